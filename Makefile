@@ -1,0 +1,77 @@
+# `make` alone prints what can be done. Every target prepares the virtual environment when it is missing or out of date.
+PYTHON ?= python3
+WORKERS ?= 4
+IMAGE ?= livescore:dev
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+LOCKS := requirements/build.lock requirements/development.lock
+INSTALL := $(BIN)/python -m pip --disable-pip-version-check install -qq
+# One lock for every platform and every Python from the oldest one supported; it names no host.
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+  --no-header --no-annotate --no-emit-index-url --no-emit-find-links
+
+.DEFAULT_GOAL := help
+.PHONY: help run migrate test report coverage bench lint types format check lock upgrade image clean
+
+help: ## Print this text
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(READY) ## Start everything on this machine: PostgreSQL, Valkey, API, worker, scheduler (INSTANCES=2, PORT=8000)
+	@$(BIN)/livescore dev
+
+migrate: $(READY) ## Bring the schema of DATABASE_URL up to date
+	$(BIN)/livescore migrate
+
+test: $(READY) ## Run the tests in parallel (WORKERS=4) and measure coverage across all processes
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest --numprocesses $(WORKERS)
+	@$(MAKE) --no-print-directory report
+
+report: ## Join what all processes of the last tests reached; less than 90 % fails
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+coverage: $(READY) ## Show the lines that the last `make test` did not reach
+	$(BIN)/coverage report --show-missing --fail-under 0
+
+bench: $(READY) ## Measure the speed (tests/load)
+	$(BIN)/python -m tests.load
+
+lint: $(READY) ## Check style and the direction of imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports --no-logo
+
+types: $(READY) ## Check types
+	$(BIN)/mypy
+
+format: $(READY) ## Format the code and mend what can be mended by itself
+	$(BIN)/ruff check --fix-only --quiet
+	$(BIN)/ruff format
+
+check: lint types test ## Everything that CI checks
+
+lock: $(READY) ## Write the lock files after a change of dependencies (`make upgrade` takes new versions too)
+	$(COMPILE) pyproject.toml --extra app --extra embedded --extra dev $(UPGRADE) --output-file requirements/development.lock
+	$(COMPILE) pyproject.toml --extra app --constraint requirements/development.lock --output-file requirements/app.lock
+	$(COMPILE) --group build --constraint requirements/development.lock $(UPGRADE) --output-file requirements/build.lock
+
+upgrade: ## Write the lock files with the newest versions allowed
+	$(MAKE) lock UPGRADE=--upgrade
+
+image: ## Build the container image of the service (IMAGE=livescore:dev)
+	docker build --target app --build-arg COMMIT=$$(git rev-parse --short HEAD) --tag $(IMAGE) .
+
+clean: ## Delete the virtual environment and all caches; the data in DATA_DIR stays
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* dist build
+	find app tests -name __pycache__ -prune -exec rm -rf {} +
+
+# The build tools come from their own lock first, so that no package is built with tools nobody checked.
+$(READY): $(LOCKS) pyproject.toml
+	@echo "preparing $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(INSTALL) --require-hashes -r requirements/build.lock
+	@$(INSTALL) --require-hashes --no-build-isolation -r requirements/development.lock
+	@$(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,5 @@
+"""LiveScore: a real-time sports scoring service."""
+
+from importlib.metadata import version
+
+__version__ = version("livescore")

@@ -1,0 +1,5 @@
+"""``python -m livescore`` is the ``livescore`` command."""
+
+from livescore.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""HTTP: REST, long poll, server-sent events, health."""

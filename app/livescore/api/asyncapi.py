@@ -1,0 +1,283 @@
+"""The AsyncAPI document: every message of the WebSocket and of the streams, from the types that make them."""
+
+from collections.abc import Iterable
+from functools import cache
+from typing import Any, Literal
+
+import orjson
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
+from pydantic_core import core_schema
+from starlette.requests import Request
+from starlette.responses import Response
+
+from livescore import __version__
+from livescore.api.routing import Route
+from livescore.api.schemas import Answer, Commentary, Count, Deleted, Id, Match, Snapshot, Timestamp
+from livescore.live.messages import CLIENT_MESSAGES, SERVER_MESSAGES, Message
+from livescore.scores.rules import INT4_MAX, Status
+
+Json = dict[str, Any]
+
+SCHEMA = "#/components/schemas/{model}"
+
+DESCRIPTION = """\
+Every change of a match is an event with a `seq`: 1, 2, 3… per match, without a gap, in the order of commit.
+
+**The promise.** Who stays connected, or comes back with the last `seq` seen, receives every event of a match exactly \
+once and in order, whichever instance answers and whatever failed meanwhile. Where the history cannot be told \
+(`recovered: false`), a `snapshot` stands for it and the events go on after the snapshot's `seq`.
+
+Ignore messages of a type and members of an object that you don't know: later versions may add some."""
+
+
+class ScoreUpdate(Answer):
+    """The score after the change."""
+
+    match_id: Id
+    home_score: Count
+    away_score: Count
+
+
+class StatusChange(Answer):
+    """The status before and after, and when it changed."""
+
+    match_id: Id
+    old_status: Status
+    new_status: Status
+    timestamp: Timestamp
+
+
+EVENTS: dict[str, tuple[type[Answer], str]] = {
+    "match_created": (Match, "A match was created. Everybody who is connected hears it, subscribed or not."),
+    "commentary": (Commentary, "Commentary was appended."),
+    "commentary_updated": (Commentary, "Commentary was corrected: the whole of it as it is now."),
+    "commentary_deleted": (Deleted, "Commentary was taken back."),
+    "score_update": (ScoreUpdate, "The score changed, by hand or by a goal: that goal is the event before."),
+    "match_updated": (Match, "Teams, sport or times changed: the whole match as it is now."),
+    "match_status_changed": (StatusChange, "The status changed, by the clock or by hand."),
+}
+"""What the ``data`` of each event type is, and what the event means."""
+
+REPLIES = {
+    "subscribe": ("subscribed", "snapshot", "error"),
+    "unsubscribe": ("unsubscribed", "error"),
+    "setSubscriptions": ("subscriptions", "error"),
+    "subscribeAll": ("subscribedAll", "error"),
+    "unsubscribeAll": ("unsubscribedAll",),
+    "ping": ("pong",),
+}
+"""What answers each message of a client. Any of them may also meet the error ``rate_limited``."""
+
+UNASKED = ("welcome", "reconnect", "error")
+
+
+class _Schema(GenerateJsonSchema):
+    """What is really sent: a default of None stands for a member that is left out, every other one is there."""
+
+    def field_is_required(
+        self, field: core_schema.ModelField | core_schema.DataclassField | core_schema.TypedDictField, total: bool
+    ) -> bool:
+        schema: Any = field["schema"]
+        return schema["type"] != "default" or schema["default"] is not None
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False  # they only repeat the names
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        inner: Any = schema["schema"]
+        if schema.get("default") is None and inner["type"] == "nullable":
+            return self.generate_inner(inner["schema"])
+        return super().default_schema(schema)
+
+
+@cache
+def document() -> Json:
+    """The whole document. It is made once: don't change it."""
+    kinds = {_kind(model): model for model in (*CLIENT_MESSAGES, *SERVER_MESSAGES)}
+    return {
+        "asyncapi": "3.0.0",
+        "info": {"title": "LiveScore", "version": __version__, "description": DESCRIPTION},
+        "defaultContentType": "application/json",
+        "servers": {"websocket": _server("ws"), "http": _server("http")},
+        "channels": _channels(kinds),
+        "operations": _operations(),
+        "components": {
+            "messages": _messages(kinds),
+            "schemas": _schemas(kinds),
+            "securitySchemes": _SECURITY_SCHEMES,
+        },
+    }
+
+
+def _kind(model: type[Message]) -> str:
+    kind: str = model.model_fields["type"].default
+    return kind
+
+
+# Messages
+
+
+def _messages(kinds: dict[str, type[Message]]) -> Json:
+    said = {kind: _message(kind, model.__name__, model.__doc__ or "") for kind, model in kinds.items()}
+    events = {kind: _message(kind, kind, meaning) for kind, (_, meaning) in EVENTS.items()}
+    return said | events | {"snapshot": _message("snapshot", "snapshot", Snapshot.__doc__ or "")}
+
+
+def _message(kind: str, schema: str, summary: str) -> Json:
+    return {"name": kind, "summary": _markdown(summary), "payload": {"$ref": SCHEMA.format(model=schema)}}
+
+
+def _markdown(docstring: str) -> str:
+    return " ".join(docstring.replace("``", "`").split())
+
+
+def _schemas(kinds: dict[str, type[Message]]) -> Json:
+    data = {model for model, _ in EVENTS.values()} | {Snapshot}
+    models: list[type[BaseModel]] = [*kinds.values(), *sorted(data, key=lambda model: model.__name__)]
+    wanted: list[tuple[type[BaseModel], Literal["serialization"]]] = [(model, "serialization") for model in models]
+    made: Json = models_json_schema(wanted, ref_template=SCHEMA, schema_generator=_Schema)[1]["$defs"]
+    for schema in made.values():
+        schema["description"] = _markdown(schema["description"])
+    events = {kind: _event(kind, model) for kind, (model, _) in EVENTS.items()}
+    return made | events | {"snapshot": _event("snapshot", Snapshot)}
+
+
+def _event(kind: str, data: type[Answer]) -> Json:
+    least = 0 if kind == "snapshot" else 1
+    return {
+        "type": "object",
+        "properties": {
+            "type": {"const": kind},
+            "seq": {"type": "integer", "minimum": least, "maximum": INT4_MAX},
+            "matchId": {"type": "integer", "minimum": 1, "maximum": INT4_MAX},
+            "data": {"$ref": SCHEMA.format(model=data.__name__)},
+        },
+        "required": ["type", "seq", "matchId", "data"],
+        "additionalProperties": False,
+    }
+
+
+# Channels and operations
+
+_MATCH_ID: Json = {"type": "integer", "minimum": 1, "maximum": INT4_MAX}
+_RESUME: Json = {
+    "since": {"type": "integer", "minimum": 0, "maximum": INT4_MAX, "description": "`seq` of the last event seen."},
+    "epoch": {"type": "string", "description": "`epoch` of the connection before."},
+}
+_API_KEY: Json = {"apiKey": {"type": "string", "description": "Where reading needs a key and no header can be set."}}
+_SOCKET_QUERY: Json = {
+    "matchId": {
+        "type": "array",
+        "items": _MATCH_ID,
+        "description": "Subscribe to this match; may be repeated.",
+    },
+    "all": {"const": "1", "description": "Follow every match; `matchId` is then ignored."},
+    **_RESUME,
+    **_API_KEY,
+}
+_SECURITY_SCHEMES: Json = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer lsk_…`"},
+    "header": {"type": "httpApiKey", "in": "header", "name": "X-API-Key"},
+    "query": {"type": "httpApiKey", "in": "query", "name": "apiKey"},
+}
+
+
+def _server(protocol: str) -> Json:
+    return {
+        "host": "{host}",
+        "protocol": protocol,
+        "description": f"`{protocol}s` behind TLS. A key is needed only where the operator requires one for reading.",
+        "variables": {"host": {"default": "localhost:8000", "description": "Host and port of the service."}},
+    }
+
+
+def _channels(kinds: Iterable[str]) -> Json:
+    return {
+        "socket": {
+            "address": "/ws",
+            "description": "One JSON object per text message, in both directions. `/api/ws` is the same.",
+            "servers": [_server_ref("websocket")],
+            "messages": _named(*kinds, "snapshot", *EVENTS),
+            "bindings": {"ws": {"method": "GET", "query": _query(_SOCKET_QUERY), "bindingVersion": "0.1.0"}},
+        },
+        "matchStream": {
+            "address": "/matches/{id}/events/stream",
+            "description": "Server-sent events of one match: `id` is the `seq`, so `Last-Event-ID` resumes.",
+            "servers": [_server_ref("http")],
+            "parameters": {"id": {"description": "Id of the match."}},
+            "messages": _named("subscribed", "snapshot", *EVENTS),
+        },
+        "stream": {
+            "address": "/events/stream",
+            "description": "Server-sent events of all matches: `id` is opaque, `Last-Event-ID` resumes.",
+            "servers": [_server_ref("http")],
+            "messages": _named("subscribedAll", *EVENTS),
+        },
+    }
+
+
+def _operations() -> Json:
+    asked = {
+        kind: {
+            "action": "receive",
+            "channel": _channel_ref("socket"),
+            "messages": _in_channel("socket", kind),
+            "reply": {"channel": _channel_ref("socket"), "messages": _in_channel("socket", *answers)},
+        }
+        for kind, answers in REPLIES.items()
+    }
+    return {
+        **asked,
+        "tell": _sending("socket", "What is said without being asked.", *UNASKED),
+        "push": _sending("socket", "The events of what the client follows, and `match_created`.", *EVENTS),
+        "pushMatch": {
+            **_sending("matchStream", "First the acknowledgement, then events.", "subscribed", "snapshot", *EVENTS),
+            "bindings": _http_binding(_RESUME | _API_KEY),
+        },
+        "pushAll": {
+            **_sending("stream", "First the acknowledgement, then events.", "subscribedAll", *EVENTS),
+            "bindings": _http_binding(_API_KEY),
+        },
+    }
+
+
+def _sending(channel: str, summary: str, *kinds: str) -> Json:
+    return {
+        "action": "send",
+        "summary": summary,
+        "channel": _channel_ref(channel),
+        "messages": _in_channel(channel, *kinds),
+    }
+
+
+def _http_binding(query: Json) -> Json:
+    return {"http": {"method": "GET", "query": _query(query), "bindingVersion": "0.3.0"}}
+
+
+def _query(properties: Json) -> Json:
+    return {"type": "object", "properties": properties}
+
+
+def _named(*kinds: str) -> Json:
+    return {kind: {"$ref": f"#/components/messages/{kind}"} for kind in kinds}
+
+
+def _in_channel(channel: str, *kinds: str) -> list[Json]:
+    return [{"$ref": f"#/channels/{channel}/messages/{kind}"} for kind in kinds]
+
+
+def _channel_ref(name: str) -> Json:
+    return {"$ref": f"#/channels/{name}"}
+
+
+def _server_ref(name: str) -> Json:
+    return {"$ref": f"#/servers/{name}"}
+
+
+async def serve(_: Request) -> Response:
+    """The AsyncAPI document."""
+    return Response(orjson.dumps(document()), media_type="application/json")
+
+
+routes = [Route("GET", "/asyncapi.json", serve, include_in_schema=False)]

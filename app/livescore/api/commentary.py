@@ -1,0 +1,121 @@
+"""``/matches/{id}/commentary``: read, append, correct, take back."""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from livescore.api import access, openapi, parse, writes
+from livescore.api.caching import LIST_MAX_AGE, cache_control
+from livescore.api.context import services
+from livescore.api.errors import request_id
+from livescore.api.routing import both
+from livescore.api.schemas import (
+    CommentariesAnswer,
+    CommentaryAnswer,
+    CommentaryPatch,
+    CommentaryQuery,
+    DeletedAnswer,
+    NewCommentary,
+)
+
+PATH = "/matches/{id}/commentary"
+
+
+async def list_commentary(request: Request) -> Response:
+    """The newest commentary of a match; none for a match that does not exist."""
+    access.reader(request)
+    match_id = parse.path_id(request)
+    query = parse.query(request, CommentaryQuery)
+    parts = services(request)
+    members = await parts.store.commentary(match_id, query.limit)
+    caching = cache_control(LIST_MAX_AGE, private=parts.settings.read_keys_required)
+    return writes.data(f"[{members}]", headers={"Cache-Control": caching})
+
+
+async def create_commentary(request: Request) -> Response:
+    """Append commentary; a goal with `metadata.scoreDelta` moves the score with it."""
+    caller = access.writer(request)
+    match_id = parse.path_id(request)
+    new = await parse.body(request, NewCommentary)
+    once = await writes.once(request, f"POST /matches/{match_id}/commentary", caller)
+    written = await services(request).store.create_commentary(match_id, new.values(), request_id(request), once)
+    writes.announce(request, written)
+    return writes.created(written)
+
+
+async def change_commentary(request: Request) -> Response:
+    """Correct commentary; the score follows the difference."""
+    access.writer(request)
+    match_id, commentary_id = _ids(request)
+    change = (await parse.body(request, CommentaryPatch)).given()
+    written = await services(request).store.update_commentary(match_id, commentary_id, change, request_id(request))
+    writes.announce(request, written)
+    return writes.data(written.body)
+
+
+async def delete_commentary(request: Request) -> Response:
+    """Take commentary back, and its goal with it."""
+    access.writer(request)
+    match_id, commentary_id = _ids(request)
+    written = await services(request).store.delete_commentary(match_id, commentary_id, request_id(request))
+    writes.announce(request, written)
+    return writes.data(written.body)
+
+
+def _ids(request: Request) -> tuple[int, int]:
+    return parse.path_id(request), parse.path_id(request, "commentaryId", "commentary")
+
+
+_ID, _COMMENTARY_ID = openapi.path_parameter("id"), openapi.path_parameter("commentaryId")
+_WRITING: dict[str, Any] = {"security": openapi.WRITE_SECURITY}
+_TAGS = ["commentary"]
+
+# The busiest first: they are tried in this order.
+routes = [
+    *both(
+        "POST",
+        PATH,
+        create_commentary,
+        tags=_TAGS,
+        status_code=201,
+        response_model=CommentaryAnswer,
+        responses=openapi.problems(422, *openapi.EVERY_WRITE),
+        openapi_extra={
+            **_WRITING,
+            "parameters": [_ID, openapi.IDEMPOTENCY_KEY],
+            "requestBody": openapi.request_body(NewCommentary),
+        },
+    ),
+    *both(
+        "GET",
+        PATH,
+        list_commentary,
+        tags=_TAGS,
+        response_model=CommentariesAnswer,
+        responses=openapi.problems(*openapi.EVERY_READ),
+        openapi_extra={"parameters": [_ID, *openapi.query_parameters(CommentaryQuery)]},
+    ),
+    *both(
+        "PATCH",
+        PATH + "/{commentaryId}",
+        change_commentary,
+        tags=_TAGS,
+        response_model=CommentaryAnswer,
+        responses=openapi.problems(*openapi.EVERY_WRITE),
+        openapi_extra={
+            **_WRITING,
+            "parameters": [_ID, _COMMENTARY_ID],
+            "requestBody": openapi.request_body(CommentaryPatch),
+        },
+    ),
+    *both(
+        "DELETE",
+        PATH + "/{commentaryId}",
+        delete_commentary,
+        tags=_TAGS,
+        response_model=DeletedAnswer,
+        responses=openapi.problems(*openapi.EVERY_WRITE),
+        openapi_extra={**_WRITING, "parameters": [_ID, _COMMENTARY_ID]},
+    ),
+]

@@ -1,0 +1,139 @@
+"""The OpenAPI document: exact enough that a client, or a test, may be made from it.
+
+FastAPI collects routes and answers; bodies and parameters come from the models that :mod:`livescore.api.parse` uses.
+"""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+
+from livescore import __version__
+from livescore.api.schemas import NO_NUL, Body, Problem, Query
+from livescore.api.writes import IDEMPOTENCY_KEY_PATTERN
+from livescore.scores.rules import INT4_MAX
+
+Json = dict[str, Any]
+Responses = dict[int | str, dict[str, Any]]
+
+_ANY = {"$ref": "#/components/schemas/JsonValue"}
+_MEMBERS: Json = {"propertyNames": {"pattern": NO_NUL}, "additionalProperties": _ANY}
+_JSON_VALUE: Json = {
+    "description": "Any JSON value whose strings do not contain U+0000.",
+    "anyOf": [
+        {"type": ["null", "boolean", "number"]},
+        {"type": "string", "pattern": NO_NUL},
+        {"type": "array", "items": _ANY},
+        {"type": "object", **_MEMBERS},
+    ],
+}
+_SECURITY_SCHEMES: Json = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer lsk_…`"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+# Either scheme, or none where no key is configured: then writes are open.
+WRITE_SECURITY: list[Json] = [{"bearer": []}, {"header": []}, {}]
+
+_WHY = {
+    304: "Not changed since `If-None-Match`",
+    400: "Invalid input; `details` name the places",
+    401: "A key is needed, or is not valid",
+    403: "The key may not do this",
+    404: "There is no such thing",
+    408: "The request did not arrive in time",
+    409: "The state of the match, or a request that is still running, does not allow it",
+    413: "The body is larger than 100 kB",
+    422: "This `Idempotency-Key` was used for another request",
+    429: "Too many requests",
+    503: "PostgreSQL is away; try again after `Retry-After` seconds",
+}
+_RETRY_AFTER = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer", "minimum": 0}}}
+EVERY_READ = (400, 401, 403, 429, 503)
+EVERY_WRITE = (400, 401, 403, 404, 408, 409, 413, 429, 503)
+
+
+class Schema(GenerateJsonSchema):
+    """A default of None stands for a member that may be left out, not for one that may be null."""
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        """The inner schema alone where the default is None."""
+        if schema.get("default") is None:
+            return self.generate_inner(schema["schema"])
+        return super().default_schema(schema)
+
+
+def problems(*statuses: int) -> Responses:
+    """The ``responses`` of errors, for a route."""
+    return {status: _problem(status) for status in statuses}
+
+
+def _problem(status: int) -> Json:
+    described: Json = {"description": _WHY[status]}
+    if status in (429, 503):
+        described["headers"] = _RETRY_AFTER
+    return described if status == 304 else {"model": Problem, **described}
+
+
+def request_body(model: type[Body]) -> Json:
+    """The ``requestBody`` of an operation."""
+    schema = _schema(model)
+    if "metadata" in schema["properties"]:  # pydantic knows no references to components that are not its own
+        metadata = schema["properties"]["metadata"]
+        metadata |= _MEMBERS
+        metadata["properties"]["scoreDelta"] |= _MEMBERS
+    return {"required": True, "content": {"application/json": {"schema": schema}}}
+
+
+def query_parameters(model: type[Query]) -> list[Json]:
+    """One parameter for each member of the model."""
+    return [_query_parameter(name, schema) for name, schema in _schema(model)["properties"].items()]
+
+
+def _query_parameter(name: str, schema: Json) -> Json:
+    parameter: Json = {"name": name, "in": "query", "required": False, "schema": schema}
+    if "description" in schema:
+        parameter["description"] = schema.pop("description")
+    if schema.get("type") == "array":
+        parameter |= {"style": "form", "explode": False}
+    return parameter
+
+
+def _schema(model: type[BaseModel]) -> Json:
+    schema = model.model_json_schema(by_alias=True, schema_generator=Schema)
+    for member in (schema, *schema["properties"].values()):
+        member.pop("title", None)
+    return schema
+
+
+def path_parameter(name: str) -> Json:
+    """A positive int4 of the path."""
+    schema = {"type": "integer", "minimum": 1, "maximum": INT4_MAX}
+    return {"name": name, "in": "path", "required": True, "schema": schema}
+
+
+def header_parameter(name: str, description: str, schema: Json) -> Json:
+    """An optional request header."""
+    return {"name": name, "in": "header", "required": False, "description": description, "schema": schema}
+
+
+IDEMPOTENCY_KEY = header_parameter(
+    "Idempotency-Key",
+    "The first answer to this key comes again for the same body.",
+    {"type": "string", "pattern": IDEMPOTENCY_KEY_PATTERN},
+)
+LAST_EVENT_ID = header_parameter("Last-Event-ID", "The id of the last event seen.", {"type": "string"})
+IF_NONE_MATCH = header_parameter("If-None-Match", "ETags that the client has.", {"type": "string"})
+
+
+def document(app: FastAPI) -> Json:
+    """The whole document; made once, for ``app.openapi``."""
+    if app.openapi_schema is None:
+        made = get_openapi(title="LiveScore", version=__version__, description=app.description, routes=app.routes)
+        components = made.setdefault("components", {})
+        components.setdefault("schemas", {})["JsonValue"] = _JSON_VALUE
+        components["securitySchemes"] = _SECURITY_SCHEMES
+        app.openapi_schema = made
+    return app.openapi_schema

@@ -1,0 +1,194 @@
+"""``/ws``: who may connect, what the query asks for, and the hand-over to the live room."""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import orjson
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from livescore.api import access
+from livescore.api.context import Services, services
+from livescore.live import session
+from livescore.live.connections import SERVICE_RESTART, TRY_AGAIN_LATER, Connection, State
+from livescore.live.hub import Group, Item
+from livescore.live.messages import Welcome
+from livescore.live.node import Node
+from livescore.live.socket import EXTENSION
+from livescore.security.keys import AccessDenied
+from livescore.security.limits import TooManyConnections, refuse_handshake
+
+# The original's clients may be behind an ingress that only forwards /api.
+PATHS = ("/ws", "/api/ws")
+
+
+async def connect(websocket: WebSocket) -> None:
+    """Accept a WebSocket, or say by an HTTP status why not."""
+    parts = services(websocket)
+    address = parts.address(websocket.scope)
+    try:
+        access.reader(websocket)
+        _room(parts)
+        parts.caps.acquire(address)
+    except AccessDenied as error:
+        await _refuse(websocket, error.status, error.message, error.headers)
+        return
+    except TooManyConnections as error:
+        await _refuse(websocket, error.status, error.message, {"Retry-After": "1"})
+        return
+    try:
+        await websocket.accept()
+    except BaseException:
+        parts.caps.release(address)
+        raise
+    await _converse(parts, websocket, address)
+
+
+async def _converse(parts: Services, websocket: WebSocket, address: str) -> None:
+    detach = websocket.scope.get("extensions", {}).get(EXTENSION)
+    if detach is not None:
+        _begin(parts, detach(parts.live, address), websocket)
+        return
+    connection = AsgiConnection(parts.live, websocket, address)
+    _begin(parts, connection, websocket)
+    await connection.run()
+
+
+def _begin(parts: Services, connection: Connection, websocket: WebSocket) -> None:
+    parts.live.attach(connection)
+    connection.send(Welcome(instance=parts.settings.instance).encode())
+    for message in _asked(websocket):
+        session.take(parts.live, connection, orjson.dumps(message))
+
+
+def _asked(websocket: WebSocket) -> list[dict[str, Any]]:
+    """The query's ``all=1``, or ``matchId=7`` (repeatable) with ``since`` and ``epoch``, as messages."""
+    query = websocket.query_params
+    if query.get("all") == "1":
+        return [{"type": "subscribeAll"}]
+    more: dict[str, Any] = {"since": _number(query["since"])} if "since" in query else {}
+    if "epoch" in query:
+        more["epoch"] = query["epoch"]
+    return [{"type": "subscribe", "matchId": _number(text), **more} for text in query.getlist("matchId")]
+
+
+def _number(text: str) -> int | str:
+    # Ten digits hold every int4; more would only be refused later, and Python refuses to read very many.
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else text
+
+
+def _room(parts: Services) -> None:
+    if parts.drain.refusing:
+        raise TooManyConnections(503, "This instance is stopping: connect again to reach another one")
+
+
+async def unknown(websocket: WebSocket) -> None:
+    """Say that there is no WebSocket at this path."""
+    await _refuse(websocket, 404, "Not found", {})
+
+
+async def _refuse(websocket: WebSocket, status: int, message: str, headers: Mapping[str, str]) -> None:
+    pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    await refuse_handshake(websocket.scope, websocket.receive, websocket.send, status, message, pairs)
+
+
+class AsgiConnection:
+    """A WebSocket on an ASGI server that cannot hand it over: a queue and a task instead of a bare transport."""
+
+    def __init__(self, node: Node, websocket: WebSocket, address: str) -> None:
+        self.state = State(address, node.settings.inbound_burst)
+        self._node = node
+        self._websocket = websocket
+        self._waiting: deque[bytes] = deque()
+        self._bytes = 0
+        self._wake = asyncio.Event()
+        self._drained = asyncio.Event()
+        self._drained.set()
+        self._code: int | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether messages still reach the client."""
+        return self._code is None
+
+    def put(self, item: Item) -> None:
+        """Take one event from the hub."""
+        self.send(item.message)
+
+    def send(self, message: bytes) -> None:
+        """Queue one message, or close a client that does not read."""
+        if not self.open:
+            return
+        self._waiting.append(message)
+        self._bytes += len(message)
+        self._drained.clear()
+        self._wake.set()
+        if self._bytes > self._node.settings.slow_consumer_bytes:
+            self.close(TRY_AGAIN_LATER)
+
+    def close(self, code: int) -> None:
+        """Close after what is queued."""
+        if self.open:
+            self._code = code
+            self._node.detach(self)
+            self._drained.set()
+            self._wake.set()
+
+    def join(self, group: Group) -> None:
+        """Hear the events of a group from now on."""
+        group.streams.add(self)
+
+    def leave(self, group: Group) -> None:
+        """Hear them no more."""
+        group.streams.discard(self)
+
+    def flush(self, group: Group) -> None:
+        """Nothing ever waits for a write of the group: every event is queued at once."""
+
+    async def drained(self) -> None:
+        """Wait until the client has taken what was sent."""
+        await self._drained.wait()
+
+    async def run(self) -> None:
+        """Send and receive until either side closes."""
+        tasks = [asyncio.ensure_future(self._send_all()), asyncio.ensure_future(self._receive_all())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self.close(SERVICE_RESTART)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _send_all(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._waiting:
+                message = self._waiting.popleft()
+                self._bytes -= len(message)
+                await self._websocket.send_text(message.decode())
+            self._drained.set()
+            if self._code is not None:
+                await self._websocket.close(self._code)
+                return
+
+    async def _receive_all(self) -> None:
+        take = partial(session.receive, self._node, self)
+        while True:
+            try:
+                message = await self._websocket.receive()
+            except (WebSocketDisconnect, RuntimeError):
+                return
+            if message["type"] == "websocket.disconnect":
+                return
+            take(message.get("bytes") or str(message.get("text")).encode())
+
+
+routes = [
+    *(WebSocketRoute(path, connect, name="ws") for path in PATHS),
+    WebSocketRoute("/{path:path}", unknown),
+]

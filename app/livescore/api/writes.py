@@ -1,0 +1,48 @@
+"""What every write has in common: the key of its first answer, and the announcement of what it did."""
+
+import hashlib
+import re
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from livescore.api.context import services
+from livescore.api.errors import BadRequest, Issue
+from livescore.scores.store import Once, Written
+
+# Visible ASCII, as in every draft of the header's standard.
+IDEMPOTENCY_KEY_PATTERN = "^[!-~]{1,255}$"
+_IDEMPOTENCY_KEY = re.compile(IDEMPOTENCY_KEY_PATTERN[1:-1])
+
+
+async def once(request: Request, target: str, caller: str) -> Once | None:
+    """The request's ``Idempotency-Key``, if it has one: unique per ``target`` (method and path) and ``caller``."""
+    keys = request.headers.getlist("idempotency-key")
+    if not keys:
+        return None
+    if len(keys) != 1 or not _IDEMPOTENCY_KEY.fullmatch(keys[0]):
+        issue = Issue(("Idempotency-Key",), "Input should be 1 to 255 visible ASCII characters, given once")
+        raise BadRequest("Invalid Idempotency-Key", issue)
+    return Once(f"{target} {caller}", keys[0], _fingerprint(await request.body()))
+
+
+def _fingerprint(body: bytes) -> bytes:
+    """The same for the same JSON, however it is written."""
+    return hashlib.sha256(orjson.dumps(orjson.loads(body), option=orjson.OPT_SORT_KEYS)).digest()
+
+
+def announce(request: Request, written: Written) -> None:
+    """Tell the listeners what was committed."""
+    services(request).live.publish(written.events)
+
+
+def created(written: Written) -> Response:
+    """201 with the new object; a first answer again says so."""
+    headers = {"Idempotency-Replayed": "true"} if written.replayed else None
+    return data(written.body, 201, headers)
+
+
+def data(json: str, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """``{"data": …}`` around JSON text as PostgreSQL built it."""
+    return Response(b'{"data":%b}' % json.encode(), status, headers, media_type="application/json")

@@ -1,0 +1,149 @@
+"""Wiring only: settings in, the FastAPI application and its lifespan out."""
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from livescore import __version__
+from livescore.api import asyncapi, commentary, errors, events, health, matches, openapi, root, sockets
+from livescore.api.context import Services
+from livescore.api.protocol import BodyLimit
+from livescore.jobs.schedule import Schedule
+from livescore.live.broker import Broker
+from livescore.live.cluster import ClusterBroker
+from livescore.live.connections import Connection
+from livescore.live.drain import Drain
+from livescore.live.node import Node
+from livescore.live.socket import Heartbeat
+from livescore.redis_url import RedisUrl
+from livescore.scores.database import Database
+from livescore.scores.store import Store
+from livescore.security.keys import ApiKey, Keyring
+from livescore.security.limits import ClientAddress, ConnectionCaps, Limiter, RateLimit, WebSocketOrigin
+from livescore.settings import Settings
+from livescore.telemetry import metrics
+
+# A revoked key stops working within this time.
+KEY_REFRESH_SECONDS = 5.0
+
+# Until the keys are known nobody may write; PostgreSQL may be a moment later than this process.
+KEY_RETRY_SECONDS = 0.25
+
+
+def assemble(settings: Settings) -> Services:
+    """Make the parts of one process; nothing is started yet."""
+    database = Database(
+        settings.database_url.get_secret_value(),
+        size=settings.database_pool_size,
+        timeout=settings.database_timeout_seconds,
+    )
+    store, caps = Store(database), ConnectionCaps(settings)
+    broker = _broker(settings.redis_url.get_secret_value(), settings.redis_timeout_seconds)
+
+    def on_close(connection: Connection) -> None:
+        caps.release(connection.state.address)
+
+    live = Node(settings, store, broker, on_close)
+    return Services(
+        settings=settings,
+        store=store,
+        live=live,
+        drain=Drain(live),
+        schedule=Schedule(settings),
+        keyring=Keyring(settings, lambda: _keys(store)),
+        limiter=Limiter(settings),
+        caps=caps,
+        address=ClientAddress(settings.trusted_proxies),
+    )
+
+
+def _broker(url: str, timeout: float) -> Broker | ClusterBroker:
+    return (ClusterBroker if RedisUrl.parse(url).kind == "cluster" else Broker)(url, timeout)
+
+
+async def _keys(store: Store) -> list[ApiKey]:
+    return [
+        ApiKey(id_, name, digest, tuple(scopes), revoked)
+        for id_, name, digest, scopes, revoked in await store.api_keys()
+    ]
+
+
+def create(parts: Services) -> FastAPI:
+    """The application that clients reach."""
+    application = FastAPI(
+        title="LiveScore",
+        version=__version__,
+        description="Live scores: REST, WebSocket and server-sent events.",
+        lifespan=_lifespan,
+        exception_handlers=errors.handlers,
+        redoc_url=None,
+        redirect_slashes=False,
+        # Ours are in livescore.telemetry; asking whether FastAPI's are wanted is 5 % of a small request.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    application.state.services = parts
+    rooms = (matches, commentary, events, health, root, asyncapi, sockets)
+    # Before FastAPI's own, which are asked for once in a while.
+    application.router.routes[:0] = [route for room in rooms for route in room.routes]
+    application.openapi = partial(openapi.document, application)  # type: ignore[method-assign]  # FastAPI's own way
+    _surround(application, parts)
+    return application
+
+
+def _surround(application: FastAPI, parts: Services) -> None:
+    """Middleware, innermost first."""
+    settings = parts.settings
+    application.add_middleware(BodyLimit, settings=settings)
+    if settings.allowed_origins:
+        application.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.allowed_origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=[
+                "ETag",
+                "Idempotency-Replayed",
+                "RateLimit",
+                "RateLimit-Policy",
+                "Retry-After",
+                "X-Request-ID",
+            ],
+        )
+    application.add_middleware(WebSocketOrigin, settings=settings)
+    application.add_middleware(RateLimit, settings=settings, limiter=parts.limiter, on_limited=metrics.rate_limited)
+
+
+@asynccontextmanager
+async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
+    parts: Services = application.state.services
+    async with AsyncExitStack() as stack:
+        await parts.store.database.open()
+        stack.push_async_callback(parts.store.database.close)
+        stack.push_async_callback(parts.live.broker.close)
+        await parts.live.start()
+        stack.push_async_callback(parts.live.stop)
+        await parts.schedule.start()
+        stack.push_async_callback(parts.schedule.stop)
+        stack.push_async_callback(parts.limiter.close)
+        parts.live.spawn(_refresh_keys(parts.keyring))
+        parts.live.spawn(Heartbeat(parts.live, parts.settings.ping_interval_seconds).run())
+        _settle()
+        yield
+
+
+async def _refresh_keys(keyring: Keyring) -> None:
+    """The first time at once; until it succeeds, what needs a key is answered 503."""
+    while True:
+        await keyring.refresh()
+        await asyncio.sleep(KEY_REFRESH_SECONDS if keyring.complete else KEY_RETRY_SECONDS)
+
+
+def _settle() -> None:
+    """What start-up made stays for good: the collector need not look at it again."""
+    gc.collect()
+    gc.freeze()

@@ -1,0 +1,142 @@
+"""The ``livescore`` command."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+
+from livescore import __version__
+from livescore.cli import keys
+from livescore.settings import Settings, SettingsError, commit, load
+from livescore.telemetry import logs
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app.add_typer(keys.app, name="keys")
+
+
+def main() -> None:
+    """Run the command; a configuration that is none ends it with 2 and every fault listed."""
+    try:
+        app()
+    except SettingsError as error:
+        typer.echo(error, err=True)
+        sys.exit(2)
+
+
+def _configured() -> Settings:
+    settings = load()
+    logs.configure(settings)
+    return settings
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"livescore {__version__} ({commit()})")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show version and commit.")
+    ] = False,
+) -> None:
+    """A live-score service."""
+
+
+@app.command()
+def api() -> None:
+    """Serve REST, WebSocket and server-sent events."""
+    from livescore import server
+
+    try:
+        server.run(_configured())
+    except server.AddressError as error:
+        typer.echo(f"livescore api: {error}", err=True)
+        sys.exit(1)
+
+
+@app.command()
+def worker() -> None:
+    """Run the jobs that change a match's status at its moment."""
+    from livescore.jobs.processes import run_worker
+
+    sys.exit(run_worker(_configured()))
+
+
+@app.command()
+def scheduler() -> None:
+    """Bring jobs to the worker at their time."""
+    from livescore.jobs.processes import run_scheduler
+
+    sys.exit(run_scheduler(_configured()))
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database schema to this version; safe to run again, and from several processes at once."""
+    from sqlalchemy.exc import ArgumentError, OperationalError
+
+    from livescore.scores import migrations
+
+    url = _configured().database_url.get_secret_value()
+    try:
+        typer.echo(f"schema is at {migrations.upgrade(url)}")
+    except (ArgumentError, OperationalError) as error:
+        typer.echo(f"livescore migrate: {keys.one_line(getattr(error, 'orig', error), url)}", err=True)
+        sys.exit(1)
+
+
+@app.command()
+def dev() -> None:
+    """Run everything on this machine, with an embedded PostgreSQL and Valkey unless their URLs are set."""
+    from livescore.dev import stack
+
+    sys.exit(stack.run(os.environ))
+
+
+@app.command()
+def replay(
+    file: Annotated[Path, typer.Argument(help="World Cup in the format of the openfootball project.")],
+    speed: Annotated[float, typer.Option(help="Times faster than the matches were.")] = 60.0,
+    base_url: Annotated[str, typer.Option(help="Where the API is.")] = "http://127.0.0.1:8000",
+    api_key: Annotated[str | None, typer.Option(help="A key that may write.", envvar="LIVESCORE_API_KEY")] = None,
+) -> None:
+    """Play a real World Cup through the REST API."""
+    from livescore.dev.replay import ReplayError
+    from livescore.dev.replay import replay as play
+
+    try:
+        asyncio.run(play(file, speed=speed, base_url=base_url, api_key=api_key))
+    except ReplayError as error:
+        typer.echo(f"livescore replay: {error}", err=True)
+        sys.exit(1)
+
+
+@app.command()
+def openapi() -> None:
+    """Print the OpenAPI description."""
+    from livescore import application
+
+    _print(application.create(application.assemble(_offline())).openapi())
+
+
+@app.command()
+def asyncapi() -> None:
+    """Print the AsyncAPI description."""
+    from livescore.api import asyncapi as description
+
+    _print(description.document())
+
+
+def _offline() -> Settings:
+    """Settings for what needs no server."""
+    return load(database_url="postgresql://localhost/livescore", redis_url="redis://localhost")
+
+
+def _print(document: object) -> None:
+    typer.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())

@@ -1,0 +1,111 @@
+"""``livescore keys``: who may call, in the table ``api_key``."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, NoReturn
+
+import orjson
+import psycopg
+import typer
+from psycopg.errors import UndefinedTable
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from livescore.scores import statements as sql
+from livescore.security.keys import ApiKey, generate
+from livescore.settings import load
+from livescore.telemetry import logs
+
+app = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys.")
+
+# Seconds; libpq knows no shorter one.
+CONNECT_SECONDS = 2
+
+
+def _name(text: str) -> str:
+    if not (text.strip() and text.isprintable()):
+        raise typer.BadParameter("a name has printable characters")
+    return text.strip()
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="Who will use it, for people to read.", callback=_name)],
+    scope: Annotated[
+        Literal["read", "write", "admin"], typer.Option(help="What it may do; each includes those before it.")
+    ] = "write",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the content of an API_KEYS_FILE; the key goes to standard error.")
+    ] = False,
+) -> None:
+    """Create a key and show it, once: only its digest is kept."""
+    text, key = generate(name, [scope])
+    with _database() as database:
+        database.execute(sql.ADD_API_KEY, {**asdict(key), "scopes": list(key.scopes)})
+    typer.echo(text, err=as_json)
+    if as_json:
+        typer.echo(orjson.dumps([_entry(key)], option=orjson.OPT_INDENT_2).decode())
+    typer.echo("Keep it: it cannot be shown again.", err=True)
+
+
+@app.command("list")
+def show() -> None:
+    """Show every key, the revoked ones too."""
+    with _database() as database:
+        Console().print(_table(database.execute(sql.ALL_API_KEYS).fetchall()))
+
+
+@app.command()
+def revoke(id: Annotated[str, typer.Argument(help="As `livescore keys list` shows it.")]) -> None:
+    """Revoke a key: every process refuses it within seconds."""
+    with _database() as database:
+        known = {key[0]: key for key in database.execute(sql.ALL_API_KEYS)}
+        if id not in known:
+            _fail(f"there is no key {id}: see `livescore keys list`")
+        database.execute(sql.REVOKE_API_KEY, {"id": id})
+    typer.echo(f"revoked {id} ({known[id][1]})")
+
+
+@contextmanager
+def _database() -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+    """A connection whose every failure is one line and an exit of 1."""
+    url = load().database_url.get_secret_value()
+    try:
+        with psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_SECONDS) as connection:
+            yield connection
+    except UndefinedTable:
+        _fail("the database has no schema yet: run `livescore migrate`")
+    except psycopg.Error as error:
+        _fail(one_line(error, url))
+
+
+def one_line(error: object, url: str) -> str:
+    """What libpq says, on one line; it quotes a URL that it cannot read, password and all."""
+    return " ".join(str(logs.redact(str(error), (url,))).split())
+
+
+def _fail(reason: str) -> NoReturn:
+    typer.echo(f"livescore keys: {reason}", err=True)
+    raise typer.Exit(1)
+
+
+def _entry(key: ApiKey) -> dict[str, Any]:
+    return {name: value for name, value in asdict(key).items() if name != "revoked"}
+
+
+def _table(keys: Sequence[tuple[str, str, list[str], datetime, datetime | None]]) -> Table:
+    table = Table()
+    for title in ("id", "name", "scopes", "created (UTC)", "revoked (UTC)"):
+        table.add_column(title, no_wrap=title != "name")
+    for id, name, scopes, created, revoked in keys:
+        # Text, not markup: a name may contain brackets.
+        cells = (id, name, ", ".join(scopes), _minute(created), _minute(revoked))
+        table.add_row(*map(Text, cells), style="dim" if revoked else None)
+    return table
+
+
+def _minute(moment: datetime | None) -> str:
+    return "" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}"

@@ -1,0 +1,1 @@
+"""The service on one laptop: embedded servers, all processes, replayed matches."""

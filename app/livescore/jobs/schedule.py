@@ -1,0 +1,258 @@
+"""Hints: jobs in rq-scheduler for the moments at which matches start and end.
+
+Nothing depends on them: a hint that is lost, late or wrong costs precision at most, because the sweep is the truth.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from threading import Event
+from typing import Any
+
+import rq_scheduler
+import structlog
+from redis import Redis
+from redis.exceptions import LockError
+
+from livescore.jobs import transitions
+from livescore.jobs.database import Database
+from livescore.jobs.outage import Outage
+from livescore.jobs.queue import AWAY, JOB_SECONDS, Job, is_cluster, queue, redis_sync, warn_of_eviction
+from livescore.scores import statements as sql
+from livescore.settings import Settings
+from livescore.telemetry import metrics
+
+log = structlog.get_logger(__name__)
+
+# Seconds that a crashed scheduler's lock stands in the way of the next one; a turn takes milliseconds.
+LOCK_SECONDS = 1.0
+
+# How far ahead lost hints are replaced, a day; later ones have time.
+HORIZON_SECONDS = 86_400.0
+
+EDGES = ("start", "end")
+
+# Matches per query.
+BATCH = 1_000
+
+# Plans that wait while Redis is slow: bounds the memory, some 200 bytes each.
+CAPACITY = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """One job: the match, what it does then (an edge), and when."""
+
+    match_id: int
+    edge: str
+    moment: datetime
+
+    @property
+    def job_id(self) -> str:
+        """The job's name, of letters, digits and hyphens as RQ requires."""
+        return _job_id(self.match_id, self.edge)
+
+    @property
+    def score(self) -> int:
+        """The moment as rq-scheduler keeps it: whole seconds since 1970, cut off."""
+        return math.floor(self.moment.timestamp())
+
+
+def _job_id(match_id: int, edge: str) -> str:
+    return f"match-{match_id}-{edge}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The times of a match as far as its jobs are concerned."""
+
+    match_id: int
+    status: str
+    start: datetime
+    end: datetime
+
+    def hints(self) -> list[Hint]:
+        """The jobs that the match should have."""
+        start, end = Hint(self.match_id, "start", self.start), Hint(self.match_id, "end", self.end)
+        return {"scheduled": [start, end], "live": [end]}.get(self.status, [])
+
+    def unwanted(self) -> set[str]:
+        """The names of the jobs that it should not have."""
+        return {_job_id(self.match_id, edge) for edge in EDGES} - {hint.job_id for hint in self.hints()}
+
+
+class Scheduler(rq_scheduler.Scheduler):  # type: ignore[misc]  # untyped
+    """rq-scheduler with a lock that is owned, an end on request and a notice when its keys are gone."""
+
+    def __init__(self, connection: Redis, settings: Settings) -> None:
+        super().__init__(settings.queue, None, settings.scheduler_interval_seconds, connection, Job)
+        self._queue_of_jobs = queue(connection, settings)
+        self._lock = connection.lock(self.scheduler_lock_key, timeout=LOCK_SECONDS, thread_local=False)
+
+    def serve(self, stop: Event, lost: Event, alive: Callable[[], None]) -> None:
+        """Move due jobs to the queue until ``stop`` is set; set ``lost`` whenever Redis has lost its keys.
+
+        ``alive`` is called whenever Redis has answered.
+
+        Raises:
+            RedisError, OSError: when Redis is away.
+        """
+        self.register_birth()
+        try:
+            while not stop.wait(self._interval):
+                self._turn(lost)
+                alive()
+        finally:
+            with suppress(*AWAY):
+                self.register_death()
+
+    def get_jobs_to_queue(self, with_times: bool = False) -> Any:
+        """As the library does, without its deprecated clock."""
+        return self.get_jobs(int(time.time()), with_times=with_times)
+
+    def _turn(self, lost: Event) -> None:
+        if not self.connection.expire(self.key, int(self._interval) + 10):
+            self.register_birth()
+            lost.set()
+        if self._lock.acquire(blocking=False):
+            try:
+                self._enqueue_due()
+            finally:
+                with suppress(LockError):
+                    self._lock.release()
+        metrics.QUEUE_DEPTH.set(self._queue_of_jobs.count)
+
+    def _enqueue_due(self) -> None:
+        """One job that cannot be read must not stand before all others for ever."""
+        try:
+            self.enqueue_jobs()
+        except AWAY:
+            raise
+        except Exception:
+            log.exception("due hints are dropped because one cannot be read")
+            self.connection.zremrangebyscore(self.scheduled_jobs_key, 0, int(time.time()))
+
+
+class Hints:
+    """The scheduled jobs in Redis. Every method raises RedisError or OSError when Redis is away."""
+
+    def __init__(self, connection: Redis, settings: Settings) -> None:
+        self._connection = connection
+        self._scheduler = Scheduler(connection, settings)
+
+    def write(self, plan: Plan) -> None:
+        """Make the jobs of one match what they should be."""
+        for hint in plan.hints():
+            self.schedule(hint)
+        for job_id in plan.unwanted():
+            self.cancel(job_id)
+
+    def schedule(self, hint: Hint) -> None:
+        """Create or move a job."""
+        arguments = [hint.match_id, hint.moment.isoformat()]
+        limits = {"result_ttl": 0, "ttl": JOB_SECONDS, "timeout": JOB_SECONDS}
+        self._scheduler.schedule(hint.moment, transitions.PATH, arguments, id=hint.job_id, **limits)
+        # A former job of this name may have waited in the queue and be about to expire.
+        self._connection.persist(Job.key_for(hint.job_id))
+
+    def cancel(self, job_id: str) -> None:
+        """Forget a job, if there is one; rq-scheduler itself would leave its data behind for ever."""
+        self._scheduler.cancel(job_id)
+        self._connection.delete(Job.key_for(job_id))
+
+    def known(self) -> dict[str, int]:
+        """Every scheduled job and its moment in whole seconds since 1970."""
+        pairs: Any = self._connection.zrange(Scheduler.scheduled_jobs_key, 0, -1, withscores=True)
+        return {job_id.decode(): int(score) for job_id, score in pairs}
+
+
+def reconcile(hints: Hints, database: Database) -> int:
+    """Make the jobs of the next day what the table says; how many were wrong.
+
+    Raises:
+        RedisError, OSError, psycopg.Error: when a server is away.
+    """
+    known = hints.known()  # before the table is read, so that what is planned meanwhile is not taken for stale
+    wanted = _upcoming(database)
+    now = time.time()
+    wrong = [hint for hint in wanted.values() if now < hint.score != known.get(hint.job_id)]
+    for hint in wrong:
+        hints.schedule(hint)
+    stale = [job_id for job_id, due in known.items() if now < due < now + HORIZON_SECONDS and job_id not in wanted]
+    for job_id in stale:
+        hints.cancel(job_id)
+    return len(wrong) + len(stale)
+
+
+def _upcoming(database: Database) -> dict[str, Hint]:
+    wanted: dict[str, Hint] = {}
+    after = 0
+    while rows := database.rows(sql.UPCOMING, {"after": after, "limit": BATCH, "horizon": HORIZON_SECONDS}):
+        after = rows[-1][0]
+        wanted.update({hint.job_id: hint for row in rows for hint in Plan(*row).hints()})
+    return wanted
+
+
+class Schedule:
+    """The API's side: plans are taken at once and written by a background task. It never raises and never waits.
+
+    What cannot be written is logged once and dropped: the scheduler process makes up for it within a minute. On a
+    Redis Cluster, which RQ cannot use, it does nothing.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._idle = is_cluster(settings)
+        self._outage = Outage("Redis (hints)", None)
+        self._pending: dict[int, Plan] = {}
+        self._planned = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to write; Redis may still be away."""
+        if self._idle:
+            log.info("Redis is a cluster, which RQ cannot use: no hints, the sweeps make every transition")
+            return
+        self._task = asyncio.create_task(self._run(), name="schedule")
+
+    async def stop(self) -> None:
+        """Stop writing; what is not yet written is left to the scheduler process."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    def plan(self, match_id: int, status: str, start: datetime, end: datetime) -> None:
+        """Have the jobs of a match follow its state; call it after every change of its status or times."""
+        if self._idle:
+            return
+        if match_id in self._pending or len(self._pending) < CAPACITY:
+            self._pending[match_id] = Plan(match_id, status, start, end)
+            self._planned.set()
+
+    async def _run(self) -> None:
+        hints: Hints | None = None
+        while await self._planned.wait():
+            self._planned.clear()
+            plans, self._pending = self._pending, {}
+            hints = await asyncio.to_thread(self._write, hints, plans.values())
+
+    def _write(self, hints: Hints | None, plans: Iterable[Plan]) -> Hints | None:
+        try:
+            hints = hints or self._open()
+            for plan in plans:
+                hints.write(plan)
+            self._outage.end()
+        except AWAY as error:
+            self._outage.begin(error)
+        except Exception:
+            log.exception("hints could not be written")
+        return hints
+
+    def _open(self) -> Hints:
+        connection = redis_sync(self._settings)
+        warn_of_eviction(connection)
+        return Hints(connection, self._settings)

@@ -1,0 +1,134 @@
+"""The table is the truth: every due match is moved to where the clock says it is, whatever happened to the jobs."""
+
+import time
+from collections.abc import Callable
+from threading import Event as Flag
+
+import psycopg
+
+from livescore.jobs.database import Database
+from livescore.jobs.outage import Outage
+from livescore.scores import statements as sql
+from livescore.scores.database import Row
+from livescore.scores.feed import Event
+from livescore.settings import Settings
+from livescore.telemetry import metrics
+
+# Matches that one statement moves: some 20 ms.
+BATCH = 500
+
+# Between two looks for what is too old, in seconds; nobody waits for it.
+HOUSEKEEPING_SECONDS = 60.0
+# Matches whose events, and idempotency keys, that one statement deletes: short enough not to delay a transition.
+PRUNE_BATCH = 20
+EXPIRE_BATCH = 1_000
+
+# Seconds. The moment is truncated to microseconds on its way here: a little later is certainly due.
+_AFTERWARDS = 0.001
+# Seconds. Who changes the row now is done soon; the sweep does not wait for its lock.
+_LOCKED_PAUSE = 0.02
+
+_DAY_SECONDS = 86_400.0
+_HOUR_SECONDS = 3_600.0
+
+
+class Sweeper:
+    """Sweeps, and deletes what is too old, in one thread. Any number of them may run at once.
+
+    Args:
+        publish: takes the events of every batch once they are committed; it must not wait.
+
+    Attributes:
+        turned: when the loop last began a turn, by :func:`time.monotonic`.
+        succeeded: when a sweep last succeeded; minus infinity before the first.
+    """
+
+    def __init__(self, settings: Settings, publish: Callable[[list[Event]], None]) -> None:
+        self._settings = settings
+        self._database = Database(settings)
+        self._publish = publish
+        self._database_outage = Outage("PostgreSQL", metrics.DATABASE_UP)
+        self._housekeeping_at = 0.0
+        self._wake = Flag()
+        self.turned = time.monotonic()
+        self.succeeded = float("-inf")
+
+    def wake(self) -> None:
+        """Sweep now, from any thread."""
+        self._wake.set()
+
+    def run(self, stop: Flag) -> None:
+        """Sweep at every moment that is due, and at least every ``sweep_interval_seconds``.
+
+        Ends when ``stop`` is set, at once if :meth:`wake` is called then.
+        """
+        while not stop.is_set():
+            self._wake.wait(self._turn())
+            self._wake.clear()
+        self.close()
+
+    def sweep(self) -> int:
+        """Move every due match and tell the nodes; how many were moved.
+
+        Raises:
+            psycopg.Error: when PostgreSQL is away.
+        """
+        total, rows = 0, self._sweep_batch()
+        while rows:
+            total += len(rows)
+            self._tell(rows)
+            rows = self._sweep_batch() if len(rows) == BATCH else []
+        return total
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._database.close()
+
+    def _turn(self) -> float:
+        """One sweep and what else is to do; how many seconds nothing is."""
+        self.turned = time.monotonic()
+        try:
+            self.sweep()
+            self._succeed()
+            return 0.0 if self._keep_house() else self._pause()
+        except psycopg.Error as error:
+            return self._database_outage.begin(error)
+
+    def _succeed(self) -> None:
+        self._database_outage.end()
+        self.succeeded = time.monotonic()
+
+    def _pause(self) -> float:
+        seconds = self._database.rows(sql.NEXT_TRANSITION)[0][0]
+        longest = self._settings.sweep_interval_seconds
+        if seconds is None:
+            return longest
+        return _LOCKED_PAUSE if seconds < 0 else min(longest, seconds + _AFTERWARDS)
+
+    def _sweep_batch(self) -> list[Row]:
+        return self._database.rows(sql.SWEEP, {"limit": BATCH})
+
+    def _tell(self, rows: list[Row]) -> None:
+        for *_, status, lateness in rows:
+            metrics.TRANSITIONS.labels(status).inc()
+            metrics.TRANSITION_LATENESS_SECONDS.observe(max(0.0, lateness))
+        self._publish([Event(*row[:6]) for row in rows])
+
+    def _keep_house(self) -> bool:
+        """Delete one batch of each kind when it is time; whether there may be more."""
+        if time.monotonic() < self._housekeeping_at:
+            return False
+        more = [self._prune(), self._expire()]
+        if not any(more):
+            self._housekeeping_at = time.monotonic() + HOUSEKEEPING_SECONDS
+        return any(more)
+
+    def _prune(self) -> bool:
+        days = self._settings.event_retention_days
+        if days is None:
+            return False
+        return self._database.execute(sql.PRUNE, {"age": days * _DAY_SECONDS, "limit": PRUNE_BATCH}) > 0
+
+    def _expire(self) -> bool:
+        age = self._settings.idempotency_ttl_hours * _HOUR_SECONDS
+        return self._database.execute(sql.EXPIRE_KEYS, {"age": age, "limit": EXPIRE_BATCH}) == EXPIRE_BATCH

@@ -1,0 +1,1 @@
+"""Real time: from a committed event to the bytes on every socket."""

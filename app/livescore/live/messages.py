@@ -1,0 +1,172 @@
+"""Every message of a WebSocket beside the events themselves: one definition for the wire, SSE and AsyncAPI."""
+
+from typing import Annotated, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+MatchId = Annotated[int, Field(ge=1, le=2_147_483_647, description="Id of a match.")]
+Seq = Annotated[int, Field(ge=0, description="Number of an event in its match's feed: 1, 2, 3… without a gap.")]
+Epoch = Annotated[str, Field(description="Fingerprint of the feed; it changes when the database was restored.")]
+
+
+class Message(BaseModel):
+    """A JSON object with a ``type``; its members are named in camelCase."""
+
+    model_config = ConfigDict(extra="forbid", alias_generator=to_camel, populate_by_name=True, serialize_by_alias=True)
+
+    def encode(self) -> bytes:
+        """The bytes on the wire; members that were not set are left out."""
+        return orjson.dumps(self.model_dump(exclude_none=True))
+
+
+# What a client may say
+
+
+class Subscribe(Message):
+    """Follow one match; with ``since``, everything after that event first."""
+
+    type: Literal["subscribe"] = "subscribe"
+    match_id: MatchId
+    since: Seq | None = None
+    epoch: Epoch | None = None
+
+
+class Unsubscribe(Message):
+    """Stop following one match."""
+
+    type: Literal["unsubscribe"] = "unsubscribe"
+    match_id: MatchId
+
+
+class SetSubscriptions(Message):
+    """Follow exactly these matches."""
+
+    type: Literal["setSubscriptions"] = "setSubscriptions"
+    match_ids: list[MatchId]
+
+
+class SubscribeAll(Message):
+    """Follow every match; single subscriptions end."""
+
+    type: Literal["subscribeAll"] = "subscribeAll"
+
+
+class UnsubscribeAll(Message):
+    """Follow nothing any more."""
+
+    type: Literal["unsubscribeAll"] = "unsubscribeAll"
+
+
+class Ping(Message):
+    """Ask for a ``pong``."""
+
+    type: Literal["ping"] = "ping"
+
+
+# What the server says
+
+
+class Welcome(Message):
+    """The first message of every connection."""
+
+    type: Literal["welcome"] = "welcome"
+    message: str = "Connected to Live Score API"
+    instance: str
+
+
+class Subscribed(Message):
+    """Acknowledges ``subscribe``; ``recovered`` tells whether everything since ``since`` follows."""
+
+    type: Literal["subscribed"] = "subscribed"
+    match_id: MatchId
+    seq: Seq
+    recovered: bool | None = None
+    epoch: Epoch
+
+
+class Unsubscribed(Message):
+    """Acknowledges ``unsubscribe``."""
+
+    type: Literal["unsubscribed"] = "unsubscribed"
+    match_id: MatchId
+
+
+class Subscriptions(Message):
+    """Acknowledges ``setSubscriptions``; ``seq`` has the last event of each match."""
+
+    type: Literal["subscriptions"] = "subscriptions"
+    match_ids: list[MatchId]
+    seq: dict[str, Seq]
+    epoch: Epoch
+
+
+class SubscribedAll(Message):
+    """Acknowledges ``subscribeAll``."""
+
+    type: Literal["subscribedAll"] = "subscribedAll"
+
+
+class UnsubscribedAll(Message):
+    """Acknowledges ``unsubscribeAll``."""
+
+    type: Literal["unsubscribedAll"] = "unsubscribedAll"
+
+
+class Pong(Message):
+    """Answers ``ping``."""
+
+    type: Literal["pong"] = "pong"
+
+
+ErrorCode = Literal["invalid_json", "invalid_message", "rate_limited", "too_many_subscriptions", "unavailable"]
+
+
+class ErrorMessage(Message):
+    """What was wrong with a message, and what to do."""
+
+    type: Literal["error"] = "error"
+    code: ErrorCode
+    message: str
+
+
+class Reconnect(Message):
+    """This instance is about to close the socket (1012): come back after ``retryAfterMs`` and resume."""
+
+    type: Literal["reconnect"] = "reconnect"
+    retry_after_ms: Annotated[int, Field(ge=0, description="Milliseconds, drawn at random for each client.")]
+
+
+CLIENT_MESSAGES: tuple[type[Message], ...] = (
+    Subscribe,
+    Unsubscribe,
+    SetSubscriptions,
+    SubscribeAll,
+    UnsubscribeAll,
+    Ping,
+)
+SERVER_MESSAGES: tuple[type[Message], ...] = (
+    Welcome,
+    Subscribed,
+    Unsubscribed,
+    Subscriptions,
+    SubscribedAll,
+    UnsubscribedAll,
+    Pong,
+    ErrorMessage,
+    Reconnect,
+)
+
+
+def snapshot(match_id: int, seq: int, data: str) -> bytes:
+    """The state of a match in place of a history that cannot be told: ``data`` is JSON of match and commentary."""
+    return f'{{"type":"snapshot","seq":{seq},"matchId":{match_id},"data":{data}}}'.encode()
+
+
+INVALID_JSON = ErrorMessage(code="invalid_json", message="Invalid JSON").encode()
+RATE_LIMITED = ErrorMessage(code="rate_limited", message="Too many messages: send fewer than the limit allows").encode()
+UNAVAILABLE = ErrorMessage(code="unavailable", message="The feed cannot be read now: try again in a moment").encode()
+PONG = Pong().encode()
+SUBSCRIBED_ALL = SubscribedAll().encode()
+UNSUBSCRIBED_ALL = UnsubscribedAll().encode()

@@ -1,0 +1,345 @@
+"""This process's part of real time: its listeners, what they have missed, and how they come and go."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager
+from time import monotonic, time
+
+import structlog
+
+from livescore.live import messages
+from livescore.live.broker import Broker
+from livescore.live.channels import LINGER_SECONDS, Channels, History, held
+from livescore.live.cluster import ClusterBroker
+from livescore.live.connections import SERVICE_RESTART, Connection
+from livescore.live.follower import Follower
+from livescore.live.hub import Hub, Item, Stream
+from livescore.live.relay import Position, Relay
+from livescore.scores.feed import Event, Published
+from livescore.scores.store import Store
+from livescore.settings import Settings
+from livescore.telemetry import metrics
+
+log = structlog.get_logger(__name__)
+
+
+class Node:
+    """Everything real-time of one API process.
+
+    Args:
+        on_close: told of every WebSocket that is gone.
+    """
+
+    def __init__(
+        self, settings: Settings, store: Store, broker: Broker | ClusterBroker, on_close: Callable[[Connection], None]
+    ) -> None:
+        self.settings = settings
+        self.store = store
+        self.broker = broker
+        self.hub = Hub(on_gap=self._gap, on_new_match_gap=self._audit)
+        self.relay = Relay(settings, store, broker, self.hub, self._restart_feed, self._restart_pruned)
+        self.channels = Channels(store, self.hub, self.relay, settings.recent_events, self.spawn)
+        self.sockets: set[Connection] = set()
+        self.followers: set[Follower] = set()
+        self.draining = False
+        self._on_close = on_close
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._all_opened: asyncio.Future[None] | None = None
+        self._all_followers = 0
+
+    async def start(self) -> None:
+        """Begin to relay."""
+        await self.relay.start()
+        self.spawn(self.channels.keep_house())
+
+    async def stop(self) -> None:
+        """Close what is still open and end."""
+        for socket in list(self.sockets):
+            socket.close(1001)
+        for follower in list(self.followers):
+            follower.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await self.relay.stop()
+
+    def spawn(self, work: Coroutine[None, None, None]) -> None:
+        """Run something beside everything else until it ends or the node stops."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._spawned_ended)
+
+    def _spawned_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("background work failed", exc_info=error)
+
+    def _gap(self, match_id: int) -> None:
+        self.relay.gap(match_id)
+
+    def _audit(self) -> None:
+        self.relay.audit()
+
+    # What the rest of the program asks
+
+    @property
+    def epoch(self) -> str:
+        """The fingerprint of the feed; empty until PostgreSQL was reached."""
+        return self.relay.epoch
+
+    @property
+    def redis_up(self) -> bool:
+        """Whether events come through Redis."""
+        return self.relay.redis_up
+
+    @property
+    def connections(self) -> int:
+        """Open WebSockets."""
+        return len(self.sockets)
+
+    def publish(self, events: list[Event]) -> None:
+        """Tell all nodes of committed events; never waits, never fails."""
+        for event in events:
+            self.channels.note_written(event)
+        self.relay.publish(events)
+
+    # Sockets
+
+    def attach(self, connection: Connection) -> None:
+        """A WebSocket was accepted."""
+        self.sockets.add(connection)
+        connection.join(self.hub.everybody)
+        metrics.CONNECTIONS.set(len(self.sockets))
+
+    def detach(self, connection: Connection) -> None:
+        """A WebSocket is gone or about to be: it gets no events any more."""
+        if connection not in self.sockets:
+            return
+        self.sockets.discard(connection)
+        connection.leave(self.hub.everybody)
+        self.forget(connection)
+        metrics.CONNECTIONS.set(len(self.sockets))
+        self._on_close(connection)
+
+    def forget(self, connection: Connection) -> None:
+        """End all subscriptions of a connection."""
+        for match_id in list(connection.state.matches or ()):
+            self.unsubscribe(connection, match_id)
+        if connection.state.follows_all:
+            connection.state.follows_all = False
+            connection.leave(self.hub.everything)
+            self._leave_everything()
+
+    async def subscribe(
+        self, connection: Connection, match_id: int, since: int | None = None, epoch: str | None = None
+    ) -> None:
+        """Send what the client missed and let it hear the rest: exactly once, in order.
+
+        The acknowledgement is sent first, in the same step in which the client joins.
+        """
+        if since is None:
+            history = await self.channels.history(match_id, None)
+            self.flush(connection)
+            _send(connection, _acknowledgement(match_id, history, self.epoch), [])
+        else:
+            self.unsubscribe(connection, match_id)
+            await self._resume(connection, match_id, since, epoch)
+        self._join(connection, match_id)
+
+    async def _resume(self, connection: Connection, match_id: int, since: int, epoch: str | None) -> None:
+        acknowledged, announced = False, connection.state.announced
+        with held(await self.channels.open(match_id)):
+            if since == 0 and announced is not None and announced < match_id:
+                since = self._beside_announcement(connection, match_id)
+            async for piece in self.channels.backlog(match_id, since, epoch):
+                told = History(self.hub.heads[match_id], [], recovered=True)
+                _send(connection, [] if acknowledged else _acknowledgement(match_id, told, self.epoch), piece)
+                acknowledged, since = True, piece[-1].seq
+                await connection.drained()
+            history = await self.channels.history(match_id, since, epoch)
+        known = acknowledged and history.recovered
+        _send(connection, [] if known else _acknowledgement(match_id, history, self.epoch), history.items)
+
+    def _beside_announcement(self, connection: Connection, match_id: int) -> int:
+        """Who reads a new match's feed from its start hears ``match_created`` once: there or with everybody."""
+        if (self.hub.last_match or 0) >= match_id:
+            connection.flush(self.hub.everybody)
+            return 1
+        if self.hub.heads[match_id]:
+            self.hub.told_early.setdefault(match_id, []).append(connection)
+        return 0
+
+    def flush(self, connection: Connection) -> None:
+        """Send a connection what its groups have been told, so that what follows may be said to come after it."""
+        for match_id in list(connection.state.matches or ()):  # a slow consumer is closed by a write
+            connection.flush(self.hub.channels[match_id])
+        if connection.state.follows_all:
+            connection.flush(self.hub.everything)
+
+    def _join(self, connection: Connection, match_id: int) -> None:
+        matches = connection.state.matches
+        if not connection.open or match_id in (matches or ()):
+            return
+        if matches is None:
+            matches = connection.state.matches = set()
+        matches.add(match_id)
+        connection.join(self.hub.channels[match_id])
+
+    def unsubscribe(self, connection: Connection, match_id: int) -> None:
+        """Let a connection hear a match no more."""
+        matches = connection.state.matches
+        if matches is None or match_id not in matches:
+            return
+        matches.discard(match_id)
+        if not matches:
+            connection.state.matches = None
+        opened = self.hub.channels[match_id]
+        connection.leave(opened)
+        opened.watched_until = max(opened.watched_until, monotonic() + LINGER_SECONDS)
+
+    def replace(self, connection: Connection, matches: list[int]) -> None:
+        """Let a connection hear exactly these matches, which are open; those it has go on without a break."""
+        self.flush(connection)
+        if connection.state.follows_all:
+            self.forget(connection)
+        for match_id in set(connection.state.matches or ()) - set(matches):
+            self.unsubscribe(connection, match_id)
+        for match_id in matches:
+            if match_id not in (connection.state.matches or ()):
+                self._join(connection, match_id)
+
+    async def subscribe_all(self, connection: Connection) -> None:
+        """Let a connection hear every match."""
+        await self._follow_everything()
+        self.flush(connection)
+        self.forget(connection)
+        if connection.open:
+            connection.state.follows_all = True
+            connection.join(self.hub.everything)
+        else:
+            self._leave_everything()
+
+    async def _follow_everything(self) -> None:
+        self._all_followers += 1
+        if self._all_opened is None:
+            self._all_opened = asyncio.ensure_future(self.relay.follow_everything())
+        try:
+            await asyncio.shield(self._all_opened)
+        except BaseException:
+            self._leave_everything()
+            raise
+
+    def _leave_everything(self) -> None:
+        self._all_followers -= 1
+        if self._all_followers == 0:
+            self._all_opened = None
+            self.spawn(self._stop_following_everything())
+
+    async def _stop_following_everything(self) -> None:
+        await asyncio.sleep(LINGER_SECONDS)
+        if self._all_followers == 0:
+            await self.relay.forget_everything()
+
+    # Streams: SSE and long polls
+
+    @asynccontextmanager
+    async def follow(
+        self, match_id: int, since: int | None, epoch: str | None = None
+    ) -> AsyncIterator[tuple[History, Follower]]:
+        """The events of one match as a queue: first what was missed, then live."""
+        history = await self.channels.history(match_id, since, epoch)
+        follower = Follower(self.settings.slow_consumer_bytes, history.items)
+        with self._following(follower, [self.hub.channels[match_id].streams]):
+            yield history, follower
+
+    @asynccontextmanager
+    async def follow_all(self, horizon: str | None, seen: dict[int, int]) -> AsyncIterator[Follower]:
+        """The events of all matches, first those since a horizon that are not in ``seen`` (match id → last seq)."""
+        await self._follow_everything()
+        try:
+            follower = Follower(self.settings.slow_consumer_bytes, [])
+            if horizon is not None:
+                await self.relay.catch_up()
+            with self._following(follower, [self.hub.everything.streams, self.hub.everybody.streams]):
+                if horizon is not None:
+                    follower.put_first(await self.store.since_horizon(horizon), seen)
+                yield follower
+        finally:
+            self._leave_everything()
+
+    @property
+    def position(self) -> Position | None:
+        """How far every follower of everything has certainly come."""
+        return self.relay.position
+
+    def _following(self, follower: Follower, groups: Iterable[set[Stream]]) -> "_Membership":
+        return _Membership(follower, self.followers, groups)
+
+    # Another feed
+
+    async def _restart_feed(self, epoch: str) -> None:
+        """The database was restored: everybody gets the state in place of a history that no longer holds."""
+        hub, last_match = self.hub, await self.store.last_match()
+        heads = await self.store.heads() if hub.follows_everything else {}
+        states = {match_id: await self.store.snapshot(match_id) for match_id in list(hub.channels)}
+        self.relay.epoch, hub.last_match = epoch, last_match
+        for match_id in hub.heads.keys() - hub.channels.keys():
+            del hub.heads[match_id]
+        hub.heads.update(heads)
+        for match_id, state in states.items():
+            self._restart_match(match_id, state)
+        for socket in [one for one in self.sockets if one.state.follows_all]:
+            socket.close(SERVICE_RESTART)  # the states of all matches at once are for REST
+        for follower in [one for one in self.followers if one in hub.everything.streams]:
+            follower.close()
+
+    async def _restart_pruned(self, match_id: int) -> None:
+        """Events were pruned before this process, long without PostgreSQL, could deliver them."""
+        self._restart_match(match_id, await self.store.snapshot(match_id))
+
+    def _restart_match(self, match_id: int, state: tuple[str, int] | None) -> None:
+        """Tell the listeners of a match its state, from which its feed goes on."""
+        data, seq = state or ("", 0)
+        self.hub.heads[match_id] = seq
+        opened = self.hub.channels.get(match_id)
+        if opened is None:
+            return
+        opened.recent.clear()
+        snapshot = messages.snapshot(match_id, seq, data) if state else None
+        told = _acknowledgement(match_id, History(seq, [], False, snapshot), self.epoch)
+        for connection in [one for one in self.sockets if match_id in (one.state.matches or ())]:
+            self.flush(connection)
+            _send(connection, told, [])
+        for follower in [one for one in self.followers if one in opened.streams]:
+            for message in told:
+                follower.put(Published(match_id, seq, "snapshot", time(), "", message))
+
+
+class _Membership:
+    """A follower is in all sets for the length of a block."""
+
+    def __init__(self, follower: Follower, followers: set[Follower], groups: Iterable[set[Stream]]) -> None:
+        self._follower = follower
+        self._followers = followers
+        self._groups = list(groups)
+
+    def __enter__(self) -> None:
+        self._followers.add(self._follower)
+        for streams in self._groups:
+            streams.add(self._follower)
+
+    def __exit__(self, *_: object) -> None:
+        self._followers.discard(self._follower)
+        for streams in self._groups:
+            streams.discard(self._follower)
+
+
+def _acknowledgement(match_id: int, history: History, epoch: str) -> list[bytes]:
+    acknowledged = messages.Subscribed(match_id=match_id, seq=history.seq, recovered=history.recovered, epoch=epoch)
+    return [acknowledged.encode(), *([history.snapshot] if history.snapshot else [])]
+
+
+def _send(connection: Connection, first: Iterable[bytes], items: Iterable[Item]) -> None:
+    for message in first:
+        connection.send(message)
+    for item in items:
+        connection.send(item.message)

@@ -1,0 +1,291 @@
+"""The uvicorn WebSocket protocol: plain ASGI until the application detaches, then one small object per socket.
+
+uvicorn's protocol, Starlette's WebSocket, a queue and a task cost 31 KB per connection. They do the handshake, where
+authentication and limits are at home; after ``accept`` the endpoint takes the transport over and returns.
+"""
+
+import asyncio
+import enum
+import logging
+import socket
+from collections.abc import Callable
+from typing import Any, cast
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Close, Frame, Opcode
+from websockets.protocol import Protocol, Side
+
+from livescore.live import session
+from livescore.live.connections import INVALID_DATA, TRY_AGAIN_LATER, State
+from livescore.live.hub import Group, frame
+from livescore.live.node import Node
+from livescore.telemetry import metrics
+
+# The ASGI extension that hands a socket over.
+EXTENSION = "livescore.detach"
+
+# Seconds that a peer may take to answer a close frame; one that does not read never answers.
+CLOSE_SECONDS = 5.0
+
+# What may wait for the handshake's answer; nothing should.
+MAX_EARLY_BYTES = 65_536
+
+# Milliseconds without an acknowledgement after which the kernel gives a dead peer up.
+TCP_USER_TIMEOUT_MS = 60_000
+
+# Bytes waiting for the kernel below which a catching-up client gets its next piece.
+DRAINED_BYTES = 65_536
+
+PING = Frame(Opcode.PING, b"").serialize(mask=False)
+
+Detach = Callable[[Node, str], "LiveSocket"]
+
+
+class Phase(enum.Enum):
+    """The life of a socket after its handshake; it only goes forward."""
+
+    OPEN = enum.auto()
+    CLOSING = enum.auto()
+    CLOSED = enum.auto()
+
+
+# uvicorn logs the URL of every handshake, which may hold a key; thousands may come in a second.
+_quiet = logging.getLogger("livescore.handshake")
+_quiet.setLevel(logging.WARNING)
+
+
+class HandshakeProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's own protocol, which can be left after ``accept``."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.logger = self.conn.logger = _quiet
+        self._early = bytearray()
+
+    def data_received(self, data: bytes) -> None:
+        """Keep what a hasty client says before it is accepted; RFC 6455 bids it wait."""
+        if not self.handshake_initiated:
+            super().data_received(data)
+        elif len(self._early) + len(data) <= MAX_EARLY_BYTES:
+            self._early += data
+        else:
+            self.transport.abort()
+
+    async def run_asgi(self) -> None:
+        """Offer the way out to the application."""
+        cast(dict[str, Any], self.scope)["extensions"][EXTENSION] = self.detach
+        await super().run_asgi()
+
+    def detach(self, node: Node, address: str) -> "LiveSocket":
+        """Hand the connection over; this object and everything around it can be forgotten."""
+        live = LiveSocket(node, self.transport, address)
+        self.handshake_complete = True
+        self.connections.discard(self)
+        self.stop_keepalive()
+        self.transport.set_protocol(live)
+        self.transport = cast(asyncio.Transport, _NoTransport())
+        if self._early:
+            asyncio.get_running_loop().call_soon(live.data_received, bytes(self._early))
+        return live
+
+
+class _NoTransport:
+    """What stays with a protocol that was left: nothing to close, nothing to write to."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    def is_closing(self) -> bool:
+        """It is closed."""
+        return True
+
+    def write(self, _: bytes) -> None:
+        """Nobody listens."""
+
+
+class LiveSocket(asyncio.Protocol):
+    """One open WebSocket: transport, conversation, and a parser only while a message is incomplete."""
+
+    __slots__ = ("_answered", "_fragments", "_node", "_parser", "_phase", "_transport", "state")
+
+    def __init__(self, node: Node, transport: asyncio.Transport, address: str) -> None:
+        self.state = State(address, node.settings.inbound_burst)
+        self._node = node
+        self._transport = transport
+        self._phase = Phase.OPEN
+        self._parser: Protocol | None = None
+        self._fragments: list[bytes] | None = None
+        self._answered = True
+        transport.set_write_buffer_limits(high=node.settings.slow_consumer_bytes)
+        _watch_for_dead_peer(transport)
+
+    # What the application does
+
+    @property
+    def open(self) -> bool:
+        """Whether messages still reach the client."""
+        return self._phase is Phase.OPEN
+
+    def write(self, data: bytes) -> None:
+        """Put ready frames on the wire."""
+        if self._phase is Phase.OPEN and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def send(self, message: bytes) -> None:
+        """Send one JSON message."""
+        self.write(frame(message))
+
+    def join(self, group: Group) -> None:
+        """Hear the events of a group from now on."""
+        group.join(self)
+
+    def leave(self, group: Group) -> None:
+        """Hear them no more."""
+        group.leave(self)
+
+    def flush(self, group: Group) -> None:
+        """Send now what waits for the group's next write."""
+        group.flush(self)
+
+    async def drained(self) -> None:
+        """Wait until the client has taken most of what was sent; a client that reads nothing is cut off elsewhere."""
+        # The transport's own limits are the slow consumer's: nothing says when it falls below this one.
+        while self.open and self._transport.get_write_buffer_size() > DRAINED_BYTES:  # noqa: ASYNC110 - no event
+            await asyncio.sleep(0.01)
+
+    def close(self, code: int) -> None:
+        """Send a close frame and wait a little for its answer."""
+        if self._phase is not Phase.OPEN:
+            return
+        self._transport.write(Frame(Opcode.CLOSE, Close(code, "").serialize()).serialize(mask=False))
+        self._leave(Phase.CLOSING, code)
+        asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._transport.abort)
+
+    def beat(self) -> None:
+        """Ping, or drop a peer that has not answered the last one."""
+        if not self._answered:
+            self._leave(Phase.CLOSED, 1006)
+            self._transport.abort()
+        elif self.open:
+            self._answered = False
+            self.write(PING)
+
+    def _leave(self, phase: Phase, code: int) -> None:
+        if self._phase is Phase.OPEN:
+            metrics.socket_closed(code)
+        self._phase = phase
+        self._node.detach(self)
+
+    # What the transport says
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser; control frames are answered, complete messages handed on."""
+        self._answered = True
+        if self._phase is Phase.CLOSED or (self._parser is None and _is_pong(data)):
+            return
+        parser = self._parser or Protocol(Side.SERVER, max_size=self._node.settings.max_frame_bytes)
+        parser.receive_data(data)
+        for event in parser.events_received():
+            self._frame(cast(Frame, event))
+        self._respond(parser)
+        self._parser = None if self._parser is None and _is_whole(data) and self._fragments is None else parser
+
+    def _respond(self, parser: Protocol) -> None:
+        answer = b"".join(parser.data_to_send())
+        if answer:
+            self.write(answer)
+        if parser.close_rcvd is not None:
+            self._leave(Phase.CLOSED, parser.close_rcvd.code)
+            self._transport.close()
+        elif parser.close_sent is not None:
+            self._fail(parser.close_sent.code)
+
+    def _fail(self, code: int) -> None:
+        """Hang up on who broke the protocol; what it is still sending is read, or a reset outruns our reason."""
+        self._leave(Phase.CLOSED, code)
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._transport.abort)
+
+    def _frame(self, event: Frame) -> None:
+        if event.opcode in (Opcode.PING, Opcode.PONG, Opcode.CLOSE):
+            return
+        text = event.opcode is Opcode.TEXT
+        if event.opcode is Opcode.CONT and self._fragments is not None:
+            self._fragments.append(bytes(event.data))
+        else:
+            self._fragments = [b"t" if text else b"b", bytes(event.data)]
+        if event.fin:
+            kind, *parts = self._fragments
+            self._fragments = None
+            self._message(b"".join(parts), text=kind == b"t")
+
+    def _message(self, data: bytes, *, text: bool) -> None:
+        if text and not _is_utf8(data):
+            self.close(INVALID_DATA)
+        elif self.open:
+            self.receive(data)
+
+    def receive(self, data: bytes) -> None:
+        """One complete message."""
+        session.receive(self._node, self, data)
+
+    def pause_writing(self) -> None:
+        """More is unsent than a slow consumer may keep: out of the fan-out, and good-bye."""
+        if self.open:
+            metrics.SLOW_CONSUMERS_CLOSED.inc()
+            self.close(TRY_AGAIN_LATER)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """The peer is gone."""
+        self._leave(Phase.CLOSED, 1006)
+
+
+def _watch_for_dead_peer(transport: asyncio.Transport) -> None:
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6) and hasattr(socket, "TCP_USER_TIMEOUT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, TCP_USER_TIMEOUT_MS)
+
+
+def _is_pong(data: bytes) -> bool:
+    """The answer to our empty ping: FIN and PONG, masked, no payload; by far the most frequent frame."""
+    return len(data) == 6 and data[0] == 0x8A and data[1] == 0x80
+
+
+def _is_whole(data: bytes) -> bool:
+    """Whether the data ends where a frame of the client ends (RFC 6455 section 5.2)."""
+    at = 0
+    while at + 2 <= len(data):
+        length, head = data[at + 1] & 0x7F, 6
+        if length >= 126:
+            width = 2 if length == 126 else 8
+            length, head = int.from_bytes(data[at + 2 : at + 2 + width]), 6 + width
+        at += head + length
+    return at == len(data)
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+class Heartbeat:
+    """One timer for all sockets: each second the next share of them is pinged."""
+
+    def __init__(self, node: Node, interval_seconds: float) -> None:
+        self._node = node
+        self._interval = interval_seconds
+
+    async def run(self) -> None:
+        """Ping every socket once per interval, spread over it."""
+        slots = max(1, round(self._interval))
+        turn = 0
+        while True:
+            await asyncio.sleep(self._interval / slots)
+            turn += 1
+            for connection in list(self._node.sockets):
+                if isinstance(connection, LiveSocket) and id(connection) // 64 % slots == turn % slots:
+                    connection.beat()

@@ -1,0 +1,1 @@
+"""The domain: matches, commentary and the feed of their events."""

@@ -1,0 +1,156 @@
+"""The tables. Alembic migrations make them; a test compares both."""
+
+from datetime import datetime
+from typing import Any, ClassVar
+from uuid import UUID
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Text,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
+from sqlalchemy.types import UserDefinedType
+from sqlmodel import Field, SQLModel
+
+# Clients see milliseconds; storing more would make equal timestamps look different on the next comparison.
+TIMESTAMP_MS = TIMESTAMP(timezone=True, precision=3)
+
+
+class TransactionId(UserDefinedType[str]):
+    """PostgreSQL's ``xid8``: orders events by what a snapshot can see of them."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        """The type's name in DDL."""
+        return "xid8"
+
+
+class Catalog(SQLModel, table=True):
+    """One row that hands out match ids gap-free and in commit order, and tells this feed from others."""
+
+    __tablename__: ClassVar[str] = "catalog"
+    __table_args__ = (CheckConstraint("one_row", name="catalog_one_row"),)
+
+    one_row: bool = Field(default=True, sa_column=Column(Boolean, primary_key=True, server_default=text("true")))
+    last_match_id: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default=text("0")))
+    # Drawn anew when this turns out to be an older copy of the feed.
+    incarnation: UUID = Field(sa_column=Column(Uuid, nullable=False, server_default=text("gen_random_uuid()")))
+
+
+class Match(SQLModel, table=True):
+    """A match; ``seq`` is the number of its latest event and its row lock orders them."""
+
+    __tablename__: ClassVar[str] = "match"
+    __table_args__ = (
+        CheckConstraint("status IN ('scheduled', 'live', 'finished', 'postponed', 'cancelled')", name="match_status"),
+        CheckConstraint("home_score >= 0 AND away_score >= 0", name="match_scores"),
+        CheckConstraint("end_time > start_time", name="match_times"),
+        Index("match_newest", text("created_at DESC"), text("id DESC")),
+        Index("match_start", "start_time"),
+        Index("match_home", "home_team"),
+        Index("match_away", "away_team"),
+        Index("match_to_start", "start_time", postgresql_where=text("status = 'scheduled' AND NOT pinned")),
+        Index("match_to_finish", "end_time", postgresql_where=text("status = 'live' AND NOT pinned")),
+        # Room in each page, and no index on what every event changes: updates of a match stay in place (HOT).
+        {"postgresql_with": {"fillfactor": "60"}},
+    )
+
+    id: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    sport: str = Field(sa_column=Column(Text, nullable=False))
+    home_team: str = Field(sa_column=Column(Text, nullable=False))
+    away_team: str = Field(sa_column=Column(Text, nullable=False))
+    status: str = Field(sa_column=Column(Text, nullable=False))
+    start_time: datetime = Field(sa_column=Column(TIMESTAMP_MS, nullable=False))
+    end_time: datetime = Field(sa_column=Column(TIMESTAMP_MS, nullable=False))
+    home_score: int = Field(sa_column=Column(Integer, nullable=False))
+    away_score: int = Field(sa_column=Column(Integer, nullable=False))
+    created_at: datetime = Field(sa_column=Column(TIMESTAMP_MS, nullable=False))
+    updated_at: datetime = Field(sa_column=Column(TIMESTAMP_MS, nullable=False))
+    seq: int = Field(sa_column=Column(Integer, nullable=False))
+    # The clock no longer decides the status: postponed, cancelled or finished by hand.
+    pinned: bool = Field(sa_column=Column(Boolean, nullable=False, server_default=text("false")))
+    # Events up to this number were pruned; nobody can resume from before it.
+    pruned_seq: int = Field(sa_column=Column(Integer, nullable=False, server_default=text("0")))
+
+
+class Commentary(SQLModel, table=True):
+    """One entry of a match's commentary; ``seq`` is the event that last changed it."""
+
+    __tablename__: ClassVar[str] = "commentary"
+    __table_args__ = (Index("commentary_newest", "match_id", text("created_at DESC"), text("id DESC")),)
+
+    id: int = Field(sa_column=Column(Integer, Identity(), primary_key=True))
+    match_id: int = Field(sa_column=Column(Integer, ForeignKey("match.id", ondelete="CASCADE"), nullable=False))
+    seq: int = Field(sa_column=Column(Integer, nullable=False))
+    minute: int = Field(sa_column=Column(Integer, nullable=False))
+    sequence: int = Field(sa_column=Column(Integer, nullable=False))
+    period: int = Field(sa_column=Column(Integer, nullable=False))
+    event_type: str = Field(sa_column=Column(Text, nullable=False))
+    actor: str | None = Field(sa_column=Column(Text))
+    team: str | None = Field(sa_column=Column(Text))
+    message: str = Field(sa_column=Column(Text, nullable=False))
+    # json, not jsonb: what was sent comes back, key order and all.
+    details: dict[str, Any] | None = Field(sa_column=Column("metadata", JSON))
+    tags: list[str] | None = Field(sa_column=Column(ARRAY(Text)))
+    created_at: datetime = Field(sa_column=Column(TIMESTAMP_MS, nullable=False))
+    updated_at: datetime = Field(sa_column=Column(TIMESTAMP_MS, nullable=False))
+
+
+class FeedEvent(SQLModel, table=True):
+    """The feed: every change of a match, numbered 1, 2, 3… without a gap."""
+
+    __tablename__: ClassVar[str] = "event"
+    __table_args__ = (Index("event_txid", "txid"),)
+
+    match_id: int = Field(sa_column=Column(Integer, ForeignKey("match.id", ondelete="CASCADE"), primary_key=True))
+    seq: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    type: str = Field(sa_column=Column(Text, nullable=False))
+    # json keeps the text as written: a resumed client gets byte for byte what a connected one got.
+    data: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    request_id: str | None = Field(sa_column=Column(Text))
+    created_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
+    txid: str = Field(sa_column=Column(TransactionId, nullable=False, server_default=text("pg_current_xact_id()")))
+
+
+class IdempotencyKey(SQLModel, table=True):
+    """The first answer to a write that carried an ``Idempotency-Key``."""
+
+    __tablename__: ClassVar[str] = "idempotency_key"
+    __table_args__ = (Index("idempotency_key_age", "created_at"),)
+
+    scope: str = Field(sa_column=Column(Text, primary_key=True))
+    key: str = Field(sa_column=Column(Text, primary_key=True))
+    fingerprint: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    status: int = Field(sa_column=Column(SmallInteger, nullable=False))
+    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    created_at: datetime = Field(
+        sa_column=Column(DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()"))
+    )
+
+
+class ApiKey(SQLModel, table=True):
+    """A key that may call; only the digest of its secret is kept."""
+
+    __tablename__: ClassVar[str] = "api_key"
+
+    id: str = Field(sa_column=Column(Text, primary_key=True))
+    name: str = Field(sa_column=Column(Text, nullable=False))
+    digest: str = Field(sa_column=Column(Text, nullable=False))
+    scopes: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
+    created_at: datetime = Field(
+        sa_column=Column(DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()"))
+    )
+    revoked_at: datetime | None = Field(sa_column=Column(DateTime(timezone=True)))

@@ -1,0 +1,357 @@
+"""Matches, commentary and their feed in PostgreSQL. Every SQL statement is in :mod:`livescore.scores.statements`."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+from psycopg.errors import CheckViolation, NumericValueOutOfRange
+from psycopg.types.json import Json
+
+from livescore.scores import rules
+from livescore.scores import statements as sql
+from livescore.scores.database import Connection, Database, Row, fetch
+from livescore.scores.feed import Event
+
+# Rows that one query brings at most: bounds memory while a long outage is healed.
+BATCH = 5_000
+
+# Commentary that a snapshot carries, like the default page of GET /matches/{id}/commentary.
+SNAPSHOT_COMMENTARY = 100
+
+EPOCH_ZERO = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class NotFound(Exception):
+    """No such match or commentary (404)."""
+
+
+class KeyReused(Exception):
+    """The Idempotency-Key was used for another request (422)."""
+
+
+class StillRunning(Exception):
+    """The first request with this Idempotency-Key has not ended (409)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """An Idempotency-Key. ``fingerprint`` is a digest of the request body, ``scope`` who asks for what."""
+
+    scope: str
+    key: str
+    fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a write did: the JSON of its object, the events to publish, and whether it is a first answer again."""
+
+    body: str
+    events: list[Event]
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of matches as the members of a JSON array, and the cursor of the next one."""
+
+    items: str
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a match's feed stands: its last event, and the last one that was pruned."""
+
+    seq: int
+    pruned: int
+
+
+Write = Callable[[Connection], Awaitable[Written]]
+
+
+def _events(rows: Iterable[Row]) -> list[Event]:
+    return sorted((Event(*row[:6]) for row in rows), key=lambda event: event.seq)
+
+
+class Store:
+    """What the service does with its database."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    # Writes
+
+    async def create_match(self, values: Mapping[str, Any], request_id: str, once: Once | None = None) -> Written:
+        """Append a match. ``values``: sport, home_team, away_team, start, end, home_score, away_score."""
+
+        async def write(connection: Connection) -> Written:
+            rows = await fetch(connection, sql.CREATE_MATCH, {**values, "request_id": request_id})
+            events = _events(rows)
+            return Written(events[0].data, events)
+
+        return await self._write(write, once)
+
+    async def create_commentary(
+        self, match_id: int, values: Mapping[str, Any], request_id: str, once: Once | None = None
+    ) -> Written:
+        """Append commentary, and move the score when it is a goal.
+
+        Raises:
+            NotFound: when there is no such match.
+            rules.Conflict: when the score would exceed what an integer holds.
+        """
+        delta = rules.score_delta(values["event_type"], values["metadata"])
+        parameters = {**_commentary(values), **_delta(delta), "match_id": match_id, "request_id": request_id}
+
+        async def write(connection: Connection) -> Written:
+            events = _events(await fetch(connection, sql.CREATE_COMMENTARY, parameters))
+            if not events:
+                raise NotFound("Match not found")
+            return Written(events[0].data, events)
+
+        return await self._write(write, once)
+
+    async def update_commentary(
+        self, match_id: int, commentary_id: int, values: Mapping[str, Any], request_id: str
+    ) -> Written:
+        """Correct commentary; ``values`` has only what changes. The score follows the difference."""
+        names = ("minute", "sequence", "period", "event_type", "actor", "team", "message", "metadata", "tags")
+        given = {name: values.get(name) for name in names}
+
+        async def write(connection: Connection) -> Written:
+            async with connection.transaction():
+                event_type, metadata = await _locked_commentary(connection, match_id, commentary_id)
+                before = rules.score_delta(event_type, metadata)
+                changed = {name: value for name, value in given.items() if value is not None}
+                after = rules.score_delta(changed.get("event_type", event_type), changed.get("metadata", metadata))
+                parameters = {**_commentary(given), **_delta(after - before)}
+                return await _revised(
+                    connection, sql.UPDATE_COMMENTARY, match_id, commentary_id, request_id, parameters
+                )
+
+        return await self._write(write)
+
+    async def delete_commentary(self, match_id: int, commentary_id: int, request_id: str) -> Written:
+        """Take commentary back, and its goal with it."""
+
+        async def write(connection: Connection) -> Written:
+            async with connection.transaction():
+                delta = rules.score_delta(*await _locked_commentary(connection, match_id, commentary_id))
+                parameters = _delta(rules.NO_SCORE - delta)
+                return await _revised(
+                    connection, sql.DELETE_COMMENTARY, match_id, commentary_id, request_id, parameters
+                )
+
+        return await self._write(write)
+
+    async def revise_match(
+        self, match_id: int, revise: Callable[[rules.MatchState, datetime], rules.Revision], request_id: str
+    ) -> Written:
+        """Change a match by a pure function of its state and the database's time."""
+
+        async def write(connection: Connection) -> Written:
+            async with connection.transaction():
+                before, now = await _locked_match(connection, match_id)
+                revision = revise(before, now)
+                events: list[Event] = []
+                if revision.events or revision.state != before:
+                    parameters = _revision(match_id, before, revision, request_id)
+                    events = _events(await fetch(connection, sql.REVISE_MATCH, parameters))
+                body = (await fetch(connection, sql.MATCH, {"match_id": match_id}))[0][0]
+                return Written(body, events)
+
+        return await self._write(write)
+
+    async def _write(self, write: Write, once: Once | None = None) -> Written:
+        try:
+            return await self.database.use(write if once is None else lambda connection: _once(connection, write, once))
+        except (NumericValueOutOfRange, CheckViolation) as error:
+            raise rules.Conflict("The score would leave the range 0 to 2147483647") from error
+
+    # Reads
+
+    async def match(self, match_id: int) -> tuple[str, int] | None:
+        """The match as JSON and its seq."""
+        row = await self.database.row(sql.MATCH, {"match_id": match_id})
+        return (row[0], row[1]) if row else None
+
+    async def matches(self, limit: int, filters: Mapping[str, Any], cursor: tuple[int, int] | None = None) -> Page:
+        """A page of matches, newest first. ``filters`` by the names in :data:`statements.FILTERS`."""
+        parameters: dict[str, Any] = {**filters, "limit": limit}
+        conditions = [sql.FILTERS[name] for name in filters]
+        if cursor is not None:
+            conditions.append(sql.FILTERS["cursor"])
+            parameters["cursor_time"] = EPOCH_ZERO + timedelta(milliseconds=cursor[0])
+            parameters["cursor_id"] = cursor[1]
+        row = await self.database.row(sql.list_matches(conditions), parameters)
+        return Page(*row) if row else Page("", None)
+
+    async def commentary(self, match_id: int, limit: int) -> str:
+        """The newest commentary, as the members of a JSON array; empty for an unknown match."""
+        row = await self.database.row(sql.COMMENTARY, {"match_id": match_id, "limit": limit})
+        return str(row[0]) if row else ""
+
+    async def snapshot(self, match_id: int) -> tuple[str, int] | None:
+        """``{"match": …, "commentary": […]}`` and the seq it stands for."""
+        row = await self.database.row(sql.SNAPSHOT, {"match_id": match_id, "limit": SNAPSHOT_COMMENTARY})
+        return (row[0], row[1]) if row else None
+
+    # The feed
+
+    async def epoch(self) -> str:
+        """The fingerprint of this feed; see :data:`statements.EPOCH`."""
+        row = await self.database.row(sql.EPOCH)
+        return str(row[0]) if row else ""
+
+    async def renew_epoch(self, epoch: str) -> str:
+        """Give the feed another fingerprint if it still has this one; the new one, whoever gave it."""
+        await self.database.execute(sql.RENEW_EPOCH, {"epoch": epoch})
+        return await self.epoch()
+
+    async def head(self, match_id: int) -> Head | None:
+        """Where a match's feed stands."""
+        row = await self.database.row(sql.HEAD, {"match_id": match_id})
+        return Head(*row) if row else None
+
+    async def events(self, match_id: int, since: int, limit: int = BATCH) -> list[Event]:
+        """The events after ``since``, oldest first."""
+        rows = await self.database.rows(sql.EVENTS, {"match_id": match_id, "since": since, "limit": limit})
+        return [Event(*row) for row in rows]
+
+    async def missed(self, served: Mapping[int, int]) -> list[Event]:
+        """What the feed has beyond the given seq of each match, by match and seq, at most :data:`BATCH` events."""
+        parameters = {"matches": list(served), "seqs": list(served.values()), "limit": BATCH}
+        return [Event(*row) for row in await self.database.rows(sql.MISSED, parameters)] if served else []
+
+    async def lacks(self, delivered: Mapping[int, int]) -> bool:
+        """Whether the feed ends before the given seq of a match, as only an older copy of it does."""
+        parameters = {"matches": list(delivered), "seqs": list(delivered.values())}
+        row = await self.database.row(sql.LACKS, parameters) if delivered else None
+        return row is not None and bool(row[0])
+
+    async def heads(self, matches: Iterable[int] | None = None) -> dict[int, int]:
+        """The last seq of the given matches, or of all."""
+        if matches is None:
+            return dict(await self.database.rows(sql.ALL_HEADS))
+        return dict(await self.database.rows(sql.HEADS, {"matches": list(matches)}))
+
+    async def horizon(self) -> str:
+        """A transaction number below which nothing can commit any more."""
+        row = await self.database.row(sql.HORIZON)
+        return str(row[0]) if row else "0"
+
+    async def changed(self, horizon: str) -> dict[int, int]:
+        """The last seq of every match that changed since the horizon."""
+        return dict(await self.database.rows(sql.CHANGED, {"horizon": horizon}))
+
+    async def since_horizon(self, horizon: str) -> list[Event]:
+        """Every event since the horizon, by match and seq."""
+        events: list[Event] = []
+        place = {"match_id": 0, "seq": 0}
+        while page := await self._page_since(horizon, place):
+            events += page
+            place = {"match_id": page[-1].match_id, "seq": page[-1].seq}
+            if len(page) < BATCH:
+                break
+        return events
+
+    async def _page_since(self, horizon: str, place: Mapping[str, int]) -> list[Event]:
+        rows = await self.database.rows(sql.SINCE_HORIZON, {"horizon": horizon, "limit": BATCH, **place})
+        return [Event(*row) for row in rows]
+
+    async def created(self, last_match_id: int) -> list[Event]:
+        """``match_created`` of the matches after this one, in order."""
+        rows = await self.database.rows(sql.CREATED, {"last": last_match_id, "limit": BATCH})
+        return [Event(*row) for row in rows]
+
+    async def last_match(self) -> int:
+        """The id of the newest match; 0 without one."""
+        row = await self.database.row(sql.LAST_MATCH)
+        return int(row[0]) if row else 0
+
+    # Keys, schema
+
+    async def api_keys(self) -> list[Row]:
+        """Rows of id, name, digest, scopes and whether it is revoked."""
+        return await self.database.rows(sql.API_KEYS)
+
+    async def schema_version(self) -> str:
+        """The Alembic revision that the database is on; empty before the first migration."""
+        rows = await self.database.rows("SELECT to_regclass('alembic_version') IS NOT NULL")
+        versions = await self.database.rows(sql.SCHEMA_VERSION) if rows[0][0] else []
+        return str(versions[0][0]) if versions else ""
+
+
+async def _once(connection: Connection, write: Write, once: Once) -> Written:
+    """Effect and answer commit together, so that a key is either unused or has its answer."""
+    place = {"scope": once.scope, "key": once.key}
+    async with connection.transaction():
+        if not (await fetch(connection, sql.LOCK_KEY, place))[0][0]:
+            raise StillRunning("The first request with this Idempotency-Key is still running")
+        for fingerprint, _, body in await fetch(connection, sql.FIND_KEY, place):
+            if bytes(fingerprint) != once.fingerprint:
+                raise KeyReused("This Idempotency-Key was used for another request")
+            return Written(bytes(body).decode(), [], replayed=True)
+        written = await write(connection)
+        kept = {**place, "fingerprint": once.fingerprint, "status": 201, "body": written.body.encode()}
+        await connection.execute(sql.KEEP_KEY, kept)
+        return written
+
+
+def _commentary(values: Mapping[str, Any]) -> dict[str, Any]:
+    metadata = values["metadata"]
+    return {**values, "metadata": None if metadata is None else Json(metadata, orjson.dumps)}
+
+
+def _delta(delta: rules.Score) -> dict[str, Any]:
+    return {"home": delta.home, "away": delta.away, "scores": delta != rules.NO_SCORE}
+
+
+async def _locked_commentary(connection: Connection, match_id: int, commentary_id: int) -> tuple[str, Any]:
+    place = {"match_id": match_id, "commentary_id": commentary_id}
+    for event_type, metadata in await fetch(connection, sql.LOCK_COMMENTARY, place):
+        return event_type, metadata
+    raise NotFound("Commentary not found")
+
+
+async def _revised(
+    connection: Connection,
+    statement: str,
+    match_id: int,
+    commentary_id: int,
+    request_id: str,
+    parameters: Mapping[str, Any],
+) -> Written:
+    place = {"match_id": match_id, "commentary_id": commentary_id, "request_id": request_id}
+    events = _events(await fetch(connection, statement, {**parameters, **place}))
+    return Written(events[0].data, events)
+
+
+async def _locked_match(connection: Connection, match_id: int) -> tuple[rules.MatchState, datetime]:
+    for row in await fetch(connection, sql.LOCK_MATCH, {"match_id": match_id}):
+        sport, home_team, away_team, status, start, end, home, away, pinned, now = row
+        score = rules.Score(home, away)
+        return rules.MatchState(sport, home_team, away_team, status, start, end, score, pinned), now
+    raise NotFound("Match not found")
+
+
+def _revision(match_id: int, before: rules.MatchState, revision: rules.Revision, request_id: str) -> dict[str, Any]:
+    after = revision.state
+    return {
+        "match_id": match_id,
+        "types": revision.events,
+        "sport": after.sport,
+        "home_team": after.home_team,
+        "away_team": after.away_team,
+        "status": after.status,
+        "start": after.start_time,
+        "end": after.end_time,
+        "home_score": after.score.home,
+        "away_score": after.score.away,
+        "pinned": after.pinned,
+        "old_status": before.status,
+        "request_id": request_id,
+    }

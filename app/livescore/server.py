@@ -1,0 +1,158 @@
+"""uvicorn's wiring: the port of the clients and the management port in one event loop, a drain before every stop."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+import structlog
+import uvicorn
+
+from livescore import application
+from livescore.api import management
+from livescore.api.context import Services
+from livescore.api.protocol import bounded
+from livescore.live.socket import HandshakeProtocol
+from livescore.settings import Settings
+from livescore.telemetry import metrics
+
+log = structlog.get_logger(__name__)
+
+# Connections that wait to be accepted: after a node was lost, thousands come back at once.
+BACKLOG = 4096
+
+# Seconds that requests in flight may take after the drain.
+GRACEFUL_SECONDS = 10
+
+
+class AddressError(Exception):
+    """An address to listen on cannot be used; the text names its variables."""
+
+
+class Server(uvicorn.Server):
+    """uvicorn closes all sockets at once when it stops; here they are drained before."""
+
+    def __init__(self, config: uvicorn.Config, parts: Services) -> None:
+        super().__init__(config)
+        self._parts = parts
+        self.serving = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Nobody hears that this process is ready before its port is open."""
+        await super().startup(sockets)
+        log.info("Uvicorn running on", host=self.config.host, port=self.config.port)
+        self.serving.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain, then let uvicorn close the rest; a second Ctrl-C does not wait."""
+        drain = self._parts.drain.start()
+        while not drain.done() and not self.force_exit:
+            await asyncio.wait({drain}, timeout=0.1)
+        await super().shutdown(sockets)
+
+
+class ManagementServer(uvicorn.Server):
+    """A server beside the main one, which alone hears signals."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Nothing to capture."""
+        yield
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; exits with 0 after a clean stop.
+
+    Raises:
+        AddressError: before anything is started, when a port is taken or an address is not of this machine.
+    """
+    public = _bound("", settings.host, settings.port)
+    private = _bound("MANAGEMENT_", settings.management_host, settings.management_port)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _exit)
+    parts = application.assemble(settings)
+    config = uvicorn.Config(
+        # Outermost, so that even an unhandled error is counted and carries its request id.
+        metrics.RequestTelemetry(application.create(parts)),
+        host=settings.host,
+        port=settings.port,
+        http=bounded(settings),
+        ws=HandshakeProtocol,
+        ws_max_size=settings.max_frame_bytes,
+        ws_ping_interval=None,
+        ws_per_message_deflate=False,
+        loop="uvloop",
+        lifespan="on",
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=GRACEFUL_SECONDS,
+        proxy_headers=False,
+        server_header=False,
+        access_log=False,
+        log_config=None,
+    )
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(_serve(config, parts, public, private))
+
+
+async def _serve(
+    config: uvicorn.Config, parts: Services, public: list[socket.socket], private: list[socket.socket]
+) -> None:
+    settings = parts.settings
+    beside = ManagementServer(
+        uvicorn.Config(
+            management.create(parts),
+            http=bounded(settings),
+            host=settings.management_host,
+            port=settings.management_port,
+            lifespan="off",
+            server_header=False,
+            access_log=False,
+            log_config=None,
+        )
+    )
+    server = Server(config, parts)
+    managing = asyncio.create_task(_after(server.serving, beside, private))
+    try:
+        await server.serve(public)
+    finally:
+        beside.should_exit = True
+        if not server.serving.is_set():
+            managing.cancel()
+        await asyncio.gather(managing, return_exceptions=True)
+
+
+async def _after(serving: asyncio.Event, beside: ManagementServer, sockets: list[socket.socket]) -> None:
+    await serving.wait()
+    await beside.serve(sockets)
+
+
+def _bound(prefix: str, host: str, port: int) -> list[socket.socket]:
+    """Sockets on every address of ``host``, bound and not yet listening: who connects too early is refused."""
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        return [_socket(family, address) for family, _, _, _, address in dict.fromkeys(found)]
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise AddressError(f"{prefix}HOST {host} and {prefix}PORT {port} cannot be used: {reason}") from error
+
+
+def _socket(family: int, address: Any) -> socket.socket:
+    made = socket.socket(family, socket.SOCK_STREAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    try:
+        made.bind(address)
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+def _exit(number: int, _: FrameType | None) -> None:
+    """Uvicorn raises the signal again after its clean stop."""
+    sys.exit(0 if number == signal.SIGTERM else 130)

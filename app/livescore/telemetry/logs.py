@@ -1,0 +1,190 @@
+"""Logging: one line per event, JSON in production, readable in a terminal, and no secret in either.
+
+Every record of this process, whether it comes from structlog or from the standard library (uvicorn, Alembic, RQ),
+passes the same formatter, and the last step before rendering is :func:`redact`: tracebacks are searched too.
+Requests are counted by :mod:`livescore.telemetry.metrics` and not logged.
+"""
+
+import json
+import logging
+import re
+import sys
+from typing import Any, TextIO, cast
+from urllib.parse import unquote, urlsplit
+
+import orjson
+import structlog
+from pydantic import SecretStr
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from livescore.settings import Settings
+
+HIDDEN = "***"
+# Shorter secrets would blank ordinary words ("live"), and the patterns below find them in the usual places anyway.
+_SHORTEST_LITERAL = 8
+# Structures nested deeper than this are logged as text; nothing of ours is.
+_DEEPEST = 6
+# Libraries that bring handlers or levels of their own; ours is the root's.
+_FOREIGN = ("uvicorn", "uvicorn.error", "uvicorn.asgi", "alembic", "rq", "rq.worker", "rq_scheduler", "sqlalchemy")
+
+_SECRET_NAME = re.compile(
+    r"(?i)pass(word|wd|phrase)|secret|token|authorization|cookie|credential|api[_-]?key|private[_-]?key"
+)
+_ASSIGNED = (
+    r"""(?i)((?:[\w-]*(?:password|passwd|passphrase|secret|token|credential|api[_-]?key)\w*|authorization|cookie)"""
+    r"""["']?\s*[=:]\s*)(?!\s*bearer\b)("[^"]*"|'[^']*'|[^\s,;&"']+)"""
+)
+_PATTERNS = (
+    # User information of any URL; a password may hold an unescaped "/" or "@".
+    (re.compile(r"""(\w://)(?:[^\s/@:"'<>]*:[^\s"'<>]*|[^\s/@:"'<>]+)@"""), rf"\1{HIDDEN}@"),
+    (re.compile(r"\blsk_[\w-]+"), f"lsk_{HIDDEN}"),
+    (re.compile(r"(?i)\b(bearer)\s+[\w.~+/=-]+"), rf"\1 {HIDDEN}"),
+    (re.compile(r"(?i)\b(authorization[\"']?\s*[=:]\s*[\"']?(?:basic|digest))\s+[^\s\"']+"), rf"\1 {HIDDEN}"),
+    (re.compile(_ASSIGNED), rf"\1{HIDDEN}"),
+)
+
+
+def configure(settings: Settings, stream: TextIO | None = None) -> None:
+    """Route every log record of this process to ``stream`` (standard error by default).
+
+    Calling it again replaces the former configuration.
+    """
+    output = stream or sys.stderr
+    handler = logging.StreamHandler(output)
+    handler.setFormatter(_formatter(settings, output))
+    logging.basicConfig(handlers=[handler], level=settings.log_level, force=True)
+    logging.captureWarnings(True)
+    _adopt_foreign_loggers()
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *_common(settings),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+
+
+def bind_request_id(request_id: str) -> None:
+    """Name ``request_id`` in every record of the current task and of the tasks it starts."""
+    structlog.contextvars.bind_contextvars(request_id=request_id)
+
+
+def redact(value: Any, literals: tuple[str, ...] = ()) -> Any:
+    """A copy of ``value`` (text, bytes, mappings, sequences, anything printable) without secrets.
+
+    ``literals`` are known secrets that are blanked wherever they stand.
+    """
+    return _redact(value, literals, 0)
+
+
+def _common(settings: Settings) -> list[Processor]:
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+        _Origin(settings),
+    ]
+
+
+def _formatter(settings: Settings, stream: TextIO) -> structlog.stdlib.ProcessorFormatter:
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=_common(settings),
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.format_exc_info,
+            _Redactor(settings),
+            _renderer(settings, stream),
+        ],
+    )
+
+
+def _renderer(settings: Settings, stream: TextIO) -> Processor:
+    console = settings.log_format == "console" or (settings.log_format == "auto" and stream.isatty())
+    if not console:
+        return structlog.processors.JSONRenderer(serializer=_dumps)
+    return structlog.dev.ConsoleRenderer(
+        colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=0
+    )
+
+
+def _dumps(event: EventDict, **_: Any) -> str:
+    try:
+        return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    except TypeError:  # lone surrogates and integers beyond 64 bits, which a client may have sent
+        return json.dumps(event, default=str)
+
+
+def _adopt_foreign_loggers() -> None:
+    for name in _FOREIGN:
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+    access = logging.getLogger("uvicorn.access")
+    access.handlers.clear()
+    access.propagate = False  # uvicorn then sees no handler and does not even build the line
+
+
+class _Origin:
+    """Adds which instance of which deployment speaks: the lines of several are read together."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._fields = {"instance": settings.instance, "environment": settings.environment}
+
+    def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        return {**self._fields, **event}
+
+
+class _Redactor:
+    """Removes secrets from a finished record, the ones this process was configured with first of all."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._literals = _known_secrets(settings)
+
+    def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        return cast(EventDict, _redact(event, self._literals, 0))
+
+
+def _known_secrets(settings: Settings) -> tuple[str, ...]:
+    passwords = [_password(url) for url in (settings.database_url, settings.redis_url)]
+    key = settings.dev_api_key.get_secret_value() if settings.dev_api_key else ""
+    known = {secret for text in (*passwords, key) for secret in (text, unquote(text))}
+    return tuple(sorted((secret for secret in known if len(secret) >= _SHORTEST_LITERAL), key=len, reverse=True))
+
+
+def _password(url: SecretStr) -> str:
+    try:
+        return urlsplit(url.get_secret_value()).password or ""
+    except ValueError:
+        return ""
+
+
+def _redact(value: Any, literals: tuple[str, ...], depth: int) -> Any:
+    if isinstance(value, str):
+        return _redact_text(value, literals)
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if depth < _DEEPEST and isinstance(value, dict):
+        return {_redact(name, literals, depth + 1): _redact_field(name, value[name], literals, depth) for name in value}
+    if depth < _DEEPEST and isinstance(value, list | tuple | set | frozenset):
+        return [_redact(item, literals, depth + 1) for item in value]
+    return _redact_text(value.decode(errors="replace") if isinstance(value, bytes) else str(value), literals)
+
+
+def _redact_field(name: Any, value: Any, literals: tuple[str, ...], depth: int) -> Any:
+    if isinstance(name, str | bytes) and value is not None and _SECRET_NAME.search(str(name)):
+        return HIDDEN
+    return _redact(value, literals, depth + 1)
+
+
+def _redact_text(text: str, literals: tuple[str, ...]) -> str:
+    for literal in literals:
+        text = text.replace(literal, HIDDEN)
+    for pattern, replacement in _PATTERNS:
+        text = pattern.sub(replacement, text)
+    return text

@@ -1,0 +1,227 @@
+"""Prometheus metrics: stable names, no label whose values a client could multiply.
+
+The registry is the module's own, so that libraries cannot add to ``/metrics`` by being imported.
+"""
+
+import itertools
+import re
+import secrets
+from collections.abc import Callable
+from functools import cache
+from time import perf_counter
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+    start_http_server,
+)
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from livescore.telemetry.logs import bind_request_id
+
+REGISTRY = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)
+PlatformCollector(registry=REGISTRY)
+GCCollector(registry=REGISTRY)
+
+# Seconds. A flush to thousands of sockets takes milliseconds, a relayed event about one.
+_FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+# Seconds. A cached answer takes half a millisecond, a long poll up to 25 s.
+_REQUEST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0)
+# Seconds. The aim is 0.3 s; the sweep repairs within 2 s; an outage may last minutes.
+_LATENESS = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 30.0, 300.0)
+
+CONNECTIONS = Gauge("livescore_websocket_connections", "Open WebSocket connections.", registry=REGISTRY)
+SUBSCRIPTIONS = Gauge("livescore_subscriptions", "Single-match subscriptions of all sockets.", registry=REGISTRY)
+EVENTS = Counter("livescore_events", "Events received for local listeners.", ["type"], registry=REGISTRY)
+DELIVERIES = Counter("livescore_deliveries", "Events written to sockets, once per socket.", registry=REGISTRY)
+DELIVERED_BYTES = Counter("livescore_delivered_bytes", "Bytes of events written to sockets.", registry=REGISTRY)
+FANOUT_SECONDS = Histogram(
+    "livescore_fanout_seconds", "From an event's arrival to its last write.", buckets=_FAST, registry=REGISTRY
+)
+RELAY_LAG_SECONDS = Histogram(
+    "livescore_relay_lag_seconds", "From an event's commit to its arrival here.", buckets=_FAST, registry=REGISTRY
+)
+GAPS_HEALED = Counter("livescore_gaps_healed", "Events that Redis did not bring and the feed did.", registry=REGISTRY)
+SLOW_CONSUMERS_CLOSED = Counter(
+    "livescore_slow_consumers_closed", "Sockets closed with 1013 for not reading.", registry=REGISTRY
+)
+SOCKETS_CLOSED = Counter("livescore_sockets_closed", "Closed sockets by close code.", ["code"], registry=REGISTRY)
+TRANSITIONS = Counter("livescore_transitions", "Status changes by the clock.", ["to"], registry=REGISTRY)
+TRANSITION_LATENESS_SECONDS = Histogram(
+    "livescore_transition_lateness_seconds",
+    "From the moment a status was due to its commit.",
+    buckets=_LATENESS,
+    registry=REGISTRY,
+)
+QUEUE_DEPTH = Gauge("livescore_queue_depth", "Jobs that wait for a worker.", registry=REGISTRY)
+HTTP_REQUESTS = Counter(
+    "livescore_http_requests", "Requests by route template.", ["method", "route", "status"], registry=REGISTRY
+)
+HTTP_REQUEST_SECONDS = Histogram(
+    "livescore_http_request_seconds",
+    "From a request's arrival to the head of its response; a stream ends when its reader goes.",
+    ["route"],
+    buckets=_REQUEST,
+    registry=REGISTRY,
+)
+RATE_LIMITED = Counter(
+    "livescore_rate_limited", "Requests over their limit, refused (LIVE) or not.", ["kind", "mode"], registry=REGISTRY
+)
+REDIS_UP = Gauge("livescore_redis_up", "1 while Redis answers.", registry=REGISTRY)
+DATABASE_UP = Gauge("livescore_database_up", "1 while PostgreSQL answers.", registry=REGISTRY)
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_EVENT_TYPES = frozenset(
+    {
+        "match_created",
+        "commentary",
+        "commentary_updated",
+        "commentary_deleted",
+        "score_update",
+        "match_updated",
+        "match_status_changed",
+    }
+)
+# Close codes of RFC 6455 and its registry; others are the client's invention.
+_CLOSE_CODES = range(1000, 1016)
+# Not an HTTP status: the client left before it was answered.
+_NO_ANSWER = 499
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+
+@cache
+def _events(type_: str) -> Counter:
+    return EVENTS.labels(type_)
+
+
+@cache
+def _rate_limited(kind: str, mode: str) -> Counter:
+    return RATE_LIMITED.labels(kind, mode)
+
+
+def event(type_: str) -> None:
+    """Count one event of the feed by its type."""
+    _events(type_ if type_ in _EVENT_TYPES else "other").inc()
+
+
+def socket_closed(code: int) -> None:
+    """Count one closed socket by its close code."""
+    SOCKETS_CLOSED.labels(str(code) if code in _CLOSE_CODES else "other").inc()
+
+
+def rate_limited(kind: str, mode: str) -> None:
+    """Count one request over its limit; ``kind`` and ``mode`` come from this service's own small sets."""
+    _rate_limited(kind, mode).inc()
+
+
+def render() -> tuple[bytes, str]:
+    """The body of ``/metrics`` and its content type."""
+    return generate_latest(REGISTRY), CONTENT_TYPE_LATEST
+
+
+def serve(host: str, port: int) -> Callable[[], None]:
+    """Expose the metrics of a process without an ASGI application, from a thread; the result stops it.
+
+    Raises:
+        OSError: when the port cannot be bound.
+    """
+    server, thread = start_http_server(port, host, REGISTRY)
+
+    def stop() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    return stop
+
+
+class RequestTelemetry:
+    """ASGI middleware: an ``X-Request-ID`` for every request, and its count and time by route template.
+
+    A sane incoming identifier is kept. It stands in ``scope["state"]["request_id"]``, in the logs and in the response.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if kind == "http":
+            await self._observe(scope, receive, send, _identify(scope))
+        else:
+            if kind == "websocket":
+                _identify(scope)
+            await self.app(scope, receive, send)
+
+    async def _observe(self, scope: Scope, receive: Receive, send: Send, header: tuple[bytes, bytes]) -> None:
+        begin = perf_counter()
+        answered = False
+
+        async def send_observed(message: Message) -> None:
+            nonlocal answered
+            if message["type"] == "http.response.start":
+                answered = True
+                message["headers"] = [*message.get("headers", ()), header]
+                _record(scope, message["status"], perf_counter() - begin)
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_observed)
+        except Exception:
+            if not answered:
+                _record(scope, 500, perf_counter() - begin)
+            raise
+        if not answered:
+            _record(scope, _NO_ANSWER, perf_counter() - begin)
+
+
+_prefix = secrets.token_hex(4).encode()
+_numbers = itertools.count(1)
+
+
+def _identify(scope: Scope) -> tuple[bytes, bytes]:
+    request_id = b""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            request_id = value
+            break
+    # A random prefix per process and a counter: as unique as random bytes, at a tenth of their cost.
+    request_id = request_id or b"%s-%x" % (_prefix, next(_numbers))
+    text = request_id.decode("ascii")
+    scope.setdefault("state", {})["request_id"] = text
+    bind_request_id(text)
+    return (b"x-request-id", request_id)
+
+
+_Record = tuple[Callable[[], None], Callable[[float], None]]
+_children: dict[tuple[str, str, int], _Record] = {}
+
+
+def _record(scope: Scope, status: int, seconds: float) -> None:
+    key = (scope["method"], _template(scope), status)
+    count, observe = _children.get(key) or _child(key)
+    count()
+    observe(seconds)
+
+
+def _template(scope: Scope) -> str:
+    # FastAPI's route knows its path without the prefixes it was included under; its context knows both.
+    context = scope.get("fastapi", {}).get("effective_route_context")
+    return getattr(context, "path_format", None) or getattr(scope.get("route"), "path", None) or "unmatched"
+
+
+def _child(key: tuple[str, str, int]) -> _Record:
+    method, route, status = key
+    counter = HTTP_REQUESTS.labels(method if method in _METHODS else "other", route, str(status))
+    record: _Record = (counter.inc, HTTP_REQUEST_SECONDS.labels(route).observe)
+    if method in _METHODS:  # other methods are the client's invention: caching them would let it fill the memory
+        _children[key] = record
+    return record

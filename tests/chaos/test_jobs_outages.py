@@ -1,0 +1,293 @@
+"""Transitions while worker, scheduler, Valkey and PostgreSQL are killed, stopped, flushed and frozen around them.
+
+Each asserts the promise: within two seconds of the recovery, each transition exactly one event.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+
+import httpx
+import pytest
+import redis
+
+from livescore.jobs.queue import redis_sync
+from livescore.jobs.schedule import Hints, Plan, Schedule
+from livescore.settings import Settings, load
+from tests.support.jobs import (
+    RECOVERY_SECONDS,
+    Match,
+    Transition,
+    change_match,
+    create_match,
+    reached,
+    seqs,
+    soon,
+    transitions,
+)
+from tests.support.servers import OwnPostgres, Valkey
+from tests.support.service import Kind, Service, Start, eventually
+
+KINDS: tuple[Kind, ...] = ("worker", "scheduler")
+
+STOP_SECONDS = 2.0
+"""The promise: SIGTERM ends a process within this time; the rest is for a busy machine."""
+SLACK_SECONDS = 1.0
+
+
+@dataclass
+class Stack:
+    """Servers to break, a worker and a scheduler, and the API's side of the hints."""
+
+    postgres: OwnPostgres
+    valkey: Valkey
+    worker: Service
+    scheduler: Service
+    schedule: Schedule
+    settings: Settings
+
+    async def plan(self, start: float, end: float) -> Match:
+        """Create a match as the API does."""
+        match = await create_match(self.postgres.url, start, end)
+        self.schedule.plan(match.id, "scheduled" if start > 0 else "live", match.start, match.end)
+        return match
+
+    def hints(self) -> dict[str, int]:
+        """What stands in the scheduler now; nothing while Valkey is away."""
+        try:
+            return Hints(redis_sync(self.settings), self.settings).known()
+        except (redis.RedisError, OSError):
+            return {}
+
+    async def hinted(self, match: Match) -> None:
+        """Wait until the hint of the match's end is there."""
+        await eventually(lambda: f"match-{match.id}-end" in self.hints())
+
+
+@pytest.fixture
+async def stack(start: Start, own_postgres: OwnPostgres, own_valkey: Valkey) -> AsyncIterator[Stack]:
+    """Everything running, nothing to do."""
+    worker, scheduler = [await start(kind, DATABASE_URL=own_postgres.url, REDIS_URL=own_valkey.url) for kind in KINDS]
+    for service in (worker, scheduler):
+        await service.logged("process started")
+    settings = load(database_url=own_postgres.url, redis_url=own_valkey.url)
+    schedule = Schedule(settings)
+    await schedule.start()
+    yield Stack(own_postgres, own_valkey, worker, scheduler, schedule, settings)
+    await schedule.stop()
+
+
+def late(change: Transition, moment: datetime) -> float:
+    """Seconds from a moment to the commit of its transition."""
+    return change.at - moment.timestamp()
+
+
+def once(stack: Stack, match: Match, *statuses: str) -> None:
+    """Assert that these transitions, each once, are all there are, and that no number is missing."""
+    assert [change.new for change in transitions(stack.postgres.url, match.id)] == list(statuses)
+    assert seqs(stack.postgres.url, match.id) == list(range(1, len(statuses) + 2))
+
+
+async def passed(moment: datetime) -> None:
+    """Wait until a moment has come: what is tested is that it passes while something is broken."""
+    await asyncio.sleep(max(0.0, moment.timestamp() - time.time()) + 0.05)
+
+
+async def test_fault_3_a_failed_scheduling_does_not_matter(stack: Stack) -> None:
+    await stack.valkey.stop()
+    match = await stack.plan(0.5, 1.0)
+    first, last = await reached(stack.postgres.url, match.id, "finished")
+    assert late(first, match.start) < RECOVERY_SECONDS
+    assert late(last, match.end) < RECOVERY_SECONDS
+    once(stack, match, "live", "finished")
+
+
+async def test_fault_4_after_the_downtime_of_every_worker_a_match_ends(stack: Stack) -> None:
+    match = await stack.plan(-1, 1.0)
+    await asyncio.gather(stack.worker.kill(), stack.scheduler.kill())
+    await passed(match.end)
+    assert transitions(stack.postgres.url, match.id) == []
+    recovered = time.time()
+    await stack.worker.start()
+    (change,) = await reached(stack.postgres.url, match.id, "finished")
+    starting = 5.0  # seconds that a process may take to import itself on a busy machine
+    assert change.at - recovered < starting + RECOVERY_SECONDS
+    once(stack, match, "finished")
+
+
+async def test_a_match_that_was_missed_altogether_finishes_in_one_step(stack: Stack) -> None:
+    match = await stack.plan(0.8, 1.0)
+    await asyncio.gather(stack.worker.kill(), stack.scheduler.kill())
+    await passed(match.end)
+    await stack.scheduler.start()
+    await reached(stack.postgres.url, match.id, "finished")
+    once(stack, match, "finished")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_kill_9_of_one_process_around_a_transition(stack: Stack, kind: Kind) -> None:
+    match = await stack.plan(1.0, 2.0)
+    victim = stack.worker if kind == "worker" else stack.scheduler
+    await victim.kill()
+    await passed(match.start)
+    await victim.start()
+    first, last = await reached(stack.postgres.url, match.id, "finished")
+    assert late(first, match.start) < RECOVERY_SECONDS
+    assert late(last, match.end) < RECOVERY_SECONDS
+    once(stack, match, "live", "finished")
+
+
+async def test_a_flushed_redis_gets_its_hints_back(stack: Stack) -> None:
+    soon_due, later = await stack.plan(1.0, 2.0), await stack.plan(100, 200)
+    await stack.hinted(later)
+    stack.valkey.flush()
+    await stack.hinted(later)
+    assert set(stack.hints()) >= {f"match-{later.id}-start", f"match-{later.id}-end"}
+    first, _ = await reached(stack.postgres.url, soon_due.id, "finished")
+    assert late(first, soon_due.start) < RECOVERY_SECONDS
+    once(stack, soon_due, "live", "finished")
+
+
+async def test_a_redis_killed_around_a_transition_and_back(stack: Stack) -> None:
+    match = await stack.plan(0.5, 2.0)
+    await stack.valkey.kill()
+    first = (await reached(stack.postgres.url, match.id, "live"))[0]
+    assert late(first, match.start) < RECOVERY_SECONDS
+    await stack.valkey.start()
+    _, last = await reached(stack.postgres.url, match.id, "finished")
+    assert late(last, match.end) < RECOVERY_SECONDS
+    once(stack, match, "live", "finished")
+
+
+async def test_a_frozen_redis_does_not_delay_transitions(stack: Stack) -> None:
+    matches = [await stack.plan(0.5 + number / 10, 1.5 + number / 10) for number in range(5)]
+    stack.valkey.pause()
+    for match in matches:
+        first, last = await reached(stack.postgres.url, match.id, "finished")
+        assert max(late(first, match.start), late(last, match.end)) < RECOVERY_SECONDS
+    stack.valkey.resume()
+    for match in matches:
+        once(stack, match, "live", "finished")
+
+
+async def test_matches_created_while_redis_was_away_get_their_hints_when_it_is_back(stack: Stack) -> None:
+    await stack.valkey.stop()
+    match = await stack.plan(100, 200)
+    # Who has not noticed the outage makes up for it only with the next look at the table, within a minute.
+    await stack.scheduler.logged("server is away")
+    await stack.valkey.start()
+    await stack.hinted(match)
+
+
+async def test_the_processes_work_with_redis_again_after_it_was_away(stack: Stack) -> None:
+    await stack.valkey.stop()
+    for service in (stack.worker, stack.scheduler):
+        await service.logged("server is away")
+    await stack.valkey.start()
+    for service in (stack.worker, stack.scheduler):
+        await service.logged("server is back")
+    match = await stack.plan(0.5, 1.0)
+    await reached(stack.postgres.url, match.id, "finished")
+    await eventually(lambda: not stack.hints())
+    with redis_sync(stack.settings) as client:
+        await eventually(lambda: not client.keys("rq:job:*"))
+
+
+@pytest.mark.parametrize("fault", ["restart", "kill"])
+async def test_postgresql_away_around_a_transition(stack: Stack, fault: str) -> None:
+    match = await stack.plan(0.5, 100)
+    await (stack.postgres.kill() if fault == "kill" else stack.postgres.stop())
+    await passed(match.start)
+    await stack.postgres.start()
+    recovered = time.time()
+    (change,) = await reached(stack.postgres.url, match.id, "live")
+    assert change.at - recovered < RECOVERY_SECONDS
+    once(stack, match, "live")
+
+
+async def test_a_frozen_postgresql_around_a_transition(stack: Stack) -> None:
+    match = await stack.plan(0.5, 100)
+    stack.postgres.pause()
+    await passed(match.start)
+    stack.postgres.resume()
+    recovered = time.time()
+    (change,) = await reached(stack.postgres.url, match.id, "live")
+    assert change.at - recovered < RECOVERY_SECONDS
+    once(stack, match, "live")
+
+
+async def test_new_times_move_the_transition(stack: Stack) -> None:
+    match = await stack.plan(1.0, 100)
+    start = soon(2.0)
+    await change_match(stack.postgres.url, match.id, start_time=start)
+    stack.schedule.plan(match.id, "scheduled", start, match.end)
+    await eventually(lambda: stack.hints().get(f"match-{match.id}-start") == int(start.timestamp()))
+    (change,) = await reached(stack.postgres.url, match.id, "live")
+    assert -0.001 < late(change, start) < RECOVERY_SECONDS
+
+
+@pytest.mark.parametrize("status", ["cancelled", "postponed"])
+async def test_a_match_that_is_called_off_never_starts(stack: Stack, status: str) -> None:
+    match, other = await stack.plan(1.0, 1.5), await stack.plan(1.0, 1.6)
+    await stack.hinted(match)
+    await change_match(stack.postgres.url, match.id, status=status)
+    stack.schedule.plan(match.id, status, match.start, match.end)
+    await reached(stack.postgres.url, other.id, "finished")
+    once(stack, match, status)
+    await eventually(lambda: not stack.hints())
+
+
+@pytest.mark.parametrize("fault", ["none", "redis", "frozen redis", "postgresql"])
+async def test_sigterm_ends_both_processes_soon_whatever_is_away(stack: Stack, fault: str) -> None:
+    if fault == "redis":
+        await stack.valkey.stop()
+    if fault == "frozen redis":
+        stack.valkey.pause()
+    if fault == "postgresql":
+        await stack.postgres.stop()
+    begin = time.monotonic()
+    codes = await asyncio.gather(stack.worker.terminate(), stack.scheduler.terminate())
+    took = time.monotonic() - begin
+    print(f"stopped after {took:.2f} s")
+    assert took < STOP_SECONDS + SLACK_SECONDS
+    assert list(codes) == [0, 0]
+
+
+async def test_fault_8_worker_and_scheduler_warn_of_a_redis_that_may_evict_jobs(
+    start: Start, own_postgres: OwnPostgres, own_valkey: Valkey
+) -> None:
+    with redis.Redis.from_url(own_valkey.url) as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+    for kind in KINDS:
+        service = await start(kind, DATABASE_URL=own_postgres.url, REDIS_URL=own_valkey.url)
+        await service.logged("set maxmemory-policy to noeviction")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_probes_tell_whether_the_last_sweep_succeeded(
+    start: Start, own_postgres: OwnPostgres, own_valkey: Valkey, kind: Kind
+) -> None:
+    await own_postgres.stop()
+    service = await start(kind, ready=False, DATABASE_URL=own_postgres.url, REDIS_URL=own_valkey.url)
+    await service.logged("process started")
+    async with httpx.AsyncClient(base_url=service.management_url, timeout=5) as http:
+        assert (await http.get("/health/ready")).status_code == 503
+        assert (await http.get("/health/live")).status_code == 200
+        await own_postgres.start()
+        async with asyncio.timeout(10):
+            while (await http.get("/health/ready")).status_code != 200:
+                await asyncio.sleep(0.05)
+        metrics = (await http.get("/metrics")).text
+        assert (await http.get("/unknown")).status_code == 404
+    for name in ("livescore_transition_lateness_seconds", "livescore_transitions_total", "livescore_queue_depth"):
+        assert name in metrics
+
+
+async def test_a_job_that_a_killed_scheduler_left_behind_is_moved_by_the_next_one(stack: Stack) -> None:
+    await stack.scheduler.kill()
+    hints = Hints(redis_sync(stack.settings), stack.settings)
+    hints.write(Plan(99, "live", soon(-9), soon(-5)))
+    await stack.scheduler.start()
+    await eventually(lambda: not hints.known())

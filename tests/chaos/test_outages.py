@@ -1,0 +1,224 @@
+"""PostgreSQL restarted, crashed and frozen: requests say so in time, sockets stay open, nothing is lost or doubled."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from time import monotonic
+
+import httpx
+import pytest
+
+from tests.support.promise import MARGIN_SECONDS, Audience
+from tests.support.servers import OwnPostgres, Valkey
+from tests.support.service import Json, Service, Start, eventually, match_body
+
+TIMEOUT_SECONDS = 2.0
+"""``DATABASE_TIMEOUT_SECONDS`` here: its default of 5 s would only make the tests longer."""
+
+RECOVERY_SECONDS = 2.0
+"""The aim: everything goes on this long after PostgreSQL is back."""
+
+CHECK_SECONDS = 2.0
+"""What a probe may wait for PostgreSQL, see ``livescore.api.health``."""
+
+
+@asynccontextmanager
+async def served(start: Start, postgres: OwnPostgres) -> AsyncIterator[Audience]:
+    """Two instances on this PostgreSQL and their audience."""
+    timeout = str(TIMEOUT_SECONDS)
+    apis = (start("api", DATABASE_URL=postgres.url, DATABASE_TIMEOUT_SECONDS=timeout) for _ in range(2))
+    one, two = await asyncio.gather(*apis)
+    async with Audience(one, two) as audience:
+        yield audience
+
+
+async def _fast(postgres: OwnPostgres) -> None:
+    await postgres.stop()
+
+
+async def _immediate(postgres: OwnPostgres) -> None:
+    """No goodbye to the clients, no checkpoint: recovery from the log at the next start."""
+    assert postgres.server.process is not None
+    postgres.server.process.send_signal(signal.SIGQUIT)
+    await asyncio.to_thread(postgres.server.process.wait)
+
+
+async def _kill(postgres: OwnPostgres) -> None:
+    await postgres.kill()
+
+
+async def _freeze(postgres: OwnPostgres) -> None:
+    postgres.pause()
+
+
+async def _thaw(postgres: OwnPostgres) -> None:
+    postgres.resume()
+
+
+async def _start(postgres: OwnPostgres) -> None:
+    await postgres.start()
+
+
+Act = Callable[[OwnPostgres], Awaitable[None]]
+OUTAGES: dict[str, tuple[Act, Act]] = {
+    "stopped fast": (_fast, _start),
+    "stopped immediately": (_immediate, _start),
+    "killed": (_kill, _start),
+    "frozen": (_freeze, _thaw),
+}
+
+
+@pytest.mark.parametrize("name", OUTAGES)
+async def test_nothing_is_lost_or_doubled_and_sockets_stay_open_while_postgres_is(
+    start: Start, own_postgres: OwnPostgres, name: str
+) -> None:
+    begin, end = OUTAGES[name]
+    async with served(start, own_postgres) as audience:
+        writer, over = audience.writer, asyncio.Event()
+        writing = asyncio.create_task(writer.write_until(over.is_set))
+        await eventually(lambda: len(writer.acknowledged) > 10)
+        await begin(own_postgres)
+        await eventually(lambda: len(writer.refused) > 2)
+        await end(own_postgres)
+        back, before = monotonic(), set(writer.acknowledged)
+        await eventually(lambda: len(writer.acknowledged) > len(before) + 5)
+        recovery = min(at for seq, at in writer.acknowledged.items() if seq not in before) - back
+        over.set()
+        await writing
+        await audience.holds()
+        delay = max(audience.delays())
+        print(f"postgres {name}: first write {recovery:.2f} s after it was back, healing delay {delay:.2f} s")
+        assert recovery < RECOVERY_SECONDS + MARGIN_SECONDS
+        assert {answer.status_code for answer in writer.refused} == {503}
+        assert max(writer.durations) < TIMEOUT_SECONDS + MARGIN_SECONDS
+        assert all(watcher.closes == [] for watcher in audience.watchers)
+        assert all(message["type"] != "snapshot" for watcher in audience.watchers for message in watcher.log)
+
+
+@pytest.mark.parametrize("name", ["stopped fast", "frozen"])
+async def test_requests_answer_503_within_their_time_out_and_probes_say_why_while_postgres_is(
+    start: Start, own_postgres: OwnPostgres, name: str
+) -> None:
+    begin, end = OUTAGES[name]
+    async with served(start, own_postgres) as audience:
+        await begin(own_postgres)
+        async with audience.one.client() as http:
+            answers = await asyncio.gather(*(timed(http, *request) for request in requests_of(audience.match_id)))
+        for answer, seconds in answers:
+            assert (answer.status_code, answer.headers.get("Retry-After")) == (503, "1"), answer.request.url
+            assert answer.json()["error"]
+            assert seconds < TIMEOUT_SECONDS + MARGIN_SECONDS
+        await check_probes(audience.one)
+        await end(own_postgres)
+        back = monotonic()
+        await eventually(lambda: audience.one.is_ready() and audience.two.is_ready())
+        print(f"postgres {name}: ready {monotonic() - back:.2f} s after it was back")
+        assert monotonic() - back < RECOVERY_SECONDS + MARGIN_SECONDS
+        await audience.writer.write(2)
+        await audience.holds()
+
+
+def requests_of(match_id: int) -> list[tuple[str, str, Json | None]]:
+    """One of each kind that needs PostgreSQL."""
+    return [
+        ("GET", "/matches", None),
+        ("GET", f"/matches/{match_id}/commentary", None),
+        ("GET", f"/matches/{match_id}/events", None),
+        ("GET", f"/matches/{match_id}/events?since=1000&wait=20", None),
+        ("GET", f"/matches/{match_id}/events/stream", None),
+        ("POST", "/matches", match_body()),
+        ("POST", f"/matches/{match_id}/commentary", {"minute": 1, "message": "a chance"}),
+        ("PATCH", f"/matches/{match_id}/score", {"homeScore": 1, "awayScore": 0}),
+    ]
+
+
+async def timed(http: httpx.AsyncClient, method: str, path: str, body: Json | None) -> tuple[httpx.Response, float]:
+    """An answer, and how many seconds it took."""
+    began = monotonic()
+    return await http.request(method, path, json=body), monotonic() - began
+
+
+async def check_probes(service: Service) -> None:
+    """Fault 15: ``/health`` stayed 200 without PostgreSQL."""
+    async with service.client() as http:
+        for path in ("/health", "/health/ready", f"{service.management_url}/health/ready"):
+            answer, seconds = await timed(http, "GET", path, None)
+            assert answer.status_code == 503
+            assert seconds < CHECK_SECONDS + MARGIN_SECONDS
+            if path == "/health":
+                assert answer.json()["status"] == "degraded"
+                assert answer.json()["services"] == {"api": "healthy", "redis": "healthy", "database": "unhealthy"}
+            else:
+                assert (answer.json()["ready"], answer.json()["reason"]) == (False, "database away")
+        assert (await http.get("/health/live")).status_code == 200
+
+
+async def test_a_subscription_asked_for_while_postgres_is_away_is_refused_and_works_afterwards(
+    start: Start, own_postgres: OwnPostgres
+) -> None:
+    async with served(start, own_postgres) as audience:
+        other = (await audience.one.create_match())["id"]
+        await own_postgres.stop()
+        watcher = audience.watchers[1]
+        refusal = await watcher.ask({"type": "subscribe", "matchId": other, "since": 1}, "error")
+        assert refusal["code"] == "unavailable"
+        assert (await watcher.ask({"type": "ping"}, "pong")) == {"type": "pong"}
+        await own_postgres.start()
+        await eventually(audience.two.is_ready)
+        assert (await watcher.follow(other))["recovered"]
+        await audience.one.comment(other)
+        await watcher.until_seq(other, 2)
+        await audience.writer.write(2)
+        await audience.holds()
+
+
+async def test_postgres_and_valkey_restarted_together_lose_nothing(
+    start: Start, own_postgres: OwnPostgres, own_valkey: Valkey
+) -> None:
+    apis = (start("api", DATABASE_URL=own_postgres.url, REDIS_URL=own_valkey.url) for _ in range(2))
+    one, two = await asyncio.gather(*apis)
+    async with Audience(one, two) as audience:
+        over = asyncio.Event()
+        writing = asyncio.create_task(audience.writer.write_until(over.is_set))
+        await eventually(lambda: len(audience.writer.acknowledged) > 10)
+        await asyncio.gather(own_postgres.kill(), own_valkey.kill())
+        await own_postgres.start()
+        back, known = monotonic(), len(audience.writer.acknowledged)
+        await eventually(lambda: len(audience.writer.acknowledged) > known + 5)
+        assert monotonic() - back < RECOVERY_SECONDS + MARGIN_SECONDS
+        await own_valkey.start()
+        over.set()
+        await writing
+        await audience.holds()
+
+
+async def test_an_api_that_starts_without_its_servers_becomes_ready_when_they_are_there(
+    start: Start, own_postgres: OwnPostgres, own_valkey: Valkey
+) -> None:
+    await asyncio.gather(own_postgres.stop(), own_valkey.stop())
+    api = await start("api", ready=False, DATABASE_URL=own_postgres.url, REDIS_URL=own_valkey.url)
+    await api.logged("Uvicorn running on", timeout=20)
+    await check_not_ready(api)
+    await own_postgres.start()
+    await eventually(api.is_ready)
+    await own_valkey.start()
+    await api.logged("redis reached")
+    async with api.client() as http:
+        # Keys that could not be read might forbid it: writes are refused until they were.
+        await until_answered(http, "/matches", match_body(), 201)
+
+
+async def until_answered(http: httpx.AsyncClient, path: str, body: Json, status: int, timeout: float = 10.0) -> None:
+    """Post again and again until the answer is ``status``."""
+    async with asyncio.timeout(timeout):
+        while (await http.post(path, json=body)).status_code != status:
+            await asyncio.sleep(0.05)
+
+
+async def check_not_ready(service: Service) -> None:
+    """It answers, and says that it is not ready."""
+    async with service.client() as http:
+        assert (await http.get("/health/ready")).status_code == 503
+        answer = await http.get("/health")
+        assert answer.json()["services"] == {"api": "healthy", "redis": "unhealthy", "database": "unhealthy"}

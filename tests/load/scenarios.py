@@ -1,0 +1,109 @@
+"""What the two servers are asked: the same matches, the same four kinds of request, each in its own spelling."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tests.load.http_load import CONNECTIONS, Server, Work, ask_all, request
+
+MATCHES = 60
+"""More than one page of the list, which has 50."""
+
+READ_MATCH = 40
+"""Nobody writes to it, so its ETag holds."""
+
+LIST, ONE, NOT_MODIFIED, POST = "list of 50", "one match", "not modified (304)", "POST commentary"
+
+AIMS = {LIST: 2.5, ONE: 2.5, NOT_MODIFIED: 2.5, POST: 2.0}
+"""How many times the textbook application's requests per CPU second."""
+
+Body = Mapping[str, Any]
+
+COMMENTARY: Body = {
+    "minute": 23,
+    "sequence": 7,
+    "eventType": "shot",
+    "actor": "Kylian Mbappé",
+    "team": "France",
+    "message": "From twenty metres, just wide of the left post.",
+    "metadata": {"x": 31, "y": 12},
+    "tags": ["shot", "open-play"],
+}
+"""An event of the length that commentary has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """How an application spells the fields of a body."""
+
+    spell: Callable[[Body], Body]
+    has_etag: bool
+
+
+def _as_textbook(body: Body) -> Body:
+    # SQLModel keeps the name `metadata` for itself.
+    return {"details" if key == "metadata" else _snake(key): value for key, value in body.items()}
+
+
+def _snake(name: str) -> str:
+    return re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", name)
+
+
+LIVESCORE = Application(dict, has_etag=True)
+TEXTBOOK = Application(_as_textbook, has_etag=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The kinds of request by name, and the matches to which they write."""
+
+    works: dict[str, Work]
+    written: list[int]
+
+
+async def prepare(application: Application, server: Server) -> Prepared:
+    """Make the matches and the four kinds of request."""
+    ids = await create_matches(application, server, MATCHES)
+    one = f"/matches/{ids[READ_MATCH]}"
+    known = (await ask_all(server.port, [request("GET", one)], 200))[0].header("etag") or '"none"'
+    written = ids[:CONNECTIONS]
+    works = {
+        LIST: Work([request("GET", "/matches")], 200),
+        ONE: Work([request("GET", one)], 200),
+        NOT_MODIFIED: Work([request("GET", one, if_none_match=known)], 304 if application.has_etag else 200),
+        POST: Work([commentary(match_id, application) for match_id in written], 201),
+    }
+    return Prepared(works, written)
+
+
+async def create_matches(application: Application, server: Server, count: int) -> list[int]:
+    """Make matches that are under way.
+
+    Returns:
+        Their ids.
+    """
+    bodies = [application.spell(_match(number)) for number in range(count)]
+    answers = await ask_all(server.port, [request("POST", "/matches", body) for body in bodies], 201)
+    return [answer.json()["data"]["id"] for answer in answers]
+
+
+def commentary(match_id: int, application: Application = LIVESCORE) -> bytes:
+    """A request that adds commentary to a match."""
+    return request("POST", f"/matches/{match_id}/commentary", application.spell(COMMENTARY))
+
+
+def _match(number: int) -> Body:
+    now = datetime.now(UTC)
+    return {
+        "sport": "football",
+        "homeTeam": f"Racing Club {number}",
+        "awayTeam": f"Sporting Union {number}",
+        "startTime": _instant(now - timedelta(hours=1)),
+        "endTime": _instant(now + timedelta(hours=1)),
+    }
+
+
+def _instant(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,160 @@
+"""The ``livescore`` command: what it prints, how it ends."""
+
+import asyncio
+import json
+import signal
+import socket
+import time
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from livescore.scores.migrations import HEAD
+from tests.support.clients import Listener
+from tests.support.command import livescore
+from tests.support.servers import Postgres
+from tests.support.service import Kind, Start, eventually
+
+NOWHERE = {"DATABASE_URL": "postgresql://127.0.0.1:1/livescore", "REDIS_URL": "redis://127.0.0.1:1"}
+"""For commands that need no server."""
+
+STOP_SECONDS = 5.0
+"""A process without clients is gone in two; the rest is for a busy machine."""
+
+
+@pytest.fixture
+def taken() -> Iterator[str]:
+    """A port that somebody else listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield str(listener.getsockname()[1])
+
+
+async def test_version_and_commit_are_shown() -> None:
+    done = await livescore("--version", LIVESCORE_COMMIT="c0ffee")
+
+    assert (done.returncode, done.stdout) == (0, "livescore 0.1.0 (c0ffee)\n")
+
+
+async def test_help_names_every_command() -> None:
+    done = await livescore("--help")
+
+    names = ("api", "worker", "scheduler", "migrate", "dev", "replay", "keys", "openapi", "asyncapi")
+    assert done.returncode == 0
+    assert [name for name in names if f" {name} " not in done.stdout] == []
+
+
+@pytest.mark.parametrize("arguments", [("serve",), ("api", "--port", "1"), ("replay",)])
+async def test_what_is_no_command_ends_with_2(arguments: tuple[str, ...]) -> None:
+    done = await livescore(*arguments, **NOWHERE)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("command", "version"), [("openapi", "3.1"), ("asyncapi", "3.")])
+async def test_descriptions_are_json_and_need_no_configuration(command: str, version: str) -> None:
+    done = await livescore(command)
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[command].startswith(version)
+
+
+@pytest.mark.parametrize("command", ["api", "worker", "scheduler", "migrate"])
+async def test_a_wrong_configuration_ends_with_2_and_names_every_fault(command: str) -> None:
+    done = await livescore(command, PORT="eighty", SECURITY_MODE="ON", REDIS_URL="redis://127.0.0.1:1")
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert [line.split(":")[0].strip() for line in done.stderr.splitlines()] == [
+        "invalid configuration",
+        "DATABASE_URL",
+        "PORT",
+        "SECURITY_MODE",
+    ]
+
+
+async def test_migrating_again_changes_nothing(postgres_server: Postgres) -> None:
+    name = postgres_server.create_database()
+    url = postgres_server.url_of(name)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA public CASCADE")
+        connection.execute("CREATE SCHEMA public")
+    environment = NOWHERE | {"DATABASE_URL": url}
+
+    together = await asyncio.gather(*(livescore("migrate", **environment) for _ in range(2)))
+    again = await livescore("migrate", **environment)
+
+    assert {(done.returncode, done.stdout) for done in (*together, again)} == {(0, f"schema is at {HEAD}\n")}
+    postgres_server.drop_database(name)
+
+
+async def test_migrating_without_a_database_is_one_line() -> None:
+    done = await livescore("migrate", **NOWHERE)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("livescore migrate: connection failed")
+
+
+@pytest.mark.parametrize("name", ["PORT", "MANAGEMENT_PORT"])
+async def test_a_port_that_is_taken_is_one_line(name: str, taken: str) -> None:
+    ports = {"HOST": "127.0.0.1", "MANAGEMENT_HOST": "127.0.0.1", "PORT": "0", "MANAGEMENT_PORT": "0", name: taken}
+
+    done = await livescore("api", **NOWHERE, **ports)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("livescore api: ")
+    assert f"{name} {taken} cannot be used: Address already in use" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+async def test_an_address_of_another_machine_is_one_line() -> None:
+    # Of the range for documentation: no machine has it.
+    done = await livescore("api", **NOWHERE, HOST="192.0.2.1", PORT="0")
+
+    assert done.returncode == 1
+    assert done.stderr == "livescore api: HOST 192.0.2.1 and PORT 0 cannot be used: Cannot assign requested address\n"
+
+
+@pytest.mark.parametrize("kind", ["api", "worker", "scheduler"])
+async def test_a_process_stops_cleanly_and_soon(start: Start, kind: Kind) -> None:
+    process = await start(kind)
+    began = time.monotonic()
+
+    assert await process.terminate() == 0
+
+    assert time.monotonic() - began < STOP_SECONDS
+    assert "Traceback" not in process.log
+
+
+@pytest.mark.parametrize("kind", ["api", "worker", "scheduler"])
+async def test_a_process_stops_without_its_servers(start: Start, kind: Kind) -> None:
+    process = await start(kind, ready=False, DATABASE_TIMEOUT_SECONDS="1", **NOWHERE)
+    await eventually(lambda: process.log)
+    began = time.monotonic()
+
+    assert await process.terminate() == 0
+
+    assert time.monotonic() - began < STOP_SECONDS
+
+
+async def test_an_api_stops_although_clients_stay(start: Start) -> None:
+    api = await start("api")
+    async with Listener(api.ws_url) as listener, api.client() as http:
+        await http.get("/matches")
+        began = time.monotonic()
+
+        assert await api.terminate() == 0
+
+        assert time.monotonic() - began < STOP_SECONDS
+        assert await listener.until_closed() == 1012
+
+
+async def test_ctrl_c_stops_too(start: Start) -> None:
+    api = await start("api")
+
+    api.signal(signal.SIGINT)
+
+    await eventually(lambda: not api.is_running)
+    assert api.process is not None
+    assert api.process.returncode == 130

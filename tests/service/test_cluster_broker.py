@@ -1,0 +1,51 @@
+"""Sharded pub/sub on a real Valkey in cluster mode."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from livescore.live.broker import BrokerAway
+from livescore.live.cluster import ClusterBroker, ShardedSubscription
+from livescore.scores.feed import EVERYBODY, channel
+from tests.support import valkeys
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[valkeys.Cluster]:
+    async with valkeys.cluster(tmp_path) as started:
+        yield started
+
+
+async def _hear(subscription: ShardedSubscription, count: int, heard: list[bytes]) -> None:
+    async for payload in subscription:
+        heard.append(payload)
+        if len(heard) == count:
+            return
+
+
+async def test_events_reach_subscribers_on_both_shards(cluster: valkeys.Cluster) -> None:
+    broker = ClusterBroker(cluster.url, 2.0)
+    names = [EVERYBODY, *(channel(number) for number in range(1, 21))]
+    heard: list[bytes] = []
+    async with broker.subscription() as subscription:
+        await subscription.connect(names[:10])
+        reader = asyncio.create_task(_hear(subscription, len(names), heard))
+        for name in names[10:]:
+            await subscription.add(name)
+        assert all(subscription.holds(name) for name in names)
+        await broker.publish([(name, name.encode()) for name in names])
+        await asyncio.wait_for(reader, 5)
+    assert sorted(heard) == sorted(name.encode() for name in names)
+    await broker.close()
+
+
+async def test_a_shard_that_dies_ends_the_subscription(cluster: valkeys.Cluster) -> None:
+    broker = ClusterBroker(cluster.url, 0.5)
+    async with broker.subscription() as subscription:
+        await subscription.connect([channel(number) for number in range(1, 21)])
+        await cluster.nodes[1].kill()
+        with pytest.raises(BrokerAway):
+            await asyncio.wait_for(_hear(subscription, 1, []), 5)
+    await broker.close()

@@ -1,0 +1,478 @@
+"""``livescore dev`` and the servers it brings along: one command, one stop, data that stays, errors of one line."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+import psycopg
+import pytest
+import redis
+
+from livescore.dev import servers
+from livescore.dev.servers import BrokenDataDir, DataDirInUse, Postgres, Server, Valkey
+from livescore.settings import Settings
+from tests.support.ports import Port
+from tests.support.servers import OwnPostgres
+from tests.support.servers import Valkey as ValkeyHandle
+from tests.support.service import eventually, match_body
+
+START_SECONDS = 40.0
+"""Longest a whole stack may take here, on two cores that other tests use too; alone it takes some five."""
+
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+
+
+class Dev:
+    """One ``livescore dev`` in a session of its own, as a terminal gives it."""
+
+    def __init__(self, directory: Path, instances: int, **environment: str) -> None:
+        self.port, self.management_port = Port(), Port()
+        self.data_dir = directory / "data"
+        self.log_file = directory / "dev.log"
+        self.environment = {
+            "DATA_DIR": str(self.data_dir),
+            "HOST": "127.0.0.1",
+            "MANAGEMENT_HOST": "127.0.0.1",
+            "PORT": str(self.port.number),
+            "MANAGEMENT_PORT": str(self.management_port.number),
+            "INSTANCES": str(instances),
+            "DRAIN_SECONDS": "0.5",
+            **environment,
+        }
+        self.process = self._launch()
+
+    @property
+    def log(self) -> str:
+        """Everything that it has written."""
+        return self.log_file.read_text(errors="replace")
+
+    @property
+    def base_url(self) -> str:
+        """The first API."""
+        return f"http://127.0.0.1:{self.port.number}"
+
+    async def ready(self) -> None:
+        """Wait until it says so."""
+        await eventually(lambda: "LiveScore is ready" in self.log or self.process.poll() is not None, START_SECONDS)
+        assert self.process.poll() is None, self.log
+
+    async def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal as the terminal does, to the whole group, and return the exit code."""
+        os.killpg(self.process.pid, number)
+        return await asyncio.to_thread(self.process.wait, 30)
+
+    async def restart(self) -> None:
+        """Start it again after its end, with the same environment."""
+        self.log_file.unlink()
+        self.process = self._launch()
+        await self.ready()
+
+    def descendants(self) -> list[psutil.Process]:
+        """Every process that it has started, and theirs."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def find(self, word: str) -> psutil.Process | None:
+        """The process that it has started with this name or this argument, if it is running."""
+        children = psutil.Process(self.process.pid).children()
+        return next((child for child in children if word in _words(child)), None)
+
+    def one(self, word: str) -> psutil.Process:
+        """The process that it has started with this name or this argument."""
+        found = self.find(word)
+        assert found is not None, f"no {word} in {[_words(child) for child in self.descendants()]}"
+        return found
+
+    def close(self) -> None:
+        """End it, whatever it is doing."""
+        self.process.kill()
+        self.process.wait()
+        self.port.release()
+        self.management_port.release()
+        print(self.log)
+
+    def _launch(self) -> subprocess.Popen[bytes]:
+        with self.log_file.open("ab") as log:
+            return subprocess.Popen(
+                _dev(), env=_environment(self.environment), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+
+StartDev = Callable[..., Awaitable[Dev]]
+
+
+@pytest.fixture
+async def start_dev(tmp_path: Path) -> AsyncIterator[StartDev]:
+    """Start ``livescore dev`` with these variables and wait until it is ready; all end with the test."""
+    stacks: list[Dev] = []
+
+    async def started(instances: int = 1, **environment: str) -> Dev:
+        directory = tmp_path / str(len(stacks))
+        directory.mkdir()
+        stack = Dev(directory, instances, **environment)
+        stacks.append(stack)
+        await stack.ready()
+        return stack
+
+    yield started
+    for stack in stacks:
+        stack.close()
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """A directory for servers; pytest makes those above it for its own user only."""
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def postgres(data_dir: Path) -> Iterator[Postgres]:
+    """A PostgreSQL that is not started."""
+    server = Postgres(data_dir, durable=False)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def valkey(data_dir: Path) -> Iterator[Valkey]:
+    """A Valkey that is not started."""
+    server = Valkey(data_dir, durable=False)
+    yield server
+    server.stop()
+
+
+class TestServers:
+    """The embedded PostgreSQL and Valkey."""
+
+    def test_keep_their_data_and_address_over_a_restart(self, postgres: Postgres, valkey: Valkey) -> None:
+        addresses = _start(postgres), _start(valkey)
+        _remember(postgres, valkey)
+        postgres.stop()
+        valkey.stop()
+        assert (_start(postgres), _start(valkey)) == addresses
+        assert _remembered(postgres, valkey)
+
+    def test_keep_their_data_over_a_crash(self, postgres: Postgres, valkey: Valkey) -> None:
+        _start(postgres), _start(valkey)
+        _remember(postgres, valkey)
+        postgres.kill()
+        valkey.kill()
+        _start(postgres), _start(valkey)
+        assert _remembered(postgres, valkey)
+
+    def test_valkey_never_evicts_and_appends_every_write_to_its_file(self, valkey: Valkey) -> None:
+        with redis.Redis.from_url(_start(valkey)) as client:
+            assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+            assert client.config_get("appendonly") == {"appendonly": "yes"}
+
+    def test_postgres_syncs_unless_the_data_may_be_lost(self, data_dir: Path) -> None:
+        durable = Postgres(data_dir)
+        try:
+            with psycopg.connect(_start(durable)) as connection:
+                assert connection.execute("SHOW fsync").fetchone() == ("on",)
+        finally:
+            durable.stop()
+
+    def test_only_their_owner_reaches_them(self, postgres: Postgres, valkey: Valkey) -> None:
+        _start(postgres), _start(valkey)
+        for server in (postgres, valkey):
+            assert server.socket.parent.stat().st_mode & 0o077 == 0
+            assert not psutil.Process(_pid(server)).net_connections("tcp")
+
+    def test_start_although_the_number_of_the_dead_postmaster_was_given_to_another_process(
+        self, postgres: Postgres
+    ) -> None:
+        _start(postgres)
+        postgres.kill()
+        file = postgres.directory / "postmaster.pid"
+        _, *rest = file.read_text().splitlines()
+        file.write_text("\n".join([str(os.getppid()), *rest]))
+        _start(postgres)
+
+    def test_start_after_an_interrupted_first_start(self, postgres: Postgres) -> None:
+        half = postgres.directory.with_suffix(".new")
+        half.mkdir(parents=True)
+        (half / "PG_VERSION").write_text("18")
+        _start(postgres)
+
+    def test_start_where_the_path_is_too_long_for_a_socket(self, data_dir: Path) -> None:
+        for kind in (Postgres, Valkey):
+            server = kind(data_dir / ("long" * 30), durable=False)
+            try:
+                _start(server)
+                directory = server.socket.parent
+            finally:
+                server.stop()
+            assert not directory.exists()
+
+    @AS_ROOT
+    def test_start_as_a_normal_user(self) -> None:
+        with tempfile.TemporaryDirectory() as directory:
+            os.chown(directory, 1, 1)
+            # The user may read everything, because the interpreter may stand in root's home.
+            reading = ["--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"]
+            user = ["setpriv", "--reuid=1", "--regid=1", "--clear-groups", *reading]
+            result = _run([*user, sys.executable, "-c", START_BOTH, directory])
+        assert (result.stdout, result.returncode) == ("daemon\n", 0), result.stderr
+
+    @AS_ROOT
+    def test_as_root_postgres_runs_as_the_owner_of_its_data(self, postgres: Postgres) -> None:
+        _start(postgres)
+        assert psutil.Process(_pid(postgres)).uids().effective == postgres.directory.stat().st_uid != 0
+
+    def test_end_when_whoever_started_them_is_killed(self, data_dir: Path) -> None:
+        script = f"{START_BOTH}\nos.kill(os.getpid(), 9)"
+        assert _run([sys.executable, "-c", script, str(data_dir)]).returncode == -signal.SIGKILL
+        servers.await_leftovers(data_dir / "postgres")
+        servers.await_leftovers(data_dir / "valkey")
+
+    @pytest.mark.parametrize(
+        ("content", "reason"),
+        [
+            ({"PG_VERSION": "15"}, "is of PostgreSQL 15"),
+            ({"holiday.jpg": ""}, "is no PostgreSQL data"),
+            ({"PG_VERSION": "18"}, "does not start"),
+        ],
+    )
+    def test_refuse_data_that_postgres_cannot_use(
+        self, postgres: Postgres, content: dict[str, str], reason: str
+    ) -> None:
+        postgres.directory.mkdir(parents=True, mode=0o700)
+        for name, text in content.items():
+            (postgres.directory / name).write_text(text)
+        _refuses(postgres, reason)
+
+    def test_refuse_data_that_valkey_cannot_use(self, valkey: Valkey) -> None:
+        _start(valkey)
+        valkey.stop()
+        for file in (valkey.directory / "appendonlydir").iterdir():
+            file.write_bytes(b"nonsense" * 100)
+        _refuses(valkey, "does not start")
+
+    def test_refuse_a_file_in_the_place_of_the_directory(self, data_dir: Path, valkey: Valkey) -> None:
+        data_dir.write_text("")
+        _refuses(valkey, str(data_dir))
+
+    def test_refuse_a_directory_that_another_run_holds(self, data_dir: Path) -> None:
+        refused = pytest.raises(DataDirInUse, match=f"in use by process {os.getpid()}")
+        with servers.exclusive(data_dir), refused, servers.exclusive(data_dir):
+            pass
+        with servers.exclusive(data_dir):
+            pass
+
+    def test_say_which_wheel_is_missing(self, monkeypatch: pytest.MonkeyPatch, valkey: Valkey) -> None:
+        monkeypatch.setattr(servers, "find_spec", lambda package: None)
+        with pytest.raises(servers.WheelMissing, match="or set REDIS_URL"):
+            valkey.start()
+
+
+@pytest.mark.timeout(120)
+class TestStack:
+    """The command."""
+
+    async def test_serves_on_every_instance_and_leaves_nothing_behind(self, start_dev: StartDev) -> None:
+        stack = await start_dev(instances=2)
+        async with httpx.AsyncClient() as http:
+            for number in range(2):
+                root = await http.get(f"http://127.0.0.1:{stack.port.number + number}/")
+                assert root.json()["websocket"] == "/ws"
+                metrics = await http.get(f"http://127.0.0.1:{stack.management_port.number + number}/metrics")
+                assert metrics.status_code == 200
+        everybody = stack.descendants()
+        assert len(everybody) >= 6
+        assert await stack.end(signal.SIGINT) == 0
+        assert await _gone(everybody)
+        assert "Traceback" not in stack.log
+
+    async def test_stops_the_apis_first_and_the_servers_last(self, start_dev: StartDev) -> None:
+        stack = await start_dev()
+        watched = [stack.one(word) for word in ("api", "worker", "scheduler", "valkey-server", "postgres")]
+        watching = asyncio.create_task(asyncio.to_thread(_order_of_ends, watched))
+        assert await stack.end() == 0
+        order = await watching
+        assert order[0] == watched[0].pid
+        assert set(order[1:3]) == {watched[1].pid, watched[2].pid}
+
+    async def test_keeps_what_was_written_for_the_next_run(self, start_dev: StartDev) -> None:
+        stack = await start_dev()
+        async with httpx.AsyncClient(base_url=stack.base_url) as http:
+            match = await http.post("/matches", json=match_body())
+            assert match.status_code == 201
+            await stack.end()
+            await stack.restart()
+            assert (await http.get(f"/matches/{match.json()['data']['id']}")).status_code == 200
+
+    async def test_leaves_nothing_behind_when_it_is_killed_and_starts_again(self, start_dev: StartDev) -> None:
+        stack = await start_dev()
+        everybody = stack.descendants()
+        assert await stack.end(signal.SIGKILL) == -signal.SIGKILL
+        assert await _gone(everybody)
+        await stack.restart()
+
+    async def test_starts_again_what_has_crashed(self, start_dev: StartDev) -> None:
+        stack = await start_dev()
+        words = ("api", "worker", "scheduler", "valkey-server", "postgres")
+        victims = {word: stack.one(word) for word in words}
+        for victim in victims.values():
+            victim.kill()
+        await eventually(lambda: all(stack.find(word) not in (None, victim) for word, victim in victims.items()), 20)
+        await eventually(lambda: _is_healthy(stack), 20)
+
+    async def test_uses_the_servers_that_it_is_given(
+        self, own_postgres: OwnPostgres, own_valkey: ValkeyHandle, start_dev: StartDev
+    ) -> None:
+        stack = await start_dev(DATABASE_URL=own_postgres.url, REDIS_URL=own_valkey.url)
+        assert not stack.data_dir.exists()
+        await eventually(lambda: _is_healthy(stack))
+
+    async def test_needs_the_development_key_for_writes_where_one_is_given(self, start_dev: StartDev) -> None:
+        stack = await start_dev(DEV_API_KEY="a-key-of-mine-1234")
+        async with httpx.AsyncClient(base_url=stack.base_url) as http:
+            assert (await http.post("/matches", json=match_body())).status_code == 401
+            http.headers["X-API-Key"] = "a-key-of-mine-1234"
+            assert (await http.post("/matches", json=match_body())).status_code == 201
+
+    async def test_says_in_one_line_that_the_data_is_in_use(self, start_dev: StartDev) -> None:
+        stack = await start_dev()
+        with _free_port() as port, _free_port() as management:
+            error = _failure({**stack.environment, "PORT": str(port), "MANAGEMENT_PORT": str(management)})
+        assert f"in use by process {stack.process.pid}" in error
+
+    @pytest.mark.parametrize("variable", ["PORT", "MANAGEMENT_PORT"])
+    def test_says_in_one_line_which_port_is_taken(self, tmp_path: Path, variable: str) -> None:
+        with _free_port() as free, _free_port() as taken, _listening(taken):
+            ports = {"PORT": str(free), "MANAGEMENT_PORT": str(free + 1), variable: str(taken)}
+            error = _failure({"DATA_DIR": str(tmp_path / "data"), **ports})
+        assert error == f"livescore dev: port {taken} is in use: set {variable} to another one"
+        assert not (tmp_path / "data" / "postgres").exists()
+
+    def test_says_in_one_line_that_the_data_is_broken(self, tmp_path: Path) -> None:
+        (tmp_path / "postgres").mkdir()
+        (tmp_path / "postgres" / "holiday.jpg").touch()
+        with _free_port() as port, _free_port() as management:
+            error = _failure({"DATA_DIR": str(tmp_path), "PORT": str(port), "MANAGEMENT_PORT": str(management)})
+        assert "is no PostgreSQL data" in error
+
+
+START_BOTH = """
+import getpass, os, sys
+from pathlib import Path
+from livescore.dev.servers import Postgres, Valkey
+both = [kind(Path(sys.argv[1]), durable=False) for kind in (Postgres, Valkey)]
+for server in both: server.start()
+print(__import__("psutil").Process(both[0].process.pid).username(), flush=True)
+"""
+
+
+def _start(server: Server) -> str:
+    server.start()
+    if isinstance(server, Postgres):
+        server.create_database()
+    return server.url()
+
+
+def _pid(server: Server) -> int:
+    assert server.process is not None
+    return server.process.pid
+
+
+def _remember(postgres: Postgres, valkey: Valkey) -> None:
+    with psycopg.connect(postgres.url(), autocommit=True) as connection:
+        connection.execute("CREATE TABLE memory AS SELECT 1966 AS year")
+    with redis.Redis.from_url(valkey.url()) as client:
+        client.set("year", 1966)
+
+
+def _remembered(postgres: Postgres, valkey: Valkey) -> bool:
+    with psycopg.connect(postgres.url()) as connection, redis.Redis.from_url(valkey.url()) as client:
+        row = connection.execute("SELECT year FROM memory").fetchone()
+        return row == (1966,) and client.get("year") == b"1966"
+
+
+def _refuses(server: Server, reason: str) -> None:
+    with pytest.raises(BrokenDataDir, match=reason) as refused:
+        server.start()
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def _dev() -> list[str]:
+    return servers.guarded([sys.executable, "-m", "livescore", "dev"], signal.SIGKILL)
+
+
+def _environment(given: dict[str, str]) -> dict[str, str]:
+    settings = {field.upper() for field in Settings.model_fields}
+    return {name: value for name, value in os.environ.items() if name not in settings} | given
+
+
+def _run(command: list[str], environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def _failure(environment: dict[str, str]) -> str:
+    """What ``livescore dev`` says in its one line when it cannot run."""
+    result = _run(_dev(), _environment(environment))
+    assert result.returncode == 1, result.stdout + result.stderr
+    (line,) = result.stderr.splitlines()
+    return line
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return [process.name(), *process.cmdline()]
+    except psutil.Error:
+        return []
+
+
+def _is_gone(process: psutil.Process) -> bool:
+    """A zombie is gone too: whether somebody buries it is not up to us."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+async def _gone(processes: list[psutil.Process]) -> bool:
+    await eventually(lambda: all(map(_is_gone, processes)), 15)
+    return True
+
+
+def _order_of_ends(processes: list[psutil.Process]) -> list[int]:
+    order: list[int] = []
+    while len(order) < len(processes):
+        order += [process.pid for process in processes if process.pid not in order and _is_gone(process)]
+        time.sleep(0.002)
+    return order
+
+
+def _is_healthy(stack: Dev) -> bool:
+    try:
+        health = httpx.get(f"{stack.base_url}/health", timeout=2)
+    except httpx.HTTPError:
+        return False
+    return health.status_code == 200
+
+
+@contextmanager
+def _free_port() -> Iterator[int]:
+    port = Port()
+    try:
+        yield port.number
+    finally:
+        port.release()
+
+
+@contextmanager
+def _listening(port: int) -> Iterator[None]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", port))
+        listener.listen()
+        yield

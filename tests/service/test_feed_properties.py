@@ -1,0 +1,258 @@
+"""Properties of the feed, whatever is written by however many at once: its order, its scores, and every resume."""
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import orjson
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from livescore.scores.database import opened
+from livescore.scores.feed import Event
+from livescore.scores.rules import Conflict, MatchState, Revision, Score, revise, score_delta, set_score
+from livescore.scores.store import NotFound, Store, Written
+from tests.support.clients import Listener, Message, feed_of
+from tests.support.promise import same
+from tests.support.service import Service
+
+MATCHES = 2
+COMMENTARY_TYPES = ("commentary", "commentary_updated", "commentary_deleted")
+
+# The same examples in every run: a test that fails once in a hundred runs tells nobody why.
+EXAMPLES = settings(
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One write: to which match, what, and its numbers."""
+
+    match: int
+    kind: str
+    home: int
+    away: int
+    choice: int
+
+    @property
+    def goal(self) -> dict[str, Any]:
+        """A goal's fields."""
+        delta = {"scoreDelta": {"home": self.home, "away": self.away}}
+        return {"event_type": "goal", "metadata": delta}
+
+
+operations = st.builds(
+    Operation,
+    match=st.integers(0, MATCHES - 1),
+    kind=st.sampled_from(["say", "goal", "goal", "score", "correct", "correct", "delete", "rename"]),
+    home=st.integers(0, 3),
+    away=st.integers(0, 3),
+    choice=st.integers(0, 100),
+)
+writers = st.lists(st.lists(operations, min_size=1, max_size=10), min_size=2, max_size=6)
+
+
+@dataclass
+class Desk:
+    """Writers of the same matches: what each write did, and the commentary that may be corrected."""
+
+    store: Store
+    matches: list[int] = field(default_factory=list)
+    written: list[Written] = field(default_factory=list)
+    commentary: dict[int, list[int]] = field(default_factory=dict)
+
+    async def open(self) -> None:
+        now = datetime.now(UTC).replace(microsecond=0)
+        times = {"start": now - timedelta(hours=1), "end": now + timedelta(hours=1)}
+        for _ in range(MATCHES):
+            teams = {"sport": "football", "home_team": "Home", "away_team": "Away", "home_score": 0, "away_score": 0}
+            self.written.append(await self.store.create_match({**teams, **times}, "test"))
+            self.matches.append(self.written[-1].events[0].match_id)
+            self.commentary[self.matches[-1]] = []
+
+    async def write(self, program: Iterable[Operation]) -> None:
+        for operation in program:
+            with suppress(NotFound, Conflict):
+                self.written.append(await self._do(operation, self.matches[operation.match]))
+
+    async def _do(self, operation: Operation, match_id: int) -> Written:
+        known = self.commentary[match_id]
+        if operation.kind in ("correct", "delete") and known:
+            return await self._amend(operation, match_id, known[operation.choice % len(known)])
+        if operation.kind == "score":
+            return await self.store.revise_match(match_id, lambda before, _: _set(before, operation), "test")
+        if operation.kind == "rename":
+            change = {"home_team": f"Home {operation.choice}"}
+            return await self.store.revise_match(match_id, lambda before, now: revise(before, change, now), "test")
+        fields = operation.goal if operation.kind == "goal" else {"event_type": "commentary", "metadata": None}
+        values = {"minute": 1, "sequence": 0, "period": 1, "message": "a chance", "actor": None, "team": None}
+        written = await self.store.create_commentary(match_id, {**values, "tags": None, **fields}, "test")
+        known.append(orjson.loads(written.body)["id"])
+        return written
+
+    async def _amend(self, operation: Operation, match_id: int, commentary_id: int) -> Written:
+        if operation.kind == "delete":
+            return await self.store.delete_commentary(match_id, commentary_id, "test")
+        return await self.store.update_commentary(match_id, commentary_id, operation.goal, "test")
+
+
+def _set(before: MatchState, operation: Operation) -> Revision:
+    return set_score(before, Score(operation.home, operation.away))
+
+
+class Table:
+    """The score by the rules, from nothing but the feed."""
+
+    def __init__(self) -> None:
+        self.score = Score()
+        self._deltas: dict[int, Score] = {}
+        self._due = False
+
+    def read(self, kind: str, data: dict[str, Any]) -> None:
+        """Take the next event; a commentary that moves the score is followed by the score at once."""
+        assert not self._due or kind == "score_update"
+        if kind in COMMENTARY_TYPES:
+            change = self._change(kind, data)
+            self._due, self.score = change != Score(), (self.score + change).floored()
+        elif kind == "score_update":
+            told = Score(data["homeScore"], data["awayScore"])
+            assert not self._due or told == self.score
+            self._due, self.score = False, told
+
+    def _change(self, kind: str, data: dict[str, Any]) -> Score:
+        before = self._deltas.pop(data["id"], Score())
+        if kind == "commentary_deleted":
+            return Score() - before
+        self._deltas[data["id"]] = score_delta(data["eventType"], data["metadata"])
+        return self._deltas[data["id"]] - before
+
+
+async def check_feed(store: Store, match_id: int, written: list[Written]) -> list[Event]:
+    """Numbers without a gap, every write's events as it was told them, and the score that follows from them."""
+    feed = await store.events(match_id, 0)
+    assert [event.seq for event in feed] == list(range(1, len(feed) + 1))
+    told = [event for one in written for event in one.events if event.match_id == match_id]
+    assert sorted(event.message for event in told) == sorted(event.message for event in feed)
+    for one in written:
+        assert [event.seq for event in one.events] == sorted(event.seq for event in one.events)
+    table = Table()
+    for event in feed:
+        table.read(event.type, orjson.loads(event.data))
+    found = await store.match(match_id)
+    assert found is not None
+    match = orjson.loads(found[0])
+    assert (match["homeScore"], match["awayScore"], match["seq"]) == (table.score.home, table.score.away, len(feed))
+    return feed
+
+
+async def check_resume(store: Store, match_id: int, feed: list[Event]) -> None:
+    """From every place the feed gives exactly the rest, in one piece, in pages and as what is healed."""
+    for since in range(len(feed) + 1):
+        rest = [event.message for event in feed[since:]]
+        assert [event.message for event in await store.events(match_id, since)] == rest
+        assert [event.message for event in await store.events(match_id, since, 3)] == rest[:3]
+        assert [event.message for event in await store.missed({match_id: since})] == rest
+
+
+@settings(EXAMPLES, max_examples=60)
+@given(programs=writers)
+def test_concurrent_writers_make_one_gap_free_feed_per_match_and_the_score_of_its_events(
+    database_url: str, programs: list[list[Operation]]
+) -> None:
+    async def run() -> None:
+        async with opened(database_url, size=8, timeout=5) as database:
+            desk = Desk(Store(database))
+            await desk.open()
+            await together(desk.write(program) for program in programs)
+            for match_id in desk.matches:
+                feed = await check_feed(desk.store, match_id, desk.written)
+                await check_resume(desk.store, match_id, feed)
+
+    asyncio.run(run())
+
+
+async def together(works: Iterable[Coroutine[Any, Any, None]]) -> None:
+    async with asyncio.TaskGroup() as group:
+        for work in works:
+            group.create_task(work)
+
+
+class Editor:
+    """The same writes over HTTP; ``acknowledged`` has the body of every 200 and 201 that changed something."""
+
+    def __init__(self, http: httpx.AsyncClient, match_id: int) -> None:
+        self.acknowledged: list[Message] = []
+        self._http = http
+        self._path = f"/matches/{match_id}"
+        self._commentary: list[int] = []
+
+    async def write(self, program: Iterable[Operation]) -> None:
+        for operation in program:
+            answer = await self._do(operation)
+            assert answer.status_code in (200, 201, 204, 404), answer.text
+            if answer.is_success and answer.content:
+                self._note(operation, answer.json()["data"])
+
+    def _note(self, operation: Operation, data: Message) -> None:
+        self.acknowledged.append(data)
+        if operation.kind in ("say", "goal"):
+            self._commentary.append(data["id"])
+
+    async def _do(self, operation: Operation) -> httpx.Response:
+        goal = {"eventType": "goal", "metadata": operation.goal["metadata"]}
+        if operation.kind in ("correct", "delete") and self._commentary:
+            chosen = self._commentary[operation.choice % len(self._commentary)]
+            if operation.kind == "delete":
+                return await self._http.delete(f"{self._path}/commentary/{chosen}")
+            return await self._http.patch(f"{self._path}/commentary/{chosen}", json=goal)
+        if operation.kind == "score":
+            score = {"homeScore": operation.home, "awayScore": operation.away}
+            return await self._http.patch(f"{self._path}/score", json=score)
+        if operation.kind == "rename":
+            return await self._http.patch(self._path, json={"homeTeam": f"Home {operation.choice}"})
+        more = goal if operation.kind == "goal" else {}
+        return await self._http.post(f"{self._path}/commentary", json={"minute": 1, "message": "a chance", **more})
+
+
+@settings(EXAMPLES, max_examples=12)
+@given(before=writers, meanwhile=writers)
+def test_a_client_that_resumes_anywhere_while_others_write_gets_exactly_the_rest(
+    service: Service, before: list[list[Operation]], meanwhile: list[list[Operation]]
+) -> None:
+    asyncio.run(resume_everywhere(service, before, meanwhile))
+
+
+async def resume_everywhere(service: Service, before: list[list[Operation]], meanwhile: list[list[Operation]]) -> None:
+    match_id = (await service.create_match())["id"]
+    async with service.client() as http, AsyncExitStack() as stack:
+        editor = Editor(http, match_id)
+        await together(editor.write(program) for program in before)
+        head = len(await feed_of(service.base_url, match_id))
+        listeners = [await stack.enter_async_context(Listener(service.ws_url)) for _ in range(head + 1)]
+        async with asyncio.TaskGroup() as group:
+            for program in meanwhile:
+                group.create_task(editor.write(program))
+            answers = [group.create_task(one.subscribe(match_id, since=at)) for at, one in enumerate(listeners)]
+        assert all(answer.result()["recovered"] for answer in answers)
+        feed = await feed_of(service.base_url, match_id)
+        check_told(feed, editor.acknowledged)
+        for since, listener in enumerate(listeners):
+            await listener.until_seq(match_id, len(feed) if since < len(feed) else 0)
+            same(listener.events(match_id), feed[since:])
+
+
+def check_told(feed: list[Message], acknowledged: list[Message]) -> None:
+    """The feed has no gap, what was acknowledged is in it, and its scores follow from its events."""
+    assert [event["seq"] for event in feed] == list(range(1, len(feed) + 1))
+    commentary = [event["data"] for event in feed if event["type"] in ("commentary", "commentary_updated")]
+    assert all(data in commentary for data in acknowledged if "minute" in data)
+    table = Table()
+    for event in feed:
+        table.read(event["type"], event["data"])

@@ -1,0 +1,134 @@
+"""``/health`` tells the truth, ``/health/ready`` what it means for those who send requests here, ``/`` what this is."""
+
+import asyncio
+import time
+
+import httpx
+import psycopg
+import pytest
+
+from livescore import __version__
+from tests.support.clients import Listener
+from tests.support.servers import OwnPostgres, Valkey
+from tests.support.service import Service, Start, match_body
+
+PATHS = ["/health", "/health/ready", "/health/live"]
+
+
+async def until(http: httpx.AsyncClient, path: str, status: int, timeout: float = 15.0) -> httpx.Response:
+    """Ask until the answer has this status."""
+    async with asyncio.timeout(timeout):
+        while (answer := await http.get(path)).status_code != status:
+            await asyncio.sleep(0.05)
+    return answer
+
+
+async def test_a_healthy_service_names_its_parts(service: Service) -> None:
+    async with service.client() as http:
+        answer = await until(http, "/health", 200)
+    health = answer.json()
+    assert list(health) == ["status", "timestamp", "version", "environment", "services"]
+    assert (health["status"], health["version"], health["environment"]) == ("healthy", __version__, "test")
+    assert health["services"] == {"api": "healthy", "redis": "healthy", "database": "healthy"}
+    assert len(health["timestamp"]) == 24
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+async def test_readiness_names_the_open_connections(start: Start) -> None:
+    api = await start("api")
+    async with api.client() as http:
+        assert (await http.get("/health/ready")).json() == {"ready": True, "instance": "api-0", "connections": 0}
+        async with Listener(api.ws_url), Listener(api.ws_url):
+            assert (await http.get("/health/ready")).json()["connections"] == 2
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_the_management_port_answers_the_same_probes(service: Service, path: str) -> None:
+    async with service.client() as http:
+        public, private = await http.get(path), await http.get(service.management_url + path)
+    assert public.status_code == private.status_code == 200
+    assert public.json().keys() == private.json().keys()
+
+
+async def test_fault_14_without_redis_the_service_is_degraded_ready_and_quick(start: Start, own_valkey: Valkey) -> None:
+    api = await start("api", REDIS_URL=own_valkey.url)
+    await own_valkey.stop()
+    async with api.client() as http:
+        health = (await until(http, "/health", 503)).json()
+        assert (health["status"], health["services"]["redis"]) == ("degraded", "unhealthy")
+        assert health["services"]["database"] == "healthy"
+        assert (await http.get("/health/ready")).status_code == 200
+        begun = time.monotonic()
+        assert (await http.post("/matches", json=match_body())).status_code == 201
+        assert time.monotonic() - begun < 2
+        await own_valkey.start()
+        await until(http, "/health", 200)
+
+
+async def test_fault_15_without_postgresql_health_says_so(start: Start, own_postgres: OwnPostgres) -> None:
+    api = await start("api", DATABASE_URL=own_postgres.url)
+    async with api.client() as http:
+        await own_postgres.stop()
+        health = (await until(http, "/health", 503)).json()
+        assert (health["status"], health["services"]["database"]) == ("degraded", "unhealthy")
+        not_ready = await http.get("/health/ready")
+        assert (not_ready.status_code, not_ready.json()["ready"]) == (503, False)
+        assert not_ready.json()["reason"] == "database away"
+        assert (await http.get("/health/live")).json() == {"live": True}
+        await own_postgres.start()
+        await until(http, "/health/ready", 200)
+        await until(http, "/health", 200)
+
+
+async def test_a_database_that_hangs_is_found_out_within_three_seconds(start: Start, own_postgres: OwnPostgres) -> None:
+    api = await start("api", DATABASE_URL=own_postgres.url)
+    async with api.client() as http:
+        own_postgres.pause()
+        try:
+            begun = time.monotonic()
+            answers = await asyncio.gather(*(http.get(path) for path in PATHS))
+            assert [answer.status_code for answer in answers] == [503, 503, 200]
+            assert time.monotonic() - begun < 3
+        finally:
+            own_postgres.resume()
+        await until(http, "/health/ready", 200)
+
+
+async def test_a_node_is_not_ready_on_a_schema_it_does_not_know(start: Start, database_url: str) -> None:
+    api = await start("api")
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    async with api.client() as http:
+        answer = await http.get("/health/ready")
+    assert (answer.status_code, answer.json()["ready"]) == (503, False)
+    assert answer.json()["reason"] == "unknown schema: 9999"
+
+
+async def test_a_draining_node_is_not_ready_and_still_alive(start: Start) -> None:
+    api = await start("api", DRAIN_GRACE_SECONDS="2")
+    async with api.client() as http:
+        await http.post(f"{api.management_url}/drain")
+        answer = await http.get("/health/ready")
+        assert (answer.status_code, answer.json()["reason"]) == (503, "draining")
+        assert (await http.get("/health/live")).status_code == 200
+        assert (await http.get("/matches")).status_code == 200
+
+
+async def test_probes_are_not_limited(start: Start) -> None:
+    api = await start("api", SECURITY_MODE="LIVE", HTTP_LIMIT="3 per minute")
+    async with api.client() as http:
+        assert [(await http.get(path)).status_code for path in PATHS * 3] == [200] * 9
+        assert [(await http.get("/matches")).status_code for _ in range(4)] == [200, 200, 200, 429]
+
+
+@pytest.mark.parametrize("accept", ["application/json", "*/*"])
+async def test_the_root_says_what_this_is(service: Service, accept: str) -> None:
+    async with service.client() as http:
+        answer = await http.get("/", headers={"Accept": accept})
+        about = answer.json()
+        members = ["name", "version", "environment", "features", "documentation", "websocket", "endpoints"]
+        assert (answer.status_code, list(about)) == (200, members)
+        assert about["websocket"] == "/ws"
+        assert (await http.get(about["documentation"])).status_code == 200
+        for path in ("health", "matches", "openapi"):
+            assert (await http.get(about["endpoints"][path])).status_code == 200

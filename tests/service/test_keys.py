@@ -1,0 +1,248 @@
+"""API keys from the command line to the door: made, shown once, asked for, revoked."""
+
+import asyncio
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from tests.support.clients import Listener
+from tests.support.command import livescore
+from tests.support.servers import OwnPostgres, Postgres
+from tests.support.service import Service, Start, match_body
+
+REVOKED_SECONDS = 10.0
+"""A process reads the keys every five seconds; the rest is for a busy machine."""
+
+SECRET = "a-key-for-this-test-alone"
+
+
+class Keys:
+    """``livescore keys`` on one database."""
+
+    def __init__(self, database_url: str, redis_url: str) -> None:
+        self.environment = {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
+
+    async def create(self, name: str, scope: str) -> str:
+        """The text of a new key."""
+        done = await livescore("keys", "create", name, "--scope", scope, **self.environment)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    async def list(self) -> str:
+        done = await livescore("keys", "list", **self.environment)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    async def revoke(self, text: str) -> None:
+        done = await livescore("keys", "revoke", text.split("_")[1], **self.environment)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def keys(database_url: str, redis_url: str) -> Keys:
+    return Keys(database_url, redis_url)
+
+
+async def status(api: Service, **headers: str) -> int:
+    async with httpx.AsyncClient(base_url=api.base_url, verify=False) as http:
+        return (await http.post("/matches", json=match_body(), headers=headers)).status_code
+
+
+async def becomes(wanted: int, api: Service, **headers: str) -> None:
+    """Wait until a write is answered with this status."""
+    async with asyncio.timeout(REVOKED_SECONDS):
+        while await status(api, **headers) != wanted:
+            await asyncio.sleep(0.1)
+
+
+async def test_without_any_key_everybody_may_write(start: Start) -> None:
+    api = await start("api")
+
+    assert await status(api) == 201
+    assert await status(api, Authorization="Bearer whatever") == 201
+
+
+async def test_a_key_opens_what_its_scope_says_in_either_header(start: Start, keys: Keys) -> None:
+    reader, writer, admin = [await keys.create(scope, scope) for scope in ("read", "write", "admin")]
+    api = await start("api")
+
+    assert await status(api) == 401
+    assert await status(api, **{"X-API-Key": f"{writer}x"}) == 401
+    assert await status(api, **{"X-API-Key": reader}) == 403
+    assert await status(api, **{"X-API-Key": writer}) == 201
+    assert await status(api, Authorization=f"Bearer {writer}") == 201
+    assert await status(api, Authorization=f"bearer {admin}") == 201
+    assert await status(api, Authorization=f"Basic {writer}") == 401
+
+
+async def test_every_write_asks_for_a_key_and_no_read_does(start: Start, keys: Keys) -> None:
+    writer = await keys.create("desk", "write")
+    api = await start("api")
+
+    async with httpx.AsyncClient(base_url=api.base_url, verify=False) as http:
+        made = await http.post("/matches", json=match_body(), headers={"X-API-Key": writer})
+        match = f"/matches/{made.json()['data']['id']}"
+        writes = [
+            ("POST", "/matches"),
+            ("POST", "/api/matches"),
+            ("PATCH", match),
+            ("PATCH", f"{match}/score"),
+            ("PATCH", f"{match}/end"),
+            ("POST", f"{match}/commentary"),
+            ("PATCH", f"{match}/commentary/1"),
+            ("DELETE", f"{match}/commentary/1"),
+        ]
+        assert {path: (await http.request(method, path, json={})).status_code for method, path in writes} == {
+            path: 401 for _, path in writes
+        }
+        for path in ("/matches", match, f"{match}/commentary", f"{match}/events", "/health", "/openapi.json"):
+            assert (await http.get(path)).status_code == 200, path
+
+
+async def test_a_refusal_says_what_is_missing_in_the_envelope(start: Start) -> None:
+    api = await start("api", DEV_API_KEY=SECRET)
+
+    async with httpx.AsyncClient(base_url=api.base_url, verify=False) as http:
+        answer = await http.post("/matches", json=match_body())
+
+    assert answer.json() == {"error": "API key required"}
+    assert answer.headers["WWW-Authenticate"] == 'Bearer realm="livescore"'
+
+
+async def test_a_key_made_or_revoked_counts_within_seconds(start: Start, keys: Keys) -> None:
+    api = await start("api")
+
+    text = await keys.create("desk", "write")
+    await becomes(401, api)
+    assert await status(api, **{"X-API-Key": text}) == 201
+
+    await keys.revoke(text)
+    await becomes(401, api, **{"X-API-Key": text})
+    assert await status(api) == 401  # revoking the last key opens no door
+
+
+async def test_keys_survive_an_outage_of_postgresql(start: Start, own_postgres: OwnPostgres, redis_url: str) -> None:
+    text = await Keys(own_postgres.url, redis_url).create("desk", "write")
+    api = await start("api", DATABASE_URL=own_postgres.url, READ_KEYS_REQUIRED="true")
+
+    await own_postgres.stop()
+
+    assert await status(api) == 401
+    assert await status(api, **{"X-API-Key": text}) == 503
+
+
+async def test_a_file_of_keys_opens_doors_and_is_read_again(
+    start: Start, own_postgres: OwnPostgres, redis_url: str, tmp_path: Path
+) -> None:
+    elsewhere = Keys(own_postgres.url, redis_url).environment
+    made = await livescore("keys", "create", "desk", "--json", **elsewhere)
+    text = made.stderr.split()[0]
+    file = tmp_path / "keys.json"
+    file.write_text("[]")
+    api = await start("api", API_KEYS_FILE=str(file))
+    assert await status(api, **{"X-API-Key": text}) == 401
+
+    file.write_text(made.stdout)
+
+    await becomes(201, api, **{"X-API-Key": text})
+    assert text.split("_", 2)[2] not in made.stdout
+
+
+async def test_the_key_for_development_may_write(start: Start) -> None:
+    api = await start("api", DEV_API_KEY=SECRET)
+
+    assert await status(api) == 401
+    assert await status(api, **{"X-API-Key": SECRET}) == 201
+
+
+async def test_reads_and_sockets_need_a_key_where_it_is_required(start: Start) -> None:
+    api = await start("api", DEV_API_KEY=SECRET, READ_KEYS_REQUIRED="true")
+    headers = {"X-API-Key": SECRET}
+
+    async with httpx.AsyncClient(base_url=api.base_url, verify=False) as http:
+        match = (await http.post("/matches", json=match_body(), headers=headers)).json()["data"]["id"]
+        for path in ("/matches", f"/matches/{match}", f"/matches/{match}/commentary", f"/matches/{match}/events"):
+            assert (await http.get(path)).status_code == 401, path
+            assert (await http.get(path, headers=headers)).status_code == 200, path
+        assert (await http.get("/health/ready")).status_code == 200
+    with pytest.raises(InvalidStatus) as refused:
+        await connect(api.ws_url, proxy=None)
+    assert refused.value.response.status_code == 401
+    for url, options in ((api.ws_url, {"additional_headers": headers}), (f"{api.ws_url}?apiKey={SECRET}", {})):
+        async with Listener(url, options=options) as listener:
+            assert listener.log[0]["type"] == "welcome"
+
+
+async def test_only_the_digest_is_kept_and_nothing_is_logged(start: Start, keys: Keys, database_url: str) -> None:
+    text = await keys.create("desk", "write")
+    api = await start("api", LOG_LEVEL="DEBUG")
+    await status(api, Authorization=f"Bearer {text}")
+    await status(api, Authorization=f"Bearer {text}x")
+
+    secret = text.split("_", 2)[2]
+    with psycopg.connect(database_url) as connection:
+        stored = connection.execute("SELECT api_key::text FROM api_key").fetchall()
+    assert secret not in str(stored)
+    assert secret not in api.log
+
+
+async def test_the_list_has_every_key_and_no_secret(keys: Keys) -> None:
+    desk, screen = await keys.create("desk [red]", "write"), await keys.create("screen", "read")
+    await keys.revoke(screen)
+
+    shown = await keys.list()
+
+    assert "desk [red]" in shown
+    assert all(text.split("_")[1] in shown and text.split("_", 2)[2] not in shown for text in (desk, screen))
+    assert [line.count(":") for line in shown.splitlines() if line.startswith("│")] == [1, 2]
+
+
+async def test_revoking_twice_is_no_error_and_revoking_nothing_is(keys: Keys) -> None:
+    text = await keys.create("desk", "write")
+    await keys.revoke(text)
+    await keys.revoke(text)
+
+    done = await livescore("keys", "revoke", "000000000000", **keys.environment)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "there is no key 000000000000" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [("create", ""), ("create", "two\nlines"), ("create", "desk", "--scope", "all"), ("create",)]
+)
+async def test_wrong_arguments_are_refused(keys: Keys, arguments: tuple[str, ...]) -> None:
+    done = await livescore("keys", *arguments, **keys.environment)
+
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+@pytest.mark.parametrize(
+    ("url", "named"),
+    [
+        ("postgresql://desk:tr0ub4dor@127.0.0.1:1/x", "Connection refused"),
+        ("desk:tr0ub4dor@127.0.0.1:1/x", "in connection info string"),
+    ],
+)
+async def test_a_database_that_cannot_be_reached_is_one_line_without_its_password(url: str, named: str) -> None:
+    done = await livescore("keys", "list", DATABASE_URL=url, REDIS_URL="redis://127.0.0.1:1")
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1
+    assert named in done.stderr
+    assert "tr0ub4dor" not in done.stderr
+
+
+async def test_a_database_without_schema_is_told_how_to_get_one(postgres_server: Postgres) -> None:
+    url = postgres_server.url_of("postgres")
+
+    done = await livescore("keys", "list", DATABASE_URL=url, REDIS_URL="redis://127.0.0.1:1")
+
+    assert (done.returncode, done.stderr) == (
+        1,
+        "livescore keys: the database has no schema yet: run `livescore migrate`\n",
+    )

@@ -1,0 +1,398 @@
+"""What a hostile or broken client may send to a real uvicorn server, and what it gets."""
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import uvicorn
+from websockets.sync.client import connect
+
+from livescore import settings as configuration
+from livescore.api.protocol import LINGER_SECONDS, BodyLimit, bounded
+
+TIMEOUT = 0.5
+MAX_HEAD = 4_096
+MAX_BODY = 2_048
+PATIENCE = 5.0
+
+
+async def _application(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send", "text": "welcome"})
+        await send({"type": "websocket.close", "code": 1000})
+    elif scope["type"] == "http":
+        await _echo(scope, receive, send)
+
+
+async def _echo(scope: Any, receive: Any, send: Any) -> None:
+    """Answer with the size of the body; /slow waits first, /early answers before it reads."""
+    if scope["path"] == "/slow":
+        await asyncio.sleep(2 * TIMEOUT)
+    size = 0 if scope["path"] == "/early" else await _size(receive)
+    body = json.dumps({"path": scope["path"], "size": size}).encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _size(receive: Any) -> int:
+    size, more = 0, True
+    while more:
+        message = await receive()
+        size += len(message.get("body", b""))
+        more = message.get("more_body", False)
+    return size
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    settings = configuration.load(
+        database_url="postgresql://localhost/x",
+        redis_url="redis://localhost",
+        request_timeout_seconds=TIMEOUT,
+        max_header_bytes=MAX_HEAD,
+        max_body_bytes=MAX_BODY,
+    )
+    config = uvicorn.Config(
+        BodyLimit(_application, settings=settings), http=bounded(settings), log_config=None, lifespan="off", port=0
+    )
+    yield from _serve(uvicorn.Server(config))
+
+
+def _serve(server: uvicorn.Server) -> Iterator[int]:
+    listener = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+    thread.start()
+    yield listener.getsockname()[1]
+    server.should_exit = True
+    thread.join(PATIENCE)
+
+
+class Connection:
+    """A raw connection that remembers how long the server took."""
+
+    def __init__(self, port: int) -> None:
+        self.begin = time.perf_counter()
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+        self._read = self.socket.makefile("rb")
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def answer(self) -> tuple[int, dict[str, str], bytes]:
+        status = int(self._read.readline().split()[1])
+        headers: dict[str, str] = {}
+        while line := self._read.readline().strip():
+            name, _, value = line.decode().partition(": ")
+            headers[name] = value
+        return status, headers, self._read.read(int(headers["content-length"]))
+
+    def ended(self) -> bool:
+        """Whether the server ends the connection and sends nothing more before."""
+        return self._read.read() == b""
+
+    def seconds(self) -> float:
+        return time.perf_counter() - self.begin
+
+
+@pytest.fixture
+def client(port: int) -> Iterator[Callable[[], Connection]]:
+    made: list[Connection] = []
+
+    def make() -> Connection:
+        made.append(Connection(port))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.socket.close()
+
+
+Connect = Callable[[], Connection]
+GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+def _assert_refused(connection: Connection, status: int, message: str) -> None:
+    received, headers, body = connection.answer()
+    assert (received, json.loads(body)) == (status, {"error": message})
+    assert headers["content-type"] == "application/json"
+    assert headers["connection"] == "close"
+    assert connection.ended()
+
+
+def _assert_answered(connection: Connection, size: int = 0, path: str = "/x") -> None:
+    status, _, body = connection.answer()
+    assert (status, json.loads(body)) == (200, {"path": path, "size": size})
+
+
+# Deadlines
+
+
+def test_a_connection_that_sends_nothing_gets_408(client: Connect) -> None:
+    connection = client()
+    _assert_refused(connection, 408, "Request timeout")
+    assert TIMEOUT * 0.9 < connection.seconds() < TIMEOUT + 2
+
+
+def test_a_head_that_trickles_in_gets_408_although_bytes_keep_coming(client: Connect) -> None:
+    connection = client()
+    connection.send(b"GET /x HTTP/1.1\r\n")
+    trickle = threading.Thread(target=_trickle, args=(connection, b"a"), daemon=True)
+    trickle.start()
+    _assert_refused(connection, 408, "Request timeout")
+    assert connection.seconds() < TIMEOUT + 2
+
+
+def test_empty_lines_before_a_request_do_not_hold_the_connection(client: Connect) -> None:
+    connection = client()
+    connection.send(GET)
+    _assert_answered(connection)
+    threading.Thread(target=_trickle, args=(connection, b"\r\n"), daemon=True).start()
+    _assert_refused(connection, 408, "Request timeout")
+
+
+def _trickle(connection: Connection, data: bytes) -> None:
+    try:
+        while connection.seconds() < PATIENCE:
+            connection.send(data)
+            time.sleep(TIMEOUT / 10)
+    except OSError:
+        return
+
+
+def test_a_body_that_does_not_come_gets_408(client: Connect) -> None:
+    connection = client()
+    connection.send(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nabc")
+    _assert_refused(connection, 408, "Request timeout")
+    assert TIMEOUT * 0.9 < connection.seconds() < TIMEOUT + 2
+
+
+def test_a_chunked_body_that_does_not_end_gets_408(client: Connect) -> None:
+    connection = client()
+    connection.send(b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+    _assert_refused(connection, 408, "Request timeout")
+
+
+def test_a_body_that_does_not_come_after_the_answer_ends_the_connection(client: Connect) -> None:
+    connection = client()
+    connection.send(b"POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nabc")
+    _assert_answered(connection, path="/early")
+    assert connection.ended()
+
+
+def test_the_deadline_of_a_later_request_begins_with_its_first_byte(client: Connect) -> None:
+    connection = client()
+    connection.send(GET)
+    _assert_answered(connection)
+    time.sleep(1.5 * TIMEOUT)  # idle between requests is no offence
+    connection.send(GET)
+    _assert_answered(connection)
+    connection.send(b"GET /x")
+    _assert_refused(connection, 408, "Request timeout")
+
+
+def test_a_slow_application_is_not_the_clients_fault(client: Connect) -> None:
+    connection = client()
+    connection.send(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+    _assert_answered(connection, path="/slow")
+
+
+def test_an_unfinished_pipelined_request_does_not_spoil_the_answer_before_it(client: Connect) -> None:
+    connection = client()
+    connection.send(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\nGET /x HT")
+    _assert_answered(connection, path="/slow")
+    assert connection.ended()
+
+
+# Heads
+
+
+def _head(size: int) -> bytes:
+    return b"GET /x HTTP/1.1\r\nHost: a\r\nX-Long: " + b"a" * size + b"\r\n\r\n"
+
+
+def test_a_large_head_within_the_bound_is_served(client: Connect) -> None:
+    connection = client()
+    connection.send(_head(MAX_HEAD - 200))
+    _assert_answered(connection)
+
+
+@pytest.mark.parametrize("size", [MAX_HEAD, 10 * MAX_HEAD, 100 * MAX_HEAD])
+def test_a_head_over_the_bound_gets_431(client: Connect, size: int) -> None:
+    connection = client()
+    connection.send(_head(size))
+    _assert_refused(connection, 431, "Request header fields too large")
+
+
+def test_many_small_headers_over_the_bound_get_431(client: Connect) -> None:
+    connection = client()
+    connection.send(b"GET /x HTTP/1.1\r\n" + b"a: b\r\n" * MAX_HEAD + b"\r\n")
+    _assert_refused(connection, 431, "Request header fields too large")
+
+
+def test_a_path_over_the_bound_gets_431(client: Connect) -> None:
+    connection = client()
+    connection.send(b"GET /" + b"a" * MAX_HEAD + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+    _assert_refused(connection, 431, "Request header fields too large")
+
+
+def test_a_head_without_end_gets_431_as_soon_as_it_passes_the_bound(client: Connect) -> None:
+    connection = client()
+    connection.send(_head(MAX_HEAD)[:-4])
+    _assert_refused(connection, 431, "Request header fields too large")
+    assert connection.seconds() < TIMEOUT + LINGER_SECONDS
+
+
+def test_the_bound_counts_each_head_and_no_body(client: Connect) -> None:
+    connection = client()
+    body = b"b" * MAX_BODY
+    request = b"POST /x HTTP/1.1\r\nHost: a\r\nX: %s\r\nContent-Length: %d\r\n\r\n%s"
+    for _ in range(3):
+        connection.send(request % (b"a" * (MAX_HEAD // 2), len(body), body))
+        _assert_answered(connection, size=MAX_BODY)
+
+
+def test_pipelined_requests_are_all_answered(client: Connect) -> None:
+    connection = client()
+    connection.send(_head(MAX_HEAD // 2) * 5)
+    for _ in range(5):
+        _assert_answered(connection)
+
+
+# Malformed
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"nonsense\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /x HTTP/1.1\r\nno colon\r\n\r\n",
+        b"GET /x HTTP/1.1\r\nContent-Length: x\r\n\r\n",
+        b"POST /x HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"POST /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET /\xff\xfe HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"\x00" * 100,
+    ],
+)
+def test_malformed_http_gets_a_json_400(client: Connect, data: bytes) -> None:
+    connection = client()
+    connection.send(data)
+    _assert_refused(connection, 400, "Malformed HTTP request")
+
+
+def test_nonsense_after_a_good_request_does_not_spoil_its_answer(client: Connect) -> None:
+    connection = client()
+    connection.send(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\nnonsense\r\n\r\n")
+    _assert_answered(connection, path="/slow")
+    assert connection.ended()
+
+
+def test_chunk_extensions_without_end_are_not_read_for_ever(client: Connect) -> None:
+    connection = client()
+    connection.send(b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1;")
+    try:
+        for _ in range(100):
+            connection.send(b"a" * 100_000)
+    except OSError:
+        pass  # the server had enough
+    assert connection.answer()[0] in (400, 408)
+
+
+# Bodies
+
+
+def test_a_body_at_the_bound_is_served(client: Connect) -> None:
+    connection = client()
+    connection.send(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % MAX_BODY + b"b" * MAX_BODY)
+    _assert_answered(connection, size=MAX_BODY)
+
+
+@pytest.mark.parametrize("length", [b"%d" % (MAX_BODY + 1), b"18446744073709551615", b"00000000000000000000003000"])
+def test_a_longer_declared_body_gets_413_before_it_is_sent(client: Connect, length: bytes) -> None:
+    connection = client()
+    connection.send(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: " + length + b"\r\n\r\n")
+    _assert_refused(connection, 413, "Payload too large")
+    assert connection.seconds() < TIMEOUT + LINGER_SECONDS + 1
+
+
+def test_a_client_that_awaits_100_continue_gets_413_instead(client: Connect) -> None:
+    connection = client()
+    connection.send(b"POST /x HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 999999\r\n\r\n")
+    _assert_refused(connection, 413, "Payload too large")
+
+
+def test_a_chunked_body_at_the_bound_is_served(client: Connect) -> None:
+    connection = client()
+    half = b"%x\r\n%s\r\n" % (MAX_BODY // 2, b"b" * (MAX_BODY // 2))
+    connection.send(b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + half)
+    connection.send(half + b"0\r\n\r\n")
+    _assert_answered(connection, size=MAX_BODY)
+
+
+def test_a_chunked_body_gets_413_as_soon_as_it_passes_the_bound(client: Connect) -> None:
+    connection = client()
+    chunk = b"%x\r\n%s\r\n" % (MAX_BODY + 1, b"b" * (MAX_BODY + 1))
+    connection.send(b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk)
+    _assert_refused(connection, 413, "Payload too large")
+
+
+def test_a_client_that_goes_on_sending_still_reads_its_413(client: Connect) -> None:
+    connection = client()
+    connection.send(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000\r\n\r\n")
+    connection.send(b"b" * 2_000_000)
+    _assert_refused(connection, 413, "Payload too large")
+
+
+def test_requests_without_a_body_need_no_length(client: Connect) -> None:
+    connection = client()
+    for method in (b"DELETE", b"POST", b"GET"):
+        connection.send(method + b" /x HTTP/1.1\r\nHost: a\r\n\r\n")
+        _assert_answered(connection)
+
+
+# Upgrades
+
+
+def test_a_websocket_still_opens(port: int) -> None:
+    with connect(f"ws://127.0.0.1:{port}/ws", open_timeout=PATIENCE) as websocket:
+        assert websocket.recv(PATIENCE) == "welcome"
+
+
+def test_a_websocket_outlives_the_deadline_of_requests(port: int) -> None:
+    with connect(f"ws://127.0.0.1:{port}/ws", open_timeout=PATIENCE) as websocket:
+        time.sleep(1.5 * TIMEOUT)
+        assert websocket.recv(PATIENCE) == "welcome"
+
+
+def test_the_head_of_an_upgrade_is_bounded_too(client: Connect) -> None:
+    connection = client()
+    connection.send(
+        b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nX-Long: " + b"a" * MAX_HEAD + b"\r\n\r\n"
+    )
+    _assert_refused(connection, 431, "Request header fields too large")
+
+
+def test_an_unknown_upgrade_is_served_as_an_ordinary_request(client: Connect) -> None:
+    connection = client()
+    connection.send(b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
+    _assert_answered(connection)
+
+
+def test_the_server_serves_others_while_somebody_stalls(client: Connect) -> None:
+    stalled = [client() for _ in range(20)]
+    for connection in stalled:
+        connection.send(b"GET /x HTTP/1.1\r\n")
+    good = client()
+    good.send(GET)
+    _assert_answered(good)
+    assert good.seconds() < TIMEOUT

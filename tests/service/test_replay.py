@@ -1,0 +1,307 @@
+"""A replayed tournament stands on the server as it stands in the file, whatever happens on the way."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from rich.console import Console
+
+from livescore.dev import script
+from livescore.dev.openfootball import Match, read
+from livescore.dev.replay import ReplayError, Summary, replay
+from livescore.dev.rest import instant
+from tests.support.servers import OwnPostgres, Valkey
+from tests.support.service import Service, Start
+
+DATA = Path(__file__).parent.parent / "data"
+TODAY = "tournament-today.json"
+ROUNDS = "tournament-rounds.json"
+AS_FAST_AS_POSSIBLE = 100_000.0
+
+# The outage tests play about a second per match, so that something is under way when the lights go out.
+SLOW = 6_000.0
+
+Json = dict[str, Any]
+Copy = Callable[[str], Path]
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Copy:
+    """A file of ``tests/data`` with teams of this test alone: the server is shared."""
+    mark = uuid4().hex[:8]
+
+    def renamed(written: Any, key: str = "") -> Any:
+        if isinstance(written, dict):
+            return {name: renamed(value, name) for name, value in written.items()}
+        if isinstance(written, list):
+            return [renamed(value) for value in written]
+        return f"{written} {mark}" if key in {"team1", "team2", "code"} or (key == "name" and written) else written
+
+    def copied(name: str) -> Path:
+        file = tmp_path / name
+        file.write_text(json.dumps(renamed(json.loads((DATA / name).read_text()))))
+        return file
+
+    return copied
+
+
+async def play(file: Path, service: Service, speed: float = AS_FAST_AS_POSSIBLE, key: str | None = None) -> Summary:
+    console = Console(file=StringIO())
+    return await replay(file, speed=speed, base_url=service.base_url, api_key=key, console=console)
+
+
+async def found(service: Service, match: Match) -> Json:
+    """The one match of these teams at that time."""
+    window = {"from": instant(match.kick_off), "to": instant(match.kick_off + timedelta(milliseconds=1))}
+    async with service.client() as http:
+        answer = await http.get("/matches", params={"team": match.home, **window})
+    (record,) = answer.raise_for_status().json()["data"]
+    return dict(record)
+
+
+async def steps_of(service: Service, match_id: int) -> list[str]:
+    async with service.client() as http:
+        answer = await http.get(f"/matches/{match_id}/commentary", params={"limit": 100})
+    return [entry["metadata"]["replay"] for entry in reversed(answer.raise_for_status().json()["data"])]
+
+
+async def change(service: Service, path: str, **body: Any) -> None:
+    async with service.client() as http:
+        (await http.patch(path, json=body)).raise_for_status()
+
+
+async def stands_as_in(file: Path, service: Service) -> None:
+    """Assert that every match is there once, with its score, its times, and every step once and in order."""
+    for match in read(file).matches:
+        record = await found(service, match)
+        assert (record["homeTeam"], record["awayTeam"]) == (match.home, match.away)
+        assert (record["startTime"], record["endTime"]) == (
+            instant(match.kick_off),
+            instant(script.record_end(match)),
+        )
+        assert await steps_of(service, record["id"]) == [step.id for step in script.plan(match)]
+        if match.played:
+            assert (record["homeScore"], record["awayScore"]) == match.score.final
+            assert record["status"] == "finished"
+
+
+@pytest.mark.parametrize("name", [TODAY, ROUNDS])
+async def test_final_scores_equal_the_file(service: Service, copy: Copy, name: str) -> None:
+    file = copy(name)
+
+    summary = await play(file, service)
+
+    await stands_as_in(file, service)
+    assert (summary.matches, summary.played, summary.scheduled, summary.skipped) == (4, 3, 1, 0)
+    assert summary.mismatches == []
+
+
+async def test_goals_that_do_not_add_up_are_corrected(service: Service, copy: Copy) -> None:
+    summary = await play(copy(ROUNDS), service)
+
+    assert (summary.goals, summary.corrected) == (5, 1)
+
+
+async def test_a_match_to_come_is_scheduled_and_a_cancelled_one_is_cancelled(service: Service, copy: Copy) -> None:
+    today, rounds = copy(TODAY), copy(ROUNDS)
+
+    await play(today, service)
+    await play(rounds, service)
+
+    assert (await found(service, read(today).matches[3]))["status"] == "scheduled"
+    assert (await found(service, read(rounds).matches[2]))["status"] == "cancelled"
+
+
+@pytest.mark.parametrize("name", [TODAY, ROUNDS])
+async def test_a_second_run_doubles_nothing(service: Service, copy: Copy, name: str) -> None:
+    file = copy(name)
+    await play(file, service)
+
+    summary = await play(file, service)
+
+    await stands_as_in(file, service)
+    assert (summary.skipped, summary.events) == (4, 0)
+
+
+async def test_two_runs_at_once_double_nothing(service: Service, copy: Copy) -> None:
+    file = copy(TODAY)
+
+    await asyncio.gather(play(file, service), play(file, service))
+
+    await stands_as_in(file, service)
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.3, 0.6])
+async def test_a_stopped_run_is_continued(service: Service, copy: Copy, seconds: float) -> None:
+    file = copy(TODAY)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(play(file, service, SLOW), seconds)
+
+    await play(file, service)
+
+    await stands_as_in(file, service)
+
+
+async def test_a_match_ended_by_the_clock_is_played_once_the_file_has_its_score(service: Service, copy: Copy) -> None:
+    file = copy(TODAY)
+    match = json.loads(file.read_text())["matches"][0]
+    file.write_text(json.dumps({"name": "Cup", "matches": [{**match, "score": None, "goals1": [], "goals2": []}]}))
+    assert (await play(file, service)).scheduled == 1
+
+    file.write_text(json.dumps({"name": "Cup", "matches": [match]}))
+    assert (await play(file, service)).played == 1
+
+    await stands_as_in(file, service)
+
+
+async def test_a_score_from_the_future_is_played_at_once(service: Service, copy: Copy) -> None:
+    file = copy(TODAY)
+    document = json.loads(file.read_text())
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()
+    document["matches"] = [{**document["matches"][0], "date": tomorrow}]
+    file.write_text(json.dumps(document))
+
+    await play(file, service)
+    await play(file, service)
+
+    await stands_as_in(file, service)
+
+
+async def test_a_score_that_differs_is_an_error_that_names_the_match(service: Service, copy: Copy) -> None:
+    file = copy(TODAY)
+    await play(file, service)
+    first = read(file).matches[0]
+    await change(service, f"/matches/{(await found(service, first))['id']}", homeScore=7)
+
+    with pytest.raises(ReplayError) as caught:
+        await play(file, service)
+
+    assert first.title in str(caught.value)
+    assert "the server has 7\u20131, finished, the file 2\u20131 (field score)" in str(caught.value)
+
+
+async def test_the_virtual_clock_keeps_its_speed(service: Service, copy: Copy) -> None:
+    began = asyncio.get_running_loop().time()
+
+    await play(copy(TODAY), service, 20_000)
+
+    # Two matches an hour apart and, without the days between, one with extra time: about 5.5 hours of football.
+    assert asyncio.get_running_loop().time() - began >= 5 * 3600 / 20_000
+
+
+async def test_progress_and_summary_are_shown(service: Service, copy: Copy) -> None:
+    shown = StringIO()
+    console = Console(file=shown, width=120)
+
+    await replay(copy(TODAY), speed=AS_FAST_AS_POSSIBLE, base_url=service.base_url, api_key=None, console=console)
+
+    assert "118' Goal! Finn Mohr" in shown.getvalue()
+    assert "29/29" in shown.getvalue()
+    assert "mismatches" in shown.getvalue()
+
+
+async def test_keys_are_asked_for_and_used(start: Start, copy: Copy) -> None:
+    api = await start("api", DEV_API_KEY="a-key-for-this-test-alone")
+    file = copy(TODAY)
+
+    with pytest.raises(ReplayError, match="wants an API key: give --api-key"):
+        await play(file, api)
+    with pytest.raises(ReplayError, match="does not know this API key"):
+        await play(file, api, key="wrong")
+    await play(file, api, key="a-key-for-this-test-alone")
+
+    await stands_as_in(file, api)
+
+
+async def test_limits_of_requests_are_waited_for(start: Start, copy: Copy) -> None:
+    limited, free = await start("api", SECURITY_MODE="LIVE", HTTP_LIMIT="40 per 1 seconds"), await start("api")
+    file = copy(TODAY)
+
+    await play(file, limited)
+
+    await stands_as_in(file, free)
+
+
+async def test_it_outlives_the_death_of_the_api(start: Start, copy: Copy) -> None:
+    api = await start("api")
+    file = copy(TODAY)
+    run = asyncio.create_task(play(file, api, SLOW))
+    await _under_way(api)
+
+    await api.kill()
+    await api.start()
+
+    await run
+    await stands_as_in(file, api)
+
+
+async def test_it_outlives_a_restart_of_postgresql(start: Start, own_postgres: OwnPostgres, copy: Copy) -> None:
+    api = await start("api", DATABASE_URL=own_postgres.url)
+    file = copy(TODAY)
+    run = asyncio.create_task(play(file, api, SLOW))
+    await _under_way(api)
+
+    await own_postgres.restart()
+
+    await run
+    await stands_as_in(file, api)
+
+
+async def test_it_outlives_the_death_of_valkey(start: Start, own_valkey: Valkey, copy: Copy) -> None:
+    api = await start("api", REDIS_URL=own_valkey.url)
+    file = copy(TODAY)
+    run = asyncio.create_task(play(file, api, SLOW))
+    await _under_way(api)
+
+    await own_valkey.kill()
+
+    await run
+    await stands_as_in(file, api)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"base_url": "localhost"}, "--base-url localhost must look like http"),
+        ({"base_url": "http://[::1"}, "--base-url"),
+        ({"speed": 0.0}, "--speed 0.0 must be a number of at least 0.01"),
+        ({"speed": float("inf")}, "--speed inf"),
+        ({"api_key": "two\nlines"}, "--api-key has characters that no key has"),
+    ],
+)
+async def test_bad_options_are_named(options: dict[str, Any], named: str) -> None:
+    usual: dict[str, Any] = {"speed": 1.0, "base_url": "http://127.0.0.1:8000", "api_key": None}
+
+    with pytest.raises(ReplayError) as caught:
+        await replay(DATA / TODAY, **usual | options)
+
+    assert named in str(caught.value)
+
+
+async def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ReplayError, match=r"none\.json cannot be opened"):
+        await replay(tmp_path / "none.json", speed=1, base_url="http://127.0.0.1:8000", api_key=None)
+
+
+async def test_another_server_is_recognised(service: Service) -> None:
+    with pytest.raises(ReplayError, match="404"):
+        await replay(DATA / TODAY, speed=1, base_url=f"{service.base_url}/elsewhere", api_key=None)
+
+
+async def _under_way(api: Service) -> None:
+    """Wait until a match has begun."""
+    async with api.client() as http:
+
+        async def live() -> bool:
+            answer = await http.get("/matches", params={"status": "live"})
+            return bool(answer.json()["data"])
+
+        async with asyncio.timeout(10):
+            while not await live():
+                await asyncio.sleep(0.02)

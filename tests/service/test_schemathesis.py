@@ -1,0 +1,81 @@
+"""Schemathesis reads ``/openapi.json`` and looks for answers that the document does not promise.
+
+It generates valid and invalid requests for every operation, and sequences of them. A longer search::
+
+    SCHEMATHESIS_SECONDS=600 pytest tests/service/test_schemathesis.py
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.service import Service, Start, instant
+
+ROOT = Path(__file__).parents[2]
+
+EXAMPLES = 15
+"""Generated requests per operation and kind of search, beside every boundary value of every parameter."""
+
+SECONDS = int(os.environ.get("SCHEMATHESIS_SECONDS", "0"))
+"""Search for so long instead; 0 for :data:`EXAMPLES`."""
+
+# Half of the generated ids are of matches that exist. Seconds are a long poll's to spend: nothing is learnt by waiting.
+CONFIGURATION = """
+[dictionaries.ids]
+values = [1, 2, 3]
+
+[parameters]
+"path.id" = { dictionary = "ids", probability = 0.5 }
+"path.commentaryId" = { dictionary = "ids", probability = 0.5 }
+
+[[operations]]
+include-operation-id = "list_events"
+parameters = { "query.wait" = 0 }
+"""
+
+OPTIONS = [
+    "--checks=all",
+    "--exclude-path-regex=/stream$",  # server-sent events never end; tests/support/validation.py looks at them
+    "--generation-database=:memory:",
+    "--request-timeout=30",
+    "--suppress-health-check=all",  # slow generation on a busy machine is no finding
+    "--no-color",
+    *(["--max-time", str(SECONDS)] if SECONDS else ["--max-examples", str(EXAMPLES)]),
+]
+
+
+@pytest.mark.timeout(SECONDS + 150)
+async def test_no_request_is_answered_otherwise_than_openapi_says(start: Start, tmp_path: Path) -> None:
+    service = await start("api", LOG_LEVEL="ERROR")
+    await populate(service)
+    found = search(f"{service.base_url}/openapi.json", tmp_path)
+    print(found.stdout)
+    assert found.returncode == 0
+    assert "Traceback" not in service.log
+
+
+async def populate(service: Service) -> None:
+    """Matches 1 to 3, live, scheduled and finished, each with a commentary of its own number."""
+    for begin, end in ((-3600, 3600), (3600, 7200), (-7200, -3600)):
+        match = await service.create_match(startTime=instant(begin), endTime=instant(end))
+        await service.comment(match["id"])
+
+
+def search(document: str, directory: Path) -> subprocess.CompletedProcess[str]:
+    """Run Schemathesis; it keeps what it writes in ``directory``."""
+    configuration = directory / "schemathesis.toml"
+    configuration.write_text(CONFIGURATION)
+    program = Path(sys.executable).with_name("schemathesis")
+    hooks = {"SCHEMATHESIS_HOOKS": "tests.support.schemathesis_hooks", "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [str(program), f"--config-file={configuration}", "run", document, *OPTIONS],
+        cwd=directory,
+        env=os.environ | hooks,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )

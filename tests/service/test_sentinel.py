@@ -1,0 +1,133 @@
+"""The service behind Sentinel: after a failover Redis is healthy again within seconds, and the promise holds."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from time import monotonic
+
+import httpx
+import pytest
+
+from livescore.jobs.queue import redis_sync
+from livescore.live.broker import Broker, BrokerAway, Subscription
+from livescore.security.limits import Limiter
+from livescore.settings import Settings, load
+from tests.support import valkeys
+from tests.support.promise import MARGIN_SECONDS, Audience
+from tests.support.service import Kind, Service, Start, eventually, instant
+
+FAILOVER_SECONDS = 5.0
+"""From the death of the primary: half a second until Sentinel is sure, one or two for its choice, then our return."""
+
+
+@pytest.fixture
+async def watched(tmp_path: Path) -> AsyncIterator[valkeys.Watched]:
+    async with valkeys.watched(tmp_path / "watched") as started:
+        yield started
+
+
+def _settings(watched: valkeys.Watched, **overrides: str) -> Settings:
+    return load(database_url="postgresql://localhost/x", redis_url=watched.url, **overrides)
+
+
+async def test_a_failover_loses_and_doubles_nothing_and_events_come_by_redis_again(
+    start: Start, watched: valkeys.Watched
+) -> None:
+    kinds: list[Kind] = ["api", "api", "worker", "scheduler"]
+    one, two, worker, scheduler = await asyncio.gather(*(start(kind, REDIS_URL=watched.url) for kind in kinds))
+    async with Audience(one, two) as audience:
+        over = asyncio.Event()
+        writing = asyncio.create_task(audience.writer.write_until(over.is_set))
+        await eventually(lambda: len(audience.writer.acknowledged) > 10)
+        await watched.primary.kill()
+        killed = monotonic()
+        await eventually(lambda: _redis(one) == _redis(two) == "unhealthy")
+        await eventually(lambda: _redis(one) == _redis(two) == "healthy", 20)
+        recovery = monotonic() - killed
+        before = _relayed(two)
+        await asyncio.sleep(0.5)  # of writing
+        over.set()
+        await writing
+        await audience.holds()
+        print(f"sentinel: redis healthy {recovery:.2f} s after its primary was killed")
+        audience.within("failover", 1.0)
+        assert _relayed(two) > before + 5
+        assert recovery < FAILOVER_SECONDS + MARGIN_SECONDS
+        assert audience.writer.refused == []
+        await _transitions(audience)
+    for process in (worker, scheduler):
+        await process.logged("server is back")
+    assert await watched.primary_port() == watched.replica.port
+
+
+async def _transitions(audience: Audience) -> None:
+    match_id = (await audience.one.create_match(startTime=instant(1), endTime=instant(3600)))["id"]
+    watcher = audience.watchers[1]
+    await watcher.follow(match_id)
+    await watcher.until_seq(match_id, 2)
+
+
+def _redis(api: Service) -> str:
+    state: str = httpx.get(f"{api.base_url}/health", verify=False).json()["services"]["redis"]
+    return state
+
+
+def _relayed(api: Service) -> float:
+    metrics = httpx.get(f"{api.management_url}/metrics", verify=False).text
+    (count,) = re.findall(r"^livescore_relay_lag_seconds_count (\S+)", metrics, re.MULTILINE)
+    return float(count)
+
+
+async def test_a_primary_that_is_demoted_ends_the_subscription(watched: valkeys.Watched) -> None:
+    broker = Broker(watched.url, 2.0)
+    async with broker.subscription() as subscription:
+        await subscription.connect(["channel"])
+        async with watched.sentinel.client() as sentinel:
+            await valkeys.until(lambda: sentinel.execute_command("SENTINEL", "FAILOVER", valkeys.SERVICE))
+        with pytest.raises(BrokerAway):
+            await asyncio.wait_for(_listen(subscription), 10)
+    await valkeys.until(lambda: _hears_itself(broker))
+    assert await watched.primary_port() == watched.replica.port
+    await broker.close()
+
+
+async def _listen(subscription: Subscription) -> None:
+    async for _ in subscription:
+        pass
+
+
+async def _hears_itself(broker: Broker) -> bool:
+    try:
+        async with broker.subscription() as subscription:
+            await subscription.connect(["channel"])
+            await broker.publish([("channel", b"said")])
+            async for payload in subscription:
+                return payload == b"said"
+    except BrokerAway:
+        return False
+    return False
+
+
+async def test_limits_are_shared_by_way_of_the_primary(watched: valkeys.Watched) -> None:
+    settings = _settings(watched, http_limit="20 per 60 seconds")
+    limiters = [Limiter(settings), Limiter(settings)]
+    allowed = [(await each.hit("http", "a")).allowed for _ in range(20) for each in limiters]
+    assert sum(allowed) == 20
+    async with watched.primary.client() as client:
+        assert await client.dbsize() == 1
+    for each in limiters:
+        await each.close()
+
+
+async def test_servers_with_a_password_and_sentinels_without_one(watched: valkeys.Watched) -> None:
+    async with watched.primary.client() as client:
+        await client.config_set("requirepass", "s3cr3t")
+    async with watched.sentinel.client() as sentinel:
+        await sentinel.execute_command("SENTINEL", "SET", valkeys.SERVICE, "auth-pass", "s3cr3t")
+    url = watched.url.replace("://", "://:s3cr3t@")
+    broker = Broker(url, 2.0)
+    await valkeys.until(broker.ping)
+    await broker.close()
+    with redis_sync(load(database_url="postgresql://localhost/x", redis_url=url)) as client:
+        assert await asyncio.to_thread(client.ping)

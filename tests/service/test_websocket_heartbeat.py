@@ -1,0 +1,73 @@
+"""The server's pings: everybody gets one per interval, and who does not answer is dropped."""
+
+import asyncio
+from contextlib import suppress
+from itertools import pairwise
+from time import monotonic
+
+import httpx
+
+from tests.support.clients import Listener
+from tests.support.raw_websocket import PING, PONG, TEXT, frame, handshake, raw_websocket
+from tests.support.service import Service, Start
+
+INTERVAL_SECONDS = 1.0
+
+
+async def _connections(api: Service) -> int:
+    async with httpx.AsyncClient(base_url=api.management_url, timeout=5) as http:
+        count: int = (await http.get("/connections")).json()["connections"]
+    return count
+
+
+async def test_a_ping_comes_every_interval_to_who_answers(start: Start) -> None:
+    api = await start("api", PING_INTERVAL_SECONDS=str(INTERVAL_SECONDS))
+    async with raw_websocket(api.port) as client:
+        moments = []
+        for _ in range(4):
+            received = await client.receive()
+            assert (received.opcode, received.payload) == (PING, b"")
+            moments.append(monotonic())
+            await client.send(frame(PONG))
+        pauses = [later - earlier for earlier, later in pairwise(moments)]
+        assert all(0.5 * INTERVAL_SECONDS < pause < 2 * INTERVAL_SECONDS for pause in pauses), pauses
+
+
+async def test_who_does_not_answer_by_the_next_ping_is_dropped(start: Start) -> None:
+    api = await start("api", PING_INTERVAL_SECONDS=str(INTERVAL_SECONDS))
+    async with Listener(api.ws_url) as answering, raw_websocket(api.port) as silent:
+        assert (await silent.receive()).opcode == PING
+        started = monotonic()
+        with suppress(ConnectionResetError):
+            assert await silent.ended() == b""
+        assert 0.5 * INTERVAL_SECONDS < monotonic() - started < 2.5 * INTERVAL_SECONDS
+        await _until_connections(api, 1)
+        await answering.ask({"type": "ping"}, "pong")
+    await _until_connections(api, 0)
+
+
+async def test_whatever_a_client_says_is_a_sign_of_life(start: Start) -> None:
+    api = await start("api", PING_INTERVAL_SECONDS=str(INTERVAL_SECONDS))
+    async with raw_websocket(api.port) as client:
+        for _ in range(3):
+            while (await client.receive()).opcode != PING:
+                pass
+            await client.send(frame(TEXT, b'{"type":"ping"}'))
+        assert await _connections(api) == 1
+
+
+async def test_a_frozen_client_is_dropped_although_its_connection_stays_open(start: Start) -> None:
+    api = await start("api", PING_INTERVAL_SECONDS="0.3")
+    reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
+    try:
+        writer.write(handshake(api.port))
+        await reader.readuntil(b"\r\n\r\n")
+        await _until_connections(api, 0)
+    finally:
+        writer.close()
+
+
+async def _until_connections(api: Service, count: int) -> None:
+    async with asyncio.timeout(10):
+        while await _connections(api) != count:
+            await asyncio.sleep(0.05)

@@ -1,0 +1,183 @@
+"""Fault 17: nothing bounded a slow consumer, and one of them kept 21 MB."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import psutil
+import psycopg
+
+from tests.support.clients import Listener, Message, feed_of
+from tests.support.raw_websocket import CLOSE, PATIENCE_SECONDS, RawWebSocket, handshake, raw_websocket
+from tests.support.service import Service, Start
+
+BOUND = 65_536
+BIG = "x" * 60_000
+LONG_HISTORY = 30_000
+
+
+@asynccontextmanager
+async def _idle_reader(port: int, query: str) -> AsyncIterator[RawWebSocket]:
+    """A client that reads nothing unless told to, with a receive window as small as the kernel allows."""
+    bare = socket.socket()
+    bare.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    bare.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(bare, ("127.0.0.1", port))
+    reader, writer = await asyncio.open_connection(sock=bare, limit=1_024)
+    client = RawWebSocket(reader, writer)
+    try:
+        await client.send(handshake(port, f"/ws{query}"))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await reader.readuntil(b"\r\n\r\n")
+        yield client
+    finally:
+        await client.close()
+
+
+async def _until_connections(api: Service, count: int) -> None:
+    async with asyncio.timeout(20), httpx.AsyncClient(base_url=api.management_url, timeout=5) as http:
+        while (await http.get("/connections")).json()["connections"] != count:
+            await asyncio.sleep(0.02)
+
+
+async def _shout(api: Service, match_id: int, times: int) -> None:
+    async with api.client() as http:
+        for minute in range(times):
+            body = {"minute": minute, "message": BIG}
+            (await http.post(f"/matches/{match_id}/commentary", json=body)).raise_for_status()
+
+
+async def test_fault_17_who_reads_nothing_is_closed_with_1013_while_others_get_everything(start: Start) -> None:
+    """Fault 17: a slow consumer is bounded in bytes, nobody waits for it, and it can resume."""
+    api = await start("api", SLOW_CONSUMER_BYTES=str(BOUND))
+    match_id = (await api.create_match())["id"]
+    async with (
+        Listener(api.ws_url) as one,
+        Listener(f"{api.ws_url}?all=1") as two,
+        _idle_reader(api.port, f"?matchId={match_id}") as stalled,
+    ):
+        await one.subscribe(match_id)
+        await two.next("subscribedAll")
+        await _shout(api, match_id, 80)
+        await asyncio.gather(*(listener.until_seq(match_id, 81) for listener in (one, two)))
+        feed = await feed_of(api.base_url, match_id)
+        assert one.of_type("commentary") == two.of_type("commentary") == feed[1:]
+        await _until_connections(api, 2)
+        last, code = await _read_all(stalled)
+        assert code == 1013
+        assert 1 <= last < 81
+    async with Listener(f"{api.ws_url}?matchId={match_id}&since={last}") as back:
+        await back.until_seq(match_id, 81)
+        assert back.events(match_id) == feed[last:]
+
+
+async def _read_all(client: RawWebSocket) -> tuple[int, int]:
+    """The last seq that came, and the code of the close frame; the server gives up after some seconds."""
+    last = 1
+    while True:
+        received = await client.receive()
+        if received.opcode == CLOSE:
+            return last, received.code
+        message: Message = received.json()
+        last = message.get("seq", last)
+
+
+async def test_fault_17_a_dead_peer_never_reads_its_close_and_is_given_up(start: Start) -> None:
+    """Fault 17: after the close frame the connection is aborted; nothing of it stays."""
+    api = await start("api", SLOW_CONSUMER_BYTES=str(BOUND))
+    match_id = (await api.create_match())["id"]
+    assert api.process is not None
+    process = psutil.Process(api.process.pid)
+    async with _idle_reader(api.port, f"?matchId={match_id}"):
+        await _until_connections(api, 1)
+        await _shout(api, match_id, 80)
+        await _until_connections(api, 0)
+        async with asyncio.timeout(15):
+            while _sockets(process, api.port):
+                await asyncio.sleep(0.1)
+
+
+def _sockets(process: psutil.Process, port: int) -> int:
+    connections = process.net_connections("tcp")
+    return sum(one.status == psutil.CONN_ESTABLISHED and one.laddr.port == port for one in connections)
+
+
+async def test_memory_stays_bounded_with_many_stalled_clients(start: Start) -> None:
+    api = await start("api", SLOW_CONSUMER_BYTES=str(BOUND))
+    match_id = (await api.create_match())["id"]
+    assert api.process is not None
+    process = psutil.Process(api.process.pid)
+    before = process.memory_info().rss
+    clients = [_idle_reader(api.port, f"?matchId={match_id}") for _ in range(20)]
+    for client in clients:
+        await client.__aenter__()
+    try:
+        await _shout(api, match_id, 120)
+        await _until_connections(api, 0)
+        assert process.memory_info().rss - before < 40_000_000
+    finally:
+        for client in clients:
+            await client.__aexit__(None, None, None)
+
+
+async def test_a_long_history_is_no_reason_to_take_a_client_for_a_slow_consumer(
+    start: Start, database_url: str
+) -> None:
+    """Several MB come at the client's own pace, and what is written meanwhile comes after them."""
+    api = await start("api", SLOW_CONSUMER_BYTES="300000")
+    match_id = (await api.create_match())["id"]
+    await api.comment(match_id, message="x" * 150)
+    _write_history(database_url, match_id)
+    async with raw_websocket(api.port, f"/ws?matchId={match_id}&since=1") as client:
+        subscribed = await client.answer()
+        assert (subscribed["type"], subscribed["recovered"]) == ("subscribed", True)
+        seqs = [(await client.answer())["seq"] for _ in range(PIECE)]
+        for _ in range(5):
+            await api.comment(match_id)
+        while seqs[-1] < LONG_HISTORY + 5:
+            seqs.append((await client.answer())["seq"])
+        assert seqs == list(range(2, LONG_HISTORY + 6))
+
+
+PIECE = 500
+"""Of the history that is read before anything else happens."""
+
+
+def _write_history(database_url: str, match_id: int) -> None:
+    """As if the first commentary had been posted again and again."""
+    with psycopg.connect(database_url) as database:
+        database.execute("UPDATE match SET seq = %s WHERE id = %s", [LONG_HISTORY, match_id])
+        database.execute(
+            "INSERT INTO event (match_id, seq, type, data, created_at)"
+            " SELECT match_id, n, type, data, now() FROM event, generate_series(3, %s::int) n"
+            " WHERE match_id = %s AND seq = 2",
+            [LONG_HISTORY, match_id],
+        )
+
+
+async def test_a_client_that_pauses_within_the_bound_loses_nothing(start: Start) -> None:
+    api = await start("api")
+    match_id = (await api.create_match())["id"]
+    async with _idle_reader(api.port, f"?matchId={match_id}") as client:
+        await _until_connections(api, 1)
+        await _shout(api, match_id, 10)
+        seqs: list[int] = []
+        while not seqs or seqs[-1] < 11:
+            message = (await client.receive()).json()
+            if message["type"] == "commentary":
+                seqs.append(message["seq"])
+        assert seqs == list(range(2, 12))
+
+
+async def test_the_count_of_slow_consumers_is_a_metric(start: Start) -> None:
+    api = await start("api", SLOW_CONSUMER_BYTES=str(BOUND))
+    match_id = (await api.create_match())["id"]
+    async with _idle_reader(api.port, f"?matchId={match_id}"):
+        await _until_connections(api, 1)
+        await _shout(api, match_id, 80)
+        await _until_connections(api, 0)
+    async with httpx.AsyncClient(base_url=api.management_url) as http:
+        lines = (await http.get("/metrics")).text.splitlines()
+    assert "livescore_slow_consumers_closed_total 1.0" in lines

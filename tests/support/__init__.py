@@ -1,0 +1,1 @@
+"""Real servers, real processes and real clients for the tests."""

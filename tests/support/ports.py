@@ -1,0 +1,53 @@
+"""Free TCP ports that no other test of this machine is given at the same time."""
+
+import fcntl
+import itertools
+import random
+import socket
+import tempfile
+from pathlib import Path
+from typing import IO
+
+FIRST, LAST = 20_000, 32_000
+"""Below the range from which Linux takes the ports of outgoing connections (32768 and up)."""
+
+
+class Port:
+    """A reserved port: nobody gets it before :meth:`release`, though nothing listens on it yet."""
+
+    def __init__(self) -> None:
+        self.number, self._lock = _reserve()
+
+    def release(self) -> None:
+        """Give the port back."""
+        self._lock.close()
+
+
+def _reserve() -> tuple[int, IO[str]]:
+    directory = Path(tempfile.gettempdir()) / "livescore-test-ports"
+    directory.mkdir(exist_ok=True)
+    start = random.randrange(FIRST, LAST)
+    for number in itertools.chain(range(start, LAST), range(FIRST, start)):
+        lock = (directory / str(number)).open("w")
+        if _locked(lock) and _free(number):
+            return number, lock
+        lock.close()
+    raise OSError(f"no free port from {FIRST} to {LAST}")
+
+
+def _locked(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _free(number: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", number))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,185 @@
+"""A WebSocket client on a bare socket that says exactly what it is told, right or wrong (RFC 6455)."""
+
+import asyncio
+import json
+import os
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any, NamedTuple
+
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
+
+PATIENCE_SECONDS = 5.0
+"""Longest a test waits for one frame of the server."""
+
+
+class ServerFrame(NamedTuple):
+    """One frame as the server sent it."""
+
+    opcode: int
+    payload: bytes
+    fin: bool
+
+    @property
+    def code(self) -> int:
+        """The code of a close frame, 1005 without one."""
+        return int(struct.unpack("!H", self.payload[:2])[0]) if self.payload else 1005
+
+    def json(self) -> Any:
+        """The payload, decoded."""
+        return json.loads(self.payload)
+
+
+def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, reserved: int = 0, mask: bool = True) -> bytes:
+    """One frame of a client.
+
+    Args:
+        reserved: the three reserved bits, 1 to 7.
+        mask: False breaks the protocol.
+    """
+    head = bytes([fin << 7 | reserved << 4 | opcode])
+    size = len(payload)
+    if size < 126:
+        head += bytes([mask << 7 | size])
+    else:
+        head += bytes([mask << 7 | 126]) + struct.pack("!H", size) if size < 65_536 else _huge(mask, size)
+    if not mask:
+        return head + payload
+    key = os.urandom(4)
+    return head + key + masked(payload, key)
+
+
+def _huge(mask: bool, size: int) -> bytes:
+    return bytes([mask << 7 | 127]) + struct.pack("!Q", size)
+
+
+def masked(payload: bytes, key: bytes) -> bytes:
+    """The payload with the mask of four bytes put on or taken off."""
+    size = len(payload)
+    stream = (key * (size // 4 + 1))[:size]
+    return (int.from_bytes(payload, "big") ^ int.from_bytes(stream, "big")).to_bytes(size, "big")
+
+
+def close_frame(code: int | None = None, reason: bytes = b"") -> bytes:
+    """A close frame, empty without a code."""
+    return frame(CLOSE, b"" if code is None else struct.pack("!H", code) + reason)
+
+
+def handshake(port: int, path: str = "/ws", *headers: str) -> bytes:
+    """The request of an opening handshake."""
+    lines = [
+        f"GET {path} HTTP/1.1",
+        f"Host: 127.0.0.1:{port}",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Version: 13",
+        *headers,
+    ]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+class RawWebSocket:
+    """A connection after its handshake."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def send(self, *segments: bytes) -> None:
+        """Send each piece in a TCP segment of its own."""
+        for segment in segments:
+            self._writer.write(segment)
+            await self._writer.drain()
+            if len(segments) > 1:
+                await asyncio.sleep(0)
+
+    async def receive(self) -> ServerFrame:
+        """The next frame of the server.
+
+        Raises:
+            asyncio.IncompleteReadError: when the server closed the TCP connection.
+        """
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            first, second = await self._reader.readexactly(2)
+            assert not first & 0x70, "a server must not set reserved bits"
+            assert not second & 0x80, "a server must not mask"
+            size = second
+            if size >= 126:
+                size = int.from_bytes(await self._reader.readexactly(2 if size == 126 else 8), "big")
+            return ServerFrame(first & 0x0F, await self._reader.readexactly(size), bool(first & 0x80))
+
+    async def answer(self) -> Any:
+        """The next text message, decoded."""
+        received = await self.receive()
+        assert received.opcode == TEXT, received
+        return received.json()
+
+    async def ask(self, *segments: bytes) -> Any:
+        """Send, and give the next text message."""
+        await self.send(*segments)
+        return await self.answer()
+
+    async def closed(self) -> int:
+        """Wait for the close frame and the end of the TCP connection; the code of the frame.
+
+        Raises:
+            TimeoutError: when the server leaves the connection open.
+        """
+        received = await self.receive()
+        while received.opcode != CLOSE:
+            received = await self.receive()
+        await self.ended()
+        return received.code
+
+    async def ended(self) -> bytes:
+        """Wait until the server has closed the TCP connection; what it sent before."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            return await self._reader.read()
+
+    def abort(self) -> None:
+        """Be gone without a word (RST)."""
+        self._writer.transport.abort()
+
+    async def close(self) -> None:
+        """End the TCP connection."""
+        self._writer.close()
+        with suppress(OSError):
+            await self._writer.wait_closed()
+
+
+@asynccontextmanager
+async def raw_websocket(port: int, path: str = "/ws") -> AsyncIterator[RawWebSocket]:
+    """A connection that has received its welcome."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    client = RawWebSocket(reader, writer)
+    try:
+        await client.send(handshake(port, path))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 101 "), head
+        assert (await client.answer())["type"] == "welcome"
+        yield client
+    finally:
+        await client.close()
+
+
+async def refused(port: int, path: str = "/ws", *headers: str) -> tuple[int, dict[str, str], bytes]:
+    """Try a handshake that is refused.
+
+    Returns:
+        Status, headers in lower case, and body, after the server has closed the connection.
+    """
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(handshake(port, path, *headers))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        first, *lines = head.decode().split("\r\n")
+        pairs = (line.partition(":") for line in lines)
+        return int(first.split()[1]), {name.lower(): value.strip() for name, _, value in pairs}, body
+    finally:
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()

@@ -1,0 +1,61 @@
+"""Server-sent events over httpx, as the HTML standard defines them."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from tests.support.validation import check_message
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSentEvent:
+    """One event of a stream; ``id`` is the last one given so far, as a browser would send it in ``Last-Event-ID``."""
+
+    event: str
+    data: str
+    id: str
+
+    def json(self) -> Any:
+        """``data``, decoded."""
+        return json.loads(self.data)
+
+
+@asynccontextmanager
+async def event_stream(
+    http: httpx.AsyncClient, path: str, last_event_id: str | None = None, **options: Any
+) -> AsyncIterator[AsyncIterator[ServerSentEvent]]:
+    """Open a stream: ``async with event_stream(http, path) as events: event = await anext(events)``.
+
+    Raises:
+        httpx.HTTPStatusError: if the answer is an error.
+        Undocumented: from the iterator, if an event's data is not as AsyncAPI describes it.
+    """
+    channel = "matchStream" if "/matches/" in path else "stream"
+    headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last_event_id} if last_event_id else {})
+    async with http.stream("GET", path, headers=headers, **options) as response:
+        response.raise_for_status()
+        yield _checked(_events(response.aiter_lines()), channel)
+
+
+async def _checked(events: AsyncIterator[ServerSentEvent], channel: str) -> AsyncIterator[ServerSentEvent]:
+    async for event in events:
+        check_message(event.data, channel)
+        yield event
+
+
+async def _events(lines: AsyncIterator[str]) -> AsyncIterator[ServerSentEvent]:
+    fields: dict[str, list[str]] = {}
+    last_id = ""
+    async for line in lines:
+        if not line:
+            if "data" in fields:
+                yield ServerSentEvent(fields.get("event", ["message"])[-1], "\n".join(fields["data"]), last_id)
+            fields = {}
+        elif not line.startswith(":"):
+            name, _, value = line.partition(":")
+            fields.setdefault(name, []).append(value.removeprefix(" "))
+            last_id = fields.get("id", [last_id])[-1]

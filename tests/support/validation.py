@@ -1,0 +1,166 @@
+"""What the service sends, held against what it documents: OpenAPI for REST, AsyncAPI for messages.
+
+The clients of ``tests/support`` do this with all they receive, so every test that uses them is a test of the documents.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from functools import cache, lru_cache
+from typing import Any
+
+import httpx
+import jsonschema_rs
+
+from livescore import application
+from livescore.api import asyncapi
+from livescore.settings import load
+
+Json = dict[str, Any]
+
+STREAM = "text/event-stream"
+
+PROTOCOL_ERRORS = {400, 404, 405, 408, 413, 431}
+"""What may be answered whatever was asked for, before it is known or because it does not exist."""
+
+UNDESCRIBED = re.compile(r"/(docs.*|openapi\.json|asyncapi\.json|metrics|connections|drain|shed)")
+"""The documents themselves, and what only the management port has."""
+
+ELSEWHERE = re.compile("^/api(?=/(matches|events)(/|$))")
+"""The other prefix of the same routes."""
+
+
+class Undocumented(AssertionError):
+    """The service sent something that its documents do not describe."""
+
+
+# Messages
+
+
+@cache
+def message_types(channel: str = "socket", *, sent: bool = True) -> frozenset[str]:
+    """The types of a channel of the AsyncAPI document: those the service sends, or those it receives."""
+    found: set[str] = set()
+    for operation in asyncapi.document()["operations"].values():
+        sending, reply = operation["action"] == "send", operation.get("reply", {})
+        if operation["channel"]["$ref"] == f"#/channels/{channel}":
+            found |= _names(operation["messages"] if sending == sent else reply.get("messages", []) if sent else [])
+    return frozenset(found)
+
+
+def _names(references: Iterable[Json]) -> set[str]:
+    return {reference["$ref"].rpartition("/")[2] for reference in references}
+
+
+@lru_cache(maxsize=4_096)
+def message_faults(text: str, channel: str = "socket", *, sent: bool = True) -> tuple[str, ...]:
+    """What is wrong with a message; nothing, if it is as documented. Hundreds of listeners hear the same text."""
+    try:
+        message = json.loads(text)
+    except ValueError:
+        return (f"not JSON: {text:.200}",)
+    kind = message.get("type") if isinstance(message, dict) else None
+    if kind not in message_types(channel, sent=sent):
+        return (f"no message of this type is documented for {channel}: {text:.200}",)
+    return tuple(f"{fault} in {text:.500}" for fault in _faults(_message_validator(kind), message))
+
+
+def check_message(text: str, channel: str = "socket") -> None:
+    """Hold one message of the service against the AsyncAPI document.
+
+    Raises:
+        Undocumented: if it is not there, or looks otherwise there.
+    """
+    if faults := message_faults(text, channel):
+        raise Undocumented("; ".join(faults))
+
+
+@cache
+def _message_validator(kind: str) -> jsonschema_rs.Validator:
+    document = asyncapi.document()
+    return _validator(document["components"]["messages"][kind]["payload"], document)
+
+
+# Answers
+
+
+async def check_answer(response: httpx.Response) -> None:
+    """Hold one answer against the OpenAPI document; made to be a ``response`` hook of httpx.
+
+    Raises:
+        Undocumented: if its status, media type or body is not there.
+    """
+    if not response.headers.get("content-type", "").startswith(STREAM):
+        await response.aread()
+    if faults := answer_faults(response):
+        request = response.request
+        raise Undocumented(f"{request.method} {request.url}: {'; '.join(faults)}")
+
+
+def answer_faults(response: httpx.Response) -> list[str]:
+    """What is wrong with an answer; its body must have been read unless it is a stream."""
+    path = ELSEWHERE.sub("", response.request.url.path)
+    if UNDESCRIBED.fullmatch(path):
+        return []
+    content = _documented(response.request.method, path, response.status_code)
+    if content is None:
+        return [f"{response.status_code} is not documented: {response.text:.500}"]
+    media_type = response.headers.get("content-type", "").partition(";")[0]
+    if not content or response.request.method == "HEAD":
+        return [] if not response.content else ["a body that is not documented"]
+    if media_type not in content:
+        return [f"{media_type or 'no media type'} is not documented, but {', '.join(content)}"]
+    return [] if media_type == STREAM else _body_faults(content[media_type]["schema"], response)
+
+
+def _body_faults(schema: Json, response: httpx.Response) -> list[str]:
+    body = response.json()
+    faults = [f"{fault} in {response.text:.500}" for fault in _faults(_answer_validator(json.dumps(schema)), body)]
+    events = body.get("data") if response.request.url.path.endswith("/events") else None
+    for event in events or []:  # OpenAPI leaves their data to AsyncAPI
+        faults += message_faults(json.dumps(event))
+    return faults
+
+
+def _documented(method: str, path: str, status: int) -> Json | None:
+    """The ``content`` of an answer; None if there is no such answer."""
+    responses = _responses("GET" if method == "HEAD" else method, path)
+    if str(status) in responses:
+        content: Json = responses[str(status)].get("content", {})
+        return content
+    known = status in PROTOCOL_ERRORS and not (responses and status == 404)
+    return {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}} if known else None
+
+
+def _responses(method: str, path: str) -> Json:
+    for template, operations in openapi()["paths"].items():
+        if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), path):
+            responses: Json = operations.get(method.lower(), {}).get("responses", {})
+            return responses
+    return {}
+
+
+@cache
+def openapi() -> Json:
+    """The OpenAPI document."""
+    settings = load(database_url="postgresql://localhost/livescore", redis_url="redis://localhost")
+    return application.create(application.assemble(settings)).openapi()
+
+
+@cache
+def _answer_validator(schema: str) -> jsonschema_rs.Validator:
+    return _validator(json.loads(schema), openapi())
+
+
+# Both
+
+
+def _validator(schema: Json, document: Json) -> jsonschema_rs.Validator:
+    """References in ``schema`` point into ``document``."""
+    return jsonschema_rs.validator_for({**schema, "components": {"schemas": document["components"]["schemas"]}})
+
+
+def _faults(validator: jsonschema_rs.Validator, instance: Any) -> list[str]:
+    if validator.is_valid(instance):
+        return []
+    return [f"{'.'.join(map(str, error.instance_path))}: {error.message}" for error in validator.iter_errors(instance)]

@@ -1,0 +1,172 @@
+"""What the documents list is what the program has. ``python -m tests.unit.test_documentation`` writes the settings."""
+
+import re
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import typer.main
+from pydantic.fields import FieldInfo
+from typer.core import TyperGroup
+
+from livescore.api import asyncapi
+from livescore.cli import app
+from livescore.live import messages
+from livescore.security.keys import SCOPES
+from livescore.settings import Settings
+from livescore.telemetry import metrics
+from tests.support.validation import message_faults
+
+DOCS = Path(__file__).parents[2] / "docs"
+PACKAGE = DOCS.parent / "app" / "livescore"
+
+HEAD = "| variable | default | meaning |\n|---|---|---|\n"
+
+
+def text(*names: str) -> str:
+    return "\n".join((DOCS / f"{name}.md").read_text() for name in names)
+
+
+def settings_table() -> str:
+    """Every setting as a row of Markdown."""
+    rows = [
+        f"| `{name.upper()}` | {default(field)} | {(field.description or '').replace('|', '&#124;')} |"
+        for name, field in Settings.model_fields.items()
+    ]
+    return HEAD + "\n".join(rows) + "\n"
+
+
+def default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    if field.default_factory is not None:
+        return "the host's name" if field.annotation is str else "none"
+    if field.default is None:
+        return "unset"
+    return f"`{str(field.default).lower() if isinstance(field.default, bool) else field.default}`"
+
+
+def commands(group: TyperGroup, *above: str) -> list[str]:
+    """``livescore …`` of every command, those of groups too."""
+    found: list[str] = []
+    for name, command in group.commands.items():
+        path = (*above, name)
+        found += commands(command, *path) if isinstance(command, TyperGroup) else [" ".join(path)]
+    return found
+
+
+def cli() -> list[str]:
+    command = typer.main.get_command(app)
+    assert isinstance(command, TyperGroup)
+    return commands(command, "livescore")
+
+
+def metric_names() -> list[str]:
+    """As Prometheus shows them."""
+    families = [family for family in metrics.REGISTRY.collect() if family.name.startswith("livescore_")]
+    return [family.name + ("_total" if family.type == "counter" else "") for family in families]
+
+
+def message_types() -> list[str]:
+    return list(asyncapi.document()["components"]["messages"])
+
+
+def test_the_table_of_settings_is_the_code() -> None:
+    _, head, table = text("settings").partition(HEAD)
+    assert head + table == settings_table(), "run `python -m tests.unit.test_documentation`"
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_has_a_description(name: str) -> None:
+    assert (Settings.model_fields[name].description or "").endswith(".")
+
+
+@pytest.mark.parametrize("kind", message_types())
+def test_every_message_is_documented(kind: str) -> None:
+    assert re.search(rf"[`\"]{kind}[`\"]", text("api"))
+
+
+@pytest.mark.parametrize("example", re.findall(r'^\{"type".*$', text("api"), re.MULTILINE))
+def test_every_message_shown_is_a_real_one(example: str) -> None:
+    assert not (message_faults(example) and message_faults(example, sent=False))
+
+
+@pytest.mark.parametrize("code", get_args(messages.ErrorCode))
+def test_every_error_code_is_documented(code: str) -> None:
+    assert f"`{code}`" in text("api")
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_every_scope_is_documented(scope: str) -> None:
+    assert f"`{scope}`" in text("api")
+
+
+@pytest.mark.parametrize("name", metric_names())
+def test_every_metric_is_documented(name: str) -> None:
+    assert f"`{name}`" in text("operations")
+
+
+def test_every_metric_that_is_documented_exists() -> None:
+    assert set(re.findall(r"`(livescore_\w+)`", text("operations"))) <= set(metric_names())
+
+
+@pytest.mark.parametrize("command", cli())
+def test_every_command_is_documented(command: str) -> None:
+    assert f"`{command}" in text("operations", "development")
+
+
+def test_every_setting_that_is_named_in_the_documents_exists() -> None:
+    """Words in capitals with an underscore are settings, or one of the few others."""
+    others = {
+        "DRY_RUN",
+        "TCP_USER_TIMEOUT",
+        "LIVESCORE_COMMIT",
+        "LIVESCORE_API_KEY",
+        "PYTHON_IMAGE",
+        "SCHEMATHESIS_SECONDS",
+        "COVERAGE_PROCESS_CONFIG",
+    }
+    settings = {name.upper() for name in Settings.model_fields}
+    for path in sorted(DOCS.glob("*.md")):
+        named = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)(?:=[^`]*)?`", path.read_text()))
+        assert named <= settings | others, path.name
+
+
+def modules() -> list[str]:
+    """The files of the service, but those that Alembic calls."""
+    found = (path for path in PACKAGE.rglob("*.py") if "migrations" not in path.parts)
+    return sorted({path.name for path in found} - {"__init__.py"})
+
+
+@pytest.mark.parametrize("name", modules())
+def test_every_module_has_its_place_on_the_map(name: str) -> None:
+    assert re.search(rf"\b{name}", text("architecture"))
+
+
+def test_every_file_on_the_map_exists() -> None:
+    plan = text("architecture").split("## The rooms")[1].split("## Decisions")[0]
+    assert [name for name in re.findall(r"\w+\.py\b", plan) if not list(PACKAGE.rglob(name))] == []
+
+
+def links(path: Path) -> list[str]:
+    return [link for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text()) if "://" not in link]
+
+
+@pytest.mark.parametrize("path", [*sorted(DOCS.glob("*.md")), DOCS.parent / "README.md"], ids=lambda path: path.name)
+def test_every_link_between_documents_leads_somewhere(path: Path) -> None:
+    for link in links(path):
+        file, _, anchor = link.partition("#")
+        target = path.parent / file if file else path
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def anchors(path: Path) -> set[str]:
+    """As GitHub names the headings."""
+    titles = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+if __name__ == "__main__":
+    page = DOCS / "settings.md"
+    page.write_text(page.read_text().partition(HEAD)[0] + settings_table())

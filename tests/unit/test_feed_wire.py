@@ -1,0 +1,81 @@
+"""An event's bytes for clients and its envelope on Redis."""
+
+import json
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from livescore.scores.feed import (
+    EVENT_TYPES,
+    EVERYBODY,
+    EVERYTHING,
+    Event,
+    channel,
+    channels,
+    pack,
+    unpack,
+)
+
+INT4_MAX = 2_147_483_647
+
+
+def _event(kind: str = "commentary", data: str = '{"minute":7}') -> Event:
+    return Event(7, 42, kind, data, 1_750_000_000.125, "a-request")
+
+
+def test_a_message_is_what_the_contract_shows() -> None:
+    assert _event().message == b'{"type":"commentary","seq":42,"matchId":7,"data":{"minute":7}}'
+
+
+def test_a_message_is_encoded_once() -> None:
+    event = _event()
+    assert event.message is event.message
+
+
+@pytest.mark.parametrize("kind", EVENT_TYPES)
+def test_every_type_survives_the_wire(kind: str) -> None:
+    found = unpack(pack(_event(kind)))
+    assert (found.match_id, found.seq, found.type) == (7, 42, kind)
+    assert (found.created, found.request_id) == (1_750_000_000.125, "a-request")
+    assert found.message == _event(kind).message
+
+
+@given(
+    match_id=st.integers(1, INT4_MAX),
+    seq=st.integers(1, INT4_MAX),
+    data=st.dictionaries(st.text(), st.text() | st.integers() | st.none()),
+    created=st.floats(0, 1e11, allow_nan=False),
+    request_id=st.text(alphabet=st.characters(codec="ascii"), max_size=255),
+)
+def test_whatever_an_event_holds_survives_the_wire(
+    match_id: int, seq: int, data: dict[str, object], created: float, request_id: str
+) -> None:
+    event = Event(match_id, seq, "score_update", json.dumps(data), created, request_id)
+    found = unpack(pack(event))
+    assert (found.match_id, found.seq, found.created, found.request_id) == (match_id, seq, created, request_id)
+    assert json.loads(found.message) == {"type": "score_update", "seq": seq, "matchId": match_id, "data": data}
+
+
+@given(st.binary(max_size=17))
+def test_what_is_too_short_for_the_header_is_no_event(payload: bytes) -> None:
+    with pytest.raises(ValueError, match="not an event"):
+        unpack(payload)
+
+
+@given(st.binary(max_size=200))
+def test_any_other_payload_is_read_or_refused_and_never_worse(payload: bytes) -> None:
+    """Another program may publish on our channel."""
+    with suppress(ValueError):
+        unpack(payload)
+
+
+def test_channels_are_named_by_match() -> None:
+    assert channel(7) == "ws:match:7"
+
+
+@pytest.mark.parametrize("kind", EVENT_TYPES)
+def test_a_new_match_is_published_to_everybody_and_all_else_to_its_match(kind: str) -> None:
+    own = EVERYBODY if kind == "match_created" else "ws:match:7"
+    assert channels(_event(kind)) == (own, EVERYTHING)

@@ -1,0 +1,22 @@
+"""The relay ends when it is told to, whatever happens at that very moment."""
+
+import asyncio
+import time
+
+from livescore import application
+from livescore.settings import load
+
+
+async def test_a_stop_that_comes_together_with_news_is_heard() -> None:
+    settings = load(database_url="postgresql://127.0.0.1:1/livescore", redis_url="redis://127.0.0.1:1")
+    relay = application.assemble(settings).live.relay
+    relay._compared = time.monotonic()  # as after a comparison: it waits for news
+    healing = asyncio.create_task(relay._heal())
+    await asyncio.sleep(0.05)  # until it waits, well within the poll interval
+
+    relay.audit()
+    healing.cancel()
+
+    done, _ = await asyncio.wait({healing}, timeout=2)
+    assert done == {healing}
+    assert healing.cancelled()

@@ -1,0 +1,137 @@
+"""Rules of the repository itself: what may stand in its files, and that its locks belong to its dependencies."""
+
+import re
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+LOCKS: dict[str, list[str]] = {"app": ["app"], "development": ["app", "embedded", "dev"], "build": []}
+"""The extras in each lock; `build` is a dependency group."""
+
+# In parts, so that this file does not break its own rule.
+REGISTRIES = [
+    ("pypi", "org"),
+    ("pythonhosted", "org"),
+    ("registry", "npmjs", "org"),
+    ("registry", "yarnpkg", "com"),
+    ("deb", "debian", "org"),
+    ("security", "debian", "org"),
+    ("archive", "ubuntu", "com"),
+    ("proxy", "golang", "org"),
+]
+MACHINE_FOLDERS = ["work", "root", "home"]
+
+Pins = dict[str, list[Requirement]]
+
+
+def names() -> list[str]:
+    """Every file that is, or may become, part of a commit."""
+    if not (ROOT / ".git").exists():  # a source archive; what is generated has a name with a dot
+        paths = [path.relative_to(ROOT) for path in ROOT.rglob("*")]
+        return [str(path) for path in paths if not any(part.startswith((".", "__")) for part in path.parts)]
+    command = ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip("\0").split("\0")
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    """Name and content of every file that is no binary."""
+    for path in (ROOT / name for name in names()):
+        if path.is_file() and b"\0" not in (content := path.read_bytes()):
+            yield str(path.relative_to(ROOT)), content.decode()
+
+
+def places(pattern: str) -> list[str]:
+    """Every ``file:line`` of the project that matches."""
+    compiled = re.compile(pattern)
+    return [
+        f"{name}:{number}"
+        for name, text in texts()
+        for number, line in enumerate(text.splitlines(), 1)
+        if compiled.search(line)
+    ]
+
+
+def lock(name: str) -> str:
+    return (ROOT / "requirements" / f"{name}.lock").read_text()
+
+
+def pins(name: str) -> Pins:
+    """The requirements of a lock by project; there are several where versions differ between Pythons."""
+    found: Pins = {}
+    for line in lock(name).splitlines():
+        if not line.startswith((" ", "#")):
+            requirement = Requirement(line.removesuffix("\\").strip())
+            found.setdefault(canonicalize_name(requirement.name), []).append(requirement)
+    return found
+
+
+def version(pin: Requirement) -> str:
+    (specifier,) = pin.specifier
+    return specifier.version
+
+
+def satisfied(wanted: Requirement, locked: Pins) -> bool:
+    return any(wanted.specifier.contains(version(pin)) for pin in locked.get(canonicalize_name(wanted.name), []))
+
+
+def pyproject() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def declared(name: str) -> list[Requirement]:
+    """What the project asks for in this lock."""
+    project, groups = pyproject()["project"], pyproject()["dependency-groups"]
+    if name == "build":
+        lines = groups["build"] + pyproject()["build-system"]["requires"]
+    else:
+        lines = project["dependencies"] + [
+            line for extra in LOCKS[name] for line in project["optional-dependencies"][extra]
+        ]
+    return [Requirement(line) for line in lines]
+
+
+def test_no_file_names_the_host_of_a_package_registry() -> None:
+    assert places("|".join(r"\.".join(parts) for parts in REGISTRIES)) == []
+
+
+def test_no_file_holds_a_path_of_one_machine() -> None:
+    assert places(rf"(?<![\w.~}}-])/({'|'.join(MACHINE_FOLDERS)})/") == []
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_a_lock_holds_pins_and_hashes_and_nothing_else(name: str) -> None:
+    allowed = re.compile(r"[a-z0-9-]+(\[[a-z,-]+\])?==[^ ]+( ; .+)? \\|    --hash=sha256:[0-9a-f]{64}( \\)?")
+    assert [line for line in lock(name).splitlines() if not allowed.fullmatch(line)] == []
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_a_lock_satisfies_what_the_project_declares(name: str) -> None:
+    locked = pins(name)
+    assert [str(wanted) for wanted in declared(name) if not satisfied(wanted, locked)] == [], "run `make lock`"
+
+
+@pytest.mark.parametrize("name", ["app", "build"])
+def test_what_runs_is_what_was_tested(name: str) -> None:
+    tested = pins("development")
+    shared = pins(name).keys() & tested.keys()
+    assert {project: pins(name)[project] for project in shared} == {project: tested[project] for project in shared}
+
+
+def test_the_image_carries_neither_embedded_servers_nor_test_tools() -> None:
+    optional = pyproject()["project"]["optional-dependencies"]
+    unwanted = {canonicalize_name(Requirement(line).name) for line in optional["embedded"] + optional["dev"]}
+    assert unwanted & pins("app").keys() == set()
+
+
+def test_every_target_of_the_makefile_explains_itself() -> None:
+    lines = (ROOT / "Makefile").read_text().splitlines()
+    targets = {line.split(":")[0] for line in lines if re.match(r"[a-z]+:.* ## ", line)}
+    phony = next(line for line in lines if line.startswith(".PHONY:")).split()[1:]
+    assert sorted(phony) == sorted(targets)

@@ -1,0 +1,124 @@
+"""Which jobs a match should have, what they are called, and a schedule that never stands in the way."""
+
+import asyncio
+import re
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry, Gauge
+
+from livescore.jobs import schedule, transitions
+from livescore.jobs.outage import LONGEST_PAUSE, Outage
+from livescore.jobs.schedule import Hint, Plan, Schedule
+from livescore.settings import Settings, load
+
+START = datetime(2026, 6, 11, 19, 0, 0, 999_000, tzinfo=UTC)
+END = START + timedelta(hours=2)
+
+
+@pytest.fixture
+def nowhere() -> Settings:
+    """A Redis that does not exist."""
+    return load(database_url="postgresql://nobody@/none", redis_url="unix:///nonexistent/redis.sock")
+
+
+def names(status: str) -> list[str]:
+    return [hint.job_id for hint in Plan(7, status, START, END).hints()]
+
+
+def test_a_scheduled_match_has_a_job_for_its_start_and_one_for_its_end() -> None:
+    assert names("scheduled") == ["match-7-start", "match-7-end"]
+
+
+def test_a_live_match_has_a_job_for_its_end_only() -> None:
+    assert names("live") == ["match-7-end"]
+    assert Plan(7, "live", START, END).unwanted() == {"match-7-start"}
+
+
+@pytest.mark.parametrize("status", ["finished", "postponed", "cancelled"])
+def test_a_match_that_the_clock_does_not_move_has_no_job(status: str) -> None:
+    assert names(status) == []
+    assert Plan(7, status, START, END).unwanted() == {"match-7-start", "match-7-end"}
+
+
+@pytest.mark.parametrize("edge", schedule.EDGES)
+def test_job_ids_consist_of_what_rq_allows(edge: str) -> None:
+    assert re.fullmatch(r"[A-Za-z0-9_-]+", Hint(2_147_483_647, edge, START).job_id)
+
+
+def test_a_moment_is_cut_off_to_whole_seconds_so_that_a_job_is_never_late() -> None:
+    assert Hint(7, "start", START).score == int(START.timestamp()) <= START.timestamp()
+
+
+async def test_planning_is_instant_and_silent_while_redis_is_away(nowhere: Settings) -> None:
+    planned = Schedule(nowhere)
+    await planned.start()
+    begin = time.perf_counter()
+    for match_id in range(100):
+        planned.plan(match_id, "scheduled", START, END)
+    assert time.perf_counter() - begin < 0.1
+    await asyncio.sleep(0)
+    await planned.stop()
+
+
+async def test_what_redis_did_not_take_is_dropped_and_the_next_plan_is_tried(
+    nowhere: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[int] = []
+    twice = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def fail(_: Settings, **__: Any) -> None:
+        tried.append(1)
+        if len(tried) == 2:
+            loop.call_soon_threadsafe(twice.set)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(schedule, "redis_sync", fail)
+    planned = Schedule(nowhere)
+    await planned.start()
+    async with asyncio.timeout(5):
+        while not twice.is_set():
+            planned.plan(7, "scheduled", START, END)
+            await asyncio.sleep(0.01)
+    await planned.stop()
+
+
+async def test_the_plans_that_wait_are_bounded_and_the_latest_of_a_match_wins(
+    nowhere: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedule, "CAPACITY", 2)
+    planned = Schedule(nowhere)
+    for match_id in (1, 2, 3):
+        planned.plan(match_id, "scheduled", START, END)
+    planned.plan(1, "cancelled", START, END)
+    assert {plan.match_id: plan.status for plan in planned._pending.values()} == {1: "cancelled", 2: "scheduled"}
+
+
+async def test_a_schedule_that_was_never_started_can_be_stopped(nowhere: Settings) -> None:
+    await Schedule(nowhere).stop()
+
+
+def test_a_job_wakes_the_sweeper_of_its_process() -> None:
+    woken: list[bool] = []
+    transitions.attach(lambda: woken.append(True))
+    transitions.transition(7, START.isoformat())
+    assert woken == [True]
+
+
+def test_a_job_in_a_process_without_a_sweeper_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transitions, "_wakes", [])
+    with pytest.raises(LookupError, match="livescore worker"):
+        transitions.transition(7, START.isoformat())
+
+
+def test_attempts_during_an_outage_are_spaced_out_up_to_a_bound_and_begin_anew() -> None:
+    gauge = Gauge("up", "Whether it answers.", registry=CollectorRegistry())
+    outage = Outage("a server", gauge)
+    pauses = [outage.begin(OSError()) for _ in range(6)]
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == LONGEST_PAUSE
+    outage.end()
+    assert outage.begin(OSError()) == pauses[0]

@@ -1,0 +1,218 @@
+"""Bodies and queries: what they accept, what they make of it, and what OpenAPI says of both."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from livescore.api import openapi, schemas
+from livescore.api.schemas import CommentaryPatch, MatchesQuery, MatchPatch, NewCommentary, NewMatch
+from livescore.scores.rules import INT4_MAX
+
+instants: TypeAdapter[datetime] = TypeAdapter(schemas.Instant)
+cursors: TypeAdapter[tuple[int, int]] = TypeAdapter(schemas.Cursor)
+
+MATCH = {
+    "sport": "football",
+    "homeTeam": "A",
+    "awayTeam": "B",
+    "startTime": "2026-06-11T19:00:00Z",
+    "endTime": "2026-06-11T21:00:00Z",
+}
+
+
+def commentary(**members: Any) -> NewCommentary:
+    return NewCommentary.model_validate({"minute": 1, "message": "m", **members})
+
+
+def paths(metadata: dict[str, Any]) -> list[tuple[str | int, ...]]:
+    return [issue.path for issue in commentary(metadata=metadata).issues()]
+
+
+@given(st.datetimes(timezones=st.just(UTC)))
+@example(datetime(1, 1, 1, tzinfo=UTC))
+@example(datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC))
+@example(datetime(2000, 2, 29, tzinfo=UTC))
+def test_every_time_that_python_knows_is_accepted_and_cut_to_milliseconds(moment: datetime) -> None:
+    text = moment.isoformat().replace("+00:00", "Z")
+    read = instants.validate_python(text)
+    assert timedelta(0) <= moment - read < timedelta(milliseconds=1)
+    assert read.microsecond % 1000 == 0
+
+
+@given(st.from_regex(schemas.INSTANT_PATTERN, fullmatch=True))
+def test_every_time_that_openapi_allows_is_accepted(text: str) -> None:
+    instants.validate_python(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-02-20T15:00:00+00:00",
+        "2026-02-20T15:00:00",
+        "2026-02-20 15:00:00Z",
+        "2026-02-20T15:00:00z",
+        "2026-02-20T15:00:00Z\n",
+        "2026-02-20T24:00:00Z",
+        "2026-02-20T15:00:60Z",
+        "2026-02-20T15:00:00.Z",
+        "2026-02-20",
+        "20260220T150000Z",
+        "2026-W08-5T15:00:00Z",
+        "2026-02-29T00:00:00Z",
+        "1900-02-29T00:00:00Z",
+        "2026-04-31T00:00:00Z",
+        "0000-01-01T00:00:00Z",
+        "10000-01-01T00:00:00Z",
+        "+2026-02-20T15:00:00Z",
+        "２026-02-20T15:00:00Z",
+        "",
+        0,
+        None,
+        True,
+    ],
+)
+def test_no_other_time_is_accepted(text: Any) -> None:
+    with pytest.raises(ValidationError):
+        instants.validate_python(text)
+
+
+def test_fault_16_years_of_two_digits_stay_in_their_century() -> None:
+    assert instants.validate_python("0099-01-01T00:00:00Z").year == 99
+
+
+def test_a_time_may_lack_seconds_or_have_many_digits() -> None:
+    assert instants.validate_python("2026-02-20T15:00Z") == datetime(2026, 2, 20, 15, tzinfo=UTC)
+    assert instants.validate_python("2026-02-20T15:00:00.1239999999Z").microsecond == 123_000
+
+
+@given(st.integers(0, 2**44 - 1), st.integers(0, 2**31 - 1))
+def test_a_cursor_says_what_it_was_made_of(milliseconds: int, match_id: int) -> None:
+    assert cursors.validate_python(schemas.cursor_text(milliseconds, match_id)) == (milliseconds, match_id)
+
+
+@pytest.mark.parametrize("text", ["", "-", "1-", "-1", "1.1", "g-1", "1-80000000", f"{2**44:x}-1", "1-1\n", "1-1-1"])
+def test_a_cursor_of_our_own_making_is_told_from_others(text: str) -> None:
+    with pytest.raises(ValidationError):
+        cursors.validate_python(text)
+
+
+@given(st.integers(0, INT4_MAX))
+def test_a_whole_number_may_be_written_with_a_fraction_of_nothing(number: int) -> None:
+    assert commentary(minute=float(number)).minute == number
+    assert type(commentary(minute=float(number)).minute) is int
+
+
+@pytest.mark.parametrize("minute", [-1, 5.5, "5", True, None, [], 2**31, 1e300, float("inf"), float("nan")])
+def test_a_minute_is_a_whole_number_from_zero_to_int4(minute: Any) -> None:
+    with pytest.raises(ValidationError) as error:
+        commentary(minute=minute)
+    assert error.value.errors()[0]["loc"] == ("minute",)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"), [("0", 0), ("007", 7), ("-3", -3), (4, 4), (5.0, 5), ("999999999", 999_999_999)]
+)
+def test_a_period_may_be_a_numeric_string(written: Any, read: int) -> None:
+    assert commentary(period=written).period == read
+
+
+@pytest.mark.parametrize("period", ["", " 1", "1.5", "1e3", "0x1", "first", "٣", "9999999999", None, False])
+def test_no_other_string_is_a_period(period: Any) -> None:
+    with pytest.raises(ValidationError):
+        commentary(period=period)
+
+
+def test_members_that_are_left_out_have_their_defaults() -> None:
+    assert commentary().values() == {
+        "minute": 1,
+        "message": "m",
+        "sequence": 0,
+        "period": 1,
+        "event_type": "commentary",
+        "actor": None,
+        "team": None,
+        "metadata": None,
+        "tags": None,
+    }
+
+
+@pytest.mark.parametrize("member", ["actor", "team", "metadata", "tags", "eventType", "sequence"])
+def test_null_is_no_way_to_leave_a_member_out(member: str) -> None:
+    with pytest.raises(ValidationError) as error:
+        commentary(**{member: None})
+    assert error.value.errors()[0]["loc"] == (member,)
+
+
+def test_unknown_members_are_dropped() -> None:
+    assert NewMatch.model_validate({**MATCH, "status": "finished", "id": 7}).values().keys() == {
+        "sport",
+        "home_team",
+        "away_team",
+        "start",
+        "end",
+        "home_score",
+        "away_score",
+    }
+
+
+def test_a_patch_knows_what_it_was_given() -> None:
+    patch = MatchPatch.model_validate({"homeTeam": "Z", "awayScore": "3", "unknown": 1})
+    assert patch.given() == {"home_team": "Z", "away_score": 3}
+    assert list(patch.issues()) == []
+
+
+@pytest.mark.parametrize("patch", [MatchPatch, CommentaryPatch])
+def test_a_patch_of_nothing_is_refused(patch: type[schemas.Patch]) -> None:
+    assert [issue.path for issue in patch.model_validate({"unknown": 1}).issues()] == [()]
+
+
+def test_a_match_ends_after_it_started_by_a_millisecond_at_least() -> None:
+    same = NewMatch.model_validate({**MATCH, "endTime": "2026-06-11T19:00:00.0009Z"})
+    assert [issue.path for issue in same.issues()] == [("endTime",)]
+    assert list(NewMatch.model_validate({**MATCH, "endTime": "2026-06-11T19:00:00.001Z"}).issues()) == []
+
+
+def test_u0000_is_found_wherever_it_hides_in_metadata() -> None:
+    assert paths({"a": [1, {"b": "\0"}], "c": {"d\0": 1}}) == [("metadata", "a", 1, "b"), ("metadata", "c")]
+
+
+def test_metadata_is_nested_so_deep_and_no_deeper() -> None:
+    deep: Any = "bottom"
+    for _ in range(schemas.METADATA_DEPTH - 1):
+        deep = [deep]
+    assert paths({"a": deep}) == []
+    assert len(paths({"a": [deep]})) == 1
+
+
+@pytest.mark.parametrize("delta", [{}, {"home": 1}, {"home": 0, "away": 1000}, {"home": 2.0, "other": "x"}])
+def test_a_score_delta_is_an_object_of_small_integers(delta: dict[str, Any]) -> None:
+    assert paths({"scoreDelta": delta}) == []
+
+
+@pytest.mark.parametrize("points", [-1, 1001, 1.5, "1", None, True, []])
+def test_no_other_score_delta_is_accepted(points: Any) -> None:
+    assert paths({"scoreDelta": {"away": points}}) == [("metadata", "scoreDelta", "away")]
+    assert paths({"scoreDelta": points}) == [("metadata", "scoreDelta")]
+
+
+def test_filters_have_the_names_of_the_store() -> None:
+    query = MatchesQuery.model_validate({"from": "2026-06-11T19:00Z", "status": "live,finished", "limit": "7"})
+    assert query.filters() == {"from": datetime(2026, 6, 11, 19, tzinfo=UTC), "status": ["live", "finished"]}
+
+
+def test_openapi_says_null_of_no_member_of_a_body() -> None:
+    for body in (NewMatch, MatchPatch, NewCommentary, CommentaryPatch):
+        assert "null" not in str(openapi.request_body(body)).replace("\\\\", "")
+        assert "None" not in str(openapi.request_body(body))
+
+
+def test_openapi_bounds_every_integer() -> None:
+    text = str([openapi.request_body(body) for body in (NewMatch, MatchPatch, NewCommentary, CommentaryPatch)])
+    integers = re.findall(r"\{[^{}]*'type': 'integer'[^{}]*\}", text)
+    assert len(integers) > 10
+    assert all("minimum" in integer and "maximum" in integer for integer in integers)

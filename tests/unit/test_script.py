@@ -1,0 +1,169 @@
+"""The commentary of a match follows from what the file says about it."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from livescore.dev.openfootball import Goal, Match, Pair, Score, read
+from livescore.dev.script import Step, plan, record_end, timeline
+
+DATA = Path(__file__).parent.parent / "data"
+KICK_OFF = datetime(2021, 6, 11, 19, tzinfo=UTC)
+
+
+def match(*goals: Goal, **scores: Pair) -> Match:
+    return Match("Juist", "Borkum", KICK_OFF, Score(**scores), goals)
+
+
+def goals_of(steps: list[Step]) -> list[Step]:
+    return [step for step in steps if step.body["eventType"] == "goal"]
+
+
+def scored(steps: list[Step]) -> tuple[int, int]:
+    deltas = [step.body["metadata"]["scoreDelta"] for step in goals_of(steps)]
+    return sum(delta.get("home", 0) for delta in deltas), sum(delta.get("away", 0) for delta in deltas)
+
+
+def test_a_match_without_goals_has_its_halves() -> None:
+    steps = plan(match(full_time=Pair(0, 0)))
+
+    assert [step.id for step in steps] == ["kick-off", "half-time", "second-half", "full-time", "end"]
+    assert [step.at for step in steps] == [timedelta(minutes=minutes) for minutes in (0, 45, 60, 105, 110)]
+    assert [step.body["period"] for step in steps] == [1, 1, 2, 2, 2]
+
+
+def test_extra_time_and_shoot_out_follow_in_order() -> None:
+    final = read(DATA / "tournament-today.json").matches[2]
+
+    assert [step.id for step in plan(final)] == [
+        "kick-off",
+        "goal-home-1",
+        "goal-home-2",
+        "half-time",
+        "second-half",
+        "goal-away-1",
+        "goal-away-2",
+        "full-time",
+        "extra-time",
+        "extra-half-time",
+        "extra-second-half",
+        "goal-home-3",
+        "goal-away-3",
+        "extra-time-end",
+        "penalty-shoot-out",
+        "end",
+    ]
+
+
+def test_a_shoot_out_may_follow_without_extra_time() -> None:
+    steps = plan(match(full_time=Pair(1, 1), penalties=Pair(5, 4)))
+
+    assert [step.id for step in steps][-3:] == ["full-time", "penalty-shoot-out", "end"]
+    assert steps[-1].body["message"] == "The match is over: Juist 1\u20131 Borkum (5\u20134 on penalties)"
+
+
+def test_a_goal_tells_scorer_side_and_score() -> None:
+    goals = (Goal("home", "Ada Holm", 16, penalty=True), Goal("away", "Eve Lund", 45, 2, own_goal=True))
+    first, second = goals_of(plan(match(*goals, full_time=Pair(1, 1))))
+
+    assert first.body == {
+        "minute": 16,
+        "sequence": 2,
+        "period": 1,
+        "eventType": "goal",
+        "actor": "Ada Holm",
+        "team": "Juist",
+        "message": "Goal! Ada Holm (penalty) \u2014 Juist 1\u20130 Borkum",
+        "metadata": {"scoreDelta": {"home": 1}, "penalty": True, "replay": "goal-home-1"},
+        "tags": ["goal", "penalty"],
+    }
+    assert second.body["team"] == "Borkum"
+    assert second.body["message"] == "Goal! Eve Lund (own goal) \u2014 Juist 1\u20131 Borkum"
+    assert second.body["metadata"] == {
+        "scoreDelta": {"away": 1},
+        "ownGoal": True,
+        "stoppage": 2,
+        "replay": "goal-away-1",
+    }
+
+
+def test_an_unknown_scorer_is_left_out() -> None:
+    goal = goals_of(plan(match(Goal("home", None, 3), full_time=Pair(1, 0))))[0]
+
+    assert "actor" not in goal.body
+    assert goal.body["message"] == "Goal! Juist 1\u20130 Borkum"
+
+
+def test_stoppage_time_belongs_to_its_half() -> None:
+    goals = (Goal("home", "Late", 45, 3), Goal("away", "Early", 46))
+    steps = plan(match(*goals, full_time=Pair(1, 1)))
+
+    assert [step.id for step in steps][1:5] == ["goal-home-1", "half-time", "second-half", "goal-away-1"]
+    assert [step.body["sequence"] for step in steps] == list(range(1, len(steps) + 1))
+
+
+def test_a_minute_after_the_ninetieth_is_stoppage_time_unless_there_was_extra_time() -> None:
+    late = Goal("home", "Late", 92)
+
+    assert goals_of(plan(match(late, full_time=Pair(1, 0))))[0].body["period"] == 2
+    assert goals_of(plan(match(late, full_time=Pair(0, 0), extra_time=Pair(1, 0))))[0].body["period"] == 3
+
+
+def test_goals_of_one_minute_follow_the_running_score_of_the_file() -> None:
+    goals = (Goal("home", "Second", 70, total=2), Goal("away", "First", 70, total=1))
+
+    assert [goal.body["actor"] for goal in goals_of(plan(match(*goals, full_time=Pair(1, 1))))] == ["First", "Second"]
+
+
+def test_goals_without_minute_end_the_period_that_lacks_them() -> None:
+    semi = read(DATA / "tournament-rounds.json").matches[0]
+    goals = goals_of(plan(semi))
+
+    assert [(goal.body["actor"], goal.body["minute"]) for goal in goals] == [
+        ("Jan Poll", 12),
+        ("Gus Roth", 45),
+        ("Ike Wulf", 70),
+        ("Hal Voss", 90),
+    ]
+
+
+def test_goals_without_minute_beyond_every_score_end_the_match() -> None:
+    goal = goals_of(plan(match(Goal("away", "Surplus", None), full_time=Pair(0, 0))))[0]
+
+    assert (goal.body["minute"], goal.body["period"]) == (90, 2)
+
+
+@pytest.mark.parametrize("name", ["tournament-today.json", "tournament-rounds.json"])
+def test_steps_are_distinct_and_ordered(name: str) -> None:
+    for each in read(DATA / name).matches:
+        steps = plan(each)
+        assert len({step.id for step in steps}) == len(steps)
+        assert [step.at for step in steps] == sorted(step.at for step in steps)
+
+
+def test_goals_add_up_where_the_file_lists_them_all() -> None:
+    first, goalless, final, _ = read(DATA / "tournament-today.json").matches
+
+    assert [scored(plan(each)) for each in (first, goalless, final)] == [(2, 1), (0, 0), (3, 3)]
+
+
+def test_what_was_not_played_has_no_steps() -> None:
+    assert plan(match()) == []
+    assert plan(Match("Juist", "Borkum", KICK_OFF, Score(full_time=Pair(0, 0)), cancelled=True)) == []
+
+
+def test_the_record_ends_later_with_extra_time() -> None:
+    assert record_end(match(full_time=Pair(0, 0))) == KICK_OFF + timedelta(hours=2)
+    assert record_end(match(extra_time=Pair(0, 0))) == KICK_OFF + timedelta(hours=2, minutes=30)
+
+
+def test_overlapping_matches_run_side_by_side_and_gaps_are_skipped() -> None:
+    hours = (0, 1, 48, 48, 72)
+    spans = [(KICK_OFF + timedelta(hours=hour), timedelta(hours=2)) for hour in hours]
+
+    assert [start / timedelta(hours=1) for start in timeline(spans)] == [0, 1, 3, 3, 5]
+
+
+def test_no_match_needs_no_time() -> None:
+    assert timeline([]) == []

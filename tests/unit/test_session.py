@@ -1,0 +1,209 @@
+"""The conversation alone: the token bucket, the order of answers, and what may wait."""
+
+import asyncio
+import json
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from livescore.live import connections, session
+from livescore.live.connections import State
+from livescore.live.node import Node
+from livescore.scores.database import DatabaseAway
+
+BURST = 5
+PING = b'{"type":"ping"}'
+
+
+class Clock:
+    """Seconds that pass only when a test says so."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1_000.0
+        monkeypatch.setattr(connections, "monotonic", lambda: self.now)
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+class Client:
+    """A connection that keeps what it was sent."""
+
+    def __init__(self) -> None:
+        self.state = State("192.0.2.1", BURST)
+        self.open = True
+        self.sent: list[dict[str, Any]] = []
+
+    def send(self, message: bytes) -> None:
+        self.sent.append(json.loads(message))
+
+
+class Room:
+    """What the conversation asks of a node; subscriptions wait until they are let go."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.settings = SimpleNamespace(inbound_burst=BURST, inbound_per_second=1.0, max_subscriptions=3)
+        self.epoch = "e"
+        self.hub = SimpleNamespace(last_match=None)
+        self.go = asyncio.Event()
+        self.subscribed: list[tuple[int, int | None]] = []
+        self._error = error
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+
+    async def subscribe(self, _: Any, match_id: int, since: int | None, epoch: str | None) -> None:
+        await self.go.wait()
+        if self._error is not None:
+            raise self._error
+        self.subscribed.append((match_id, since))
+
+
+def _subscribe(match_id: object, **more: object) -> bytes:
+    return json.dumps({"type": "subscribe", "matchId": match_id, **more}).encode()
+
+
+def _hear(room: Room, client: Client, data: bytes, *, free: bool = False) -> None:
+    take = session.take if free else session.receive
+    take(cast(Node, room), cast(connections.Connection, client), data)
+
+
+async def _settle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def _codes(client: Client) -> list[str]:
+    return [message.get("code", message["type"]) for message in client.sent]
+
+
+# The bucket
+
+
+def test_a_bucket_lets_a_burst_through_and_refills(clock: Clock) -> None:
+    state = State("192.0.2.1", 3)
+    assert [state.take_token(3, 2.0) for _ in range(4)] == [True, True, True, False]
+    clock.now += 0.5
+    assert [state.take_token(3, 2.0) for _ in range(2)] == [True, False]
+    clock.now += 3_600
+    assert [state.take_token(3, 2.0) for _ in range(4)] == [True, True, True, False]
+
+
+def test_what_is_refused_costs_nothing(clock: Clock) -> None:
+    state = State("192.0.2.1", 1)
+    assert state.take_token(1, 1.0)
+    for _ in range(10):
+        clock.now += 0.09
+        state.take_token(1, 1.0)
+    clock.now += 0.11
+    assert state.take_token(1, 1.0)
+
+
+async def test_beyond_the_burst_each_message_is_refused_and_none_is_heard() -> None:
+    room, client = Room(), Client()
+    for _ in range(BURST + 2):
+        _hear(room, client, PING)
+    await _settle()
+    assert sorted(_codes(client)) == ["pong"] * BURST + ["rate_limited"] * 2
+
+
+async def test_what_the_address_asks_for_costs_no_token() -> None:
+    room, client = Room(), Client()
+    for _ in range(BURST + 10):
+        _hear(room, client, PING, free=True)
+    await _settle()
+    assert _codes(client) == ["pong"] * (BURST + 10)
+
+
+# Order and bounds
+
+
+async def test_answers_come_in_the_order_of_the_questions() -> None:
+    room, client = Room(), Client()
+    _hear(room, client, _subscribe(7, since=3))
+    _hear(room, client, PING)
+    await _settle()
+    assert client.sent == []
+    room.go.set()
+    await _settle()
+    assert (room.subscribed, _codes(client)) == ([(7, 3)], ["pong"])
+    assert client.state.inbox is None
+
+
+async def test_what_waits_for_the_database_is_bounded() -> None:
+    room, client = Room(), Client()
+    for _ in range(session.MAX_WAITING + 5):
+        _hear(room, client, _subscribe(7), free=True)
+    await _settle()
+    assert _codes(client) == ["rate_limited"] * 5
+    room.go.set()
+    await _settle()
+    await _settle()
+    assert client.state.inbox is None or len(client.state.inbox) < session.MAX_WAITING
+
+
+async def test_nothing_more_is_done_for_who_is_gone() -> None:
+    room, client = Room(), Client()
+    _hear(room, client, _subscribe(7))
+    _hear(room, client, _subscribe(8))
+    await _settle()
+    client.open = False
+    room.go.set()
+    await _settle()
+    assert [match_id for match_id, _ in room.subscribed] == [7]
+    assert client.state.inbox is None
+
+
+async def test_without_the_database_the_client_is_told_and_may_go_on() -> None:
+    room, client = Room(DatabaseAway("gone")), Client()
+    room.go.set()
+    _hear(room, client, _subscribe(7))
+    _hear(room, client, PING)
+    await _settle()
+    assert _codes(client) == ["unavailable", "pong"]
+
+
+async def test_an_error_nobody_thought_of_does_not_silence_a_socket_for_good() -> None:
+    room, client = Room(ZeroDivisionError()), Client()
+    room.go.set()
+    _hear(room, client, _subscribe(7))
+    await _settle()
+    _hear(room, client, PING)
+    await _settle()
+    assert _codes(client) == ["pong"]
+
+
+# What is an integer
+
+
+@pytest.mark.parametrize(("text", "number"), [("7", 7), ("7.0", 7), ("7e0", 7), ("0.7e1", 7)])
+async def test_an_integer_is_what_javascript_takes_for_one(text: str, number: int) -> None:
+    room, client = Room(), Client()
+    room.go.set()
+    _hear(room, client, f'{{"type":"subscribe","matchId":{text}}}'.encode())
+    await _settle()
+    assert room.subscribed == [(number, None)]
+
+
+@pytest.mark.parametrize("text", ["7.5", '"7"', "true", "null", "[7]", "{}"])
+async def test_anything_else_is_ignored(text: str) -> None:
+    room, client = Room(), Client()
+    room.go.set()
+    _hear(room, client, f'{{"type":"subscribe","matchId":{text}}}'.encode())
+    await _settle()
+    assert (room.subscribed, client.sent) == ([], [])
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "2147483648", "1e300", "-0.0", "99999999999999999999"])
+async def test_an_integer_out_of_range_is_named(text: str) -> None:
+    room, client = Room(), Client()
+    room.go.set()
+    _hear(room, client, f'{{"type":"subscribe","matchId":{text}}}'.encode())
+    await _settle()
+    assert (room.subscribed, _codes(client)) == ([], ["invalid_message"])
+    assert "matchId" in client.sent[0]["message"]

@@ -1,0 +1,153 @@
+"""The environment is read as people write it, and every fault of it is told at once."""
+
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+
+from livescore.settings import Settings, SettingsError, load
+
+REQUIRED = {"DATABASE_URL": "postgresql://localhost/livescore", "REDIS_URL": "redis://localhost"}
+PASSWORD = "tr0ub4dor"
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def read(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Settings:
+    for name, value in {**REQUIRED, **environment}.items():
+        monkeypatch.setenv(name, value)
+    return load()
+
+
+def test_two_urls_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read(monkeypatch)
+
+    assert (settings.host, settings.port, settings.management_port) == ("0.0.0.0", 8000, 9100)
+    assert (settings.environment, settings.security_mode) == ("development", "DRY_RUN")
+    assert (settings.trusted_proxies, settings.allowed_origins) == ([], [])
+    assert (settings.dev_api_key, settings.api_keys_file, settings.event_retention_days) == (None, None, None)
+    assert settings.instance
+
+
+def test_missing_optional_keys_stop_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    optional = {name.upper(): "" for name, field in Settings.model_fields.items() if not field.is_required()}
+
+    assert read(monkeypatch, **optional) == read(monkeypatch)
+
+
+def test_an_empty_url_is_a_missing_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingsError) as caught:
+        read(monkeypatch, DATABASE_URL="")
+
+    assert caught.value.problems == ["DATABASE_URL: is required"]
+
+
+def test_every_fault_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = {
+        "DATABASE_URL": "",
+        "PORT": "eighty",
+        "MANAGEMENT_PORT": "65536",
+        "DRAIN_SECONDS": "-1",
+        "SECURITY_MODE": "ON",
+        "READ_KEYS_REQUIRED": "perhaps",
+        "TRUSTED_PROXIES": "10.0.0.0/8, here",
+        "HTTP_LIMIT": "a lot",
+        "INSTANCES": "0",
+    }
+
+    with pytest.raises(SettingsError) as caught:
+        read(monkeypatch, **wrong)
+
+    assert sorted(problem.partition(":")[0] for problem in caught.value.problems) == sorted(wrong)
+    assert str(caught.value).startswith("invalid configuration:\n  ")
+    assert str(caught.value).count("\n") == len(wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"PORT": PASSWORD},
+        {"DATABASE_URL": f"postgresql://desk:{PASSWORD}@localhost/x", "PORT": "x"},
+        {"DEV_API_KEY": PASSWORD, "HTTP_LIMIT": "x"},
+        {"HTTP_LIMIT": PASSWORD},
+        {"TRUSTED_PROXIES": PASSWORD},
+        {"SECURITY_MODE": PASSWORD},
+    ],
+)
+def test_no_value_is_shown(monkeypatch: pytest.MonkeyPatch, wrong: dict[str, str]) -> None:
+    with pytest.raises(SettingsError) as caught:
+        read(monkeypatch, **wrong)
+
+    assert PASSWORD not in str(caught.value)
+
+
+def test_secrets_do_not_show_by_accident(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"postgresql://desk:{PASSWORD}@localhost/x"
+
+    settings = read(monkeypatch, DATABASE_URL=url, REDIS_URL=f"redis://:{PASSWORD}@localhost", DEV_API_KEY=PASSWORD)
+
+    assert PASSWORD not in f"{settings} {settings!r} {settings.model_dump_json()}"
+    assert settings.database_url.get_secret_value() == url
+
+
+@pytest.mark.parametrize(
+    ("text", "read_as"),
+    [
+        ("https://a.example", ["https://a.example"]),
+        (" https://a.example , https://b.example ,", ["https://a.example", "https://b.example"]),
+        ("*", ["*"]),
+        (",", []),
+    ],
+)
+def test_lists_are_written_with_commas(monkeypatch: pytest.MonkeyPatch, text: str, read_as: list[str]) -> None:
+    assert read(monkeypatch, ALLOWED_ORIGINS=text).allowed_origins == read_as
+
+
+def test_networks_are_addresses_or_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read(monkeypatch, TRUSTED_PROXIES="10.0.0.0/8, 192.0.2.7, 2001:db8::/32")
+
+    assert settings.trusted_proxies == [ip_network(text) for text in ("10.0.0.0/8", "192.0.2.7", "2001:db8::/32")]
+
+
+@pytest.mark.parametrize("text", ["50 per 10 seconds", "5/second", "1000 per minute"])
+def test_limits_are_written_as_people_say_them(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    assert read(monkeypatch, HTTP_LIMIT=text, HANDSHAKE_LIMIT=text).handshake_limit == text
+
+
+@pytest.mark.parametrize("text", ["many", "50", "50 per 10 parsecs", "-1 per second", "1.5 per second"])
+def test_limits_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    with pytest.raises(SettingsError, match="HANDSHAKE_LIMIT"):
+        read(monkeypatch, HANDSHAKE_LIMIT=text)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("READ_KEYS_REQUIRED", "true", True),
+        ("READ_KEYS_REQUIRED", "1", True),
+        ("DRAIN_SECONDS", "0.5", 0.5),
+        ("PORT", "0", 0),
+        ("LOG_LEVEL", "DEBUG", "DEBUG"),
+        ("EVENT_RETENTION_DAYS", "30", 30.0),
+    ],
+)
+def test_values_are_read(monkeypatch: pytest.MonkeyPatch, name: str, text: str, value: Any) -> None:
+    assert getattr(read(monkeypatch, **{name: text}), name.lower()) == value
+
+
+def test_names_are_read_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read(monkeypatch, port="8123").port == 8123
+
+
+def test_overrides_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "8001")
+
+    assert load(database_url="postgresql://x", redis_url="redis://x", port=8002).port == 8002
+
+
+def test_every_setting_says_what_it_is_for() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []

@@ -48,7 +48,8 @@ def keys(database_url: str, redis_url: str) -> Keys:
 
 
 async def status(api: Service, **headers: str) -> int:
-    async with httpx.AsyncClient(base_url=api.base_url, verify=False) as http:
+    # Longer than DATABASE_TIMEOUT_SECONDS: the service may take all of that to say 503.
+    async with httpx.AsyncClient(base_url=api.base_url, verify=False, timeout=10) as http:
         return (await http.post("/matches", json=match_body(), headers=headers)).status_code
 
 

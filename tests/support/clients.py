@@ -152,8 +152,16 @@ class Listener:
     # What it heard
 
     def events(self, match_id: int) -> list[Message]:
-        """Every event of a match as it arrived: doubled, lost and disordered ones show."""
-        return [message for message in self.log if _is_event(message) and message["matchId"] == match_id]
+        """Every event of a match as it arrived: doubled, lost and disordered ones show.
+
+        Who asks for a feed from its start while everybody is being told of the match may be told of it before the
+        acknowledgement too: that announcement is no event of the subscription.
+        """
+        log = [message for message in self.log if message.get("matchId") == match_id]
+        start = next((at for at, message in enumerate(log) if message["type"] == "subscribed"), 0)
+        before, after = ([message for message in part if _is_event(message)] for part in (log[:start], log[start:]))
+        crossed = [message["seq"] for message in before] == [1] == [message["seq"] for message in after[:1]]
+        return after if crossed else before + after
 
     def of_type(self, *types: str) -> list[Message]:
         """Every message of these types, in order."""

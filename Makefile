@@ -1,7 +1,12 @@
 # `make` alone prints what can be done. Every target prepares the virtual environment when it is missing or out of date.
 PYTHON ?= python3
 WORKERS ?= 4
-IMAGE ?= livescore:dev
+APP_IMAGE ?= livescore:dev
+OPERATOR_IMAGE ?= livescore-operator:dev
+# A docker client alone builds nothing: it needs its engine.
+CONTAINER ?= $(shell if docker info >/dev/null 2>&1; then echo docker; else echo buildah; fi)
+COMMIT = $(shell git rev-parse --short HEAD)
+STEPS ?= 2000
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -12,10 +17,10 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
   --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help run migrate test report coverage bench lint types format check lock upgrade image clean
+.PHONY: help run migrate test report coverage bench converge e2e lint types format check lock upgrade images crd clean
 
 help: ## Print this text
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(READY) ## Start everything on this machine: PostgreSQL, Valkey, API, worker, scheduler (INSTANCES=2, PORT=8000)
 	@$(BIN)/livescore dev
@@ -38,6 +43,12 @@ coverage: $(READY) ## Show the lines that the last `make test` did not reach
 bench: $(READY) ## Measure the speed (tests/load)
 	$(BIN)/python -m tests.load
 
+converge: $(READY) ## Search for a state that the operator does not come out of (STEPS=2000)
+	CONVERGENCE_STEPS=$(STEPS) $(BIN)/pytest tests/operator/test_convergence.py --numprocesses 0 -s
+
+e2e: $(READY) ## Run the operator's end-to-end tests on the cluster of KUBECONFIG, which has the images (see docs/development.md)
+	$(BIN)/pytest tests/e2e --numprocesses 0 --e2e
+
 lint: $(READY) ## Check style and the direction of imports
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -53,19 +64,24 @@ format: $(READY) ## Format the code and mend what can be mended by itself
 check: lint types test ## Everything that CI checks
 
 lock: $(READY) ## Write the lock files after a change of dependencies (`make upgrade` takes new versions too)
-	$(COMPILE) pyproject.toml --extra app --extra embedded --extra dev $(UPGRADE) --output-file requirements/development.lock
+	$(COMPILE) pyproject.toml --extra app --extra operator --extra embedded --extra dev $(UPGRADE) --output-file requirements/development.lock
 	$(COMPILE) pyproject.toml --extra app --constraint requirements/development.lock --output-file requirements/app.lock
+	$(COMPILE) pyproject.toml --extra operator --constraint requirements/development.lock --output-file requirements/operator.lock
 	$(COMPILE) --group build --constraint requirements/development.lock $(UPGRADE) --output-file requirements/build.lock
 
 upgrade: ## Write the lock files with the newest versions allowed
 	$(MAKE) lock UPGRADE=--upgrade
 
-image: ## Build the container image of the service (IMAGE=livescore:dev)
-	docker build --target app --build-arg COMMIT=$$(git rev-parse --short HEAD) --tag $(IMAGE) .
+images: ## Build the container images with docker or buildah (APP_IMAGE, OPERATOR_IMAGE, CONTAINER, BUILD_FLAGS)
+	$(CONTAINER) build $(BUILD_FLAGS) --target app --build-arg COMMIT=$(COMMIT) --tag $(APP_IMAGE) .
+	$(CONTAINER) build $(BUILD_FLAGS) --target operator --tag $(OPERATOR_IMAGE) .
+
+crd: $(READY) ## Write the CustomResourceDefinition from the operator's model
+	$(BIN)/livescore-operator crd > k8s/crd/livescores.livescore.dev.yaml
 
 clean: ## Delete the virtual environment and all caches; the data in DATA_DIR stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* dist build
-	find app tests -name __pycache__ -prune -exec rm -rf {} +
+	find app operator tests -name __pycache__ -prune -exec rm -rf {} +
 
 # The build tools come from their own lock first, so that no package is built with tools nobody checked.
 $(READY): $(LOCKS) pyproject.toml

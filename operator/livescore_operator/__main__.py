@@ -1,0 +1,5 @@
+"""``python -m livescore_operator``."""
+
+from livescore_operator.cli import main
+
+main()

@@ -1,0 +1,295 @@
+"""The API server: the only file that talks to it. Reads, server-side apply, deletion, Events, the Lease."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import aiohttp
+from kubernetes.aio import config as kubeconfig
+from kubernetes.aio.client.api_client import ApiClient
+from kubernetes.aio.client.configuration import Configuration
+
+from livescore_operator import __version__
+from livescore_operator.errors import FieldConflict, NotLeading, Terminal, Transient
+from livescore_operator.resource import API_VERSION, KIND, PLURAL, Manifest
+from livescore_operator.telemetry import metrics
+
+FIELD_MANAGER = "livescore-operator"
+
+# Bytes of a failed migration's log that are read: its last lines.
+LOG_BYTES = 4096
+
+# API group, version and plural of every kind that is read or written.
+KINDS: dict[str, tuple[str, str]] = {
+    "ConfigMap": ("v1", "configmaps"),
+    "Secret": ("v1", "secrets"),
+    "Service": ("v1", "services"),
+    "ServiceAccount": ("v1", "serviceaccounts"),
+    "PersistentVolumeClaim": ("v1", "persistentvolumeclaims"),
+    "Pod": ("v1", "pods"),
+    "Event": ("v1", "events"),
+    "Deployment": ("apps/v1", "deployments"),
+    "StatefulSet": ("apps/v1", "statefulsets"),
+    "Job": ("batch/v1", "jobs"),
+    "PodDisruptionBudget": ("policy/v1", "poddisruptionbudgets"),
+    "Ingress": ("networking.k8s.io/v1", "ingresses"),
+    "NetworkPolicy": ("networking.k8s.io/v1", "networkpolicies"),
+    "Lease": ("coordination.k8s.io/v1", "leases"),
+    "Cluster": ("postgresql.cnpg.io/v1", "clusters"),
+    "PodMonitor": ("monitoring.coreos.com/v1", "podmonitors"),
+    KIND: (API_VERSION, PLURAL),
+}
+
+# Kinds that children are of; the last two belong to other operators and are used where those are installed.
+CHILDREN = (
+    "ConfigMap",
+    "Secret",
+    "Service",
+    "ServiceAccount",
+    "Deployment",
+    "StatefulSet",
+    "Job",
+    "PodDisruptionBudget",
+    "Ingress",
+    "NetworkPolicy",
+    "Cluster",
+    "PodMonitor",
+)
+OPTIONAL_KINDS = ("Cluster", "PodMonitor")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the API server said."""
+
+    status: int
+    body: str
+
+    @property
+    def object(self) -> Manifest:
+        """The object in it, or an empty one where it is none."""
+        try:
+            found = json.loads(self.body)
+        except ValueError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def message(self) -> str:
+        """What went wrong, as the API server words it."""
+        return str(self.object.get("message") or self.body[:200] or f"HTTP {self.status}")
+
+
+def optional_kind(kind: str) -> str:
+    """How the facts name an optional kind: ``Cluster.postgresql.cnpg.io``."""
+    return f"{kind}.{KINDS[kind][0].partition('/')[0]}"
+
+
+def path(kind: str, namespace: str, name: str = "", subresource: str = "") -> str:
+    """Where objects of a kind are: ``/apis/apps/v1/namespaces/NAMESPACE/deployments/NAME``."""
+    version, plural = KINDS[kind]
+    root = f"/apis/{version}" if "/" in version else f"/api/{version}"
+    parts = [root, "namespaces", quote(namespace, safe=""), plural, quote(name, safe=""), subresource]
+    return "/".join(part for part in parts if part)
+
+
+class Cluster:
+    """The API server, as far as the operator needs it. Writes pass only while ``may_write`` says so."""
+
+    def __init__(self, client: ApiClient, timeout_seconds: float = 5.0) -> None:
+        self._client = client
+        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
+        self.may_write: Callable[[], bool] = lambda: True
+
+    # Reading
+
+    async def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
+        """One object, or None where there is none of that name.
+
+        Raises:
+            Transient: when the API server does not answer, or refuses.
+        """
+        answer = await self._request("GET", path(kind, namespace, name))
+        return None if answer.status == 404 else self._checked(answer).object
+
+    async def list(self, kind: str, namespace: str, labels: Mapping[str, str]) -> list[Manifest] | None:
+        """All objects of a kind that carry these labels, with ``kind`` and ``apiVersion``; None for an unknown kind."""
+        selector = ",".join(f"{key}={value}" for key, value in labels.items())
+        answer = await self._request("GET", path(kind, namespace), {"labelSelector": selector})
+        if answer.status == 404:
+            return None
+        items: list[Manifest] = self._checked(answer).object.get("items") or []
+        return [{"apiVersion": KINDS[kind][0], "kind": kind, **item} for item in items]
+
+    async def last_words(self, namespace: str, labels: Mapping[str, str]) -> str:
+        """The last line that the newest failed one of these pods logged, empty where there is none."""
+        pods = await self.list("Pod", namespace, labels) or []
+        failed = [pod["metadata"] for pod in pods if (pod.get("status") or {}).get("phase") == "Failed"]
+        newest = max(failed, key=lambda metadata: str(metadata.get("creationTimestamp")), default=None)
+        return await self._last_line(namespace, newest["name"]) if newest else ""
+
+    async def _last_line(self, namespace: str, pod: str) -> str:
+        query = {"tailLines": "5", "limitBytes": str(LOG_BYTES)}
+        answer = await self._request("GET", path("Pod", namespace, pod, "log"), query)
+        lines = [line for line in answer.body.splitlines() if line.strip()] if answer.status == 200 else []
+        return lines[-1] if lines else ""
+
+    # Writing
+
+    async def apply(self, manifest: Manifest, *, force: bool = False, dry_run: bool = False) -> Manifest:
+        """Server-side apply; the object as it then is, or with ``dry_run`` as it would be.
+
+        Raises:
+            FieldConflict: without ``force``, when another manager owns a field of the manifest.
+            Terminal: when the API server will never take this manifest.
+            Transient: when it did not take it now.
+        """
+        metadata = manifest["metadata"]
+        target = path(manifest["kind"], metadata["namespace"], metadata["name"])
+        query = {"fieldManager": FIELD_MANAGER, "force": str(force).lower()}
+        if dry_run:
+            query["dryRun"] = "All"
+        return self._checked(await self._patch(target, query, manifest, dry_run)).object
+
+    async def apply_status(self, manifest: Manifest) -> None:
+        """Write the status of a LiveScore; the operator owns all of it."""
+        metadata = manifest["metadata"]
+        target = path(KIND, metadata["namespace"], metadata["name"], "status")
+        answer = await self._patch(target, {"fieldManager": FIELD_MANAGER, "force": "true"}, manifest)
+        if answer.status != 404:  # deleted meanwhile
+            self._checked(answer)
+
+    async def delete(self, manifest: Manifest) -> None:
+        """Delete this very object, not another one that has its name meanwhile; what it owns goes with it."""
+        metadata = manifest["metadata"]
+        target = path(manifest["kind"], metadata["namespace"], metadata["name"])
+        options = {"propagationPolicy": "Background", "preconditions": {"uid": metadata["uid"]}}
+        answer = await self._write("DELETE", target, body=options)
+        if answer.status not in (404, 409):
+            self._checked(answer)
+
+    async def create_event(self, event: Manifest) -> None:
+        """Record an Event."""
+        self._checked(await self._write("POST", path("Event", event["metadata"]["namespace"]), body=event))
+
+    # The Lease: written by those who do not lead yet, so nobody is asked
+
+    async def create_lease(self, lease: Manifest) -> bool:
+        """Make the Lease; False when another one was faster."""
+        answer = await self._request("POST", path("Lease", lease["metadata"]["namespace"]), body=lease)
+        return answer.status != 409 and bool(self._checked(answer))
+
+    async def replace_lease(self, lease: Manifest) -> bool:
+        """Replace the Lease if nobody has written it since it was read; False otherwise."""
+        metadata = lease["metadata"]
+        answer = await self._request("PUT", path("Lease", metadata["namespace"], metadata["name"]), body=lease)
+        return answer.status not in (404, 409) and bool(self._checked(answer))
+
+    # Requests
+
+    async def _patch(self, target: str, query: dict[str, str], body: Manifest, dry_run: bool = False) -> Answer:
+        headers = {"Content-Type": "application/apply-patch+yaml"}
+        if dry_run:
+            return await self._request("PATCH", target, query, body, headers)
+        return await self._write("PATCH", target, query, body, headers)
+
+    async def _write(
+        self,
+        method: str,
+        target: str,
+        query: dict[str, str] | None = None,
+        body: Manifest | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Answer:
+        if not self.may_write():
+            raise NotLeading
+        return await self._request(method, target, query, body, headers)
+
+    async def _request(
+        self,
+        method: str,
+        target: str,
+        query: dict[str, str] | None = None,
+        body: Manifest | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Answer:
+        try:
+            answer = await self._send(method, target, query, body, headers)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            metrics.API_REQUESTS.labels(method, "error").inc()
+            raise Transient("ApiServerUnreachable", f"{method} {target}: {type(error).__name__} {error}") from error
+        metrics.API_REQUESTS.labels(method, str(answer.status)).inc()
+        return answer
+
+    async def _send(
+        self,
+        method: str,
+        target: str,
+        query: dict[str, str] | None,
+        body: Manifest | None,
+        headers: dict[str, str] | None,
+    ) -> Answer:
+        serialized = await self._client.param_serialize(
+            method,
+            target,
+            query_params=list((query or {}).items()),
+            header_params={"Accept": "application/json", **(headers or {})},
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        async with asyncio.timeout(self._timeout.total):
+            answer = await self._client.call_api(*serialized, _request_timeout=self._timeout)
+            content = await answer.read()
+        return Answer(answer.status, content.decode(errors="replace"))
+
+    @staticmethod
+    def _checked(answer: Answer) -> Answer:
+        """The answer, if it is a good one; what kind of error it is otherwise."""
+        if answer.status < 400:
+            return answer
+        causes = (answer.object.get("details") or {}).get("causes") or []
+        if answer.status == 409 and any(cause.get("reason") == "FieldManagerConflict" for cause in causes):
+            raise FieldConflict(tuple(f"{cause.get('message')}: {cause.get('field')}" for cause in causes))
+        if answer.status in (400, 422):
+            raise Terminal("Invalid", answer.message)
+        if answer.status == 403 and " cannot " not in answer.message:  # admission, not missing rights
+            raise Terminal("Refused", answer.message)
+        reason = "Forbidden" if answer.status in (401, 403) else f"Http{answer.status}"
+        raise Transient(reason, answer.message)
+
+
+class NoCluster(Exception):
+    """This process runs in no cluster, and no kubeconfig names one."""
+
+
+@asynccontextmanager
+async def connect(timeout_seconds: float = 5.0) -> AsyncIterator[Cluster]:
+    """The cluster that ``KUBECONFIG`` names, else the one that this process runs in, else that of ``~/.kube/config``.
+
+    Raises:
+        NoCluster: where there is neither.
+    """
+    client = ApiClient(await _configuration())
+    client.user_agent = f"livescore-operator/{__version__}"
+    try:
+        yield Cluster(client, timeout_seconds)
+    finally:
+        await client.close()
+
+
+async def _configuration() -> Configuration:
+    configuration = Configuration()
+    named = os.environ.get("KUBECONFIG")
+    try:
+        if named is None and "KUBERNETES_SERVICE_HOST" in os.environ:
+            kubeconfig.load_incluster_config(client_configuration=configuration)
+        else:
+            # Named here, since the library looks for the variable only once, when it is imported.
+            await kubeconfig.load_kube_config(config_file=named, client_configuration=configuration)
+    except kubeconfig.ConfigException as error:
+        raise NoCluster(str(error)) from error
+    return configuration

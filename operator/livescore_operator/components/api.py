@@ -1,0 +1,65 @@
+"""The API: a Deployment whose pods are added before one is taken, and drained before it stops."""
+
+from livescore_operator.components import config, pods, process
+from livescore_operator.components.common import Facts, manifest, selector
+from livescore_operator.resource import KeyReference, LiveScore, Manifest
+
+# Seconds after grace and deadline in which requests in flight end, see docs/operations.md.
+STOP_SECONDS = 15
+
+# Seconds that a new pod must be ready before an old one goes.
+MIN_READY_SECONDS = 2
+
+# Seconds without progress after which a roll-out counts as failed: the time to pull an image and to start.
+PROGRESS_SECONDS = 600
+
+
+def build(resource: LiveScore, facts: Facts, image: str) -> list[Manifest]:
+    """Deployment and PodDisruptionBudget of the API."""
+    return [_deployment(resource, facts, image), *_budget(resource)]
+
+
+def _deployment(resource: LiveScore, facts: Facts, image: str) -> Manifest:
+    api = resource.spec.api
+    return process.deployment(
+        resource,
+        facts,
+        "api",
+        api,
+        _container(resource, image),
+        pod={
+            "volumes": _volumes(api.api_keys_secret),
+            # No preStop hook: SIGTERM is the drain, a hook would only delay it.
+            "terminationGracePeriodSeconds": config.DRAIN_GRACE_SECONDS + api.drain.deadline_seconds + STOP_SECONDS,
+        },
+        # In every other mode somebody else owns the field.
+        replicas=api.replicas if resource.spec.autoscaling.mode == "none" else None,
+        strategy={"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 0}},
+        minReadySeconds=MIN_READY_SECONDS,
+        progressDeadlineSeconds=PROGRESS_SECONDS,
+    )
+
+
+def _container(resource: LiveScore, image: str) -> Manifest:
+    api = resource.spec.api
+    ports = [pods.port("http", api.port), process.management()]
+    mounts = [{"name": "api-keys", "mountPath": config.KEYS_FOLDER, "readOnly": True}] if api.api_keys_secret else []
+    return process.container(resource, "api", "api", image, api, ports=ports, mounts=mounts, **process.probes())
+
+
+def _volumes(keys: KeyReference | None) -> list[Manifest]:
+    # The folder is mounted, not the file: only so the kubelet brings a changed Secret into running pods.
+    items = [{"key": keys.key, "path": config.KEYS_FILE}] if keys else []
+    return [{"name": "api-keys", "secret": {"secretName": keys.name, "items": items}}] if keys else []
+
+
+def _budget(resource: LiveScore) -> list[Manifest]:
+    budget = resource.spec.api.pod_disruption_budget
+    spec = {
+        "maxUnavailable": budget.max_unavailable,
+        "selector": {"matchLabels": selector(resource, "api")},
+        # A pod that is not ready serves nobody: it must not hold up the drain of its node.
+        "unhealthyPodEvictionPolicy": "AlwaysAllow",
+    }
+    name = f"{resource.name}-api"
+    return [manifest(resource, "policy/v1", "PodDisruptionBudget", name, "api", spec=spec)] if budget.enabled else []

@@ -1,0 +1,169 @@
+"""What all builders share: facts, labels, owners, and manifests that the API server keeps as they are given."""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import yaml
+
+from livescore_operator.resource import API_VERSION, GROUP, KIND, LiveScore, Manifest
+
+NAME, INSTANCE, COMPONENT = (f"app.kubernetes.io/{label}" for label in ("name", "instance", "component"))
+
+# On every child; the operator watches what has it.
+MANAGED_BY = {"app.kubernetes.io/managed-by": "livescore-operator"}
+
+# On Secrets, of which the operator watches no other: its own have it, the user's may.
+WATCH = f"{GROUP}/watch"
+
+# The app's default. No client may reach it: no Service has it.
+MANAGEMENT_PORT = 9100
+
+# Superseded revisions of a workload that are kept to look at; the operator itself never goes back to one.
+HISTORY = 3
+
+# Prefixes of quantities, each 1024 or 1000 times the one before.
+_BINARY = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
+_DECIMAL = ("n", "u", "m", "", "k", "M", "G", "T", "P", "E")
+
+# Under these keys `{}` says "all"; elsewhere it says nothing and the API server drops it.
+_SELECTORS = frozenset({"podSelector", "namespaceSelector", "labelSelector"})
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Passwords of the servers that the operator runs, safe within URLs. Made once per LiveScore, then kept."""
+
+    postgres_password: str
+    redis_password: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the builders need to know of the cluster beside the resource.
+
+    Attributes:
+        operator_namespace: Namespace whose pods may reach the management ports.
+        credentials: Passwords of the servers that the operator runs.
+        checksums: Digest of the data of each Secret and ConfigMap in `references(resource)` that exists, by its
+            reference: `Secret/<name>`.
+        serving_image: Image that Deployments may run now: its migrations were applied; None before the first.
+        database_ready: Whether the database answers, so that it can be migrated; of an external one this is assumed.
+        claimed: Size in the (immutable) claim template of each StatefulSet that exists, by name.
+        claims: Names of the PersistentVolumeClaims that are smaller than they should be.
+        kinds: Optional kinds that the cluster has, e.g. `PodMonitor.monitoring.coreos.com`.
+    """
+
+    operator_namespace: str
+    credentials: Credentials
+    checksums: Mapping[str, str]
+    serving_image: str | None
+    database_ready: bool
+    claimed: Mapping[str, str]
+    claims: frozenset[str]
+    kinds: frozenset[str]
+
+
+def manifest(
+    resource: LiveScore,
+    api_version: str,
+    kind: str,
+    name: str,
+    component: str,
+    *,
+    labels: Mapping[str, str] | None = None,
+    annotations: Mapping[str, str] | None = None,
+    owned: bool = True,
+    **body: Any,
+) -> Manifest:
+    """A child of the resource; unless it is not `owned`, it is deleted together with it."""
+    metadata = {
+        "name": name,
+        "namespace": resource.namespace,
+        "labels": {**(labels or {}), **labels_of(resource, component)},
+        "annotations": dict(annotations or {}),
+        "ownerReferences": [_owner(resource)] if owned else [],
+    }
+    made: Manifest = pruned({"apiVersion": api_version, "kind": kind, "metadata": metadata, **body})
+    return made
+
+
+def labels_of(resource: LiveScore, component: str) -> dict[str, str]:
+    """Labels of a child."""
+    return {**selector(resource, component), **MANAGED_BY, "app.kubernetes.io/part-of": "livescore"}
+
+
+def selector(resource: LiveScore, component: str) -> dict[str, str]:
+    """Labels that select the pods of a component. Selectors of workloads are immutable: so is this."""
+    return {**family(resource), COMPONENT: component}
+
+
+def family(resource: LiveScore) -> dict[str, str]:
+    """Labels that select everything of one LiveScore, pods and volumes too."""
+    return {NAME: "livescore", INSTANCE: resource.name}
+
+
+def _owner(resource: LiveScore) -> Manifest:
+    # No blockOwnerDeletion: setting it needs the right to update finalizers of the LiveScore.
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "name": resource.name,
+        "uid": resource.metadata.uid,
+        "controller": True,
+    }
+
+
+def pruned(value: Any) -> Any:
+    """The value without None and empty lists and dicts, at any depth: the API server would drop them."""
+    if isinstance(value, dict):
+        items = {key: pruned(item) for key, item in value.items()}
+        return {key: item for key, item in items.items() if not _is_nothing(key, item)}
+    return [pruned(item) for item in value] if isinstance(value, list) else value
+
+
+def _is_nothing(key: str, value: Any) -> bool:
+    return value is None or value == [] or (value == {} and key not in _SELECTORS)
+
+
+def quantity(text: str) -> str:
+    """The form in which the API server stores a quantity: `0.5` as `500m`, `1024Mi` as `1Gi`, `1.5Gi` as `1536Mi`."""
+    number, prefix = re.fullmatch(r"([0-9.]+)([A-Za-z]*)", text).groups()  # type: ignore[union-attr]
+    if prefix in _BINARY[1:]:
+        units = Fraction(number) * 1024 ** _BINARY.index(prefix)
+        whole = units.denominator == 1 and units >= 1024
+        return _shortest(int(units), 1024, _BINARY) if whole else _decimal(units)
+    return _decimal(Fraction(number) * Fraction(1000) ** (_DECIMAL.index(prefix) - _DECIMAL.index("")))
+
+
+def _decimal(units: Fraction) -> str:
+    return _shortest(math.ceil(units * 10**9), 1000, _DECIMAL) if units else "0"
+
+
+def _shortest(number: int, base: int, prefixes: tuple[str, ...]) -> str:
+    index = 0
+    while number % base == 0 and index + 1 < len(prefixes):
+        number, index = number // base, index + 1
+    return f"{number}{prefixes[index]}"
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of anything that JSON can say, in hexadecimal; the order of keys does not count."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what stands in two places twice: nobody wants anchors in manifests."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def to_yaml(manifests: Iterable[Manifest]) -> str:
+    """The manifests as YAML documents, keys in the order in which they were built."""
+    return yaml.dump_all(manifests, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)

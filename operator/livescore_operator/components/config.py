@@ -1,0 +1,66 @@
+"""What the processes are told, and the ServiceAccount under which they run."""
+
+from livescore_operator.components import credentials
+from livescore_operator.components.common import MANAGEMENT_PORT, Facts, manifest
+from livescore_operator.resource import KeyReference, LiveScore, Manifest
+
+# Seconds in which kube-proxy and Ingress controllers forget a pod that is no longer ready.
+DRAIN_GRACE_SECONDS = 5
+
+KEYS_FOLDER, KEYS_FILE = "/etc/livescore", "keys.json"
+
+
+def build(resource: LiveScore, facts: Facts) -> list[Manifest]:
+    """ConfigMap, Secret of credentials, ServiceAccount."""
+    return [_config_map(resource), credentials.secret(resource, facts.credentials), _service_account(resource)]
+
+
+def config_name(resource: LiveScore) -> str:
+    """Name of the ConfigMap."""
+    return f"{resource.name}-config"
+
+
+def data(resource: LiveScore) -> dict[str, str]:
+    """Settings that all processes share, as environment variables."""
+    api = resource.spec.api
+    settings = {
+        "HOST": "0.0.0.0",  # noqa: S104 - the pod's address is its own; NetworkPolicies say who reaches it
+        "PORT": str(api.port),
+        "MANAGEMENT_HOST": "0.0.0.0",  # noqa: S104
+        "MANAGEMENT_PORT": str(MANAGEMENT_PORT),
+        "ENVIRONMENT": "production",
+        "LOG_FORMAT": "json",
+        "SECURITY_MODE": api.security_mode,
+        "ALLOWED_ORIGINS": ",".join(api.allowed_origins),
+        "DRAIN_GRACE_SECONDS": str(DRAIN_GRACE_SECONDS),
+        "DRAIN_SECONDS": str(api.drain.deadline_seconds),
+        "API_KEYS_FILE": f"{KEYS_FOLDER}/{KEYS_FILE}" if api.api_keys_secret else "",
+    }
+    return {name: value for name, value in settings.items() if value}
+
+
+def database(resource: LiveScore) -> KeyReference:
+    """Where DATABASE_URL comes from."""
+    postgres = resource.spec.postgres
+    if postgres.mode == "external" and postgres.external:
+        return postgres.external.secret_ref
+    if postgres.mode == "cloudnative-pg":
+        # That operator's own: `<cluster>-app`.
+        return KeyReference(name=f"{resource.name}-postgres-app", key="uri")
+    return KeyReference(name=credentials.name(resource), key="database-url")
+
+
+def redis(resource: LiveScore) -> KeyReference:
+    """Where REDIS_URL comes from."""
+    server = resource.spec.redis
+    if server.mode == "external" and server.external:
+        return server.external.secret_ref
+    return KeyReference(name=credentials.name(resource), key="redis-url")
+
+
+def _config_map(resource: LiveScore) -> Manifest:
+    return manifest(resource, "v1", "ConfigMap", config_name(resource), "config", data=data(resource))
+
+
+def _service_account(resource: LiveScore) -> Manifest:
+    return manifest(resource, "v1", "ServiceAccount", resource.name, "config", automountServiceAccountToken=False)

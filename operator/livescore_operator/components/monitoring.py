@@ -1,0 +1,30 @@
+"""What tells the Prometheus operator where the metrics are."""
+
+from livescore_operator.components.common import COMPONENT, Facts, family, manifest
+from livescore_operator.resource import LiveScore, Manifest
+
+POD_MONITOR_KIND = "PodMonitor.monitoring.coreos.com"
+
+
+def build(resource: LiveScore, facts: Facts) -> list[Manifest]:
+    """A PodMonitor, where it is wanted and the cluster knows the kind."""
+    wanted = resource.spec.monitoring.enabled and POD_MONITOR_KIND in facts.kinds
+    return [_pod_monitor(resource)] if wanted else []
+
+
+def _pod_monitor(resource: LiveScore) -> Manifest:
+    monitoring = resource.spec.monitoring
+    components = {"key": COMPONENT, "operator": "In", "values": ["api", "worker", "scheduler"]}
+    spec = {
+        "selector": {"matchLabels": family(resource), "matchExpressions": [components]},
+        "podMetricsEndpoints": [{"port": "management", "path": "/metrics", "interval": monitoring.interval}],
+    }
+    return manifest(
+        resource,
+        "monitoring.coreos.com/v1",
+        "PodMonitor",
+        resource.name,
+        "monitoring",
+        labels=monitoring.labels,
+        spec=spec,
+    )

@@ -1,0 +1,109 @@
+"""Who may reach whom, and how clients come in."""
+
+from livescore_operator.components import server
+from livescore_operator.components.common import COMPONENT, Facts, family, manifest, selector
+from livescore_operator.resource import LiveScore, Manifest
+
+# What connects to the servers.
+CLIENTS = ("api", "worker", "scheduler", "migration")
+
+DNS_PORT = 53
+
+
+def build(resource: LiveScore, facts: Facts) -> list[Manifest]:
+    """NetworkPolicies, the Service that clients reach, and the Ingress."""
+    policies = _policies(resource, facts) if resource.spec.network_policy.enabled else []
+    return [*policies, _service(resource), *_ingress(resource)]
+
+
+def _service(resource: LiveScore) -> Manifest:
+    ports = [{"name": "http", "port": resource.spec.api.port, "protocol": "TCP", "targetPort": "http"}]
+    spec = {"type": "ClusterIP", "selector": selector(resource, "api"), "ports": ports}
+    return manifest(resource, "v1", "Service", resource.name, "network", spec=spec)
+
+
+def _ingress(resource: LiveScore) -> list[Manifest]:
+    wanted = resource.spec.api.ingress
+    if not wanted:
+        return []
+    backend = {"service": {"name": resource.name, "port": {"name": "http"}}}
+    rule = {"host": wanted.host, "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}
+    tls = [{"hosts": [wanted.host], "secretName": wanted.tls_secret_name}] if wanted.tls_secret_name else []
+    spec = {"ingressClassName": wanted.class_name, "tls": tls, "rules": [rule]}
+    annotations = wanted.annotations
+    return [
+        manifest(
+            resource, "networking.k8s.io/v1", "Ingress", resource.name, "network", annotations=annotations, spec=spec
+        )
+    ]
+
+
+def _policies(resource: LiveScore, facts: Facts) -> list[Manifest]:
+    management = {"from": _managers(resource, facts), "ports": [_port("management")]}
+    http = {"from": resource.spec.network_policy.clients, "ports": [_port("http")]}
+    egress = _egress(resource)
+    return [
+        _policy(resource, "default-deny", family(resource), [], []),
+        _policy_of(resource, "api", [http, management], egress),
+        _policy_of(resource, "worker", [management], egress),
+        _policy_of(resource, "scheduler", [management], egress),
+        _policy_of(resource, "migration", [], egress),
+        *(
+            _policy_of(resource, component, [_from_clients(resource, port)], [])
+            for component, port in _servers(resource)
+        ),
+    ]
+
+
+def _policy_of(resource: LiveScore, component: str, ingress: list[Manifest], egress: list[Manifest]) -> Manifest:
+    return _policy(resource, component, selector(resource, component), ingress, egress)
+
+
+def _policy(
+    resource: LiveScore, suffix: str, pods: dict[str, str], ingress: list[Manifest], egress: list[Manifest]
+) -> Manifest:
+    spec = {
+        "podSelector": {"matchLabels": pods},
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": ingress,
+        "egress": egress,
+    }
+    name = f"{resource.name}-{suffix}"
+    return manifest(resource, "networking.k8s.io/v1", "NetworkPolicy", name, "network", spec=spec)
+
+
+def _managers(resource: LiveScore, facts: Facts) -> list[Manifest]:
+    operator = {"kubernetes.io/metadata.name": facts.operator_namespace}
+    return [{"namespaceSelector": {"matchLabels": operator}}, *resource.spec.network_policy.management]
+
+
+def _servers(resource: LiveScore) -> list[tuple[str, int]]:
+    """Servers whose pods are ours, with their ports."""
+    spec = resource.spec
+    modes = [
+        ("postgres", server.POSTGRES_PORT, spec.postgres.mode),
+        ("redis", server.REDIS_PORT, spec.redis.mode),
+    ]
+    return [(component, port) for component, port, mode in modes if mode == "standalone"]
+
+
+def _from_clients(resource: LiveScore, port: int) -> Manifest:
+    clients = {"key": COMPONENT, "operator": "In", "values": list(CLIENTS)}
+    peer = {"podSelector": {"matchLabels": family(resource), "matchExpressions": [clients]}}
+    return {"from": [peer], "ports": [_port(port)]}
+
+
+def _egress(resource: LiveScore) -> list[Manifest]:
+    servers = _servers(resource)
+    to_servers = [
+        {"to": [{"podSelector": {"matchLabels": selector(resource, component)}}], "ports": [_port(port)]}
+        for component, port in servers
+    ]
+    # The addresses of a server that somebody else runs are not known.
+    anywhere = [{"ports": [{"protocol": "TCP"}]}]
+    dns = {"ports": [_port(DNS_PORT, "UDP"), _port(DNS_PORT)]}
+    return [dns, *(to_servers if len(servers) == 2 else anywhere)]
+
+
+def _port(port: int | str, protocol: str = "TCP") -> Manifest:
+    return {"protocol": protocol, "port": port}

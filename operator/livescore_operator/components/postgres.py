@@ -1,0 +1,97 @@
+"""PostgreSQL: one pod with a volume, a Cluster of CloudNativePG, or none of ours."""
+
+from livescore_operator.components import credentials, pods, server
+from livescore_operator.components.common import Facts, digest, manifest, quantity
+from livescore_operator.resource import LiveScore, Manifest
+
+CLUSTER_KIND = "Cluster.postgresql.cnpg.io"
+
+# Database and its owner.
+DATABASE = "livescore"
+
+# The image declares a volume at or below this folder, depending on its version; the data is in a folder of its own,
+# since that of a fresh volume may hold lost+found.
+FOLDER = "/var/lib/postgresql"
+
+# Seconds in which a fast shutdown writes its checkpoint; killed before, it would have to recover.
+STOP_SECONDS = 60
+
+# Times two seconds: after a crash half an hour of write-ahead log may have to be replayed.
+START_ATTEMPTS = 900
+
+
+def build(resource: LiveScore, facts: Facts) -> list[Manifest]:
+    """What `postgres.mode` asks for."""
+    mode = resource.spec.postgres.mode
+    if mode == "standalone":
+        return server.build(resource, facts, _server(resource, facts))
+    return [_cluster(resource)] if mode == "cloudnative-pg" and CLUSTER_KIND in facts.kinds else []
+
+
+def _server(resource: LiveScore, facts: Facts) -> server.Server:
+    postgres = resource.spec.postgres
+    return server.Server(
+        component="postgres",
+        port=server.POSTGRES_PORT,
+        user=postgres.run_as_user,
+        storage=postgres.storage,
+        container=_container(resource),
+        checksum=digest(facts.credentials.postgres_password),
+        stop_seconds=STOP_SECONDS,
+        # Queries that run in parallel share memory there; a container's own 64 MB are not enough.
+        volumes=[pods.scratch("run"), {"name": "shm", "emptyDir": {"medium": "Memory"}}],
+    )
+
+
+def _container(resource: LiveScore) -> Manifest:
+    postgres = resource.spec.postgres
+    return pods.container(
+        "postgres",
+        postgres.image,
+        postgres.resources,
+        mounts=[
+            {"name": server.VOLUME, "mountPath": FOLDER},
+            {"name": "run", "mountPath": "/var/run/postgresql"},
+            {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - a volume of this container alone
+        ],
+        env=_environment(resource),
+        ports=[pods.port("postgres", server.POSTGRES_PORT)],
+        startupProbe=_probe(periodSeconds=2, timeoutSeconds=5, failureThreshold=START_ATTEMPTS),
+        readinessProbe=_probe(periodSeconds=5, timeoutSeconds=5, failureThreshold=3),
+        livenessProbe=_probe(periodSeconds=10, timeoutSeconds=5, failureThreshold=6),
+    )
+
+
+def _environment(resource: LiveScore) -> list[Manifest]:
+    return [
+        {"name": "POSTGRES_USER", "value": DATABASE},
+        {"name": "POSTGRES_DB", "value": DATABASE},
+        pods.secret_variable("POSTGRES_PASSWORD", credentials.name(resource), "postgres-password"),
+        {"name": "PGDATA", "value": f"{FOLDER}/pgdata"},
+    ]
+
+
+def _probe(**timing: int) -> Manifest:
+    # By TCP: while the image prepares a new database, a server without it answers on the socket.
+    command = ["pg_isready", "-U", DATABASE, "-d", DATABASE, "-h", "127.0.0.1"]
+    return {"exec": {"command": command}, **timing}
+
+
+def _cluster(resource: LiveScore) -> Manifest:
+    postgres = resource.spec.postgres
+    spec = {
+        "instances": postgres.instances,
+        "bootstrap": {"initdb": {"database": DATABASE, "owner": DATABASE}},
+        "storage": {"size": quantity(postgres.storage.size), "storageClass": postgres.storage.storage_class_name},
+        "resources": pods.amounts(postgres.resources),
+    }
+    # Without an owner, as every volume is: its own operator deletes the data together with it.
+    return manifest(
+        resource,
+        "postgresql.cnpg.io/v1",
+        "Cluster",
+        server.name(resource, "postgres"),
+        "postgres",
+        owned=False,
+        spec=spec,
+    )

@@ -1,0 +1,117 @@
+"""What runs the service's own image: API, worker, scheduler and migration."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from livescore_operator.components import config, credentials, pods
+from livescore_operator.components.common import HISTORY, MANAGEMENT_PORT, Facts, digest, manifest, selector
+from livescore_operator.resource import RESERVED_ENV, Api, EnvVar, KeyReference, LiveScore, Manifest, Scheduler, Worker
+
+# The user of the image, see Dockerfile.
+USER = 10001
+
+Process = Api | Worker | Scheduler
+
+
+def deployment(
+    resource: LiveScore,
+    facts: Facts,
+    component: str,
+    wanted: Process,
+    container: Manifest,
+    *,
+    pod: Manifest,
+    **spec: Any,
+) -> Manifest:
+    """The Deployment of a component, with `pod` added to its pods' spec and `spec` to its own."""
+    template = pods.template(
+        resource,
+        component,
+        container,
+        user=USER,
+        extra=wanted.template,
+        checksum=checksum(resource, facts, wanted),
+        topologySpreadConstraints=_spread(resource, component, wanted),
+        **pod,
+    )
+    selected = {"selector": {"matchLabels": selector(resource, component)}, "template": template}
+    body = {**spec, "revisionHistoryLimit": HISTORY, **selected}
+    return manifest(resource, "apps/v1", "Deployment", f"{resource.name}-{component}", component, spec=body)
+
+
+def container(resource: LiveScore, name: str, command: str, image: str, wanted: Process, **fields: Any) -> Manifest:
+    """A container that runs `livescore <command>`."""
+    return pods.container(
+        name,
+        image,
+        wanted.resources,
+        imagePullPolicy=resource.spec.image_pull_policy,
+        command=["livescore", command],
+        envFrom=[{"configMapRef": {"name": config.config_name(resource)}}],
+        env=_environment(resource, wanted.env),
+        **fields,
+    )
+
+
+def probes() -> Manifest:
+    """Probes of a process with a management port. Liveness asks the process alone: no restart mends a database."""
+    return {
+        "startupProbe": _probe("live", periodSeconds=1, failureThreshold=60),
+        "readinessProbe": _probe("ready", periodSeconds=2, timeoutSeconds=3, failureThreshold=2),
+        "livenessProbe": _probe("live", periodSeconds=10, timeoutSeconds=3, failureThreshold=3),
+    }
+
+
+def management() -> Manifest:
+    """The port of metrics, probes and drain."""
+    return pods.port("management", MANAGEMENT_PORT)
+
+
+def checksum(resource: LiveScore, facts: Facts, wanted: Process) -> str:
+    """Digest of all that a process reads when it starts: whatever changes in it must roll its pods."""
+    foreign = {reference: facts.checksums.get(reference) for reference in references(resource, wanted)}
+    return digest([config.data(resource), credentials.urls(resource, facts.credentials), foreign])
+
+
+def references(resource: LiveScore, wanted: Process) -> set[str]:
+    """What a process reads and the operator did not make, as `Secret/<name>` and `ConfigMap/<name>`."""
+    sources = [variable.value_from for variable in wanted.env if variable.value_from]
+    secrets = [config.database(resource), config.redis(resource), *(source.secret_key_ref for source in sources)]
+    if isinstance(wanted, Api):
+        secrets.append(wanted.api_keys_secret)
+    maps = [source.config_map_key_ref for source in sources]
+    return {*_named("Secret", secrets), *_named("ConfigMap", maps)} - {f"Secret/{credentials.name(resource)}"}
+
+
+def _named(kind: str, read: Iterable[KeyReference | None]) -> Iterator[str]:
+    return (f"{kind}/{reference.name}" for reference in read if reference)
+
+
+def _environment(resource: LiveScore, own: list[EnvVar]) -> list[Manifest]:
+    database, redis = config.database(resource), config.redis(resource)
+    return [
+        pods.secret_variable("DATABASE_URL", database.name, database.key),
+        pods.secret_variable("REDIS_URL", redis.name, redis.key),
+        # The CRD refuses reserved names too; what was stored under an older CRD is not checked again.
+        *(pods.given(variable) for variable in own if variable.name not in RESERVED_ENV),
+    ]
+
+
+def _probe(path: str, **timing: int) -> Manifest:
+    return {"httpGet": {"path": f"/health/{path}", "port": "management"}, **timing}
+
+
+def _spread(resource: LiveScore, component: str, wanted: Process) -> list[Manifest]:
+    chosen = wanted.template.topology_spread_constraints
+    return [_over_nodes(selector(resource, component))] if chosen is None else chosen
+
+
+def _over_nodes(labels: dict[str, str]) -> Manifest:
+    return {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": labels},
+        # Counted per revision, else a roll-out ends as unevenly as its surge began.
+        "matchLabelKeys": ["pod-template-hash"],
+    }

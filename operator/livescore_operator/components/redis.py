@@ -1,0 +1,61 @@
+"""Redis or Valkey: one pod with a volume, or none of ours."""
+
+from livescore_operator.components import credentials, pods, server
+from livescore_operator.components.common import Facts, digest
+from livescore_operator.resource import LiveScore, Manifest
+
+FOLDER = "/data"
+
+# Seconds in which it writes the rest of its append-only file.
+STOP_SECONDS = 30
+
+# Arguments only: the images' entry points put the server's name before them.
+ARGUMENTS = (
+    # No event depends on Redis, but jobs that survive a restart come at their second.
+    ("--appendonly", "yes"),
+    ("--save", ""),
+    # Jobs must not vanish when memory runs out.
+    ("--maxmemory-policy", "noeviction"),
+    ("--dir", FOLDER),
+    ("--requirepass", "$(REDIS_PASSWORD)"),
+)
+
+
+def build(resource: LiveScore, facts: Facts) -> list[Manifest]:
+    """What `redis.mode` asks for."""
+    standalone = resource.spec.redis.mode == "standalone"
+    return server.build(resource, facts, _server(resource, facts)) if standalone else []
+
+
+def _server(resource: LiveScore, facts: Facts) -> server.Server:
+    redis = resource.spec.redis
+    return server.Server(
+        component="redis",
+        port=server.REDIS_PORT,
+        user=redis.run_as_user,
+        storage=redis.storage,
+        container=_container(resource),
+        checksum=digest(facts.credentials.redis_password),
+        stop_seconds=STOP_SECONDS,
+    )
+
+
+def _container(resource: LiveScore) -> Manifest:
+    redis = resource.spec.redis
+    return pods.container(
+        "redis",
+        redis.image,
+        redis.resources,
+        mounts=[{"name": server.VOLUME, "mountPath": FOLDER}],
+        args=[argument for pair in ARGUMENTS for argument in pair],
+        env=[pods.secret_variable("REDIS_PASSWORD", credentials.name(resource), "redis-password")],
+        ports=[pods.port("redis", server.REDIS_PORT)],
+        startupProbe=_probe(periodSeconds=1, failureThreshold=60),
+        readinessProbe=_probe(periodSeconds=5, timeoutSeconds=3, failureThreshold=3),
+        livenessProbe=_probe(periodSeconds=10, timeoutSeconds=3, failureThreshold=6),
+    )
+
+
+def _probe(**timing: int) -> Manifest:
+    # Not by a command: images name their clients differently.
+    return {"tcpSocket": {"port": "redis"}, **timing}

@@ -1,0 +1,116 @@
+"""A server of one pod with one volume: standalone PostgreSQL and Redis."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from livescore_operator.components import pods
+from livescore_operator.components.common import HISTORY, Facts, manifest, quantity, selector
+from livescore_operator.resource import LiveScore, Manifest, Storage
+
+POSTGRES_PORT, REDIS_PORT = 5432, 6379
+
+VOLUME = "data"
+
+
+@dataclass(frozen=True)
+class Server:
+    """What tells one server from another.
+
+    Attributes:
+        component: Its label and the end of its name.
+        port: Number of its TCP port, which has the component's name.
+        user: User and group of its processes.
+        storage: Its volume.
+        container: Its container, which mounts `data`.
+        checksum: Digest of what it reads when it starts.
+        stop_seconds: How long it may take to stop.
+        volumes: More volumes.
+    """
+
+    component: str
+    port: int
+    user: int
+    storage: Storage
+    container: Manifest
+    checksum: str
+    stop_seconds: int
+    volumes: list[Manifest] = field(default_factory=list)
+
+
+def build(resource: LiveScore, facts: Facts, server: Server) -> list[Manifest]:
+    """Headless Service, StatefulSet, and the claim where its volume exists."""
+    return [_service(resource, server), _stateful_set(resource, facts, server), *_growth(resource, facts, server)]
+
+
+def name(resource: LiveScore, component: str) -> str:
+    """Name of the Service and of the StatefulSet."""
+    return f"{resource.name}-{component}"
+
+
+def host(resource: LiveScore, component: str) -> str:
+    """Name under which the pods of the cluster find it."""
+    return f"{name(resource, component)}.{resource.namespace}.svc"
+
+
+def claim(resource: LiveScore, component: str) -> str:
+    """Name of the PersistentVolumeClaim that the StatefulSet makes."""
+    return f"{VOLUME}-{name(resource, component)}-0"
+
+
+def _service(resource: LiveScore, server: Server) -> Manifest:
+    label = server.component
+    port = {"name": label, "port": server.port, "protocol": "TCP", "targetPort": label}
+    spec = {"clusterIP": "None", "selector": selector(resource, label), "ports": [port]}
+    return manifest(resource, "v1", "Service", name(resource, label), label, spec=spec)
+
+
+def _stateful_set(resource: LiveScore, facts: Facts, server: Server) -> Manifest:
+    label = server.component
+    spec = {
+        "replicas": 1,
+        "serviceName": name(resource, label),
+        # OrderedReady would wait for ever for a pod that cannot become ready instead of replacing it.
+        "podManagementPolicy": "Parallel",
+        "revisionHistoryLimit": HISTORY,
+        "selector": {"matchLabels": selector(resource, label)},
+        "template": _template(resource, server),
+        "volumeClaimTemplates": [_claim_template(resource, facts, server)],
+    }
+    return manifest(resource, "apps/v1", "StatefulSet", name(resource, label), label, spec=spec)
+
+
+def _template(resource: LiveScore, server: Server) -> Manifest:
+    return pods.template(
+        resource,
+        server.component,
+        server.container,
+        user=server.user,
+        checksum=server.checksum,
+        volumes=server.volumes,
+        # Volumes come as root's.
+        security={"fsGroup": server.user, "fsGroupChangePolicy": "OnRootMismatch"},
+        terminationGracePeriodSeconds=server.stop_seconds,
+    )
+
+
+def _claim_template(resource: LiveScore, facts: Facts, server: Server) -> Manifest:
+    # Immutable: it keeps the size it began with, the claim itself grows.
+    size = facts.claimed.get(name(resource, server.component), server.storage.size)
+    spec = {
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": server.storage.storage_class_name,
+        "resources": _request(size),
+    }
+    return {"metadata": {"name": VOLUME}, "spec": spec}
+
+
+def _growth(resource: LiveScore, facts: Facts, server: Server) -> list[Manifest]:
+    label = claim(resource, server.component)
+    metadata = {"name": label, "namespace": resource.namespace}
+    spec = {"resources": _request(server.storage.size)}
+    grown = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec}
+    return [grown] if label in facts.claims else []
+
+
+def _request(size: str) -> dict[str, Any]:
+    return {"requests": {"storage": quantity(size)}}

@@ -1,0 +1,87 @@
+"""Kubernetes Events: what happened to a LiveScore, for `kubectl describe`."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import structlog
+
+from livescore_operator.cluster import Cluster
+from livescore_operator.errors import ReconcileError
+from livescore_operator.resource import API_VERSION, KIND, Condition, LiveScore, Manifest
+
+log = structlog.get_logger(__name__)
+
+# Conditions whose changes people want to hear of; the others say why.
+TOLD = ("Ready", "Stalled", "SchemaCurrent")
+
+# Reasons for not being ready that belong to every upgrade.
+ON_ITS_WAY = ("Migrating", "RollingOut", "WaitingForDatabase")
+
+# Characters of a message that the API server takes.
+MAX_MESSAGE = 1024
+
+
+class Recorder:
+    """Records Events in the name of one operator process."""
+
+    def __init__(self, cluster: Cluster, instance: str) -> None:
+        self._cluster = cluster
+        self._instance = instance
+
+    async def record(self, resource: LiveScore, severity: str, reason: str, message: str) -> None:
+        """Record one Event; that it cannot be recorded is worth no failed reconcile."""
+        try:
+            await self._cluster.create_event(_event(resource, severity, reason, message, self._instance))
+        except ReconcileError as error:
+            log.warning("an Event could not be recorded", reason=reason, error=str(error))
+
+    async def record_transitions(self, resource: LiveScore, old: Iterable[Condition], new: Iterable[Condition]) -> None:
+        """Record what became of the conditions that people want to hear of."""
+        for severity, reason, message in transitions(old, new):
+            await self.record(resource, severity, reason, message)
+
+
+def transitions(old: Iterable[Condition], new: Iterable[Condition]) -> list[tuple[str, str, str]]:
+    """Type, reason and message of the Events for what changed between two lists of conditions."""
+    before = {condition.type: condition for condition in old}
+    changed = [one for one in new if one.type in TOLD and _matters(before.get(one.type), one)]
+    return list(dict.fromkeys((_severity(one), one.reason, one.message) for one in changed))
+
+
+def _matters(before: Condition | None, now: Condition) -> bool:
+    if before is not None and (before.status, before.reason) == (now.status, now.reason):
+        return False
+    if now.type == "Stalled":
+        return now.status == "True"
+    # Coming up says nothing; being up does, and so does it when it is lost.
+    return now.status == "True" or (before is not None and before.status == "True")
+
+
+def _severity(condition: Condition) -> str:
+    good = "False" if condition.type == "Stalled" else "True"
+    return "Normal" if condition.status == good or condition.reason in ON_ITS_WAY else "Warning"
+
+
+def _event(resource: LiveScore, severity: str, reason: str, message: str, instance: str) -> Manifest:
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"generateName": f"{resource.name}.", "namespace": resource.namespace},
+        "involvedObject": {
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "name": resource.name,
+            "namespace": resource.namespace,
+            "uid": resource.metadata.uid,
+        },
+        "type": severity,
+        "reason": reason,
+        "message": message[:MAX_MESSAGE],
+        "firstTimestamp": now,
+        "lastTimestamp": now,
+        "count": 1,
+        "source": {"component": "livescore-operator"},
+        "reportingComponent": "livescore-operator",
+        "reportingInstance": instance,
+    }

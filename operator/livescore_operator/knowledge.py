@@ -1,0 +1,92 @@
+"""What the builders are told of the cluster beside the spec, read out of an observation. Pure."""
+
+from collections.abc import Callable, Mapping
+
+from livescore_operator import conditions
+from livescore_operator.cluster import optional_kind
+from livescore_operator.components import credentials, migration, server
+from livescore_operator.components.common import Facts
+from livescore_operator.errors import Waiting
+from livescore_operator.observation import Observation, require_secrets
+from livescore_operator.planning import Key, quantity
+from livescore_operator.resource import LiveScore, Manifest
+
+# Stands for a password that is not made before the plan is carried out.
+PLANNED = "to-be-made"
+
+# An operator is installed by a person: nobody waits for it in seconds.
+MISSING_SECONDS = 30.0
+
+
+def facts(resource: LiveScore, seen: Observation, serving: str | None, namespace: str) -> Facts:
+    """Everything that the builders need to know.
+
+    Args:
+        resource: whose children are built.
+        seen: what the cluster holds of it.
+        serving: see :func:`serving_image`.
+        namespace: of the operator.
+
+    Raises:
+        Waiting: when something must be there first that only others can bring.
+    """
+    require_secrets(resource, seen.secrets)
+    _require_cloudnative_pg(resource, seen)
+    secret = seen.children.get(("Secret", credentials.name(resource)))
+    # A migration that was begun stays wanted while the database restarts: it would be pruned, and then run again.
+    begun = ("Job", migration.name(resource)) in seen.children
+    return Facts(
+        operator_namespace=namespace,
+        credentials=credentials.kept(resource, secret, seen.claims.keys(), make=_maker(resource)),
+        checksums=seen.checksums,
+        serving_image=serving,
+        database_ready=begun or conditions.database(resource, seen.children).status == "True",
+        claimed=_claimed(seen.children),
+        claims=_growing(resource, seen.claims),
+        kinds=seen.kinds,
+    )
+
+
+def _maker(resource: LiveScore) -> Callable[[], str]:
+    """New passwords; a plan is the same whenever it is made, and shows none."""
+    return (lambda: PLANNED) if resource.spec.reconcile_policy == "Plan" else credentials.new
+
+
+def _growing(resource: LiveScore, claims: Mapping[str, str]) -> frozenset[str]:
+    """Claims that are smaller than wanted; one that an earlier LiveScore left may be larger, and stays as it is."""
+    spec = resource.spec
+    wanted = {
+        server.claim(resource, "postgres"): spec.postgres.storage.size,
+        server.claim(resource, "redis"): spec.redis.storage.size,
+    }
+    return frozenset(name for name, size in wanted.items() if name in claims and _less(claims[name], size))
+
+
+def _less(size: str, other: str) -> bool:
+    mine, theirs = quantity(size), quantity(other)
+    return mine is not None and theirs is not None and mine < theirs
+
+
+def _require_cloudnative_pg(resource: LiveScore, seen: Observation) -> None:
+    if resource.spec.postgres.mode == "cloudnative-pg" and optional_kind("Cluster") not in seen.kinds:
+        message = "this cluster has no CloudNativePG: install it, or choose another postgres.mode"
+        raise Waiting("CloudNativePGMissing", message, condition="DatabaseReady", after=MISSING_SECONDS)
+
+
+def _claimed(children: Mapping[Key, Manifest]) -> dict[str, str]:
+    """Size in the volume claim template of each StatefulSet: the API server lets nobody change it."""
+    sets = {name: child["spec"] for (kind, name), child in children.items() if kind == "StatefulSet"}
+    templates = {name: spec["volumeClaimTemplates"] for name, spec in sets.items() if spec.get("volumeClaimTemplates")}
+    return {name: claims[0]["spec"]["resources"]["requests"]["storage"] for name, claims in templates.items()}
+
+
+def serving_image(resource: LiveScore, seen: Observation) -> str | None:
+    """The image that Deployments may run: the wanted one once the schema is its, until then the one that serves."""
+    job = seen.children.get(("Job", migration.name(resource)))
+    if job is not None and migration.succeeded(job):
+        return resource.spec.image
+    deployment = seen.children.get(("Deployment", f"{resource.name}-api"))
+    if deployment is None:
+        return resource.status.image
+    image: str = deployment["spec"]["template"]["spec"]["containers"][0]["image"]
+    return image

@@ -1,0 +1,161 @@
+"""What the cluster holds of one LiveScore: read afresh for every reconcile, and changed by nobody."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from livescore_operator.cluster import CHILDREN, OPTIONAL_KINDS, Cluster, optional_kind
+from livescore_operator.components import credentials, references
+from livescore_operator.components.common import MANAGED_BY, family
+from livescore_operator.errors import Terminal, Waiting
+from livescore_operator.planning import Key, owner
+from livescore_operator.resource import KIND, KeyReference, LiveScore, Manifest
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What is there.
+
+    Attributes:
+        children: live objects by kind and name that carry the LiveScore's labels.
+        references: what of others the children read, by ``Secret/<name>`` or ``ConfigMap/<name>``; None for what is
+            missing.
+        kinds: optional kinds that the cluster has, see :func:`~livescore_operator.cluster.optional_kind`.
+        addresses: of the API pods.
+    """
+
+    children: Mapping[Key, Manifest]
+    references: Mapping[str, Manifest | None] = field(default_factory=dict)
+    kinds: frozenset[str] = frozenset()
+    addresses: tuple[str, ...] = ()
+
+    def updated(self, objects: Iterable[Manifest]) -> dict[Key, Manifest]:
+        """The children, some of them as they became."""
+        return {**self.children, **{(one["kind"], one["metadata"]["name"]): one for one in objects}}
+
+    @property
+    def checksums(self) -> dict[str, str]:
+        """A digest of the data of each reference that is there."""
+        return {name: digest(found) for name, found in self.references.items() if found is not None}
+
+    @property
+    def secrets(self) -> dict[str, Manifest | None]:
+        """The Secrets among the references, by name."""
+        kinds = ((name.partition("/"), found) for name, found in self.references.items())
+        return {name: found for (kind, _, name), found in kinds if kind == "Secret"}
+
+    @property
+    def claims(self) -> dict[str, str]:
+        """Size that each volume claim asks for, by name."""
+        found = {name: child for (kind, name), child in self.children.items() if kind == "PersistentVolumeClaim"}
+        return {name: child["spec"]["resources"]["requests"]["storage"] for name, child in found.items()}
+
+
+def digest(secret: Manifest) -> str:
+    """SHA-256 of what a Secret or ConfigMap holds."""
+    return hashlib.sha256(json.dumps(secret.get("data") or {}, sort_keys=True).encode()).hexdigest()
+
+
+async def observe(cluster: Cluster, resource: LiveScore) -> Observation:
+    """Read everything that belongs to a LiveScore.
+
+    Raises:
+        Transient: when the API server does not tell.
+    """
+    namespace, labels = resource.namespace, {**family(resource), **MANAGED_BY}
+    names = sorted(references(resource))
+    api = {**family(resource), "app.kubernetes.io/component": "api"}
+    lists, claims, pods, referred = await asyncio.gather(
+        asyncio.gather(*(cluster.list(kind, namespace, labels) for kind in CHILDREN)),
+        cluster.list("PersistentVolumeClaim", namespace, family(resource)),
+        cluster.list("Pod", namespace, api),
+        asyncio.gather(*(_referred(cluster, namespace, name) for name in names)),
+    )
+    found = dict(zip(CHILDREN, lists, strict=True))
+    children = {(one["kind"], one["metadata"]["name"]): one for some in (*lists, claims) for one in some or []}
+    return Observation(
+        children={**await _credentials(cluster, resource, children), **children},
+        references=dict(zip(names, referred, strict=True)),
+        kinds=frozenset(optional_kind(kind) for kind in OPTIONAL_KINDS if found[kind] is not None),
+        addresses=tuple(sorted(address for pod in pods or [] if (address := _address(pod)))),
+    )
+
+
+async def _referred(cluster: Cluster, namespace: str, reference: str) -> Manifest | None:
+    kind, _, name = reference.partition("/")
+    return await cluster.get(kind, namespace, name)
+
+
+async def _credentials(cluster: Cluster, resource: LiveScore, children: Mapping[Key, Manifest]) -> dict[Key, Manifest]:
+    """The Secret with the passwords, even if it lost its labels: it must never be made anew."""
+    key = ("Secret", credentials.name(resource))
+    found = None if key in children else await cluster.get(key[0], resource.namespace, key[1])
+    return {key: found} if found else {}
+
+
+def _address(pod: Manifest) -> str | None:
+    status = pod.get("status") or {}
+    return status.get("podIP") if status.get("phase") == "Running" else None
+
+
+def secret_references(resource: LiveScore) -> list[KeyReference]:
+    """Keys of the user's Secrets that the spec refers to."""
+    spec = resource.spec
+    variables = [*spec.api.env, *spec.worker.env, *spec.scheduler.env]
+    found = [variable.value_from.secret_key_ref for variable in variables if variable.value_from]
+    found.append(spec.api.api_keys_secret)
+    servers = [server for server in (spec.postgres, spec.redis) if server.mode == "external"]
+    found += [server.external.secret_ref for server in servers if server.external]
+    return [reference for reference in found if reference]
+
+
+def require_secrets(resource: LiveScore, secrets: Mapping[str, Manifest | None]) -> None:
+    """See that every key that the spec refers to is there.
+
+    Raises:
+        Waiting: naming the first Secret, or key, that is missing.
+    """
+    for reference in secret_references(resource):
+        secret, name = secrets.get(reference.name), f"Secret {resource.namespace}/{reference.name}"
+        if secret is None:
+            raise Waiting("SecretNotFound", f"{name} does not exist: create it with key {reference.key}")
+        if reference.key not in (secret.get("data") or {}):
+            raise Waiting("SecretKeyNotFound", f"{name} has no key {reference.key}: add it")
+
+
+# Whose an object is
+
+
+def is_ours(resource: LiveScore, child: Manifest) -> bool:
+    """Whether a child belongs to this very LiveScore, or to nobody and carries its labels (credentials, volumes)."""
+    if owner(child) is not None:
+        return owner(child) == resource.metadata.uid
+    labels = child["metadata"].get("labels") or {}
+    unowned = child["kind"] in ("Secret", "PersistentVolumeClaim", "Cluster")
+    return unowned and all(labels.get(key) == value for key, value in family(resource).items())
+
+
+def is_remains(resource: LiveScore, child: Manifest) -> bool:
+    """Whether a child belongs to an earlier LiveScore of this name, and will be collected with it."""
+    owners = child["metadata"].get("ownerReferences") or []
+    mine = [one for one in owners if one["kind"] == KIND and one["name"] == resource.name]
+    return any(one["uid"] != resource.metadata.uid for one in mine)
+
+
+def require_ownership(resource: LiveScore, wanted: Iterable[Manifest], children: Mapping[Key, Manifest]) -> None:
+    """See that no wanted name is taken by somebody else's object.
+
+    Raises:
+        Terminal: naming the object that is in the way.
+    """
+    for manifest in wanted:
+        kind, name = manifest["kind"], manifest["metadata"]["name"]
+        child = children.get((kind, name))
+        if child is not None and not is_ours(resource, child) and not is_remains(resource, child):
+            raise Terminal(
+                "OwnershipConflict",
+                f"{kind} {resource.namespace}/{name} exists and is not this LiveScore's: rename or delete it, or give "
+                "the LiveScore another name",
+            )

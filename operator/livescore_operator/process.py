@@ -1,0 +1,164 @@
+"""One operator process: Kopf's watches, the queue, the Lease, the resync, and a port for probes and metrics."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Awaitable
+
+import kopf
+import structlog
+from aiohttp import web
+
+from livescore_operator import cluster, handlers
+from livescore_operator.leadership import Leadership
+from livescore_operator.queue import Key, Queue
+from livescore_operator.reconciler import Reconciler
+from livescore_operator.settings import Settings
+from livescore_operator.telemetry import metrics
+
+log = structlog.get_logger(__name__)
+
+# A loop that did not come round for so long will not come round any more.
+STUCK_SECONDS = 60.0
+
+# Between two signs of life of the event loop.
+PULSE_SECONDS = 1.0
+
+
+class Operator:
+    """The parts of a process, wired."""
+
+    def __init__(self, connected: cluster.Cluster, settings: Settings) -> None:
+        self._settings = settings
+        self.queue = Queue()
+        self.leadership = Leadership(
+            connected,
+            settings.pod_namespace,
+            settings.lease_name,
+            settings.pod_name,
+            settings.lease_seconds,
+            on_gain=self.queue.add_all,
+        )
+        connected.may_write = lambda: self.leadership.leading
+        self.reconciler = Reconciler(connected, settings.pod_namespace, settings.pod_name, on_gone=self.queue.forget)
+        self.watching = asyncio.Event()
+        self._pulse = time.monotonic()
+
+    async def run(self) -> None:
+        """Work until SIGTERM or SIGINT, then give the Lease back."""
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await self.run_until(stop)
+
+    async def run_until(self, stop: asyncio.Event) -> None:
+        """Work until ``stop`` is set, or a part ends that must not."""
+        parts: list[Awaitable[None]] = [
+            stop.wait(),  # type: ignore[list-item]  # what it gives does not matter
+            self._watch(stop),
+            self.leadership.run(),
+            self._resync(),
+            self._count(),
+            self._beat(),
+            *(self.queue.work(self._reconcile, self.leadership.wait) for _ in range(self._settings.workers)),
+        ]
+        async with self._served():
+            tasks = [asyncio.ensure_future(part) for part in parts]
+            done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            stop.set()
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
+            for task in done:
+                task.result()
+
+    async def _watch(self, stop: asyncio.Event) -> None:
+        registry, settings = kopf.OperatorRegistry(), kopf.OperatorSettings()
+        handlers.register(registry, self.queue)
+        handlers.configure(settings)
+        await kopf.operator(
+            registry=registry,
+            settings=settings,
+            standalone=True,
+            clusterwide=not self._settings.namespaces,
+            namespaces=self._settings.namespaces,
+            ready_flag=self.watching,
+            stop_flag=stop,
+        )
+
+    async def _reconcile(self, key: Key) -> float | None:
+        started = time.perf_counter()
+        result = "error"
+        try:
+            after = await self.reconciler.reconcile(key)
+            result = "ok"
+        finally:
+            metrics.RECONCILES.labels(result).inc()
+            metrics.SECONDS.observe(time.perf_counter() - started)
+        return after
+
+    async def _resync(self) -> None:
+        """Look at everything now and then, whatever was or was not heard of it."""
+        while True:
+            await asyncio.sleep(self._settings.resync_seconds)
+            self.queue.add_all()
+
+    async def _count(self) -> None:
+        """Reconcile those whose number of connections moved; the pods are asked, not the API server."""
+        while True:
+            await asyncio.sleep(self._settings.connections_seconds)
+            for key in await self.reconciler.crowd.moved():
+                self.queue.add(key)
+
+    async def _beat(self) -> None:
+        while True:
+            self._pulse = time.monotonic()
+            await asyncio.sleep(PULSE_SECONDS)
+
+    # Probes and metrics
+
+    def _served(self) -> "_Server":
+        application = web.Application()
+        application.router.add_get("/healthz", self._live)
+        application.router.add_get("/readyz", self._ready)
+        application.router.add_get("/metrics", self._metrics)
+        return _Server(application, self._settings.host, self._settings.port)
+
+    async def _live(self, _: web.Request) -> web.Response:
+        stuck = self.queue.stuck(STUCK_SECONDS)
+        alive = time.monotonic() - self._pulse < STUCK_SECONDS and not stuck
+        return web.json_response({"live": alive, "stuck": stuck}, status=200 if alive else 503)
+
+    async def _ready(self, _: web.Request) -> web.Response:
+        ready = self.watching.is_set()
+        state = {"ready": ready, "leader": self.leadership.leading, "livescores": len(self.queue.known)}
+        return web.json_response(state, status=200 if ready else 503)
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        return web.Response(body=metrics.render(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+
+
+class _Server:
+    """An aiohttp server for the length of a block."""
+
+    def __init__(self, application: web.Application, host: str, port: int) -> None:
+        self._runner = web.AppRunner(application, access_log=None)
+        self._host, self._port = host, port
+
+    async def __aenter__(self) -> None:
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self._host, self._port).start()
+        log.info("probes and metrics", host=self._host, port=self._port)
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()
+
+
+async def run(settings: Settings) -> None:
+    """Run one operator process until it is told to stop.
+
+    Raises:
+        OSError: when the port of probes and metrics cannot be used.
+    """
+    async with cluster.connect(settings.request_timeout_seconds) as connected:
+        await Operator(connected, settings).run()

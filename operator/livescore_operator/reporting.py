@@ -1,0 +1,68 @@
+"""What the status says. Pure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from livescore_operator.components import migration
+from livescore_operator.components.common import selector
+from livescore_operator.planning import Key
+from livescore_operator.resource import API_VERSION, KIND, Condition, Endpoints, LiveScore, Manifest, Plan, Status
+
+
+def status(
+    resource: LiveScore,
+    children: Mapping[Key, Manifest],
+    conditions: list[Condition],
+    serving_image: str | None,
+    connections: int | None,
+    plan: Plan | None,
+) -> Status:
+    """The whole status of a LiveScore."""
+    deployment = children.get(("Deployment", f"{resource.name}-api")) or {}
+    now, wanted = deployment.get("status") or {}, (deployment.get("spec") or {}).get("replicas", 0)
+    ready = now.get("readyReplicas", 0)
+    return Status(
+        observed_generation=resource.metadata.generation,
+        conditions=conditions,
+        replicas=now.get("replicas", 0),
+        ready_replicas=ready,
+        api=f"{ready}/{wanted}",
+        selector=",".join(f"{name}={value}" for name, value in selector(resource, "api").items()),
+        connections=connections,
+        image=serving_image if deployment else resource.status.image,
+        schema_image=_migrated(resource, children) or resource.status.schema_image,
+        endpoints=endpoints(resource),
+        plan=plan,
+    )
+
+
+def _migrated(resource: LiveScore, children: Mapping[Key, Manifest]) -> str | None:
+    job = children.get(("Job", migration.name(resource)))
+    return resource.spec.image if job and migration.succeeded(job) else None
+
+
+def endpoints(resource: LiveScore) -> Endpoints:
+    """Where clients find the service."""
+    host = f"{resource.name}.{resource.namespace}.svc:{resource.spec.api.port}"
+    ingress = resource.spec.api.ingress
+    scheme = "https" if ingress and ingress.tls_secret_name else "http"
+    return Endpoints(
+        service=f"http://{host}",
+        websocket=f"ws://{host}/ws",
+        ingress=f"{scheme}://{ingress.host}" if ingress else None,
+    )
+
+
+def manifest(resource: LiveScore, written: Status) -> Manifest:
+    """What is applied to the status subresource."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "metadata": {"name": resource.name, "namespace": resource.namespace},
+        "status": dumped(written),
+    }
+
+
+def dumped(written: Status) -> dict[str, Any]:
+    """A status as YAML has it."""
+    return written.model_dump(by_alias=True, exclude_none=True)

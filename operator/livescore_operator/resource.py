@@ -1,0 +1,550 @@
+"""LiveScore as pydantic: the only definition of the resource. ``crd.py`` writes the CRD from it.
+
+Every description here is what ``kubectl explain`` shows; every rule is CEL that the API server checks.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic.alias_generators import to_camel
+
+Manifest = dict[str, Any]
+"""An object as the API server takes and gives it."""
+
+GROUP, VERSION, KIND, PLURAL = "livescore.dev", "v1", "LiveScore", "livescores"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+# Names of children are the resource's name and up to 23 characters, in labels of at most 63.
+MAX_NAME = 40
+
+QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi)?$"
+
+# What the operator itself decides for every process: another value would cut it off from its database, its probes or
+# its drain.
+RESERVED_ENV = (
+    "DATABASE_URL",
+    "REDIS_URL",
+    "HOST",
+    "PORT",
+    "MANAGEMENT_HOST",
+    "MANAGEMENT_PORT",
+    "INSTANCE",
+    "QUEUE",
+    "API_KEYS_FILE",
+    "SECURITY_MODE",
+    "ALLOWED_ORIGINS",
+    "DRAIN_GRACE_SECONDS",
+    "DRAIN_SECONDS",
+)
+
+
+def _rules(*rules: tuple[str, str]) -> dict[str, Any]:
+    """CEL rules, each with a message that says what to do."""
+    return {"x-kubernetes-validations": [{"rule": rule, "message": message} for rule, message in rules]}
+
+
+def _keyed(*keys: str) -> dict[str, Any]:
+    """A list whose items are told apart by these keys: server-side apply merges them one by one."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
+
+
+Quantity = Annotated[
+    str,
+    BeforeValidator(lambda value: str(value) if isinstance(value, int | float) else value),
+    Field(pattern=QUANTITY),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer"}, {"type": "string"}], "x-kubernetes-int-or-string": True, "pattern": QUANTITY}
+    ),
+]
+Size = Annotated[str, Field(pattern=QUANTITY, max_length=20)]
+ObjectName = Annotated[str, Field(min_length=1, max_length=253)]
+# Passed to the API server as it is: its own schema checks it when the child is applied.
+PassedThrough = Annotated[
+    dict[str, Any], WithJsonSchema({"type": "object", "x-kubernetes-preserve-unknown-fields": True})
+]
+
+
+class Model(BaseModel):
+    """Fields are camelCase in YAML, as everywhere in Kubernetes."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+
+
+class Resources(Model):
+    """What a container asks for and may use at most."""
+
+    requests: dict[str, Quantity] = Field({}, description="What the scheduler keeps free, by resource: cpu, memory.")
+    limits: dict[str, Quantity] = Field({}, description="What the container may use at most, by resource.")
+
+
+class ApiResources(Resources):
+    """What an API container asks for: an idle one needs 90 MB, a socket 3 to 8 KB."""
+
+    requests: dict[str, Quantity] = Field(
+        {"cpu": "100m", "memory": "128Mi"}, description="What the scheduler keeps free, by resource: cpu, memory."
+    )
+    limits: dict[str, Quantity] = Field(
+        {"memory": "512Mi"}, description="What the container may use at most, by resource."
+    )
+
+
+class JobResources(Resources):
+    """What a worker or scheduler asks for."""
+
+    requests: dict[str, Quantity] = Field(
+        {"cpu": "50m", "memory": "96Mi"}, description="What the scheduler keeps free, by resource: cpu, memory."
+    )
+    limits: dict[str, Quantity] = Field(
+        {"memory": "256Mi"}, description="What the container may use at most, by resource."
+    )
+
+
+class PostgresResources(Resources):
+    """What PostgreSQL asks for."""
+
+    requests: dict[str, Quantity] = Field(
+        {"cpu": "100m", "memory": "256Mi"}, description="What the scheduler keeps free, by resource: cpu, memory."
+    )
+    limits: dict[str, Quantity] = Field(
+        {"memory": "1Gi"}, description="What the container may use at most, by resource."
+    )
+
+
+class RedisResources(Resources):
+    """What Redis or Valkey asks for."""
+
+    requests: dict[str, Quantity] = Field(
+        {"cpu": "50m", "memory": "64Mi"}, description="What the scheduler keeps free, by resource: cpu, memory."
+    )
+    limits: dict[str, Quantity] = Field(
+        {"memory": "256Mi"}, description="What the container may use at most, by resource."
+    )
+
+
+class Toleration(Model):
+    """One taint that the pods bear."""
+
+    key: str | None = Field(None, description="Key of the taint; absent with operator Exists for every taint.")
+    operator: Literal["Exists", "Equal"] | None = Field(None, description="How key and value are compared.")
+    value: str | None = Field(None, description="Value of the taint.")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        None, description="Effect of the taint; absent for every effect."
+    )
+    toleration_seconds: int | None = Field(None, description="Seconds that a NoExecute taint is borne.")
+
+
+class PodTemplate(Model):
+    """What is added to the pods: where they run and what else they carry."""
+
+    labels: dict[str, str] = Field({}, description="More labels of the pods; the operator's own cannot be replaced.")
+    annotations: dict[str, str] = Field({}, description="More annotations of the pods.")
+    node_selector: dict[str, str] = Field({}, description="Labels that a node must have.")
+    tolerations: list[Toleration] = Field([], max_length=50, description="Taints that the pods bear.")
+    affinity: PassedThrough | None = Field(None, description="Affinity of the pods, as in a pod's spec.")
+    priority_class_name: str | None = Field(None, max_length=253, description="Priority class of the pods.")
+    topology_spread_constraints: list[PassedThrough] | None = Field(
+        None, max_length=10, description="How pods are spread, as in a pod's spec; by default over the nodes."
+    )
+
+
+class KeyReference(Model):
+    """One key of a Secret or ConfigMap in the same namespace."""
+
+    name: ObjectName = Field(description="Name of the object.")
+    key: str = Field(min_length=1, max_length=253, description="Key within it.")
+
+
+class EnvSource(Model):
+    """Where the value of a variable comes from."""
+
+    model_config = ConfigDict(
+        json_schema_extra=_rules(
+            (
+                "has(self.secretKeyRef) != has(self.configMapKeyRef)",
+                "give exactly one of secretKeyRef and configMapKeyRef",
+            )
+        )
+    )
+
+    secret_key_ref: KeyReference | None = Field(None, description="A key of a Secret.")
+    config_map_key_ref: KeyReference | None = Field(None, description="A key of a ConfigMap.")
+
+
+class EnvVar(Model):
+    """One environment variable of your own."""
+
+    model_config = ConfigDict(
+        json_schema_extra=_rules(
+            ("has(self.value) != has(self.valueFrom)", "give exactly one of value and valueFrom"),
+            (
+                f"!(self.name in {list(RESERVED_ENV)})",
+                (
+                    "this variable is set by the operator: use the field of the spec that stands for it (api.port, "
+                    "api.securityMode, api.allowedOrigins, api.apiKeysSecret, api.drain, postgres, redis)"
+                ),
+            ),
+        )
+    )
+
+    name: str = Field(
+        min_length=1, max_length=128, pattern="^[A-Za-z_][A-Za-z0-9_]*$", description="Name of the variable."
+    )
+    value: str | None = Field(None, max_length=4096, description="Its value.")
+    value_from: EnvSource | None = Field(None, description="Where its value comes from.")
+
+
+EnvList = Annotated[
+    list[EnvVar],
+    Field(
+        max_length=64,
+        json_schema_extra=_keyed("name"),
+        description="Variables of your own, see the settings of the service; those that the operator sets are refused.",
+    ),
+]
+
+
+class Drain(Model):
+    """How a pod gets rid of its sockets before it stops."""
+
+    deadline_seconds: int = Field(
+        30,
+        ge=1,
+        le=3600,
+        description="Seconds over which the sockets of a stopping pod are closed, each told before to reconnect.",
+    )
+
+
+class Ingress(Model):
+    """An Ingress in front of the API."""
+
+    class_name: str | None = Field(None, max_length=253, description="Ingress class; the cluster's default if absent.")
+    host: str = Field(min_length=1, max_length=253, description="Host name that clients use.")
+    tls_secret_name: str | None = Field(
+        None, max_length=253, description="Secret with the certificate; without it the Ingress speaks plain HTTP."
+    )
+    annotations: dict[str, str] = Field({}, description="Annotations of the Ingress, for its controller.")
+
+
+class PodDisruptionBudget(Model):
+    """How many API pods a node drain may take at a time."""
+
+    enabled: bool = Field(True, description="Whether there is a budget.")
+    max_unavailable: int = Field(1, ge=1, le=1000, description="API pods that may be missing at a time.")
+
+
+class Api(Model):
+    """The API: REST, WebSocket and server-sent events."""
+
+    model_config = ConfigDict(
+        json_schema_extra=_rules(("self.port != 9100", "9100 is the management port: choose another api.port"))
+    )
+
+    replicas: int = Field(2, ge=0, le=1000, description="API pods, where autoscaling.mode is none.")
+    port: int = Field(8000, ge=1024, le=65535, description="Port of the pods and of the Service.")
+    resources: ApiResources = Field(ApiResources(), description="What an API container asks for.")
+    env: EnvList = []
+    drain: Drain = Field(Drain(), description="How a pod gets rid of its sockets before it stops.")
+    security_mode: Literal["DRY_RUN", "LIVE"] = Field(
+        "LIVE", description="LIVE enforces the limits on requests and handshakes, DRY_RUN only logs."
+    )
+    allowed_origins: list[Annotated[str, Field(max_length=253)]] = Field(
+        [], max_length=100, description="Browser origins that may call; * for all, empty for none other."
+    )
+    api_keys_secret: KeyReference | None = Field(
+        None, description="Key of a Secret that holds hashed API keys, as `livescore keys create --json` prints them."
+    )
+    ingress: Ingress | None = Field(None, description="An Ingress in front of the API; absent for none.")
+    pod_disruption_budget: PodDisruptionBudget = Field(
+        PodDisruptionBudget(), description="How many API pods a node drain may take at a time."
+    )
+    template: PodTemplate = Field(PodTemplate(), description="What is added to the API pods.")
+
+
+class Worker(Model):
+    """RQ workers, which change the status of matches at their moment."""
+
+    replicas: int = Field(1, ge=0, le=100, description="Worker pods.")
+    resources: JobResources = Field(JobResources(), description="What a worker container asks for.")
+    env: EnvList = []
+    template: PodTemplate = Field(PodTemplate(), description="What is added to the worker pods.")
+
+
+class Scheduler(Model):
+    """rq-scheduler, which brings jobs to the workers at their time."""
+
+    replicas: int = Field(1, ge=0, le=1, description="One scheduler, or none: then the workers' sweep works alone.")
+    resources: JobResources = Field(JobResources(), description="What a scheduler container asks for.")
+    env: EnvList = []
+    template: PodTemplate = Field(PodTemplate(), description="What is added to the scheduler pod.")
+
+
+class Autoscaling(Model):
+    """Who decides how many API pods there are."""
+
+    model_config = ConfigDict(
+        json_schema_extra=_rules(
+            ("self.mode == 'none'", "this version scales by api.replicas only: set autoscaling.mode to none")
+        )
+    )
+
+    mode: Literal["none", "connections", "hpa"] = Field(
+        "none", description="none: api.replicas, which `kubectl scale` moves. This version admits no other."
+    )
+
+
+# What mode external stores of a volume is only a wish: there is none yet.
+_VOLUME_RULES = (
+    (
+        "oldSelf.mode == 'external' || quantity(self.storage.size).compareTo(quantity(oldSelf.storage.size)) >= 0",
+        "a volume cannot shrink: make another LiveScore with the size you want and restore a dump into it",
+    ),
+    (
+        (
+            "oldSelf.mode == 'external' || "
+            "(has(self.storage.storageClassName) == has(oldSelf.storage.storageClassName) && "
+            "(!has(self.storage.storageClassName) || "
+            "self.storage.storageClassName == oldSelf.storage.storageClassName))"
+        ),
+        (
+            "storageClassName cannot change while the volume exists: make another LiveScore with the class you want "
+            "and restore a dump into it"
+        ),
+    ),
+)
+
+
+class Storage(Model):
+    """A volume that outlives its pod and the LiveScore itself."""
+
+    size: Size = Field("10Gi", description="Size of the volume; it may grow where its storage class allows that.")
+    storage_class_name: str | None = Field(
+        None, max_length=253, description="Storage class; the cluster's default if absent. Cannot change."
+    )
+
+
+class RedisStorage(Storage):
+    """The volume of Redis."""
+
+    size: Size = Field("1Gi", description="Size of the volume; it may grow where its storage class allows that.")
+
+
+class ExternalReference(Model):
+    """A server that somebody else runs."""
+
+    secret_ref: KeyReference = Field(description="Key of a Secret that holds the URL.")
+
+
+class Postgres(Model):
+    """PostgreSQL: the truth."""
+
+    model_config = ConfigDict(
+        json_schema_extra=_rules(
+            (
+                "self.mode == oldSelf.mode || oldSelf.mode == 'external'",
+                (
+                    "postgres.mode cannot change while this database holds data: make another LiveScore with the mode "
+                    "you want and restore a dump into it"
+                ),
+            ),
+            (
+                "self.mode != 'external' || has(self.external)",
+                "postgres.mode external needs postgres.external.secretRef",
+            ),
+            *_VOLUME_RULES,
+        )
+    )
+
+    mode: Literal["standalone", "cloudnative-pg", "external"] = Field(
+        "standalone",
+        description="standalone: one pod and one volume. cloudnative-pg: a Cluster of that operator. external: yours.",
+    )
+    image: str = Field(
+        "postgres:17", min_length=1, max_length=512, description="Image of standalone, as the official one works."
+    )
+    run_as_user: int = Field(
+        999, ge=1, description="User that the image's PostgreSQL runs as: 999 on Debian, 70 on Alpine."
+    )
+    instances: int = Field(3, ge=1, le=20, description="Instances of a cloudnative-pg cluster.")
+    storage: Storage = Field(Storage(), description="Volume of standalone, or of each cloudnative-pg instance.")
+    resources: PostgresResources = Field(PostgresResources(), description="What a PostgreSQL container asks for.")
+    external: ExternalReference | None = Field(None, description="Where the URL of an external database is.")
+
+
+class Redis(Model):
+    """Redis or Valkey: hints, never the truth."""
+
+    model_config = ConfigDict(
+        json_schema_extra=_rules(
+            ("self.mode != 'external' || has(self.external)", "redis.mode external needs redis.external.secretRef"),
+            *_VOLUME_RULES,
+        )
+    )
+
+    mode: Literal["standalone", "external"] = Field(
+        "standalone", description="standalone: one pod and one volume. external: yours; Sentinel and Cluster URLs too."
+    )
+    image: str = Field(
+        "valkey/valkey:8", min_length=1, max_length=512, description="Image of standalone: Valkey or Redis."
+    )
+    run_as_user: int = Field(999, ge=1, description="User that the image's server runs as.")
+    storage: RedisStorage = Field(RedisStorage(), description="Volume of standalone.")
+    resources: RedisResources = Field(RedisResources(), description="What a Redis container asks for.")
+    external: ExternalReference | None = Field(None, description="Where the URL of an external Redis is.")
+
+
+class NetworkPolicy(Model):
+    """Who may talk to whom."""
+
+    enabled: bool = Field(True, description="Whether everything but what is needed is denied.")
+    clients: list[PassedThrough] = Field(
+        [], max_length=50, description="Who may reach the API, as the peers of a NetworkPolicy; empty for everybody."
+    )
+    management: list[PassedThrough] = Field(
+        [],
+        max_length=50,
+        description="Who may reach the management ports beside the operator, e.g. Prometheus, as peers.",
+    )
+
+
+class Monitoring(Model):
+    """Metrics for the Prometheus operator."""
+
+    enabled: bool = Field(False, description="Whether there is a PodMonitor, where its CRD is installed.")
+    interval: str = Field("30s", pattern="^[0-9]+(ms|s|m)$", description="Time between two scrapes.")
+    labels: dict[str, str] = Field({}, description="Labels that the Prometheus object selects its monitors by.")
+
+
+class LocalReference(Model):
+    """An object in the same namespace."""
+
+    name: ObjectName = Field(description="Name of the object.")
+
+
+class Spec(Model):
+    """What is wanted."""
+
+    image: str = Field(
+        min_length=1, max_length=512, description="Image of the service; a new one is migrated to before it is rolled."
+    )
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(
+        "IfNotPresent", description="When nodes pull the image of the service."
+    )
+    image_pull_secrets: list[LocalReference] = Field(
+        [], max_length=10, json_schema_extra=_keyed("name"), description="Secrets to pull images with."
+    )
+    suspend: bool = Field(False, description="While true nothing is changed or repaired; what runs goes on.")
+    reconcile_policy: Literal["Apply", "Plan"] = Field(
+        "Apply", description="Plan: change nothing and write to status.plan what Apply would change."
+    )
+    api: Api = Field(Api(), description="The API: REST, WebSocket and server-sent events.")
+    worker: Worker = Field(Worker(), description="RQ workers.")
+    scheduler: Scheduler = Field(Scheduler(), description="rq-scheduler.")
+    autoscaling: Autoscaling = Field(Autoscaling(), description="Who decides how many API pods there are.")
+    postgres: Postgres = Field(Postgres(), description="PostgreSQL: the truth.")
+    redis: Redis = Field(Redis(), description="Redis or Valkey: hints, never the truth.")
+    network_policy: NetworkPolicy = Field(NetworkPolicy(), description="Who may talk to whom.")
+    monitoring: Monitoring = Field(Monitoring(), description="Metrics for the Prometheus operator.")
+
+
+ConditionStatus = Literal["True", "False", "Unknown"]
+
+
+class Condition(Model):
+    """One thing that is so, or not."""
+
+    type: str = Field(description="What this is about.")
+    status: ConditionStatus = Field(description="True, False or Unknown.")
+    reason: str = Field(description="Why, in one word for programs.")
+    message: str = Field("", description="Why, for people, and what to do about it.")
+    observed_generation: int = Field(description="Generation of the spec that this was said of.")
+    last_transition_time: str = Field(
+        json_schema_extra={"format": "date-time"}, description="When the status last became what it is."
+    )
+
+
+class Endpoints(Model):
+    """Where the service is reached."""
+
+    service: str | None = Field(None, description="URL of the Service within the cluster.")
+    websocket: str | None = Field(None, description="URL of the WebSocket within the cluster.")
+    ingress: str | None = Field(None, description="URL of the Ingress, if there is one.")
+
+
+class Plan(Model):
+    """What Apply would change."""
+
+    observed_generation: int = Field(description="Generation of the spec that this plan is of.")
+    summary: str = Field(description="How many objects would be made, changed and deleted.")
+    diff: str = Field("", description="What would change, as a diff; secrets are masked.")
+
+
+class Status(Model):
+    """What is."""
+
+    observed_generation: int | None = Field(None, description="Generation of the spec that was last worked on.")
+    conditions: list[Condition] = Field([], json_schema_extra=_keyed("type"), description="What is so, and why.")
+    replicas: int | None = Field(None, description="API pods that there are.")
+    ready_replicas: int | None = Field(None, description="API pods that are ready.")
+    api: str | None = Field(None, description="Ready and wanted API pods, for people.")
+    selector: str | None = Field(None, description="Labels of the API pods, for the scale subresource.")
+    connections: int | None = Field(None, description="Open WebSockets of all API pods, as last read.")
+    image: str | None = Field(None, description="Image that the API was last rolled to.")
+    schema_image: str | None = Field(
+        None, alias="schema", description="Image whose migrations were last applied to the database."
+    )
+    endpoints: Endpoints | None = Field(None, description="Where the service is reached.")
+    plan: Plan | None = Field(None, description="What Apply would change, while reconcilePolicy is Plan.")
+
+
+class Metadata(Model):
+    """The part of an object's metadata that is read here."""
+
+    name: str
+    namespace: str = "default"
+    uid: str = ""
+    generation: int = 1
+    resource_version: str = ""
+    deletion_timestamp: datetime | None = None
+
+
+class LiveScore(Model):
+    """A live-score service: API, worker, scheduler, Redis and PostgreSQL."""
+
+    model_config = ConfigDict(
+        json_schema_extra=_rules(
+            (
+                (
+                    f"self.metadata.name.size() <= {MAX_NAME} && "
+                    "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')"
+                ),
+                (
+                    f"the name must begin with a letter, hold only a-z, 0-9 and -, and have at most {MAX_NAME} "
+                    "characters: the names of Services are made from it"
+                ),
+            )
+        )
+    )
+
+    metadata: Metadata
+    spec: Spec
+    status: Status = Status()
+
+    @classmethod
+    def parse(cls, body: dict[str, Any]) -> Self:
+        """Read an object as the API server gives it, defaults filled in.
+
+        Raises:
+            pydantic.ValidationError: where it was stored past the CRD's checks.
+        """
+        return cls.model_validate(body)
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.metadata.name
+
+    @property
+    def namespace(self) -> str:
+        """Its namespace."""
+        return self.metadata.namespace

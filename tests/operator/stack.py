@@ -1,0 +1,152 @@
+"""A LiveScore in a namespace of its own, reconciled step by step, with a kubelet that the test plays."""
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+from livescore_operator.queue import Key
+from livescore_operator.reconciler import Reconciler
+from livescore_operator.resource import API_VERSION, KIND
+from tests.support.kubernetes.kinds import Json
+from tests.support.kubernetes.kube import Kube
+from tests.support.kubernetes.kubelet import make_ready
+
+IMAGE = "livescore:1"
+
+# What the operator makes of a LiveScore, other than Events.
+CHILDREN = (
+    "ConfigMap",
+    "Secret",
+    "Service",
+    "ServiceAccount",
+    "Deployment",
+    "StatefulSet",
+    "Job",
+    "PodDisruptionBudget",
+    "Ingress",
+    "NetworkPolicy",
+    "PersistentVolumeClaim",
+)
+
+# Rounds after which a stack stands that needs four: servers, migration, processes, Ready.
+ROUNDS = 8
+
+
+class Stack:
+    """One LiveScore and its reconciler."""
+
+    def __init__(self, kube: Kube, reconciler: Reconciler | None, name: str = "demo") -> None:
+        self.kube = kube
+        self._reconciler = reconciler
+        self.name = name
+
+    @property
+    def reconciler(self) -> Reconciler:
+        """Works in the test's own process, where no operator does."""
+        assert self._reconciler is not None
+        return self._reconciler
+
+    @property
+    def key(self) -> Key:
+        """As the queue knows it."""
+        return self.kube.namespace, self.name
+
+    async def create(self, **spec: Any) -> Json:
+        """Make the LiveScore."""
+        metadata = {"name": self.name, "namespace": self.kube.namespace}
+        body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": {"image": IMAGE, **spec}}
+        return await self.kube.create(body)
+
+    async def edit(self, **spec: Any) -> Json:
+        """Change the spec, as `kubectl patch` does."""
+        return await self.kube.patch(KIND, self.name, {"spec": spec})
+
+    async def reconcile(self) -> float | None:
+        """One round."""
+        return await self.reconciler.reconcile(self.key)
+
+    async def settle(self, *unready: str) -> Json:
+        """Reconcile, and let whatever was made become ready, until nothing changes any more.
+
+        Args:
+            unready: names of workloads that the kubelet has no luck with.
+
+        Returns:
+            The LiveScore as it is then.
+        """
+        before: Mapping[str, str] = {}
+        for _ in range(ROUNDS):
+            await self.reconcile()
+            now = await self.versions()
+            if now == before:
+                break
+            await self.make_ready(*unready)
+            before = await self.versions()
+        return await self.livescore()
+
+    async def make_ready(self, *unready: str) -> None:
+        """Let every workload be as its spec says."""
+        for kind in ("StatefulSet", "Deployment", "Job"):
+            for child in await self.kube.list(kind):
+                name = child["metadata"]["name"]
+                if name not in unready and not _is_ready(child):
+                    await make_ready(self.kube, kind, name)
+
+    async def livescore(self) -> Json:
+        """The resource."""
+        return await self.kube.get(KIND, self.name)
+
+    async def conditions(self) -> dict[str, Json]:
+        """By type."""
+        status = (await self.livescore()).get("status", {})
+        return {condition["type"]: condition for condition in status.get("conditions", [])}
+
+    async def condition(self, type: str) -> tuple[str, str]:
+        """Status and reason of one of them."""
+        found = (await self.conditions())[type]
+        return found["status"], found["reason"]
+
+    async def children(self) -> dict[str, Json]:
+        """Everything that was made, by ``Kind/name``."""
+        found = [child for kind in CHILDREN for child in await self.kube.list(kind)]
+        made = [child for child in found if "kubernetes.io/service-account" not in str(child.get("type", ""))]
+        return {f"{one['kind']}/{one['metadata']['name']}": one for one in made if not _is_clusters(one)}
+
+    async def versions(self) -> dict[str, str]:
+        """resourceVersion of everything, the LiveScore included."""
+        everything = {**await self.children(), "LiveScore": await self.livescore()}
+        return {name: one["metadata"]["resourceVersion"] for name, one in everything.items()}
+
+    async def images(self) -> dict[str, str]:
+        """Image of each Deployment."""
+        found = await self.kube.list("Deployment")
+        return {one["metadata"]["name"]: one["spec"]["template"]["spec"]["containers"][0]["image"] for one in found}
+
+    async def events(self) -> list[tuple[str, str, str]]:
+        """Type, reason and message of every Event, oldest first."""
+        found = sorted(await self.kube.list("Event"), key=lambda one: int(one["metadata"]["resourceVersion"]))
+        return [(one["type"], one["reason"], one["message"]) for one in found]
+
+    async def secret(self, name: str) -> dict[str, str]:
+        """The texts in a Secret."""
+        data = (await self.kube.get("Secret", name))["data"]
+        return {key: base64.b64decode(text).decode() for key, text in data.items()}
+
+
+def secret(name: str, **texts: str) -> Json:
+    """A Secret of the user."""
+    data = {key.replace("_", "-"): base64.b64encode(text.encode()).decode() for key, text in texts.items()}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": "Opaque", "data": data}
+
+
+def _is_clusters(child: Json) -> bool:
+    """What the cluster itself puts into every namespace."""
+    return child["metadata"]["name"] in ("kube-root-ca.crt", "default", "kubernetes")
+
+
+def _is_ready(child: Json) -> bool:
+    status, spec = child.get("status", {}), child["spec"]
+    if child["kind"] == "Job":
+        return any(one["type"] in ("Complete", "Failed") for one in status.get("conditions", []))
+    current: bool = status.get("observedGeneration") == child["metadata"]["generation"]
+    return current and bool(status.get("readyReplicas", 0) == spec.get("replicas", 1))

@@ -1,0 +1,571 @@
+"""What is asked of the API server, and which kind of error each of its answers is."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from aiohttp import web
+from kubernetes.aio.client.api_client import ApiClient
+from kubernetes.aio.client.configuration import Configuration
+
+from livescore_operator import __version__, cluster
+from livescore_operator.cluster import CHILDREN, KINDS, Cluster, NoCluster, optional_kind, path
+from livescore_operator.errors import FieldConflict, NotLeading, ReconcileError, Terminal, Transient
+from livescore_operator.resource import Manifest
+from livescore_operator.telemetry import metrics
+
+TIMEOUT = 0.4
+"""Seconds instead of those of production, so that nobody waits."""
+
+Reply = web.StreamResponse | Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    body: Any
+
+
+@dataclass
+class Api:
+    """An API server that answers what it is told to, in turn, and then with an empty object."""
+
+    url: str = ""
+    asked: list[Asked] = field(default_factory=list)
+    replies: list[Reply] = field(default_factory=list)
+
+    def answer(self, status: int = 200, body: Any = None) -> None:
+        self.replies.append(web.json_response({} if body is None else body, status=status))
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        text = await request.text()
+        body = json.loads(text) if text else None
+        self.asked.append(
+            Asked(request.method, request.raw_path.partition("?")[0], dict(request.query), dict(request.headers), body)
+        )
+        reply = self.replies.pop(0) if self.replies else web.json_response({})
+        return await reply(request) if callable(reply) else reply
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[Api]:
+    found = Api()
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", found.handle)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    found.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield found
+    await runner.cleanup()
+
+
+@asynccontextmanager
+async def connected(url: str, timeout: float = 5.0) -> AsyncIterator[Cluster]:
+    async with ApiClient(Configuration(host=url)) as client:
+        yield Cluster(client, timeout)
+
+
+@pytest.fixture
+async def connection(api: Api) -> AsyncIterator[Cluster]:
+    async with connected(api.url) as found:
+        yield found
+
+
+def thing(kind: str = "ConfigMap", name: str = "demo", **metadata: Any) -> Manifest:
+    return {
+        "apiVersion": KINDS[kind][0],
+        "kind": kind,
+        "metadata": {"name": name, "namespace": "sport", **metadata},
+        "data": {"a": "ä"},
+    }
+
+
+def status(message: str, reason: str = "", **details: Any) -> Manifest:
+    return {"kind": "Status", "message": message, "reason": reason, "details": details}
+
+
+# Paths
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("Secret", "/api/v1/namespaces/sport/secrets/demo"),
+        ("Deployment", "/apis/apps/v1/namespaces/sport/deployments/demo"),
+        ("Job", "/apis/batch/v1/namespaces/sport/jobs/demo"),
+        ("Ingress", "/apis/networking.k8s.io/v1/namespaces/sport/ingresses/demo"),
+        ("LiveScore", "/apis/livescore.dev/v1/namespaces/sport/livescores/demo"),
+        ("Cluster", "/apis/postgresql.cnpg.io/v1/namespaces/sport/clusters/demo"),
+    ],
+)
+def test_an_object_has_its_path(kind: str, expected: str) -> None:
+    assert path(kind, "sport", "demo") == expected
+    assert path(kind, "sport") == expected.removesuffix("/demo")
+    assert path(kind, "sport", "demo", "status") == f"{expected}/status"
+
+
+def test_a_name_cannot_lead_elsewhere() -> None:
+    assert path("Secret", "a/b", "../c?d#e") == "/api/v1/namespaces/a%2Fb/secrets/..%2Fc%3Fd%23e"
+
+
+def test_every_kind_of_child_can_be_reached() -> None:
+    assert set(CHILDREN) <= set(KINDS)
+    assert optional_kind("PodMonitor") == "PodMonitor.monitoring.coreos.com"
+
+
+# Reading
+
+
+async def test_get_reads_one_object(api: Api, connection: Cluster) -> None:
+    api.answer(200, thing())
+
+    assert await connection.get("ConfigMap", "sport", "demo") == thing()
+    (asked,) = api.asked
+    assert (asked.method, asked.path, asked.query, asked.body) == ("GET", path("ConfigMap", "sport", "demo"), {}, None)
+    assert asked.headers["Accept"] == "application/json"
+
+
+async def test_what_is_not_there_is_none(api: Api, connection: Cluster) -> None:
+    api.answer(404, status("not found", "NotFound"))
+    api.answer(404, status("the server could not find the requested resource"))
+
+    assert await connection.get("ConfigMap", "sport", "demo") is None
+    assert await connection.list("PodMonitor", "sport", {}) is None
+
+
+async def test_list_reads_what_has_the_labels_and_says_its_kind(api: Api, connection: Cluster) -> None:
+    api.answer(200, {"kind": "DeploymentList", "items": [{"metadata": {"name": "a"}}, {"metadata": {"name": "b"}}]})
+    api.answer(200, {"kind": "DeploymentList", "items": None})
+
+    found = await connection.list("Deployment", "sport", {"app/name": "livescore", "part": "api"})
+
+    assert found == [{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}} for name in ("a", "b")]
+    assert (api.asked[0].path, api.asked[0].query) == (
+        path("Deployment", "sport"),
+        {"labelSelector": "app/name=livescore,part=api"},
+    )
+    assert await connection.list("Deployment", "sport", {}) == []
+
+
+def pod(name: str, phase: str, created: str) -> Manifest:
+    return {"metadata": {"name": name, "creationTimestamp": created}, "status": {"phase": phase}}
+
+
+PODS = {
+    "items": [
+        pod("old", "Failed", "2026-01-01T00:00:00Z"),
+        pod("new", "Failed", "2026-01-02T00:00:00Z"),
+        pod("newer", "Running", "2026-01-03T00:00:00Z"),
+        {"metadata": {"name": "newest"}},
+    ]
+}
+
+
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [
+        ("first\nlast", "last"),
+        ("first\nlast\n\n  \n", "last"),
+        ("", ""),
+        ("\n \n", ""),
+        ("gr\u00fc\u00dfe\n", "gr\u00fc\u00dfe"),
+    ],
+)
+async def test_the_last_words_are_the_last_line_of_the_newest_failed_pod(
+    api: Api, connection: Cluster, log: str, words: str
+) -> None:
+    api.answer(200, PODS)
+    api.replies.append(web.Response(text=log))
+
+    assert await connection.last_words("sport", {"job": "x"}) == words
+    assert [(asked.path, asked.query) for asked in api.asked] == [
+        (path("Pod", "sport"), {"labelSelector": "job=x"}),
+        (path("Pod", "sport", "new", "log"), {"tailLines": "5", "limitBytes": str(cluster.LOG_BYTES)}),
+    ]
+
+
+async def test_a_log_that_is_cut_within_a_character_can_be_read(api: Api, connection: Cluster) -> None:
+    api.answer(200, PODS)
+    api.replies.append(web.Response(body=b"one\n\xc3"))
+
+    assert await connection.last_words("sport", {}) == "\ufffd"
+
+
+@pytest.mark.parametrize("code", [400, 403, 404, 500])
+async def test_a_log_that_cannot_be_read_is_no_error(api: Api, connection: Cluster, code: int) -> None:
+    api.answer(200, PODS)
+    api.answer(code, status("container is waiting to start"))
+
+    assert await connection.last_words("sport", {}) == ""
+
+
+async def test_where_no_pod_failed_there_are_no_last_words(api: Api, connection: Cluster) -> None:
+    api.answer(200, {"items": PODS["items"][2:]})
+    api.answer(404)
+
+    assert await connection.last_words("sport", {}) == ""
+    assert await connection.last_words("sport", {}) == ""
+    assert len(api.asked) == 2
+
+
+# Writing
+
+
+@pytest.mark.parametrize(
+    ("options", "query"),
+    [
+        ({}, {"fieldManager": "livescore-operator", "force": "false"}),
+        ({"force": True}, {"fieldManager": "livescore-operator", "force": "true"}),
+        (
+            {"force": True, "dry_run": True},
+            {"fieldManager": "livescore-operator", "force": "true", "dryRun": "All"},
+        ),
+    ],
+)
+async def test_apply_is_server_side(
+    api: Api, connection: Cluster, options: dict[str, bool], query: dict[str, str]
+) -> None:
+    api.answer(201, thing(uid="u"))
+
+    assert await connection.apply(thing(), **options) == thing(uid="u")
+    (asked,) = api.asked
+    assert (asked.method, asked.path) == ("PATCH", path("ConfigMap", "sport", "demo"))
+    assert (asked.query, asked.body) == (query, thing())
+    assert asked.headers["Content-Type"] == "application/apply-patch+yaml"
+
+
+async def test_the_status_is_applied_by_force_and_may_be_gone(api: Api, connection: Cluster) -> None:
+    written = {**thing("LiveScore"), "status": {"api": "1/1"}}
+    api.answer(200, written)
+    api.answer(404, status("not found", "NotFound"))
+
+    await connection.apply_status(written)
+    await connection.apply_status(written)
+
+    assert (api.asked[0].method, api.asked[0].path) == ("PATCH", path("LiveScore", "sport", "demo", "status"))
+    assert api.asked[0].query == {"fieldManager": "livescore-operator", "force": "true"}
+    assert api.asked[0].body == written
+
+
+async def test_delete_means_this_very_object(api: Api, connection: Cluster) -> None:
+    await connection.delete(thing("Deployment", uid="u-1"))
+
+    (asked,) = api.asked
+    assert (asked.method, asked.path) == ("DELETE", path("Deployment", "sport", "demo"))
+    assert asked.body == {"propagationPolicy": "Background", "preconditions": {"uid": "u-1"}}
+
+
+async def test_what_is_gone_or_another_one_is_deleted_enough(api: Api, connection: Cluster) -> None:
+    api.answer(404, status("not found", "NotFound"))
+    api.answer(409, status("Precondition failed: UID in precondition: u-1", "Conflict"))
+
+    for _ in range(2):
+        await connection.delete(thing(uid="u-1"))
+
+
+async def test_an_event_is_created(api: Api, connection: Cluster) -> None:
+    event = {"metadata": {"generateName": "demo.", "namespace": "sport"}, "reason": "Applied"}
+
+    await connection.create_event(event)
+
+    assert [(one.method, one.path, one.body) for one in api.asked] == [("POST", path("Event", "sport"), event)]
+
+
+WRITES: list[Callable[[Cluster], Awaitable[Any]]] = [
+    lambda connection: connection.apply(thing()),
+    lambda connection: connection.apply(thing(), force=True),
+    lambda connection: connection.apply_status(thing("LiveScore")),
+    lambda connection: connection.delete(thing(uid="u")),
+    lambda connection: connection.create_event(thing("Event")),
+]
+
+
+@pytest.mark.parametrize("write", WRITES)
+async def test_who_may_not_write_sends_nothing(
+    api: Api, connection: Cluster, write: Callable[[Cluster], Awaitable[Any]]
+) -> None:
+    connection.may_write = lambda: False
+    with pytest.raises(NotLeading):
+        await write(connection)
+    assert api.asked == []
+
+    connection.may_write = lambda: True
+    await write(connection)
+    assert len(api.asked) == 1
+
+
+async def test_who_may_not_write_may_read_and_try(api: Api, connection: Cluster) -> None:
+    connection.may_write = lambda: False
+
+    await connection.get("ConfigMap", "sport", "demo")
+    await connection.list("ConfigMap", "sport", {})
+    await connection.apply(thing(), dry_run=True)
+
+    assert [asked.method for asked in api.asked] == ["GET", "GET", "PATCH"]
+
+
+# The Lease
+
+
+async def test_a_lease_is_made_by_the_first(api: Api, connection: Cluster) -> None:
+    connection.may_write = lambda: False  # who does not lead yet
+    api.answer(201, thing("Lease"))
+    api.answer(409, status("already exists", "AlreadyExists"))
+
+    assert await connection.create_lease(thing("Lease")) is True
+    assert await connection.create_lease(thing("Lease")) is False
+    assert [(one.method, one.path) for one in api.asked] == [("POST", path("Lease", "sport"))] * 2
+    assert api.asked[0].body == thing("Lease")
+
+
+async def test_a_lease_is_replaced_by_who_read_it_last(api: Api, connection: Cluster) -> None:
+    connection.may_write = lambda: False
+    api.answer(200, thing("Lease"))
+    api.answer(409, status("the object has been modified", "Conflict"))
+    api.answer(404, status("not found", "NotFound"))
+
+    lease = thing("Lease", resourceVersion="5")
+    assert [await connection.replace_lease(lease) for _ in range(3)] == [True, False, False]
+    assert [(one.method, one.path) for one in api.asked] == [("PUT", path("Lease", "sport", "demo"))] * 3
+    assert api.asked[0].body == lease
+
+
+@pytest.mark.parametrize("code", [403, 500])
+async def test_a_lease_that_cannot_be_written_is_an_error(api: Api, connection: Cluster, code: int) -> None:
+    for _ in range(2):
+        api.answer(code, status('leases is forbidden: User "x" cannot update'))
+
+    with pytest.raises(Transient):
+        await connection.create_lease(thing("Lease"))
+    with pytest.raises(Transient):
+        await connection.replace_lease(thing("Lease"))
+
+
+# Errors
+
+CANNOT = 'configmaps "demo" is forbidden: User "system:serviceaccount:x:y" cannot patch resource "configmaps"'
+ERRORS: list[tuple[int, Manifest, ReconcileError]] = [
+    (400, status("unknown field"), Terminal("Invalid", "unknown field")),
+    (422, status("spec.x: Required value"), Terminal("Invalid", "spec.x: Required value")),
+    (403, status("violates PodSecurity"), Terminal("Refused", "violates PodSecurity")),
+    (403, status("exceeded quota: small"), Terminal("Refused", "exceeded quota: small")),
+    (403, status(CANNOT), Transient("Forbidden", CANNOT)),
+    (401, status("Unauthorized"), Transient("Forbidden", "Unauthorized")),
+    (404, status("namespaces not found"), Transient("Http404", "namespaces not found")),
+    (409, status("modified", "Conflict"), Transient("Http409", "modified")),
+    (409, status("modified", "Conflict", causes=[{"reason": "Other"}]), Transient("Http409", "modified")),
+    (409, status("modified", "Conflict", causes=None), Transient("Http409", "modified")),
+    (410, status("too old"), Transient("Http410", "too old")),
+    (413, status("too large"), Transient("Http413", "too large")),
+    (429, status("too many requests"), Transient("Http429", "too many requests")),
+    (500, status("etcd"), Transient("Http500", "etcd")),
+    (503, status(""), Transient("Http503", json.dumps(status("")))),
+    (504, status("Timeout"), Transient("Http504", "Timeout")),
+]
+
+
+@pytest.mark.parametrize(("code", "body", "error"), ERRORS)
+async def test_an_answer_is_an_error_of_its_kind(
+    api: Api, connection: Cluster, code: int, body: Manifest, error: ReconcileError
+) -> None:
+    api.answer(code, body)
+
+    with pytest.raises(type(error)) as caught:
+        await connection.apply(thing())
+
+    assert caught.value == error
+
+
+async def test_a_conflict_names_every_manager_and_field(api: Api, connection: Cluster) -> None:
+    causes = [
+        {"reason": "FieldManagerConflict", "message": 'conflict with "kubectl" using v1', "field": ".data.a"},
+        {"reason": "FieldManagerConflict", "message": 'conflict with "helm"', "field": ".data.b"},
+    ]
+    api.answer(409, status("Apply failed with 2 conflicts", "Conflict", causes=causes))
+
+    with pytest.raises(FieldConflict) as caught:
+        await connection.apply(thing())
+
+    assert caught.value.causes == ('conflict with "kubectl" using v1: .data.a', 'conflict with "helm": .data.b')
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("upstream connect error", "upstream connect error"),
+        ("x" * 1000, "x" * 200),
+        ("", "HTTP 502"),
+        ("[]", "[]"),
+        ("{}", "{}"),
+    ],
+)
+async def test_an_error_that_is_no_object_has_a_message_too(
+    api: Api, connection: Cluster, body: str, message: str
+) -> None:
+    api.replies.append(web.Response(status=502, text=body))
+
+    with pytest.raises(Transient) as caught:
+        await connection.get("ConfigMap", "sport", "demo")
+
+    assert (caught.value.reason, caught.value.message) == ("Http502", message)
+
+
+@pytest.mark.parametrize("code", [401, 403, 429, 500])
+async def test_what_cannot_be_read_may_be_read_later(api: Api, connection: Cluster, code: int) -> None:
+    for _ in range(2):
+        api.answer(code, status('User "x" cannot get'))
+
+    with pytest.raises(Transient):
+        await connection.get("ConfigMap", "sport", "demo")
+    with pytest.raises(Transient):
+        await connection.list("ConfigMap", "sport", {})
+
+
+# A bad network
+
+
+async def slow(_: web.Request) -> web.StreamResponse:
+    await asyncio.sleep(TIMEOUT * 20)
+    return web.json_response({})
+
+
+async def slow_body(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse()
+    await response.prepare(request)
+    await response.write(b"{")
+    await asyncio.sleep(TIMEOUT * 20)
+    return response
+
+
+async def trickling(request: web.Request) -> web.StreamResponse:
+    """Never silent for long, and never done."""
+    response = web.StreamResponse()
+    await response.prepare(request)
+    for _ in range(80):
+        await response.write(b" ")
+        await asyncio.sleep(TIMEOUT / 4)
+    return response
+
+
+async def cut(request: web.Request) -> web.StreamResponse:
+    assert request.transport
+    request.transport.close()
+    return web.Response()
+
+
+async def cut_body(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Length": "100"})
+    await response.prepare(request)
+    await response.write(b"{")
+    assert request.transport
+    request.transport.close()
+    return response
+
+
+@pytest.mark.parametrize(
+    "replies",
+    [[slow], [slow_body], [trickling], [cut_body], [cut, cut]],  # aiohttp itself asks again where that is harmless
+)
+async def test_an_answer_that_does_not_come_whole_or_in_time_is_an_error_that_passes(
+    api: Api, replies: list[Reply]
+) -> None:
+    requests = metrics.API_REQUESTS.labels("GET", "error")
+    before = requests._value.get()
+    async with connected(api.url, TIMEOUT) as connection:
+        api.replies += replies
+        async with asyncio.timeout(TIMEOUT * 15):
+            with pytest.raises(Transient, match="ApiServerUnreachable: GET /api/v1/"):
+                await connection.get("ConfigMap", "sport", "demo")
+
+        assert requests._value.get() == before + 1
+        assert await connection.get("ConfigMap", "sport", "demo") == {}, "the next one is answered"
+
+
+async def test_a_server_that_is_not_there_is_an_error_that_passes() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        async with connected(f"http://127.0.0.1:{free.getsockname()[1]}", TIMEOUT) as connection:
+            with pytest.raises(Transient, match="ApiServerUnreachable"):
+                await connection.apply(thing())
+
+
+async def test_requests_are_counted_by_their_answer(api: Api, connection: Cluster) -> None:
+    requests = metrics.API_REQUESTS.labels("PATCH", "429")
+    before = requests._value.get()
+    api.answer(429)
+
+    with pytest.raises(Transient):
+        await connection.apply(thing())
+
+    assert requests._value.get() == before + 1
+
+
+# Connecting
+
+
+def kubeconfig(directory: Path, url: str) -> Path:
+    """A file that says where the API server is, and a token."""
+    file = directory / "kubeconfig"
+    body = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "c",
+        "clusters": [{"name": "c", "cluster": {"server": url}}],
+        "users": [{"name": "c", "user": {"token": "t0ken"}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
+    }
+    file.write_text(yaml.safe_dump(body))
+    return file
+
+
+@pytest.fixture
+def outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """No cluster around this process; where its kubeconfig would be."""
+    for name in ("KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+    return tmp_path
+
+
+async def test_a_kubeconfig_says_where_and_who(api: Api, outside: Path) -> None:
+    kubeconfig(outside, api.url)
+
+    async with cluster.connect(1.0) as connection:
+        await connection.get("ConfigMap", "sport", "demo")
+
+    (asked,) = api.asked
+    assert asked.headers["Authorization"] == "Bearer t0ken"
+    assert asked.headers["User-Agent"] == f"livescore-operator/{__version__}"
+
+
+async def test_an_error_is_the_same_outside_the_connection(api: Api, outside: Path) -> None:
+    kubeconfig(outside, api.url)
+    api.answer(500, status("etcd"))
+
+    with pytest.raises(Transient, match="Http500: etcd"):
+        async with cluster.connect(1.0) as connection:
+            await connection.get("ConfigMap", "sport", "demo")
+
+
+async def test_errors_can_be_told_apart_and_compared() -> None:
+    assert len({Transient("A", "b"), Transient("A", "b"), Transient("A", "c"), Terminal("A", "b")}) == 3
+
+
+@pytest.mark.usefixtures("outside")
+async def test_where_there_is_no_cluster_there_is_an_error() -> None:
+    with pytest.raises(NoCluster):
+        async with cluster.connect():
+            pass

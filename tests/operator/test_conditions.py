@@ -1,0 +1,388 @@
+"""What is so, and why: every reason there is, how Ready sums up, and when a transition is one."""
+
+import ast
+import inspect
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from livescore_operator import conditions
+from livescore_operator.components import migration
+from livescore_operator.conditions import PARTS, STALLING, Children, Finding, assess, merge, planned, suspended
+from livescore_operator.errors import ReconcileError, Terminal, Transient, Waiting
+from livescore_operator.resource import Condition, ConditionStatus, LiveScore, Manifest
+
+IMAGE, OLD_IMAGE = "livescore:2", "livescore:1"
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
+
+
+def livescore(**spec: Any) -> LiveScore:
+    metadata = {"name": "demo", "namespace": "sport", "uid": "u", "generation": 7}
+    return LiveScore.parse({"metadata": metadata, "spec": {"image": IMAGE, **spec}})
+
+
+def child(kind: str, name: str, status: Manifest | None = None, generation: int = 1, **spec: Any) -> Children:
+    return {
+        (kind, name): {"kind": kind, "metadata": {"name": name, "generation": generation}, "spec": spec} | _s(status)
+    }
+
+
+def _s(status: Manifest | None) -> Manifest:
+    return {} if status is None else {"status": status}
+
+
+def stateful(component: str, ready: int = 1, observed: int = 1, generation: int = 1) -> Children:
+    status = {"readyReplicas": ready, "observedGeneration": observed}
+    return child("StatefulSet", f"demo-{component}", status, generation, replicas=1)
+
+
+def deployment(component: str, wanted: int = 1, **status: Any) -> Children:
+    usual = {"replicas": wanted, "updatedReplicas": wanted, "availableReplicas": wanted, "observedGeneration": 1}
+    return child("Deployment", f"demo-{component}", {**usual, **status}, replicas=wanted)
+
+
+def job(type: str = "Complete", status: str = "True", resource: LiveScore | None = None) -> Children:
+    name = migration.name(resource or livescore())
+    return child("Job", name, {"conditions": [{"type": type, "status": status}]})
+
+
+def everything(**replaced: Children | None) -> Children:
+    """The children of a LiveScore in which all is well, but for those replaced; None is missing."""
+    usual: dict[str, Children | None] = {
+        "postgres": stateful("postgres"),
+        "redis": stateful("redis"),
+        "job": job(),
+        "api": deployment("api", 2),
+        "worker": deployment("worker"),
+        "scheduler": deployment("scheduler"),
+    }
+    return {key: one for some in {**usual, **replaced}.values() for key, one in (some or {}).items()}
+
+
+def found(
+    children: Children,
+    resource: LiveScore | None = None,
+    *,
+    serving: str | None = IMAGE,
+    log: str = "",
+    problem: ReconcileError | None = None,
+) -> dict[str, Finding]:
+    return {one.type: one for one in assess(resource or livescore(), children, serving, log, problem)}
+
+
+STUCK: dict[str, Any] = {"conditions": [{"type": "Progressing", "status": "False", "message": "no quota"}]}
+EXTERNAL = {"mode": "external", "external": {"secretRef": {"name": "s", "key": "url"}}}
+CNPG = livescore(postgres={"mode": "cloudnative-pg"})
+
+# Type, status, reason, a word of the message; what is there instead, and the LiveScore where it is another one.
+Row = tuple[str, str, str, str, Children, LiveScore | None]
+TABLE: list[Row] = [
+    ("DatabaseReady", "True", "Ready", "demo-postgres-0", everything(), None),
+    ("DatabaseReady", "False", "NotCreated", "demo-postgres", everything(postgres=None), None),
+    ("DatabaseReady", "False", "Starting", "kubectl", everything(postgres=stateful("postgres", ready=0)), None),
+    ("DatabaseReady", "False", "Starting", "", everything(postgres=stateful("postgres", generation=2)), None),
+    ("DatabaseReady", "False", "Starting", "", everything(postgres=child("StatefulSet", "demo-postgres")), None),
+    ("DatabaseReady", "True", "External", "", everything(postgres=None), livescore(postgres=EXTERNAL)),
+    ("DatabaseReady", "False", "Starting", "Cluster", everything(postgres=None), CNPG),
+    ("DatabaseReady", "False", "Starting", "", everything(postgres=child("Cluster", "demo-postgres")), CNPG),
+    (
+        "DatabaseReady",
+        "True",
+        "Ready",
+        "1 of 3",
+        everything(postgres=child("Cluster", "demo-postgres", {"readyInstances": 1})),
+        CNPG,
+    ),
+    ("RedisReady", "True", "Ready", "demo-redis-0", everything(), None),
+    ("RedisReady", "False", "NotCreated", "demo-redis", everything(redis=None), None),
+    ("RedisReady", "False", "Starting", "demo-redis-0", everything(redis=stateful("redis", ready=0)), None),
+    ("RedisReady", "True", "External", "", everything(redis=None), livescore(redis=EXTERNAL)),
+    ("SchemaCurrent", "True", "Migrated", IMAGE, everything(), None),
+    ("SchemaCurrent", "True", "Migrated", IMAGE, everything(job=None), None),
+    ("SchemaCurrent", "False", "Migrating", "runs", everything(job=job("Complete", "False")), None),
+    ("SchemaCurrent", "False", "Migrating", "runs", everything(job=child("Job", migration.name(livescore()))), None),
+    ("SchemaCurrent", "False", "MigrationFailed", "no log", everything(job=job("Failed")), None),
+    ("ApiAvailable", "True", "Available", "2 of 2", everything(), None),
+    ("ApiAvailable", "True", "Available", "0 of 0", everything(api=deployment("api", 0)), None),
+    ("ApiAvailable", "False", "NotCreated", "demo-api", everything(api=None), None),
+    ("ApiAvailable", "False", "Unavailable", "1 of 2", everything(api=deployment("api", 2, availableReplicas=1)), None),
+    ("ApiAvailable", "False", "Unavailable", "0 of 1", everything(api=child("Deployment", "demo-api")), None),
+    ("ApiAvailable", "False", "RolloutStuck", "no quota", everything(api=deployment("api", 2, **STUCK)), None),
+    ("ApiAvailable", "True", "RollingOut", "1 of 2", everything(api=deployment("api", 2, updatedReplicas=1)), None),
+    ("ApiAvailable", "True", "RollingOut", "2 of 2", everything(api=deployment("api", 2, replicas=3)), None),
+    ("ApiAvailable", "True", "RollingOut", "", everything(api=deployment("api", 2, observedGeneration=0)), None),
+    ("WorkersAvailable", "True", "Available", "", everything(), None),
+    ("WorkersAvailable", "False", "NotCreated", "demo-scheduler", everything(scheduler=None), None),
+    (
+        "WorkersAvailable",
+        "False",
+        "Unavailable",
+        "demo-worker",
+        everything(worker=deployment("worker", availableReplicas=0)),
+        None,
+    ),
+    (
+        "WorkersAvailable",
+        "False",
+        "RolloutStuck",
+        "demo-scheduler",
+        everything(worker=deployment("worker", replicas=2), scheduler=deployment("scheduler", **STUCK)),
+        None,
+    ),
+    (
+        "WorkersAvailable",
+        "True",
+        "RollingOut",
+        "demo-scheduler",
+        everything(scheduler=deployment("scheduler", updatedReplicas=0)),
+        None,
+    ),
+    ("ScalingActive", "False", "ModeNone", "api.replicas", everything(), None),
+]
+
+
+@pytest.mark.parametrize(("type", "status", "reason", "word", "children", "resource"), TABLE)
+def test_a_condition_says_what_its_children_say(
+    type: str, status: str, reason: str, word: str, children: Children, resource: LiveScore | None
+) -> None:
+    finding = found(children, resource)[type]
+
+    assert (finding.status, finding.reason) == (status, reason)
+    assert word in finding.message
+
+
+def test_a_schema_waits_for_the_database_before_there_is_a_job() -> None:
+    for serving in (None, OLD_IMAGE):
+        finding = found(everything(job=None), serving=serving)["SchemaCurrent"]
+        assert (finding.status, finding.reason) == ("False", "WaitingForDatabase")
+
+
+@pytest.mark.parametrize(
+    ("serving", "word"), [(None, "nothing serves yet"), (OLD_IMAGE, f"{OLD_IMAGE} goes on serving")]
+)
+def test_a_failed_migration_says_why_and_what_serves(serving: str | None, word: str) -> None:
+    finding = found(everything(job=job("Failed")), serving=serving, log="column exists")["SchemaCurrent"]
+
+    assert (finding.status, finding.reason) == ("False", "MigrationFailed")
+    assert finding.message.startswith("column exists (Job demo-migrate-")
+    assert word in finding.message
+    assert "set another spec.image" in finding.message
+
+
+def test_a_migration_that_is_tried_again_says_what_failed_last() -> None:
+    finding = found(everything(job=job("Complete", "False")), log="column exists")["SchemaCurrent"]
+
+    assert (finding.reason, "last failure: column exists" in finding.message) == ("Migrating", True)
+
+
+def reasons_in_the_code() -> Iterator[str]:
+    for node in ast.walk(ast.parse(inspect.getsource(conditions))):
+        is_finding = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Finding"
+        if is_finding and isinstance(reason := node.args[2], ast.Constant):  # type: ignore[attr-defined]  # a Call
+            yield str(reason.value)
+
+
+def test_every_reason_is_tested_here() -> None:
+    elsewhere = {"WaitingForDatabase", "Suspended", "PlanOnly"}
+    assert set(reasons_in_the_code()) == {reason for _, _, reason, *_ in TABLE} | elsewhere
+
+
+# The sums
+
+
+def summary(findings: dict[str, Finding]) -> dict[str, tuple[str, str]]:
+    return {name: findings[name][1:3] for name in ("Ready", "Reconciling", "Stalled")}
+
+
+def test_all_is_well() -> None:
+    findings = found(everything())
+
+    assert summary(findings) == {
+        "Ready": ("True", "Ready"),
+        "Reconciling": ("False", "Ready"),
+        "Stalled": ("False", "Ready"),
+    }
+    assert list(findings) == ["Ready", "Reconciling", "Stalled", *PARTS, "ScalingActive"]
+
+
+# In the order in which a stack comes up: each of them is worse than those after it.
+BROKEN: list[tuple[dict[str, Children | None], str, bool]] = [
+    ({"postgres": None}, "NotCreated", False),
+    ({"redis": stateful("redis", ready=0)}, "Starting", False),
+    ({"job": job("Failed")}, "MigrationFailed", True),
+    ({"api": deployment("api", 2, **STUCK)}, "RolloutStuck", True),
+    ({"worker": deployment("worker", availableReplicas=0)}, "Unavailable", False),
+]
+
+
+@pytest.mark.parametrize("first", range(len(BROKEN)))
+def test_ready_names_the_first_part_that_is_not_so(first: int) -> None:
+    broken = {name: one for parts, _, _ in BROKEN[first:] for name, one in parts.items()}
+    _, reason, stalled = BROKEN[first]
+
+    findings = found(everything(**broken))
+
+    assert summary(findings) == {
+        "Ready": ("False", reason),
+        "Reconciling": ("False" if stalled else "True", reason),
+        "Stalled": ("True" if stalled else "False", reason),
+    }
+    assert findings["Ready"].message == findings[PARTS[first]].message
+
+
+def test_a_roll_out_serves_and_is_not_what_was_asked_for() -> None:
+    findings = found(everything(api=deployment("api", 2, updatedReplicas=1)))
+
+    assert findings["ApiAvailable"].status == "True"
+    assert summary(findings) == {
+        "Ready": ("False", "RollingOut"),
+        "Reconciling": ("True", "RollingOut"),
+        "Stalled": ("False", "RollingOut"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("problem", "stalled"),
+    [(Terminal("Bad", "why"), True), (Waiting("Soon", "why"), False), (Transient("Again", "why"), False)],
+)
+@pytest.mark.parametrize("children", [everything(), everything(job=job("Failed")), {}])
+def test_what_ended_the_reconcile_is_the_reason_before_all_others(
+    problem: ReconcileError, stalled: bool, children: Children
+) -> None:
+    findings = found(children, problem=problem)
+    stalled = stalled or problem.reason in STALLING
+
+    assert summary(findings) == {
+        "Ready": ("False", problem.reason),
+        "Reconciling": ("False" if stalled else "True", problem.reason),
+        "Stalled": ("True" if stalled else "False", problem.reason),
+    }
+    assert findings["Ready"].message == "why"
+    assert findings["Stalled"].message == ("why" if stalled else "")
+
+
+def test_what_is_waited_for_stands_in_its_condition_too() -> None:
+    findings = found(everything(), problem=Waiting("CredentialsLost", "bring it back", condition="DatabaseReady"))
+
+    assert findings["DatabaseReady"] == Finding("DatabaseReady", "False", "CredentialsLost", "bring it back")
+    assert {name for name in PARTS if findings[name].status != "True"} == {"DatabaseReady"}
+
+
+CHILDREN = st.fixed_dictionaries(
+    {
+        "postgres": st.sampled_from([None, stateful("postgres"), stateful("postgres", ready=0)]),
+        "redis": st.sampled_from([None, stateful("redis"), stateful("redis", generation=2)]),
+        "job": st.sampled_from([None, job(), job("Failed"), job("Complete", "False")]),
+        **{
+            component: st.sampled_from(
+                [
+                    None,
+                    deployment(component),
+                    deployment(component, replicas=2),
+                    deployment(component, availableReplicas=0),
+                    deployment(component, **STUCK),
+                ]
+            )
+            for component in ("api", "worker", "scheduler")
+        },
+    }
+)
+PROBLEMS = st.sampled_from([None, Terminal("A", "a"), Waiting("B", "b"), Transient("C", "c")])
+
+
+@given(CHILDREN, st.sampled_from([None, IMAGE, OLD_IMAGE]), PROBLEMS)
+def test_exactly_one_of_ready_reconciling_and_stalled_is_true(
+    children: dict[str, Children | None], serving: str | None, problem: ReconcileError | None
+) -> None:
+    """So kstatus has it: InProgress, Failed or Current, and never two of them."""
+    findings = found(everything(**children), serving=serving, problem=problem)
+
+    sums = [findings[name].status for name in ("Ready", "Reconciling", "Stalled")]
+    assert sorted(sums) == ["False", "False", "True"]
+    good = all(findings[name].status == "True" and findings[name].reason != "RollingOut" for name in PARTS)
+    assert (findings["Ready"].status == "True") == (good and problem is None)
+
+
+def test_while_suspended_nothing_is_under_way_and_nothing_stalls() -> None:
+    assert [one[:3] for one in suspended()] == [
+        ("Reconciling", "False", "Suspended"),
+        ("Stalled", "False", "Suspended"),
+    ]
+
+
+def test_while_only_planned_nothing_is_under_way() -> None:
+    findings = assess(livescore(), {}, None, "", None)
+
+    paused = planned(findings, "3 to create")
+
+    assert [one.type for one in paused] == [one.type for one in findings]
+    differing = [(new.type, new.status, new.reason) for old, new in zip(findings, paused, strict=True) if old != new]
+    assert differing == [("Reconciling", "False", "PlanOnly")]
+    assert "3 to create" in next(one.message for one in paused if one.type == "Reconciling")
+
+
+# History
+
+TYPES = st.sampled_from(["Ready", "Stalled", "ApiAvailable", "Custom"])
+FINDINGS = st.lists(
+    st.builds(Finding, TYPES, st.sampled_from(get_args(ConditionStatus)), st.sampled_from("AB"), st.text(max_size=3)),
+    unique_by=lambda finding: finding.type,
+)
+
+
+def merged(rounds: list[list[Finding]]) -> list[Condition]:
+    """The conditions after these rounds, one a minute, each of the next generation."""
+    written: list[Condition] = []
+    for number, findings in enumerate(rounds):
+        written = merge(written, findings, number, NOW + timedelta(minutes=number))
+    return written
+
+
+@given(st.lists(FINDINGS, min_size=1, max_size=5))
+def test_a_transition_time_moves_with_the_status_and_with_nothing_else(rounds: list[list[Finding]]) -> None:
+    before = {one.type: one for one in merged(rounds[:-1])}
+    moment = (NOW + timedelta(minutes=len(rounds) - 1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    for one in merged(rounds):
+        old = before.get(one.type)
+        if old is not None and old.status == one.status:
+            assert one.last_transition_time == old.last_transition_time
+        else:
+            assert one.last_transition_time == moment
+
+
+@given(st.lists(FINDINGS, min_size=1, max_size=5))
+def test_conditions_hold_the_newest_findings_and_what_nobody_found_anything_of(rounds: list[list[Finding]]) -> None:
+    written = {one.type: one for one in merged(rounds)}
+    newest = {finding.type: (finding, number) for number, turn in enumerate(rounds) for finding in turn}
+
+    assert len(written) == len(merged(rounds))
+    assert {
+        name: (Finding(one.type, one.status, one.reason, one.message), one.observed_generation)
+        for name, one in written.items()
+    } == newest
+
+
+@given(st.lists(FINDINGS, min_size=1, max_size=4), st.integers(0, 10**6))
+def test_the_same_findings_again_write_nothing(rounds: list[list[Finding]], seconds: int) -> None:
+    written = merged(rounds)
+    later = NOW + timedelta(seconds=seconds)
+
+    assert merge(written, rounds[-1], len(rounds) - 1, later) == written
+
+
+def test_times_are_as_kubernetes_writes_them() -> None:
+    (condition,) = merge([], [Finding("Ready", "True", "Ready")], 7, NOW)
+
+    assert condition.model_dump(by_alias=True) == {
+        "type": "Ready",
+        "status": "True",
+        "reason": "Ready",
+        "message": "",
+        "observedGeneration": 7,
+        "lastTransitionTime": "2026-01-02T03:04:05Z",
+    }

@@ -1,0 +1,233 @@
+"""The pods are asked side by side: a slow, broken or lost one delays nobody and is missing in the sum."""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from livescore_operator.scaling import connections
+from livescore_operator.scaling.connections import Crowd, read
+
+DEMO, OTHER = ("sport", "demo"), ("sport", "other")
+ONE, TWO, THREE, SIXTH = "127.0.0.1", "127.0.0.2", "127.0.0.3", "::1"
+
+TIMEOUT = 0.5
+"""Seconds instead of those of production, so that nobody waits."""
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Pods:
+    """Pods on loopback, all with the same port, as pods of one LiveScore have it. One that has no answer is lost."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.asked: list[str] = []
+        self._runners: list[web.AppRunner] = []
+
+    async def start(self, address: str, answer: Any) -> None:
+        """Serve a pod that answers so; ``answer`` is a handler, or what is sent as JSON."""
+
+        async def connections(request: web.Request) -> web.StreamResponse:
+            self.asked.append(address)
+            return await answer(request) if callable(answer) else web.json_response(answer)
+
+        application = web.Application()
+        application.router.add_get("/connections", connections)
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        self._runners.append(runner)
+        site = web.TCPSite(runner, address, self.port)
+        await site.start()
+        self.port = runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        await asyncio.gather(*(runner.cleanup() for runner in self._runners))
+
+
+@pytest.fixture
+async def pods(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pods]:
+    monkeypatch.setattr(connections, "TIMEOUT_SECONDS", TIMEOUT)
+    found = Pods()
+    yield found
+    await found.stop()
+
+
+async def slow(_: web.Request) -> web.StreamResponse:
+    await asyncio.sleep(TIMEOUT * 10)
+    return web.json_response({"connections": 1000})
+
+
+async def slow_body(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": "application/json"})
+    await response.prepare(request)
+    await response.write(b'{"connections": ')
+    await asyncio.sleep(TIMEOUT * 10)
+    return response
+
+
+async def cut(request: web.Request) -> web.StreamResponse:
+    assert request.transport
+    request.transport.close()
+    return web.Response()
+
+
+async def failing(_: web.Request) -> web.StreamResponse:
+    return web.Response(status=500, text="no")
+
+
+async def html(_: web.Request) -> web.StreamResponse:
+    return web.Response(text="<p>5</p>", content_type="text/html")
+
+
+async def broken_json(_: web.Request) -> web.StreamResponse:
+    return web.Response(body=b'{"connections": \xff', content_type="application/json")
+
+
+BROKEN = [slow, slow_body, cut, failing, html, broken_json, [1, 2], 5, None, {}, {"connections": None},
+          {"connections": "5"}, {"connections": 1.5}, {"count": 5}]  # fmt: skip
+
+
+async def test_pods_tell_their_connections(pods: Pods) -> None:
+    await pods.start(ONE, {"connections": 5, "more": "fields"})
+    await pods.start(TWO, {"connections": 0})
+
+    assert await read([ONE, TWO], pods.port) == {ONE: 5, TWO: 0}
+
+
+async def test_nobody_is_asked_where_there_are_no_pods() -> None:
+    assert await read([]) == {}
+
+
+async def test_a_pod_may_have_an_address_of_version_6(pods: Pods) -> None:
+    await pods.start(SIXTH, {"connections": 5})
+
+    assert await read([SIXTH], pods.port) == {SIXTH: 5}
+
+
+@pytest.mark.parametrize("answer", BROKEN)
+async def test_a_pod_that_does_not_tell_is_missing_and_delays_nobody(pods: Pods, answer: Any) -> None:
+    await pods.start(ONE, answer)
+    await pods.start(TWO, {"connections": 5})
+    started = time.monotonic()
+
+    assert await read([ONE, TWO, THREE], pods.port) == {TWO: 5}
+    assert time.monotonic() - started < TIMEOUT * 5
+
+
+@pytest.mark.usefixtures("pods")
+async def test_lost_pods_are_all_waited_for_at_the_same_time() -> None:
+    """Nobody answers on their addresses, not even with a refusal: so it is when a node is gone."""
+    with silent(ONE) as port, silent(TWO, port), silent(THREE, port):
+        started = time.monotonic()
+        assert await read([ONE, TWO, THREE] * 3, port) == {}
+        assert TIMEOUT <= time.monotonic() - started < TIMEOUT * 5
+
+
+class silent:  # noqa: N801 - used like a function
+    """A pod that takes connections and never says anything."""
+
+    def __init__(self, address: str, port: int = 0) -> None:
+        self._socket = socket.create_server((address, port))
+
+    def __enter__(self) -> int:
+        return int(self._socket.getsockname()[1])
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+
+# Crowds
+
+
+async def test_a_crowd_is_the_sum_of_its_pods(pods: Pods) -> None:
+    await pods.start(ONE, {"connections": 5})
+    await pods.start(TWO, {"connections": 7})
+
+    assert await Crowd(pods.port).count(DEMO, (ONE, TWO)) == 12
+    assert await Crowd(pods.port).count(DEMO, (ONE, TWO, THREE)) == 12, "a lost one is not counted"
+
+
+async def test_no_pods_have_no_connections_and_silent_ones_have_nobody_knows_how_many(pods: Pods) -> None:
+    await pods.start(ONE, failing)
+    crowd = Crowd(pods.port)
+
+    assert await crowd.count(DEMO, ()) == 0
+    assert await crowd.count(DEMO, (ONE, TWO)) is None
+
+
+async def test_only_a_number_that_moved_is_told(pods: Pods) -> None:
+    counts = {"connections": 5}
+
+    async def moving(_: web.Request) -> web.StreamResponse:
+        return web.json_response(counts)
+
+    await pods.start(ONE, moving)
+    await pods.start(TWO, {"connections": 1})
+    crowd = Crowd(pods.port)
+    await crowd.count(DEMO, (ONE,))
+    await crowd.count(OTHER, (TWO,))
+
+    assert await crowd.moved() == []
+    counts["connections"] = 6
+    assert await crowd.moved() == [DEMO]
+    assert await crowd.moved() == [DEMO], "until it is counted"
+    await crowd.count(DEMO, (ONE,))
+    assert await crowd.moved() == []
+
+
+async def test_pods_that_fall_silent_moved_nothing(pods: Pods) -> None:
+    answers: list[Any] = [web.json_response({"connections": 5})]
+
+    async def once(request: web.Request) -> web.StreamResponse:
+        return answers.pop() if answers else await failing(request)
+
+    await pods.start(ONE, once)
+    crowd = Crowd(pods.port)
+
+    assert await crowd.count(DEMO, (ONE,)) == 5
+    assert await crowd.moved() == []
+
+
+async def test_one_livescore_whose_pods_are_lost_delays_no_other(pods: Pods) -> None:
+    await pods.start(ONE, slow)
+    await pods.start(TWO, {"connections": 1})
+    crowd = Crowd(pods.port)
+    keys = [("lost", str(number)) for number in range(10)]
+    await asyncio.gather(*(crowd.count(key, (ONE,)) for key in keys))
+    crowd._addresses[OTHER] = (TWO,)
+    started = time.monotonic()
+
+    assert await crowd.moved() == [OTHER]
+    assert time.monotonic() - started < TIMEOUT * 5
+
+
+async def test_what_is_forgotten_is_asked_no_more(pods: Pods) -> None:
+    await pods.start(ONE, {"connections": 5})
+    crowd = Crowd(pods.port)
+    await crowd.count(DEMO, (ONE,))
+    crowd.forget(DEMO)
+    crowd.forget(OTHER)
+    pods.asked.clear()
+
+    assert await crowd.moved() == []
+    assert pods.asked == []
+
+
+async def test_what_is_forgotten_while_its_pods_are_asked_has_not_moved(pods: Pods) -> None:
+    crowd = Crowd()
+
+    async def forgetting(_: web.Request) -> web.StreamResponse:
+        crowd.forget(DEMO)
+        return web.json_response({"connections": 5})
+
+    await pods.start(ONE, forgetting)
+    crowd = Crowd(pods.port)
+    crowd._addresses[DEMO] = (ONE,)
+
+    assert await crowd.moved() == []
+    assert pods.asked == [ONE]

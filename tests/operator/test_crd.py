@@ -1,0 +1,278 @@
+"""The CustomResourceDefinition: it is that of the models, and such that the API server takes it."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from livescore_operator.components.common import to_yaml
+from livescore_operator.crd import crd
+from livescore_operator.resource import API_VERSION, KIND, MAX_NAME, Condition, LiveScore, Spec, Status
+
+COMMITTED = Path(__file__).parents[2] / "k8s" / "crd" / "livescores.livescore.dev.yaml"
+
+Schema = dict[str, Any]
+
+# What a structural schema may hold; within anyOf only what the extension int-or-string stands for.
+KEYWORDS = {
+    "additionalProperties",
+    "anyOf",
+    "default",
+    "description",
+    "enum",
+    "format",
+    "items",
+    "maxItems",
+    "maxLength",
+    "maximum",
+    "minLength",
+    "minimum",
+    "pattern",
+    "properties",
+    "required",
+    "type",
+    "x-kubernetes-int-or-string",
+    "x-kubernetes-list-map-keys",
+    "x-kubernetes-list-type",
+    "x-kubernetes-preserve-unknown-fields",
+    "x-kubernetes-validations",
+}
+
+
+def version() -> dict[str, Any]:
+    (only,) = crd()["spec"]["versions"]
+    found: dict[str, Any] = only
+    return found
+
+
+def root() -> Schema:
+    schema: Schema = version()["schema"]["openAPIV3Schema"]
+    return schema
+
+
+def walk(schema: Schema, path: str = "") -> Iterator[tuple[str, Schema]]:
+    """Every schema with its path."""
+    yield path, schema
+    for name, field in schema.get("properties", {}).items():
+        yield from walk(field, f"{path}.{name}")
+    for key, mark in (("items", "[]"), ("additionalProperties", "{}")):
+        if key in schema:
+            yield from walk(schema[key], f"{path}{mark}")
+
+
+def defaulted(schema: Schema, value: Any) -> Any:
+    """What the API server makes of a value: absent fields get their default, then defaults go on within them."""
+    if isinstance(value, dict):
+        fields = schema.get("properties", {})
+        given = {name: field["default"] for name, field in fields.items() if "default" in field}
+        return {name: defaulted(fields.get(name, {}), item) for name, item in {**given, **value}.items()}
+    return [defaulted(schema.get("items", {}), item) for item in value] if isinstance(value, list) else value
+
+
+SCHEMAS = list(walk(root()))
+FIELDS = [(path, schema) for path, schema in SCHEMAS if path and not path.endswith(("[]", "{}", ".metadata"))]
+
+
+def test_the_committed_crd_is_the_one_of_the_models() -> None:
+    assert COMMITTED.read_text() == to_yaml([crd()]), "run `livescore-operator crd`"
+    assert yaml.safe_load(COMMITTED.read_text()) == crd()
+
+
+# What kubectl explain shows
+
+
+def test_every_field_says_what_it_is() -> None:
+    for path, schema in FIELDS:
+        description = schema["description"]
+        assert description.endswith("."), path
+        assert not description.startswith(" ")
+        assert "\n" not in description
+
+
+def test_every_value_has_a_type() -> None:
+    for path, schema in SCHEMAS:
+        assert ("type" in schema) != ("x-kubernetes-int-or-string" in schema), path
+
+
+def test_the_resource_says_what_it_is() -> None:
+    assert root()["description"] == (LiveScore.__doc__ or "").strip()
+
+
+# What the API server demands of a structural schema
+
+
+def test_a_schema_holds_what_is_allowed_in_a_structural_one() -> None:
+    for path, schema in SCHEMAS:
+        assert schema.keys() <= KEYWORDS, path
+        assert not ("properties" in schema and "additionalProperties" in schema)
+        assert schema.get("items", {}) != [], path
+        if "anyOf" in schema:
+            assert schema["x-kubernetes-int-or-string"] is True
+            assert schema["anyOf"] == [{"type": "integer"}, {"type": "string"}]
+
+
+def test_required_fields_are_fields_and_have_no_default() -> None:
+    for path, schema in SCHEMAS:
+        for name in schema.get("required", []):
+            assert "default" not in schema["properties"][name], path
+
+
+def test_the_keys_of_a_list_are_required_of_its_items() -> None:
+    for path, schema in SCHEMAS:
+        if schema.get("x-kubernetes-list-type") == "map":
+            assert set(schema["x-kubernetes-list-map-keys"]) <= set(schema["items"]["required"]), path
+
+
+def test_integers_have_a_width() -> None:
+    for path, schema in SCHEMAS:
+        if schema.get("type") == "integer":
+            assert schema["format"] == ("int32" if schema.get("maximum", 2**63) < 2**31 else "int64"), path
+
+
+def test_unknown_fields_are_kept_only_in_what_is_passed_through() -> None:
+    for path, schema in SCHEMAS:
+        passed = (".affinity", ".topologySpreadConstraints[]", ".clients[]", ".management[]")
+        assert ("x-kubernetes-preserve-unknown-fields" in schema) == path.endswith(passed)
+
+
+def test_no_default_is_empty() -> None:
+    for path, schema in SCHEMAS:
+        assert schema.get("default", "x") not in ({}, [], None), path
+
+
+def test_of_metadata_nothing_is_said() -> None:
+    assert root()["properties"]["metadata"] == {"type": "object"}
+    assert root()["required"] == ["spec"]
+
+
+# The limits within which CEL is allowed to compute
+
+
+def test_lists_with_rules_and_texts_in_rules_are_bounded() -> None:
+    """The API server estimates the cost of a rule by the largest value that it could meet."""
+    for path, schema in SCHEMAS:
+        if schema.get("type") == "array" and any("x-kubernetes-validations" in one for _, one in walk(schema["items"])):
+            assert schema["maxItems"] <= 100, path
+    for path, schema in SCHEMAS:
+        for rule in schema.get("x-kubernetes-validations", []):
+            for field in re.findall(r"elf((?:\.\w+)+)", rule["rule"].replace("self.metadata.name", "")):
+                found = dict(SCHEMAS)[path + field]
+                assert found.get("type") != "string" or "enum" in found or found["maxLength"] <= 4096, field
+
+
+def test_rules_say_what_to_do() -> None:
+    for path, schema in SCHEMAS:
+        for rule in schema.get("x-kubernetes-validations", []):
+            assert rule.keys() == {"rule", "message"}, path
+            assert len(rule["message"]) > 20, path
+
+
+def test_every_rule_of_the_models_is_in_the_crd() -> None:
+    places = {path.replace("[]", "") for path, schema in SCHEMAS if "x-kubernetes-validations" in schema}
+    env = {f".spec.{part}.env{source}" for part in ("api", "worker", "scheduler") for source in ("", ".valueFrom")}
+    assert places == {"", ".spec.api", ".spec.autoscaling", ".spec.postgres", ".spec.redis", *env}
+
+
+def test_the_name_is_bounded_where_it_is_known() -> None:
+    (rule,) = root()["x-kubernetes-validations"]
+    assert f"self.metadata.name.size() <= {MAX_NAME}" in rule["rule"]
+
+
+# Defaults
+
+
+def said(model: BaseModel) -> Any:
+    return model.model_dump(by_alias=True)
+
+
+def test_an_object_with_an_image_only_gets_all_defaults() -> None:
+    spec = defaulted(root()["properties"]["spec"], {"image": "livescore:1"})
+    assert Spec.model_validate(spec) == Spec.model_validate({"image": "livescore:1"})
+    assert spec["api"]["resources"]["requests"] == {"cpu": "100m", "memory": "128Mi"}
+    assert (spec["postgres"]["storage"], spec["redis"]["storage"]) == ({"size": "10Gi"}, {"size": "1Gi"})
+
+
+def test_objects_that_are_given_in_part_get_the_rest() -> None:
+    given = {
+        "image": "livescore:1",
+        "api": {"drain": {}, "podDisruptionBudget": {"maxUnavailable": 2}, "resources": {"limits": {"cpu": 1}}},
+        "postgres": {"mode": "external", "storage": {"storageClassName": "fast"}},
+        "networkPolicy": {},
+        "monitoring": {"enabled": True},
+    }
+    assert Spec.model_validate(defaulted(root()["properties"]["spec"], given)) == Spec.model_validate(given)
+
+
+def test_a_default_of_the_crd_says_all_that_is_said_within_it() -> None:
+    """Nobody can tell whether an object was left out or given empty."""
+    for path, schema in FIELDS:
+        if schema.get("type") == "object" and "properties" in schema and "default" in schema:
+            assert schema["default"] == defaulted(schema, {}), path
+
+
+def test_fields_that_have_no_default_in_the_crd_have_an_empty_one_in_the_models() -> None:
+    dumped = said(Spec.model_validate({"image": "livescore:1"}))
+    stored = defaulted(root()["properties"]["spec"], {"image": "livescore:1"})
+    assert list(unlike(dumped, stored)) == []
+
+
+def unlike(dumped: Any, stored: Any, path: str = "") -> Iterator[str]:
+    """Fields that the models have and the stored object lacks, unless they are empty."""
+    if stored is None:
+        if dumped not in (None, [], {}) and not all_empty(dumped):
+            yield path
+    elif isinstance(dumped, dict):
+        for name, value in dumped.items():
+            yield from unlike(value, stored.get(name), f"{path}.{name}")
+    elif dumped != stored:
+        yield path
+
+
+def all_empty(value: Any) -> bool:
+    return isinstance(value, dict) and all(item in (None, [], {}) for item in value.values())
+
+
+# The version
+
+
+def test_names_and_scope() -> None:
+    spec, names = crd()["spec"], crd()["spec"]["names"]
+    assert f"{spec['group']}/{version()['name']}" == API_VERSION
+    assert crd()["metadata"] == {"name": f"{names['plural']}.{spec['group']}"}
+    assert (names["kind"], names["listKind"], names["singular"]) == (KIND, "LiveScoreList", "livescore")
+    assert (names["shortNames"], names["categories"], spec["scope"]) == (["lsc"], ["all"], "Namespaced")
+
+
+def at(path: str) -> Schema:
+    return dict(SCHEMAS)[path]
+
+
+def test_the_scale_subresource_leads_to_fields() -> None:
+    scale = version()["subresources"]["scale"]
+    assert at(scale["specReplicasPath"])["type"] == at(scale["statusReplicasPath"])["type"] == "integer"
+    assert at(scale["labelSelectorPath"])["type"] == "string"
+    assert version()["subresources"]["status"] == {}
+
+
+def test_columns_lead_to_fields_of_their_type() -> None:
+    columns = version()["additionalPrinterColumns"]
+    shown = [one["name"] for one in columns if not one.get("priority")]
+    assert shown == ["Ready", "API", "Connections", "Database", "Image", "Age"]
+    assert [one["name"] for one in columns if one.get("priority")] == ["Reason"]
+    for one in columns:
+        path = one["jsonPath"]
+        if path.startswith(".status") and "[?" not in path:
+            assert at(path)["type"] == one["type"]
+        elif "[?" in path:
+            field = path.rpartition(".")[2]
+            assert at(f".status.conditions[].{field}")["type"] == one["type"]
+
+
+def test_the_status_can_hold_what_the_models_say() -> None:
+    assert at(".status")["properties"].keys() == said(Status()).keys()
+    conditions = at(".status.conditions[]")
+    required = {name for name, field in Condition.model_fields.items() if field.is_required()}
+    assert {Condition.model_fields[name].alias for name in required} == set(conditions["required"])

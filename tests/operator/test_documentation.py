@@ -1,0 +1,334 @@
+"""What the documents list is what the operator has. ``python -m tests.operator.test_documentation`` writes tables."""
+
+import ast
+import re
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+import yaml
+from typer.core import TyperGroup
+
+from livescore_operator.cli import app
+from livescore_operator.conditions import assess
+from livescore_operator.crd import crd
+from livescore_operator.events import TOLD
+from livescore_operator.resource import QUANTITY, RESERVED_ENV, LiveScore
+from livescore_operator.settings import Settings
+from livescore_operator.telemetry import metrics
+from tests.unit.test_documentation import anchors, commands, default, links
+
+Schema = dict[str, Any]
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+ROOT = Path(__file__).parents[2]
+PAGE, MAP = ROOT / "docs" / "operator.md", ROOT / "docs" / "architecture.md"
+RUNBOOKS = sorted((ROOT / "docs" / "runbooks").glob("*.md"))
+PACKAGE = ROOT / "operator" / "livescore_operator"
+
+MAX_RUNBOOKS = 5
+"""Alerts that wake somebody: more than a few, and nobody reads any."""
+
+SHARED = {"template", "env"}
+"""Fields that several components have alike: a table of their own says what is in them."""
+
+SMALL = {("requests", "limits"), ("name", "key"), ("name",)}
+"""Objects with these fields alone take one row."""
+
+QUIET = {"External", "Available", "ModeNone", "Suspended", "PlanOnly"}
+"""Reasons that never become Events: they stand in conditions that nobody is told of."""
+
+
+def spec() -> Schema:
+    return root()["properties"]["spec"]  # type: ignore[no-any-return]
+
+
+def root() -> Schema:
+    return crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]  # type: ignore[no-any-return]
+
+
+# The tables
+
+
+def tables() -> dict[str, str]:
+    """What is generated, by the name of its place in the page."""
+    api = spec()["properties"]["api"]["properties"]
+    return {
+        "fields": table(("field", "type", "default", "meaning"), fields(spec())),
+        "template": table(("field", "type", "default", "meaning"), fields(api["template"])),
+        "env": table(("field", "type", "default", "meaning"), fields(api["env"]["items"])),
+        "reserved": textwrap.fill(", ".join(f"`{name}`" for name in RESERVED_ENV), 140) + ".\n",
+        "rules": table(("where", "what the API server says"), dict.fromkeys(rules(root()))),
+        "status": table(("field", "type", "meaning"), ((row[0], row[1], row[3]) for row in fields(status()))),
+        "settings": table(("variable", "default", "meaning"), settings()),
+    }
+
+
+def status() -> Schema:
+    return root()["properties"]["status"]  # type: ignore[no-any-return]
+
+
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines += ["| " + " | ".join(cell.replace("|", "&#124;") for cell in row) + " |" for row in rows]
+    return "\n".join(lines).replace("|  |", "| |") + "\n"
+
+
+def fields(schema: Schema, above: str = "") -> Iterator[tuple[str, str, str, str]]:
+    """Every field below a schema: its path, type, default and meaning."""
+    for name, field in schema["properties"].items():
+        path = f"{above}{name}"
+        yield f"`{path}`", kind(field), default_of(name, field, schema), field.get("description", "")
+        yield from below(name, field, path)
+
+
+def below(name: str, field: Schema, path: str) -> Iterator[tuple[str, str, str, str]]:
+    inner, suffix = (field["items"], "[]") if field["type"] == "array" else (field, "")
+    if "properties" in inner and name not in SHARED and not is_small(inner):
+        yield from fields(inner, f"{path}{suffix}.")
+
+
+def is_small(field: Schema) -> bool:
+    """Whether what is in a field goes without saying."""
+    return tuple(field.get("properties", ())) in SMALL
+
+
+def is_resources(field: Schema) -> bool:
+    return "requests" in field.get("properties", ())
+
+
+def kind(field: Schema) -> str:
+    """The type of a field in a few words."""
+    if "enum" in field:
+        return " ".join(f"`{value}`" for value in field["enum"])
+    if field.get("pattern") == QUANTITY:
+        return "quantity"
+    if field["type"] == "array":
+        inner = kind(field["items"])
+        return f"list of {inner}" + ("" if is_small(field["items"]) else "s")
+    if is_small(field):
+        return ", ".join(f"`{name}`" for name in field["properties"])
+    return "map" if "additionalProperties" in field else integer(field)
+
+
+def integer(field: Schema) -> str:
+    """The type of a field with the numbers that it admits."""
+    low, high = field.get("minimum"), field.get("maximum")
+    if low is None:
+        return str(field["type"])
+    return f"{low} or more" if high is None else f"{low} to {high}"
+
+
+def default_of(name: str, field: Schema, parent: Schema) -> str:
+    """The default of a field; that of an object is made of those of its fields."""
+    if name in parent.get("required", []):
+        return "required"
+    if is_resources(field):
+        return "; ".join(f"{part}: {amounts(field['default'][part])}" for part in ("requests", "limits"))
+    value = field.get("default")
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`" if is_plain(value) else ""
+
+
+def amounts(resources: dict[str, str]) -> str:
+    return ", ".join(f"{name} `{amount}`" for name, amount in resources.items())
+
+
+def is_plain(value: object) -> bool:
+    return value not in (None, "") and not isinstance(value, dict | list)
+
+
+def rules(schema: Schema, path: str = "") -> Iterator[tuple[str, str]]:
+    """Every CEL rule: where it stands, and its message. Shared fields have theirs once."""
+    for rule in schema.get("x-kubernetes-validations", []):
+        yield (f"`{path}`" if path else "the whole"), rule["message"]
+    inner = {**schema.get("properties", {}), **({"": schema["items"]} if "items" in schema else {})}
+    for name, field in inner.items():
+        if not (name in SHARED and not path.endswith("api")):
+            yield from rules(field, f"{path}.{name}".removeprefix(".") if name else f"{path}[]")
+
+
+def settings() -> Iterator[tuple[str, str, str]]:
+    # Not in code font: what looks like `SOME_SETTING` in these documents is a setting of the service.
+    for name, field in Settings.model_fields.items():
+        yield name.upper(), default(field), field.description or ""
+
+
+def written(page: str) -> str:
+    """The page with every table as it should be."""
+    for name, content in tables().items():
+        start, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+        before, _, rest = page.partition(start)
+        page = f"{before}{start}{content}{end}{rest.partition(end)[2]}"
+    return page
+
+
+# What the source says
+
+
+def functions() -> Iterator[Function]:
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, Function):
+                yield node
+
+
+def reasons(position: int, *names: str) -> set[str]:
+    """The texts that stand at a position of the calls of these names: the reasons of findings, errors and Events."""
+    return {reason for function in functions() for reason in reasons_in(function, position, names)}
+
+
+def reasons_in(function: Function, position: int, names: tuple[str, ...]) -> Iterator[str]:
+    for call in (node for node in ast.walk(function) if isinstance(node, ast.Call)):
+        called = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+        if called in names and len(call.args) > position:
+            yield from texts(call.args[position], function)
+
+
+def texts(node: ast.expr, function: Function) -> Iterator[str]:
+    """The texts that an expression may be; a name is what the function assigns to it."""
+    match node:
+        case ast.Constant(value=str(text)):
+            yield text
+        case ast.IfExp(body=yes, orelse=no):
+            yield from texts(yes, function)
+            yield from texts(no, function)
+        case ast.JoinedStr(values=parts):
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in parts)
+        case ast.Name(id=name):
+            for value in assigned(name, function):
+                yield from texts(value, function)
+
+
+def assigned(name: str, function: Function) -> list[ast.expr]:
+    assigns = [node for node in ast.walk(function) if isinstance(node, ast.Assign)]
+    return [node.value for node in assigns if isinstance(node.targets[0], ast.Name) and node.targets[0].id == name]
+
+
+def condition_reasons() -> set[str]:
+    return reasons(2, "Finding") | reasons(0, "Terminal", "Waiting")
+
+
+def condition_types() -> list[str]:
+    resource = LiveScore.parse({"metadata": {"name": "demo"}, "spec": {"image": "livescore:1"}})
+    return [finding.type for finding in assess(resource, {}, None, "", None)]
+
+
+def metric_names() -> list[str]:
+    families = [family for family in metrics.REGISTRY.collect() if family.name.startswith("livescore_operator_")]
+    return [family.name + ("_total" if family.type == "counter" else "") for family in families]
+
+
+# What the page says
+
+
+def section(title: str, page: Path = PAGE) -> str:
+    """The text under a heading, up to the next one that is not below it."""
+    found = re.search(
+        rf"^(#+) {re.escape(title)}$\n(.*?)(?=^#{{1,2}} |^### |\Z)", page.read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert found, title
+    return found[2]
+
+
+def listed(title: str) -> list[str]:
+    """What stands in code font in the first column of the table under a heading."""
+    cells = re.findall(r"^\| ([^|]*`[^|]*) \|", section(title), re.MULTILINE)
+    return [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
+
+
+def examples() -> list[dict[str, Any]]:
+    """Every LiveScore, or spec of one, that is shown."""
+    blocks = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    return [body for body in map(yaml.safe_load, blocks) if "spec" in body]
+
+
+def test_every_table_is_the_code() -> None:
+    assert PAGE.read_text() == written(PAGE.read_text()), "run `python -m tests.operator.test_documentation`"
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_has_a_description(name: str) -> None:
+    assert (Settings.model_fields[name].description or "").endswith(".")
+
+
+def test_every_condition_is_documented() -> None:
+    assert sorted(listed("Conditions")) == sorted(condition_types())
+
+
+def test_every_reason_of_a_condition_is_documented_once() -> None:
+    assert sorted(listed("Reasons")) == sorted(condition_reasons())
+
+
+def test_every_reason_of_an_error_that_only_the_log_tells_is_documented_once() -> None:
+    assert sorted(listed("Errors")) == sorted(reasons(0, "Transient"))
+
+
+def test_every_reason_of_an_event_is_documented_once() -> None:
+    assert sorted(listed("Events")) == sorted(reasons(2, "record") | condition_reasons() - QUIET)
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_every_condition_that_events_tell_of_is_named(name: str) -> None:
+    assert f"`{name}`" in section("Events")
+
+
+def test_every_metric_is_documented() -> None:
+    assert listed("Metrics") == metric_names()
+
+
+@pytest.mark.parametrize("path", [PAGE, *RUNBOOKS], ids=lambda path: path.name)
+def test_every_metric_that_is_named_exists(path: Path) -> None:
+    named = set(re.findall(r"\b(livescore_operator_\w+)", path.read_text())) - {"livescore_operator_"}
+    assert {re.sub("_(bucket|sum|count)$", "", name) for name in named} <= set(metric_names())
+
+
+def test_every_command_is_documented() -> None:
+    command = typer.main.get_command(app)
+    assert isinstance(command, TyperGroup)
+    assert {name.split(" -")[0] for name in listed("Commands")} == set(commands(command, "livescore-operator"))
+
+
+@pytest.mark.parametrize("example", examples())
+def test_every_example_has_only_fields_that_exist(example: dict[str, Any]) -> None:
+    whole = {"metadata": {"name": "demo"}, **example, "spec": {"image": "livescore:1", **example["spec"]}}
+    read = LiveScore.parse(whole).spec.model_dump(by_alias=True, exclude_unset=True)
+    assert {name: read.get(name) for name in example["spec"]} == example["spec"]
+
+
+def test_every_module_has_its_one_place_on_the_map() -> None:
+    plan = section("The rooms of the operator", MAP).split("```")[1]
+    modules = (path.name for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
+    assert Counter(re.findall(r"\w+\.py\b", plan)) == Counter(modules)
+
+
+def test_there_are_few_runbooks_and_the_page_leads_to_each() -> None:
+    assert 0 < len(RUNBOOKS) <= MAX_RUNBOOKS
+    assert {path.name for path in RUNBOOKS} == set(re.findall(r"\]\(runbooks/([^)]+)\)", section("Alerts")))
+
+
+@pytest.mark.parametrize("path", RUNBOOKS, ids=lambda path: path.name)
+def test_a_runbook_says_what_it_means_where_to_look_and_what_to_do(path: Path) -> None:
+    assert re.findall(r"^## (.*)$", path.read_text(), re.MULTILINE) == ["Meaning", "Look", "Act"]
+
+
+@pytest.mark.parametrize("path", RUNBOOKS, ids=lambda path: path.name)
+def test_every_link_of_a_runbook_leads_somewhere(path: Path) -> None:
+    for link in links(path):
+        file, _, anchor = link.partition("#")
+        assert (path.parent / file).exists(), link
+        assert not anchor or anchor in anchors(path.parent / file), link
+
+
+@pytest.mark.parametrize("path", RUNBOOKS, ids=lambda path: path.name)
+def test_the_expression_of_an_alert_is_that_of_its_runbook(path: Path) -> None:
+    expression = re.search(r"```promql\n(.*?)\n```", path.read_text(), re.DOTALL)
+    assert expression
+    assert " ".join(expression[1].split()) in section("Alerts").replace("&#124;", "|")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(written(PAGE.read_text()))

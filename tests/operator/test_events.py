@@ -1,0 +1,123 @@
+"""Events tell what happened once, and that one cannot be recorded stops nobody."""
+
+import re
+from typing import Any
+
+import pytest
+
+from livescore_operator.cluster import Cluster
+from livescore_operator.errors import NotLeading, Transient
+from livescore_operator.events import MAX_MESSAGE, TOLD, Recorder, transitions
+from livescore_operator.resource import Condition, ConditionStatus, LiveScore, Manifest
+
+RESOURCE = LiveScore.parse(
+    {"metadata": {"name": "demo", "namespace": "sport", "uid": "u-1"}, "spec": {"image": "livescore:1"}}
+)
+
+
+def condition(type: str, status: ConditionStatus, reason: str, message: str = "why") -> Condition:
+    return Condition(
+        type=type, status=status, reason=reason, message=message, observed_generation=1, last_transition_time="then"
+    )
+
+
+class Events(Cluster):
+    """An API server that takes Events, or fails."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.created: list[Manifest] = []
+        self._error = error
+
+    async def create_event(self, event: Manifest) -> None:
+        if self._error:
+            raise self._error
+        self.created.append(event)
+
+
+# What stood in the status, what stands there now, and the type of the Event if there is one.
+ROWS: list[tuple[Condition | None, Condition, str | None]] = [
+    (None, condition("Ready", "False", "NotCreated"), None),
+    (None, condition("Ready", "True", "Ready"), "Normal"),
+    (condition("Ready", "False", "Starting"), condition("Ready", "False", "Unavailable"), None),
+    (condition("Ready", "False", "Starting"), condition("Ready", "True", "Ready"), "Normal"),
+    (condition("Ready", "True", "Ready"), condition("Ready", "False", "Unavailable"), "Warning"),
+    (condition("Ready", "True", "Ready"), condition("Ready", "True", "Ready", "in other words"), None),
+    (None, condition("Stalled", "False", "Ready"), None),
+    (condition("Stalled", "False", "Ready"), condition("Stalled", "True", "MigrationFailed"), "Warning"),
+    (condition("Stalled", "True", "MigrationFailed"), condition("Stalled", "True", "RolloutStuck"), "Warning"),
+    (condition("Stalled", "True", "MigrationFailed"), condition("Stalled", "False", "Ready"), None),
+    (condition("SchemaCurrent", "False", "Migrating"), condition("SchemaCurrent", "True", "Migrated"), "Normal"),
+    (condition("SchemaCurrent", "True", "Migrated"), condition("SchemaCurrent", "False", "Migrating"), "Normal"),
+    (condition("SchemaCurrent", "True", "Migrated"), condition("SchemaCurrent", "False", "MigrationFailed"), "Warning"),
+    (condition("Ready", "True", "Ready"), condition("Ready", "False", "RollingOut"), "Normal"),
+    (condition("Ready", "True", "Ready"), condition("Ready", "False", "WaitingForDatabase"), "Normal"),
+    (condition("Ready", "True", "Ready"), condition("Ready", "False", "OwnershipConflict"), "Warning"),
+    (condition("ApiAvailable", "True", "Available"), condition("ApiAvailable", "False", "Unavailable"), None),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "severity"), ROWS)
+def test_an_event_tells_what_people_want_to_hear_of(
+    old: Condition | None, new: Condition, severity: str | None
+) -> None:
+    expected = [(severity, new.reason, new.message)] if severity else []
+
+    assert transitions([old] if old else [], [new]) == expected
+    assert transitions([new], [new]) == [], "once"
+
+
+def test_one_cause_is_told_once() -> None:
+    old = [condition("Ready", "True", "Ready"), condition("Stalled", "False", "Ready")]
+    new = [condition("Ready", "False", "RolloutStuck"), condition("Stalled", "True", "RolloutStuck")]
+
+    assert transitions(old, new) == [("Warning", "RolloutStuck", "why")]
+
+
+async def test_transitions_are_recorded() -> None:
+    cluster = Events()
+    new = [condition(type, "True", f"{type}Reason") for type in (*TOLD, "ApiAvailable")]
+
+    await Recorder(cluster, "operator-1").record_transitions(RESOURCE, [], new)
+
+    assert [(event["type"], event["reason"]) for event in cluster.created] == [
+        ("Normal", "ReadyReason"),
+        ("Warning", "StalledReason"),
+        ("Normal", "SchemaCurrentReason"),
+    ]
+
+
+async def test_an_event_belongs_to_its_livescore() -> None:
+    cluster = Events()
+
+    await Recorder(cluster, "operator-1").record(RESOURCE, "Normal", "Applied", "x" * 2000)
+
+    (event,) = cluster.created
+    expected: dict[str, Any] = {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"generateName": "demo.", "namespace": "sport"},
+        "involvedObject": {
+            "apiVersion": "livescore.dev/v1",
+            "kind": "LiveScore",
+            "name": "demo",
+            "namespace": "sport",
+            "uid": "u-1",
+        },
+        "type": "Normal",
+        "reason": "Applied",
+        "message": "x" * MAX_MESSAGE,
+        "count": 1,
+        "reportingInstance": "operator-1",
+    }
+    assert {name: event[name] for name in expected} == expected
+    assert event["firstTimestamp"] == event["lastTimestamp"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", event["firstTimestamp"])
+
+
+async def test_an_event_that_cannot_be_recorded_stops_nobody() -> None:
+    await Recorder(Events(Transient("Http500", "no")), "operator-1").record(RESOURCE, "Normal", "Applied", "x")
+
+
+async def test_who_does_not_lead_says_nothing_and_stops() -> None:
+    with pytest.raises(NotLeading):
+        await Recorder(Events(NotLeading()), "operator-1").record(RESOURCE, "Normal", "Applied", "x")

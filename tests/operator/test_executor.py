@@ -1,0 +1,194 @@
+"""A plan is carried out to its end, in its order; a preview changes nothing."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from livescore_operator.cluster import Cluster
+from livescore_operator.errors import FieldConflict, NotLeading, Terminal, Transient
+from livescore_operator.events import Recorder
+from livescore_operator.executor import Executor
+from livescore_operator.planning import Change
+from livescore_operator.resource import LiveScore, Manifest
+from livescore_operator.telemetry import metrics
+
+RESOURCE = LiveScore.parse(
+    {"metadata": {"name": "demo", "namespace": "sport", "uid": "u", "generation": 7}, "spec": {"image": "livescore:1"}}
+)
+
+
+def thing(name: str, kind: str = "ConfigMap", **data: str) -> Manifest:
+    return {"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": "sport"}, "data": data}
+
+
+class Memory(Cluster):
+    """An API server of a few lines.
+
+    Attributes:
+        objects: what it holds, by name.
+        calls: what it was asked for, in order.
+        refused: the error for an object of that name.
+        conflicts: the error for an object of that name that is applied without force.
+        events: type, reason and message of those recorded.
+    """
+
+    def __init__(self, *objects: Manifest) -> None:
+        self.objects = {one["metadata"]["name"]: one for one in objects}
+        self.calls: list[str] = []
+        self.refused: dict[str, Exception] = {}
+        self.conflicts: dict[str, FieldConflict] = {}
+        self.events: list[tuple[str, str, str]] = []
+
+    async def apply(self, manifest: Manifest, *, force: bool = False, dry_run: bool = False) -> Manifest:
+        name = manifest["metadata"]["name"]
+        self.calls.append(f"{'dry run of ' * dry_run}{'forced ' * force}apply {name}")
+        if name in self.refused:
+            raise self.refused[name]
+        if name in self.conflicts and not force:
+            raise self.conflicts[name]
+        stored = {**manifest, "metadata": {**manifest["metadata"], "resourceVersion": "2"}}
+        if not dry_run:
+            self.objects[name] = stored
+        return stored
+
+    async def delete(self, manifest: Manifest) -> None:
+        name = manifest["metadata"]["name"]
+        self.calls.append(f"delete {name}")
+        if name in self.refused:
+            raise self.refused[name]
+        del self.objects[name]
+
+    async def create_event(self, event: Manifest) -> None:
+        self.calls.append(f"event {event['reason']}")
+        self.events.append((event["type"], event["reason"], event["message"]))
+
+
+def executor(cluster: Memory) -> Executor:
+    return Executor(cluster, Recorder(cluster, "operator-1"))
+
+
+OLD = thing("b", text="old")
+GONE = thing("c", text="old")
+PLAN = [Change("create", thing("a")), Change("update", thing("b", text="new"), OLD), Change("delete", GONE, GONE)]
+
+
+def counted() -> dict[str, float]:
+    verbs: Callable[[str], Any] = lambda verb: metrics.CHANGES.labels(verb, "ConfigMap")._value.get()  # noqa: E731
+    return {verb: verbs(verb) for verb in ("create", "update", "delete")}
+
+
+async def test_a_plan_is_carried_out_in_its_order_and_told() -> None:
+    cluster, before = Memory(OLD, GONE), counted()
+
+    applied = await executor(cluster).carry_out(RESOURCE, PLAN)
+
+    assert cluster.calls == ["apply a", "apply b", "delete c", "event Applied"]
+    assert applied == [cluster.objects["a"], cluster.objects["b"]], "as they now are"
+    assert cluster.objects.keys() == {"a", "b"}
+    assert cluster.events == [("Normal", "Applied", "create ConfigMap a, update ConfigMap b, delete ConfigMap c")]
+    assert counted() == {verb: count + 1 for verb, count in before.items()}
+
+
+async def test_an_empty_plan_asks_and_tells_nothing() -> None:
+    cluster = Memory()
+
+    assert await executor(cluster).carry_out(RESOURCE, []) == []
+    assert cluster.calls == []
+
+
+async def test_a_refusal_stops_nothing_that_comes_after_it() -> None:
+    cluster, before = Memory(OLD, GONE), counted()
+    cluster.refused = {"a": Terminal("Invalid", "no such field"), "b": Terminal("Refused", "not allowed")}
+
+    with pytest.raises(Terminal) as caught:
+        await executor(cluster).carry_out(RESOURCE, PLAN)
+
+    assert (caught.value.reason, caught.value.message) == ("Invalid", "create ConfigMap a: no such field"), "the first"
+    assert cluster.calls == ["apply a", "apply b", "delete c", "event Applied"]
+    assert cluster.events == [("Normal", "Applied", "delete ConfigMap c")], "what was refused was not applied"
+    assert counted() == {**before, "delete": before["delete"] + 1}
+
+
+async def test_what_is_refused_at_every_turn_is_no_event_at_every_turn() -> None:
+    cluster = Memory()
+    cluster.refused = {"a": Terminal("Invalid", "no such field")}
+
+    with pytest.raises(Terminal):
+        await executor(cluster).carry_out(RESOURCE, PLAN[:1])
+
+    assert cluster.events == []
+
+
+@pytest.mark.parametrize("error", [Transient("Http500", "later"), NotLeading()])
+@pytest.mark.parametrize("name", ["b", "c"])
+async def test_a_failure_that_passes_ends_the_plan_at_once(error: Exception, name: str) -> None:
+    cluster = Memory(OLD, GONE)
+    cluster.refused = {name: error}
+
+    with pytest.raises(type(error)):
+        await executor(cluster).carry_out(RESOURCE, [*PLAN, Change("create", thing("d"))])
+
+    assert cluster.calls == ["apply a", "apply b", "delete c"][: 2 if name == "b" else 3]
+
+
+async def test_a_field_that_somebody_else_took_is_taken_back_and_told() -> None:
+    cluster = Memory(OLD)
+    cluster.conflicts = {"b": FieldConflict(('conflict with "kubectl-edit" using v1: .data.text', "another: .data.x"))}
+
+    applied = await executor(cluster).carry_out(RESOURCE, PLAN[1:2])
+
+    assert [call for call in cluster.calls if "apply" in call] == ["apply b", "forced apply b"], "asked first"
+    assert applied == [cluster.objects["b"]]
+    warning, normal = cluster.events
+    assert warning == (
+        "Warning",
+        "FieldConflict",
+        'ConfigMap b: taken back from conflict with "kubectl-edit" using v1: .data.text; another: .data.x',
+    )
+    assert normal == ("Normal", "Applied", "update ConfigMap b")
+
+
+async def test_a_preview_tells_everything_and_changes_nothing() -> None:
+    cluster, before = Memory(OLD, GONE), counted()
+    cluster.conflicts = {"b": FieldConflict(("somebody",))}
+    objects = dict(cluster.objects)
+
+    plan = await executor(cluster).preview(RESOURCE, PLAN)
+
+    assert cluster.calls == ["dry run of forced apply a", "dry run of forced apply b"]
+    assert (cluster.objects, cluster.events, counted()) == (objects, [], before)
+    assert (plan.observed_generation, plan.summary) == (7, "1 to create, 1 to update, 1 to delete")
+    shown = [line for line in plan.diff.splitlines() if line.startswith(("---", "-  t", "+  t"))]
+    assert shown == [
+        "--- live ConfigMap/a",
+        "--- live ConfigMap/b",
+        "-  text: old",
+        "+  text: new",
+        "--- live ConfigMap/c",
+        "-  text: old",
+    ]
+    assert "resourceVersion" not in plan.diff
+
+
+async def test_a_preview_shows_no_secret() -> None:
+    cluster = Memory()
+
+    plan = await executor(cluster).preview(RESOURCE, [Change("create", thing("s", "Secret", password="hunter2"))])
+
+    assert "password: '********'" in plan.diff
+    assert "hunter2" not in plan.diff
+
+
+async def test_a_preview_of_nothing_says_so() -> None:
+    plan = await executor(Memory()).preview(RESOURCE, [])
+
+    assert (plan.summary, plan.diff) == ("0 to create, 0 to update, 0 to delete", "")
+
+
+async def test_what_would_be_refused_is_refused_in_the_preview() -> None:
+    cluster = Memory()
+    cluster.refused = {"a": Terminal("Invalid", "no such field")}
+
+    with pytest.raises(Terminal, match="no such field"):
+        await executor(cluster).preview(RESOURCE, PLAN)

@@ -1,0 +1,65 @@
+"""What becomes of a LiveScore, whole: ``golden/NAME/input.yaml`` and what is built from it, ``output.yaml``.
+
+An input is a LiveScore and, where they differ from those of a cluster in which all is well, the facts.
+``python -m tests.operator.test_golden`` writes the outputs anew; read the difference before you commit it.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from livescore_operator.components import Credentials, Facts, build
+from livescore_operator.components.common import to_yaml
+from livescore_operator.resource import LiveScore, Manifest
+
+GOLDEN = Path(__file__).parent / "golden"
+NAMES = sorted(path.name for path in GOLDEN.iterdir())
+
+
+def load(name: str) -> tuple[LiveScore, Facts]:
+    """The input of a golden case."""
+    body, *facts = yaml.safe_load_all((GOLDEN / name / "input.yaml").read_text())
+    resource = LiveScore.parse(body)
+    return resource, facts_of(resource, **(facts[0] if facts else {}))
+
+
+def facts_of(resource: LiveScore, **given: Any) -> Facts:
+    """The facts of a cluster that serves the image, but for those given."""
+    usual: dict[str, Any] = {
+        "operator_namespace": "livescore-system",
+        "credentials": Credentials("postgres-password", "redis-password"),
+        "checksums": {},
+        "serving_image": resource.spec.image,
+        "database_ready": True,
+        "claimed": {},
+    }
+    sets = {name: frozenset(given.get(name, ())) for name in ("claims", "kinds")}
+    return Facts(**{**usual, **given, **sets})
+
+
+@cache
+def built(name: str) -> list[Manifest]:
+    """What is built from a golden case; for all tests to read and none to change."""
+    return build(*load(name))
+
+
+def output(name: str) -> Path:
+    return GOLDEN / name / "output.yaml"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_built_is_what_was_read_and_found_good(name: str) -> None:
+    assert to_yaml(built(name)) == output(name).read_text(), "run `python -m tests.operator.test_golden`, read the diff"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_output_says_all_of_what_is_built(name: str) -> None:
+    assert list(yaml.safe_load_all(output(name).read_text())) == built(name)
+
+
+if __name__ == "__main__":
+    for case in NAMES:
+        output(case).write_text(to_yaml(built(case)))

@@ -1,0 +1,181 @@
+"""What the builders are told of the cluster, as it is read out of an observation."""
+
+from base64 import b64encode
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from livescore_operator.components import Credentials, migration
+from livescore_operator.errors import Waiting
+from livescore_operator.knowledge import MISSING_SECONDS, PLANNED, facts, serving_image
+from livescore_operator.observation import Observation, digest
+from livescore_operator.planning import Key
+from livescore_operator.resource import LiveScore, Manifest
+
+IMAGE, OLD_IMAGE = "livescore:2", "livescore:1"
+
+Children = Mapping[Key, Manifest]
+
+
+def livescore(status: Manifest | None = None, **spec: Any) -> LiveScore:
+    metadata = {"name": "demo", "namespace": "sport", "uid": "u"}
+    return LiveScore.parse({"metadata": metadata, "spec": {"image": IMAGE, **spec}, "status": status or {}})
+
+
+def stateful(component: str, size: str | None = None, ready: int = 1) -> Children:
+    template = {"spec": {"resources": {"requests": {"storage": size}}}}
+    spec = {"volumeClaimTemplates": [template]} if size else {}
+    name = f"demo-{component}"
+    return {("StatefulSet", name): {"metadata": {"name": name}, "spec": spec, "status": {"readyReplicas": ready}}}
+
+
+def job(*conditions: str) -> Children:
+    status = {"conditions": [{"type": type, "status": "True"} for type in conditions]}
+    return {("Job", migration.name(livescore())): {"kind": "Job", "status": status}}
+
+
+def deployment(image: str) -> Children:
+    template = {"spec": {"containers": [{"name": "api", "image": image}]}}
+    return {("Deployment", "demo-api"): {"kind": "Deployment", "spec": {"template": template}}}
+
+
+def credentials(**passwords: str) -> Children:
+    data = {f"{name}-password": b64encode(value.encode()).decode() for name, value in passwords.items()}
+    return {("Secret", "demo-credentials"): {"kind": "Secret", "data": data}}
+
+
+def claim(component: str, size: str) -> Children:
+    name = f"data-demo-{component}-0"
+    body = {"metadata": {"name": name}, "spec": {"resources": {"requests": {"storage": size}}}}
+    return {("PersistentVolumeClaim", name): body}
+
+
+def seen(*children: Children, **others: Any) -> Observation:
+    return Observation(children={key: one for some in children for key, one in some.items()}, **others)
+
+
+# The image that may run
+
+
+@pytest.mark.parametrize(
+    ("children", "status", "serving"),
+    [
+        ({}, None, None),
+        ({}, {"image": OLD_IMAGE}, OLD_IMAGE),
+        (job(), None, None),
+        (job("Failed"), None, None),
+        (job("Complete"), None, IMAGE),
+        ({**job("Complete"), **deployment(OLD_IMAGE)}, None, IMAGE),
+        ({**job(), **deployment(OLD_IMAGE)}, None, OLD_IMAGE),
+        ({**job("Failed"), **deployment(OLD_IMAGE)}, None, OLD_IMAGE),
+        (deployment(OLD_IMAGE), {"image": "livescore:0"}, OLD_IMAGE),
+    ],
+)
+def test_the_wanted_image_may_run_when_its_migration_succeeded_and_the_old_one_until_then(
+    children: Children, status: Manifest | None, serving: str | None
+) -> None:
+    assert serving_image(livescore(status), seen(children)) == serving
+
+
+def test_the_migration_of_another_image_says_nothing() -> None:
+    assert serving_image(livescore(image="livescore:3"), seen(job("Complete"), deployment(OLD_IMAGE))) == OLD_IMAGE
+
+
+# Facts
+
+
+def test_facts_are_what_was_seen() -> None:
+    keys = {"data": {"json": "W10="}}
+    resource = livescore(api={"apiKeysSecret": {"name": "keys", "key": "json"}})
+    observation = seen(
+        credentials(postgres="p", redis="r"),
+        stateful("postgres", "5Gi"),
+        stateful("redis"),
+        claim("postgres", "5Gi"),
+        references={"Secret/keys": keys},
+        kinds=frozenset({"PodMonitor.monitoring.coreos.com"}),
+    )
+
+    found = facts(resource, observation, OLD_IMAGE, "livescore-system")
+
+    assert found.operator_namespace == "livescore-system"
+    assert found.credentials == Credentials("p", "r")
+    assert found.checksums == {"Secret/keys": digest(keys)}
+    assert found.serving_image == OLD_IMAGE
+    assert found.claimed == {"demo-postgres": "5Gi"}
+    assert (found.claims, found.kinds) == (frozenset({"data-demo-postgres-0"}), observation.kinds)
+
+
+def test_credentials_are_kept_and_what_is_missing_is_made() -> None:
+    first = facts(livescore(), seen(), None, "").credentials
+    second = facts(livescore(), seen(credentials(postgres="p")), None, "").credentials
+
+    assert first.postgres_password != first.redis_password
+    assert second.postgres_password == "p"
+    assert second.redis_password not in ("", first.redis_password)
+
+
+def test_a_volume_whose_password_is_lost_is_waited_for() -> None:
+    with pytest.raises(Waiting, match="CredentialsLost"):
+        facts(livescore(), seen(claim("postgres", "10Gi")), None, "")
+
+
+@pytest.mark.parametrize(
+    ("size", "grows"),
+    [("1Gi", True), ("9.9Gi", True), ("10Gi", False), ("10240Mi", False), ("11Gi", False), ("?", False)],
+)
+def test_volumes_grow_and_never_shrink(size: str, grows: bool) -> None:
+    found = facts(livescore(), seen(credentials(postgres="p"), claim("postgres", size)), None, "").claims
+
+    assert found == (frozenset({"data-demo-postgres-0"}) if grows else frozenset())
+
+
+def test_volumes_of_others_do_not_grow() -> None:
+    assert facts(livescore(), seen(claim("other", "1Gi")), None, "").claims == frozenset()
+
+
+def test_a_plan_is_the_same_whenever_it_is_made() -> None:
+    plan = livescore(reconcilePolicy="Plan")
+
+    assert facts(plan, seen(), None, "").credentials == Credentials(PLANNED, PLANNED)
+    assert facts(plan, seen(credentials(postgres="p")), None, "").credentials == Credentials("p", PLANNED)
+
+
+def test_a_missing_operator_of_the_database_is_waited_for() -> None:
+    resource = livescore(postgres={"mode": "cloudnative-pg"})
+
+    with pytest.raises(Waiting, match="CloudNativePGMissing") as caught:
+        facts(resource, seen(), None, "")
+    assert (caught.value.condition, caught.value.after) == ("DatabaseReady", MISSING_SECONDS)
+
+    there = seen(kinds=frozenset({"Cluster.postgresql.cnpg.io"}))
+    assert not facts(resource, there, None, "").database_ready
+
+
+def test_a_missing_secret_of_the_user_is_waited_for() -> None:
+    resource = livescore(api={"apiKeysSecret": {"name": "keys", "key": "json"}})
+
+    with pytest.raises(Waiting, match="SecretNotFound"):
+        facts(resource, seen(references={"Secret/keys": None}), None, "")
+
+
+@pytest.mark.parametrize(
+    ("children", "ready"), [({}, False), (stateful("postgres", ready=0), False), (stateful("postgres"), True)]
+)
+def test_the_database_is_migrated_when_it_answers(children: Children, ready: bool) -> None:
+    assert facts(livescore(), seen(children), None, "").database_ready == ready
+
+
+@pytest.mark.parametrize("state", ["Complete", "Failed", "Running"])
+def test_a_migration_that_was_begun_stays_wanted_while_the_database_restarts(state: str) -> None:
+    """Else it would be pruned in the midst of its work, and run once more afterwards."""
+    observation = seen(stateful("postgres", ready=0), job(state))
+
+    assert facts(livescore(), observation, IMAGE, "").database_ready
+
+
+def test_the_migration_of_another_image_is_begun_when_the_database_answers() -> None:
+    observation = seen(stateful("postgres", ready=0), job("Complete"))
+
+    assert not facts(livescore(image="livescore:3"), observation, IMAGE, "").database_ready

@@ -1,0 +1,201 @@
+"""Whose an object is, what the spec refers to, and what has a digest."""
+
+from typing import Any
+
+import pytest
+
+from livescore_operator.components.common import family
+from livescore_operator.errors import Terminal, Waiting
+from livescore_operator.observation import (
+    Observation,
+    digest,
+    is_ours,
+    is_remains,
+    require_ownership,
+    require_secrets,
+    secret_references,
+)
+from livescore_operator.resource import KIND, LiveScore, Manifest
+
+
+def livescore(**spec: Any) -> LiveScore:
+    metadata = {"name": "demo", "namespace": "sport", "uid": "u-2"}
+    return LiveScore.parse({"metadata": metadata, "spec": {"image": "livescore:1", **spec}})
+
+
+LABELS = family(livescore())
+MINE = {"kind": KIND, "name": "demo", "uid": "u-2", "controller": True}
+EARLIER = {**MINE, "uid": "u-1"}
+ANOTHER = {**MINE, "name": "other", "uid": "u-3"}
+BYSTANDER = {"kind": "ConfigMap", "name": "demo", "uid": "u-4"}
+
+
+def child(kind: str = "Deployment", *owners: Manifest, labels: dict[str, str] | None = None) -> Manifest:
+    metadata: Manifest = {"name": "demo-api", "namespace": "sport"}
+    return {"kind": kind, "metadata": metadata | ({"ownerReferences": list(owners)} if owners else {}) | _l(labels)}
+
+
+def _l(labels: dict[str, str] | None) -> Manifest:
+    return {} if labels is None else {"labels": labels}
+
+
+# Ownership
+
+# The object, whether it is ours, whether it is what an earlier LiveScore of this name left behind.
+OBJECTS: list[tuple[Manifest, bool, bool]] = [
+    (child("Deployment", MINE), True, False),
+    (child("Deployment", BYSTANDER, MINE), True, False),
+    (child("Deployment", MINE, labels={}), True, False),
+    (child("Deployment", EARLIER, labels=LABELS), False, True),
+    (child("Deployment", ANOTHER, labels=LABELS), False, False),
+    (child("Deployment", BYSTANDER, labels=LABELS), False, False),
+    (child("Deployment", labels=LABELS), False, False),
+    (child("Secret", labels={**LABELS, "mine": "too"}), True, False),
+    (child("PersistentVolumeClaim", labels=LABELS), True, False),
+    (child("Cluster", labels=LABELS), True, False),
+    (child("Cluster", labels={}), False, False),
+    (child("Secret", labels={**LABELS, "app.kubernetes.io/instance": "other"}), False, False),
+    (child("Secret", labels={}), False, False),
+    (child("Secret"), False, False),
+    (child("Secret", ANOTHER, labels=LABELS), False, False),
+    (child("Secret", BYSTANDER, labels=LABELS), True, False),
+]
+
+
+@pytest.mark.parametrize(("live", "ours", "remains"), OBJECTS)
+def test_an_object_is_ours_what_an_earlier_one_left_or_somebody_elses(
+    live: Manifest, ours: bool, remains: bool
+) -> None:
+    assert is_ours(livescore(), live) == ours
+    assert is_remains(livescore(), live) == remains
+
+
+@pytest.mark.parametrize(("live", "ours", "remains"), OBJECTS)
+def test_a_name_that_somebody_else_has_is_never_taken(live: Manifest, ours: bool, remains: bool) -> None:
+    wanted = [child(live["kind"])]
+    live_children = {(live["kind"], "demo-api"): live}
+    if ours or remains:
+        require_ownership(livescore(), wanted, live_children)
+    else:
+        with pytest.raises(Terminal, match=f"OwnershipConflict: {live['kind']} sport/demo-api exists") as caught:
+            require_ownership(livescore(), wanted, live_children)
+        assert "rename or delete it" in caught.value.message
+
+
+def test_what_is_not_wanted_or_not_there_is_in_nobodys_way() -> None:
+    require_ownership(livescore(), [child()], {})
+    require_ownership(livescore(), [child()], {("StatefulSet", "demo-api"): child("StatefulSet", ANOTHER)})
+    require_ownership(livescore(), [], {("Deployment", "demo-api"): child("Deployment", ANOTHER)})
+
+
+# Secrets of the user
+
+
+def reference(name: str, key: str = "key") -> dict[str, str]:
+    return {"name": name, "key": key}
+
+
+def variable(name: str, secret: str) -> Manifest:
+    return {"name": name, "valueFrom": {"secretKeyRef": reference(secret)}}
+
+
+def external(secret: str) -> Manifest:
+    return {"mode": "external", "external": {"secretRef": reference(secret, "url")}}
+
+
+def test_all_secrets_that_a_spec_refers_to_are_known() -> None:
+    resource = livescore(
+        api={
+            "env": [variable("A", "one"), {"name": "B", "value": "plain"}],
+            "apiKeysSecret": reference("keys", "json"),
+        },
+        worker={"env": [variable("A", "two")]},
+        scheduler={"env": [variable("A", "three"), {"name": "C", "valueFrom": {"configMapKeyRef": reference("map")}}]},
+        postgres=external("database"),
+        redis=external("redis"),
+    )
+
+    assert {(one.name, one.key) for one in secret_references(resource)} == {
+        ("one", "key"),
+        ("keys", "json"),
+        ("two", "key"),
+        ("three", "key"),
+        ("database", "url"),
+        ("redis", "url"),
+    }
+
+
+def test_a_spec_of_its_own_servers_refers_to_no_secret() -> None:
+    unused = {"external": {"secretRef": reference("unused")}}
+
+    assert secret_references(livescore()) == []
+    assert secret_references(livescore(postgres=unused, redis=unused)) == []
+
+
+def test_secrets_that_are_there_are_enough() -> None:
+    require_secrets(livescore(), {})
+    require_secrets(livescore(redis=external("redis")), {"redis": {"data": {"url": ""}}})
+
+
+@pytest.mark.parametrize(
+    ("secrets", "reason", "message"),
+    [
+        ({}, "SecretNotFound", "Secret sport/redis does not exist: create it with key url"),
+        ({"redis": None}, "SecretNotFound", "Secret sport/redis does not exist: create it with key url"),
+        ({"redis": {}}, "SecretKeyNotFound", "Secret sport/redis has no key url: add it"),
+        ({"redis": {"data": None}}, "SecretKeyNotFound", "Secret sport/redis has no key url: add it"),
+        ({"redis": {"data": {"URL": "eA=="}}}, "SecretKeyNotFound", "Secret sport/redis has no key url: add it"),
+    ],
+)
+def test_a_missing_secret_is_waited_for_by_name(secrets: dict[str, Manifest | None], reason: str, message: str) -> None:
+    with pytest.raises(Waiting) as caught:
+        require_secrets(livescore(redis=external("redis")), secrets)
+
+    assert (caught.value.reason, caught.value.message) == (reason, message)
+
+
+# Digests
+
+
+def test_a_digest_is_of_the_data_and_of_nothing_else() -> None:
+    one = digest({"data": {"a": "1", "b": "2"}, "metadata": {"resourceVersion": "1"}})
+
+    assert one == digest({"data": {"b": "2", "a": "1"}, "metadata": {"resourceVersion": "2"}, "type": "Opaque"})
+    assert len({one, digest({"data": {"a": "2", "b": "2"}}), digest({"data": {"a": "1"}}), digest({})}) == 4
+    assert digest({}) == digest({"data": None}) == digest({"data": {}})
+
+
+def test_what_is_missing_has_no_checksum() -> None:
+    secret = {"data": {"a": "1"}}
+    seen = Observation(children={}, references={"Secret/there": secret, "Secret/missing": None, "ConfigMap/gone": None})
+
+    assert seen.checksums == {"Secret/there": digest(secret)}
+
+
+def test_a_secret_and_a_config_map_of_one_name_are_two() -> None:
+    secret, config = {"data": {"a": "1"}}, {"data": {"a": "2"}}
+    seen = Observation(children={}, references={"Secret/a": secret, "ConfigMap/a": config, "Secret/b": None})
+
+    assert seen.checksums == {"Secret/a": digest(secret), "ConfigMap/a": digest(config)}
+    assert seen.secrets == {"a": secret, "b": None}
+
+
+def test_claims_have_the_size_that_they_ask_for() -> None:
+    claim = {"kind": "PersistentVolumeClaim", "spec": {"resources": {"requests": {"storage": "5Gi"}}}}
+    seen = Observation(children={("PersistentVolumeClaim", "data"): claim, ("Deployment", "demo-api"): child()})
+
+    assert seen.claims == {"data": "5Gi"}
+    assert Observation(children={}).claims == {}
+
+
+def test_children_can_be_looked_at_as_they_became() -> None:
+    old, kept = child("Deployment"), child("Job")
+    seen = Observation(children={("Deployment", "demo-api"): old, ("Job", "demo-api"): kept})
+    new, made = {**old, "spec": {"replicas": 2}}, child("Service")
+
+    assert seen.updated([new, made]) == {
+        ("Deployment", "demo-api"): new,
+        ("Job", "demo-api"): kept,
+        ("Service", "demo-api"): made,
+    }
+    assert seen.children["Deployment", "demo-api"] is old, "what was seen stays"

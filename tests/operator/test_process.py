@@ -1,0 +1,263 @@
+"""The operator as it runs: Kopf's watches, the queue, the Lease, probes; real processes against an API server."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import httpx
+import pytest
+
+from livescore_operator.resource import KIND
+from tests.operator.stack import IMAGE, Stack
+from tests.support.kubernetes.faults import Faults
+from tests.support.kubernetes.kube import ApiError, Kube, eventually
+from tests.support.kubernetes.server import Server
+from tests.support.operators import Operator
+
+REPAIR_SECONDS = 5.0
+"""What was broken is whole again within seconds."""
+
+Make = Callable[..., Operator]
+
+
+@pytest.fixture
+def make(namespace: str, faults: Faults, tmp_path: Path) -> Iterator[Make]:
+    """Makes operators that reach the API server through ``faults``, or another proxy."""
+    made: list[Operator] = []
+
+    def operator(proxy: Faults = faults, **environment: str) -> Operator:
+        name = f"operator-{len(made)}"
+        kubeconfig = proxy.access.write(tmp_path / f"{name}.yaml")
+        one = Operator(tmp_path, name, namespace, kubeconfig, **environment)
+        made.append(one)
+        return one
+
+    yield operator
+    for one in made:
+        one.close()
+        one.release()
+        print(f"--- {one.name} ---\n{one.log[-20_000:]}")
+
+
+@pytest.fixture
+async def stack(kube: Kube) -> AsyncIterator[Stack]:
+    """A LiveScore whose workloads become ready by themselves."""
+    stack = Stack(kube, None)
+    kubelet = asyncio.create_task(_play_kubelet(stack))
+    yield stack
+    kubelet.cancel()
+    with suppress(asyncio.CancelledError):
+        await kubelet
+
+
+async def _play_kubelet(stack: Stack) -> None:
+    while True:
+        with suppress(httpx.HTTPError, ApiError):
+            await stack.make_ready()
+        await asyncio.sleep(0.05)
+
+
+async def is_ready(stack: Stack, timeout: float = 30.0) -> None:
+    """Wait until the LiveScore is Ready in its present generation."""
+
+    async def probe() -> bool:
+        resource = await stack.livescore()
+        ready = [one for one in resource.get("status", {}).get("conditions", []) if one["type"] == "Ready"]
+        generation = resource["metadata"]["generation"]
+        return any(one["status"] == "True" and one["observedGeneration"] == generation for one in ready)
+
+    await eventually(probe, timeout)
+
+
+async def test_apply_edit_drift_and_delete(make: Make, stack: Stack) -> None:
+    operator = make()
+    await operator.start()
+    await stack.create()
+    await is_ready(stack)
+
+    await stack.kube.delete("Deployment", "demo-worker")
+    await eventually(lambda: stack.kube.find("Deployment", "demo-worker"), REPAIR_SECONDS)
+
+    await stack.edit(image="livescore:2")
+    await is_ready(stack)
+    assert set((await stack.images()).values()) == {"livescore:2"}
+
+    await stack.kube.delete(KIND, "demo")
+    await stack.kube.gone(KIND, "demo")
+    await operator.until("/readyz", lambda answer: answer.json()["livescores"] == 0)
+    assert await operator.stop() == 0
+    assert "Traceback" not in operator.log
+
+
+async def test_a_secret_that_the_user_marks_is_heard_of_at_once(make: Make, stack: Stack) -> None:
+    await make().start()
+    await stack.create(postgres={"mode": "external", "external": {"secretRef": {"name": "database", "key": "url"}}})
+    await eventually(lambda: _reason(stack, "SecretNotFound"))
+
+    metadata = {"name": "database", "labels": {"livescore.dev/watch": "true"}}
+    url = {"url": "cG9zdGdyZXNxbDovL3g="}
+    await stack.kube.create({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": url})
+
+    await is_ready(stack)
+
+
+async def _reason(stack: Stack, reason: str) -> bool:
+    conditions = await stack.conditions()
+    return "Ready" in conditions and conditions["Ready"]["reason"] == reason
+
+
+async def test_nothing_is_asked_and_nothing_written_while_nothing_changes(
+    make: Make, stack: Stack, faults: Faults
+) -> None:
+    operator = make(LEASE_SECONDS="30")
+    await operator.start()
+    await stack.create()
+    await is_ready(stack)
+    await _quiet(faults)
+
+    await asyncio.sleep(2.0)
+
+    asked = {(call.verb, call.resource) for call in faults.calls()}
+    assert asked <= {("get", "leases"), ("update", "leases")}
+    assert operator.resident < 110 * 1024 * 1024
+
+
+async def _quiet(faults: Faults) -> None:
+    """Wait until a second has passed in which only the Lease was asked for; then count anew."""
+    for _ in range(20):
+        faults.reset()
+        await asyncio.sleep(1.0)
+        if all(call.resource == "leases" for call in faults.calls()):
+            break
+    faults.reset()
+
+
+async def test_a_killed_leader_is_replaced_within_its_lease(make: Make, stack: Stack) -> None:
+    first, second = make(), make()
+    await first.start()
+    await first.leads()
+    await second.start()
+    await stack.create()
+    await is_ready(stack)
+    assert (await second.metrics())["livescore_operator_leader"] == 0
+
+    await first.kill()
+    killed = time.monotonic()
+    await stack.kube.delete("Deployment", "demo-worker")
+
+    await eventually(lambda: stack.kube.find("Deployment", "demo-worker"), 12.0)
+    assert time.monotonic() - killed < 3 + 3  # the Lease, and a turn of the other one on a busy machine
+    assert (await second.metrics())["livescore_operator_leader"] == 1
+
+
+async def test_a_leader_that_stops_gives_the_lease_back(make: Make) -> None:
+    first, second = make(LEASE_SECONDS="30"), make(LEASE_SECONDS="4")
+    await first.start()
+    await first.leads()
+    await second.start()
+
+    assert await first.stop() == 0
+
+    await second.leads()
+
+
+async def test_a_leader_that_lost_the_lease_stops_writing(make: Make, stack: Stack, api: Server) -> None:
+    lonely = Faults(api.access)
+    first, second = make(lonely), make()
+    try:
+        await first.start()
+        await first.leads()
+        await second.start()
+        await stack.create()
+        await is_ready(stack)
+
+        lonely.partition()
+        await second.leads()
+        lonely.heal()
+        lonely.reset()
+        await stack.edit(image="livescore:2")
+        await is_ready(stack)
+
+        assert lonely.count("create", "patch", "delete") == 0
+        assert (await first.metrics())["livescore_operator_leader"] == 0
+        assert set((await stack.images()).values()) == {"livescore:2"}
+    finally:
+        lonely.close()
+
+
+async def test_an_operator_that_was_killed_half_way_goes_on_from_what_is_there(make: Make, stack: Stack) -> None:
+    operator = make(LEASE_SECONDS="1", REQUEST_TIMEOUT_SECONDS="0.3")
+    await operator.start()
+    await stack.create()
+    for kind, name in (("StatefulSet", "demo-postgres"), ("Job", ""), ("Deployment", "demo-api")):
+        await eventually(partial(_there, stack, kind, name))
+        await operator.kill()
+        await operator.start()
+
+    await is_ready(stack)
+
+    assert set((await stack.images()).values()) == {IMAGE}
+    assert len(await stack.kube.list("Job")) == 1
+
+
+async def _there(stack: Stack, kind: str, name: str) -> bool:
+    return any(name in one["metadata"]["name"] for one in await stack.kube.list(kind))
+
+
+async def test_probes_and_metrics_tell_how_it_is(make: Make, stack: Stack) -> None:
+    operator = make()
+    await operator.start()
+    await operator.leads()
+    await stack.create()
+    await is_ready(stack)
+
+    live = await operator.until("/healthz", lambda answer: answer.status_code == 200)
+    assert live.json() == {"live": True, "stuck": []}
+    ready = await operator.until("/readyz", lambda answer: answer.status_code == 200)
+    assert ready.json() == {"ready": True, "leader": True, "livescores": 1}
+    await operator.until(
+        "/metrics", lambda answer: f'name="demo",namespace="{stack.kube.namespace}",type="Ready"}} 1.0' in answer.text
+    )
+    metrics = await operator.metrics()
+    assert metrics["livescore_operator_leader"] == 1
+    assert metrics['livescore_operator_reconciles_total{result="ok"}'] > 0
+    assert metrics['livescore_operator_changes_total{kind="Deployment",verb="create"}'] == 3
+
+
+async def test_without_a_cluster_it_says_so_in_one_line(make: Make, tmp_path: Path) -> None:
+    operator = make(KUBECONFIG=str(tmp_path / "nowhere.yaml"))
+    operator.launch()
+
+    assert await operator.ended() == 1
+
+    assert operator.log.count("\n") <= 2
+    assert "no cluster to talk to" in operator.log
+
+
+async def test_a_port_in_use_is_said_in_one_line(make: Make) -> None:
+    first, second = make(), make()
+    await first.start()
+    second.environment["PORT"] = first.environment["PORT"]
+    second.launch()
+
+    assert await second.ended() == 1
+
+    assert "PORT" in second.log
+    assert "Traceback" not in second.log
+
+
+async def test_logs_are_json_and_name_the_object_and_hold_no_secret(make: Make, stack: Stack) -> None:
+    operator = make(LOG_FORMAT="json", LOG_LEVEL="DEBUG")
+    await operator.start()
+    await stack.create()
+    await is_ready(stack)
+
+    lines = [json.loads(line) for line in operator.log.splitlines() if line.startswith("{")]
+    changed = [line for line in lines if line["event"] == "changed"]
+    assert {(line["namespace"], line["name"]) for line in changed} == {(stack.kube.namespace, "demo")}
+    secrets = await stack.secret("demo-credentials")
+    assert not [secret for secret in secrets.values() if secret in operator.log]

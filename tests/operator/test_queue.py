@@ -1,0 +1,376 @@
+"""Causes merge, one object is worked on once at a time, and failures come back later and later."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import structlog
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from livescore_operator import queue as module
+from livescore_operator.errors import NotLeading, Terminal, Transient
+from livescore_operator.queue import FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS, Key, Queue, Reconcile
+from livescore_operator.telemetry import metrics
+
+DEMO, OTHER, ELSEWHERE = ("sport", "demo"), ("sport", "other"), ("news", "demo")
+
+MERGE = 0.01
+"""Seconds instead of those of production, so that nobody waits."""
+
+QUIET = 0.05
+"""Seconds after which nothing more comes."""
+
+LATER = 30.0
+"""Seconds that no test waits for."""
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Queue.add, "__defaults__", (MERGE,))
+
+
+async def always() -> None:
+    """Work may be taken."""
+
+
+@asynccontextmanager
+async def working(
+    queue: Queue, reconcile: Reconcile, count: int = 2, allowed: Callable[[], Awaitable[None]] = always
+) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(queue.work(reconcile, allowed)) for _ in range(count)]
+    try:
+        yield
+        assert not any(task.done() for task in tasks), "a worker never ends"
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Work:
+    """A reconcile that tells what it did; it goes on only while the gate is open."""
+
+    def __init__(self, *results: float | Exception | None) -> None:
+        self.done: list[Key] = []
+        self.begun: list[Key] = []
+        self.running: list[Key] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self._results = list(results)
+
+    async def __call__(self, key: Key) -> float | None:
+        assert key not in self.running, "never twice at once"
+        self.begun.append(key)
+        self.running.append(key)
+        try:
+            await self.gate.wait()
+        finally:
+            self.running.remove(key)
+        self.done.append(key)
+        result = self._results.pop(0) if self._results else None
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+# Causes
+
+
+async def test_causes_of_one_moment_are_worked_on_once() -> None:
+    queue, work = Queue(), Work()
+    async with working(queue, work):
+        for _ in range(100):
+            queue.add(DEMO)
+        queue.add(OTHER)
+        await until(lambda: len(work.done) == 2)
+        await asyncio.sleep(QUIET)
+
+    assert sorted(work.done) == [DEMO, OTHER]
+
+
+async def test_causes_that_come_while_it_waits_for_a_worker_are_worked_on_once() -> None:
+    queue, work = Queue(), Work()
+    work.gate.clear()
+    async with working(queue, work, count=1):
+        queue.add(OTHER)
+        await until(lambda: work.running)
+        for _ in range(5):
+            queue.add(DEMO)
+            await asyncio.sleep(MERGE * 1.5)
+        assert metrics.QUEUED._value.get() == 1
+        work.gate.set()
+        await until(lambda: DEMO in work.done)
+        await asyncio.sleep(QUIET)
+
+    assert work.done == [OTHER, DEMO]
+    assert metrics.QUEUED._value.get() == 0
+
+
+async def test_causes_during_the_work_make_one_more_round() -> None:
+    queue, work = Queue(), Work()
+    work.gate.clear()
+    async with working(queue, work):
+        queue.add(DEMO)
+        await until(lambda: work.running)
+        for _ in range(5):
+            queue.add(DEMO)
+            await asyncio.sleep(MERGE * 1.5)
+        assert work.begun == [DEMO], "never two at once, however many workers are idle"
+        work.gate.set()
+        await until(lambda: len(work.done) == 2)
+        await asyncio.sleep(QUIET)
+
+    assert work.done == [DEMO, DEMO]
+
+
+async def test_objects_are_worked_on_side_by_side() -> None:
+    queue, work = Queue(), Work()
+    work.gate.clear()
+    async with working(queue, work, count=2):
+        for key in (DEMO, OTHER, ELSEWHERE):
+            queue.add(key)
+        await until(lambda: len(work.running) == 2)
+        await asyncio.sleep(QUIET)
+        assert len(work.begun) == 2, "as many as there are workers"
+        work.gate.set()
+        await until(lambda: len(work.done) == 3)
+
+
+KEYS = st.sampled_from([DEMO, OTHER, ELSEWHERE])
+
+
+@settings(max_examples=20)
+@given(st.lists(st.tuples(KEYS, st.integers(0, 3)), max_size=12), st.lists(st.sampled_from([None, "fail"]), max_size=6))
+def test_nothing_that_happened_is_forgotten(causes: list[tuple[Key, int]], results: list[str | None]) -> None:
+    """Whatever came when, every object was looked at after its last cause, and never twice at once."""
+
+    async def scenario() -> None:
+        work = Work(*(Terminal("X", "x") if result else None for result in results))
+        queue, caused = Eager(), dict.fromkeys((key for key, _ in causes), 0)
+        async with working(queue, work):
+            for key, pause in causes:
+                caused[key] = len(work.begun)
+                queue.add(key, 0)
+                for _ in range(pause):
+                    await asyncio.sleep(0)
+            await until(lambda: all(key in work.begun[seen:] for key, seen in caused.items()))
+            await until(lambda: not work.running)
+
+    asyncio.run(scenario())
+
+
+class Eager(Queue):
+    """Notes the delays that it is asked for, and waits for none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.delays: list[float] = []
+
+    def add(self, key: Key, after: float = MERGE) -> None:
+        self.delays.append(after)
+        super().add(key, 0)
+
+
+# When
+
+
+async def test_the_earlier_moment_wins() -> None:
+    queue, work = Queue(), Work()
+    async with working(queue, work):
+        queue.add(DEMO, LATER)
+        queue.add(DEMO)
+        queue.add(DEMO, LATER)
+        await until(lambda: work.done)
+        await asyncio.sleep(QUIET)
+
+    assert work.done == [DEMO]
+    assert queue._due == {}
+
+
+async def test_what_asks_to_be_looked_at_again_is() -> None:
+    queue, work = Queue(), Work(0.02)
+    started = time.monotonic()
+    async with working(queue, work):
+        queue.add(DEMO, 0)
+        await until(lambda: len(work.done) == 2)
+        assert time.monotonic() - started >= 0.02
+        await asyncio.sleep(QUIET)
+
+    assert work.done == [DEMO, DEMO], "once more, and then only when something happens"
+
+
+async def test_a_cause_comes_before_a_look_that_was_planned() -> None:
+    queue, work = Queue(), Work(LATER)
+    async with working(queue, work):
+        queue.add(DEMO, 0)
+        await until(lambda: work.done)
+        queue.add(DEMO)
+        await until(lambda: len(work.done) == 2)
+
+
+async def test_everything_that_is_known_can_be_looked_at_again() -> None:
+    queue, work = Queue(), Work()
+    async with working(queue, work):
+        for key in (DEMO, OTHER, ELSEWHERE):
+            queue.add(key)
+        await until(lambda: len(work.done) == 3)
+        queue.add_namespace("sport")
+        await until(lambda: len(work.done) == 5)
+        assert sorted(work.done[3:]) == [DEMO, OTHER]
+        queue.add_all()
+        await until(lambda: len(work.done) == 8)
+        await asyncio.sleep(QUIET)
+
+    assert sorted(work.done[5:]) == sorted([DEMO, OTHER, ELSEWHERE])
+
+
+async def test_what_is_gone_is_not_looked_at_again() -> None:
+    queue, work = Queue(), Work(0.0, 0.0)
+    queue.add(DEMO)
+    queue.add(OTHER, LATER)
+    queue.forget(DEMO)
+    async with working(queue, work):
+        await until(lambda: work.done)
+        queue.add_all()
+        queue.add_namespace("sport")
+        await until(lambda: OTHER in work.done)
+        await asyncio.sleep(QUIET)
+
+    assert work.done.count(DEMO) == 1, "though it asked for another look"
+    assert queue.known == {OTHER}
+
+
+# Failures
+
+FAILURES = 12
+"""Enough for the longest delay, which comes after nine."""
+
+
+async def failing(error: type[Exception], times: int) -> list[float]:
+    """The delays after so many failures of one object."""
+    queue, work = Eager(), Work(*(error("Bad", "a fault") for _ in range(times)))
+    async with working(queue, work):
+        queue.add(DEMO)
+        await until(lambda: len(work.done) == times + 1)
+    return queue.delays[1:]
+
+
+@pytest.mark.parametrize("error", [Transient, Terminal, ZeroDivisionError])
+async def test_failures_come_back_later_and_later_up_to_a_bound(error: type[Exception]) -> None:
+    delays = await failing(error, FAILURES)
+
+    bounds = [min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0**number) for number in range(FAILURES)]
+    assert len(delays) == FAILURES
+    assert all(bound / 2 <= delay <= bound for delay, bound in zip(delays, bounds, strict=True))
+    assert len(set(delays)) == FAILURES, "jittered: many that fail together do not come back together"
+
+
+async def test_a_success_forgets_the_failures_before_it() -> None:
+    error = Transient("Http500", "no")
+    queue, work = Eager(), Work(error, error, error, None, error)
+    async with working(queue, work):
+        queue.add(DEMO)
+        await until(lambda: len(work.done) == 4)
+        queue.add(DEMO)
+        await until(lambda: len(work.done) == 6)
+
+    assert queue.delays[-1] <= FIRST_RETRY_SECONDS
+
+
+async def test_failures_of_one_delay_no_other() -> None:
+    queue, work = Eager(), Work(*[Transient("Http500", "no")] * 5)
+    async with working(queue, work, count=1):
+        queue.add(DEMO)
+        await until(lambda: len(work.done) == 6)
+        work._results = [Transient("Http500", "no")]
+        queue.add(OTHER)
+        await until(lambda: work.done.count(OTHER) == 2)
+
+    assert queue.delays[-1] <= FIRST_RETRY_SECONDS
+
+
+async def test_an_event_does_not_wait_for_the_retry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FIRST_RETRY_SECONDS", LATER)
+    queue, work = Queue(), Work(Transient("Http500", "no"))
+    async with working(queue, work):
+        queue.add(DEMO)
+        await until(lambda: work.done)
+        queue.add(DEMO)
+        await until(lambda: len(work.done) == 2)
+
+
+async def test_who_does_not_lead_leaves_it_to_the_leader() -> None:
+    queue, work = Eager(), Work(NotLeading())
+    async with working(queue, work):
+        queue.add(DEMO)
+        await until(lambda: work.done)
+        await asyncio.sleep(QUIET)
+        assert (work.done, len(queue.delays)) == ([DEMO], 1)
+        queue.add_all()  # what a process does that becomes the leader
+        await until(lambda: len(work.done) == 2)
+
+
+async def test_no_work_is_taken_before_it_is_allowed() -> None:
+    queue, work, leading = Queue(), Work(), asyncio.Event()
+
+    async def allowed() -> None:
+        await leading.wait()
+
+    async with working(queue, work, allowed=allowed):
+        queue.add(DEMO)
+        await asyncio.sleep(QUIET)
+        assert work.begun == []
+        leading.set()
+        await until(lambda: work.done)
+
+
+# Signs of life
+
+
+async def test_what_is_worked_on_for_too_long_is_stuck() -> None:
+    queue, work = Queue(), Work()
+    work.gate.clear()
+    async with working(queue, work):
+        assert queue.stuck(0) == []
+        queue.add(DEMO)
+        await until(lambda: work.running)
+        await asyncio.sleep(0.02)
+        assert queue.stuck(0.01) == ["sport/demo"]
+        assert queue.stuck(LATER) == []
+        work.gate.set()
+        await until(lambda: work.done)
+        await until(lambda: not queue.stuck(0))
+
+
+async def test_a_worker_that_is_cancelled_leaves_nothing_behind() -> None:
+    queue, work = Queue(), Work()
+    work.gate.clear()
+    async with working(queue, work):
+        queue.add(DEMO)
+        await until(lambda: work.running)
+
+    assert queue.stuck(0) == []
+
+
+async def test_lines_of_the_log_name_the_object() -> None:
+    names: list[dict[str, Any]] = []
+
+    async def reconcile(_: Key) -> None:
+        names.append(structlog.contextvars.get_contextvars())
+
+    queue = Queue()
+    async with working(queue, reconcile):
+        queue.add(DEMO, 0)
+        await until(lambda: names)
+
+    assert names == [{"namespace": "sport", "name": "demo"}]

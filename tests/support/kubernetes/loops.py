@@ -1,0 +1,48 @@
+"""An event loop in a thread of its own: servers there are reached by every loop and process of a test."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+CALL_SECONDS = 30.0
+"""Longest that starting or stopping a server may take on two busy cores."""
+
+
+class Loop:
+    """A running loop. Nothing that lives on it may be touched from elsewhere but by its methods."""
+
+    def __init__(self, name: str) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Run ``work`` on the loop and wait for its result; not to be called on the loop itself."""
+        return self.start(work).result(CALL_SECONDS)
+
+    def start(self, work: Coroutine[Any, Any, Result]) -> Future[Result]:
+        """Let ``work`` begin on the loop."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def call(self, step: Callable[[], object]) -> None:
+        """Take one step on the loop, soon."""
+        self._loop.call_soon_threadsafe(step)
+
+    def close(self) -> None:
+        """Cancel what still runs and end the thread."""
+        self.run(_cancel_others())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(CALL_SECONDS)
+        self._loop.close()
+
+
+async def _cancel_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_asyncgens()

@@ -1,0 +1,153 @@
+"""Real processes of the operator: ``livescore-operator run``."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from livescore.dev.servers import guarded
+from livescore_operator.settings import Settings
+from tests.support.ports import Port
+
+START_SECONDS = 30.0
+"""Longest until it has listed what it watches, on two busy cores."""
+
+STOP_SECONDS = 10.0
+"""Longest after SIGTERM; then it is killed and the test fails."""
+
+
+class Operator:
+    """One process that serves one namespace, which also holds its Lease.
+
+    Attributes:
+        environment: what it runs with beside the developer's own.
+        process: the process after the last start.
+    """
+
+    def __init__(self, directory: Path, name: str, namespace: str, kubeconfig: Path, **environment: str) -> None:
+        self._port = Port()
+        self.name = name
+        self.namespace = namespace
+        self.log_file = directory / f"{name}.log"
+        self.environment = {
+            "KUBECONFIG": str(kubeconfig),
+            "HOST": "127.0.0.1",
+            "PORT": str(self._port.number),
+            "POD_NAME": name,
+            "POD_NAMESPACE": namespace,
+            "LOG_FORMAT": "console",
+            "REQUEST_TIMEOUT_SECONDS": "1",
+            "LEASE_SECONDS": "3",
+            "PYTHONUNBUFFERED": "1",
+            **environment,
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where its probes and metrics are."""
+        return f"http://127.0.0.1:{self._port.number}"
+
+    @property
+    def log(self) -> str:
+        """Everything that it wrote."""
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+
+    def launch(self, *arguments: str) -> None:
+        """Start it without waiting."""
+        command = [sys.executable, "-m", "livescore_operator", "run", *(arguments or ("--namespace", self.namespace))]
+        with self.log_file.open("ab") as log:
+            self.process = subprocess.Popen(
+                guarded(command, signal.SIGKILL),
+                env={**_inherited(), **self.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    async def start(self) -> None:
+        """Start it and wait until it is ready.
+
+        Raises:
+            AssertionError: with its log, when it is not.
+        """
+        self.launch()
+        await self.until("/readyz", lambda answer: answer.status_code == 200, START_SECONDS)
+
+    async def until(self, path: str, condition: Any, timeout: float = 15.0) -> httpx.Response:
+        """Ask until an answer is as wanted."""
+        deadline = time.monotonic() + timeout
+        async with httpx.AsyncClient(base_url=self.url, verify=False, timeout=2) as http:
+            while time.monotonic() < deadline and self.is_running:
+                try:
+                    answer = await http.get(path)
+                except httpx.HTTPError:
+                    answer = None
+                if answer is not None and condition(answer):
+                    return answer
+                await asyncio.sleep(0.05)
+        raise AssertionError(f"{self.name} did not answer {path} as wanted; its log:\n{self.log}")
+
+    async def leads(self) -> None:
+        """Wait until it holds the Lease."""
+        await self.until("/readyz", lambda answer: answer.json()["leader"])
+
+    async def metrics(self) -> dict[str, float]:
+        """Its metrics by name and labels."""
+        answer = await self.until("/metrics", lambda answer: answer.status_code == 200)
+        lines = (line.rpartition(" ") for line in answer.text.splitlines() if not line.startswith("#"))
+        return {name: float(value) for name, _, value in lines}
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it is alive."""
+        return self.process is not None and self.process.poll() is None
+
+    async def stop(self) -> int:
+        """SIGTERM and wait; the exit code."""
+        return await asyncio.to_thread(self.close)
+
+    async def kill(self) -> None:
+        """``kill -9``."""
+        if self.process is not None:
+            self.process.kill()
+            await asyncio.to_thread(self.process.wait)
+
+    async def ended(self, timeout: float = START_SECONDS) -> int:
+        """Wait until it ends by itself; the exit code."""
+        assert self.process is not None
+        return await asyncio.to_thread(self.process.wait, timeout)
+
+    @property
+    def resident(self) -> int:
+        """Bytes of memory that it holds."""
+        assert self.process is not None
+        return int(psutil.Process(self.process.pid).memory_info().rss)
+
+    def close(self) -> int:
+        """:meth:`stop`, blocking, for fixtures."""
+        if self.process is None:
+            return 0
+        self.process.terminate()
+        try:
+            return self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
+
+    def release(self) -> None:
+        """Give its port back."""
+        self._port.release()
+
+
+def _inherited() -> dict[str, str]:
+    settings = {field.upper() for field in Settings.model_fields}
+    return {name: value for name, value in os.environ.items() if name.upper() not in settings}

@@ -46,8 +46,8 @@ bench: $(READY) ## Measure the speed (tests/load)
 converge: $(READY) ## Search for a state that the operator does not come out of (STEPS=2000)
 	CONVERGENCE_STEPS=$(STEPS) $(BIN)/pytest tests/operator/test_convergence.py --numprocesses 0 -s
 
-e2e: $(READY) ## Run the operator's end-to-end tests on the cluster of KUBECONFIG, which has the images (see docs/development.md)
-	$(BIN)/pytest tests/e2e --numprocesses 0 --e2e
+e2e: $(READY) ## Run the end-to-end tests on the cluster of KUBECONFIG, which has the images
+	E2E=1 $(BIN)/pytest tests/e2e --numprocesses 0
 
 lint: $(READY) ## Check style and the direction of imports
 	$(BIN)/ruff check

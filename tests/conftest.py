@@ -10,6 +10,7 @@ import pytest
 import redis
 from hypothesis import HealthCheck, settings
 
+from tests.support.kubernetes import choice
 from tests.support.servers import OwnPostgres, Postgres, Valkey
 from tests.support.service import Kind, Service, Start
 
@@ -20,6 +21,11 @@ settings.load_profile("tests")
 
 SHOWN_CHARACTERS = 20_000
 """Of each log of a failed test: its last few hundred lines."""
+
+
+def pytest_report_header() -> str:
+    """Which API server the operator meets."""
+    return choice.header()
 
 
 @pytest.fixture(scope="session")

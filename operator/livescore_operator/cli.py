@@ -50,8 +50,8 @@ def run(
     except NoCluster as error:
         typer.echo(f"livescore-operator run: no cluster to talk to: {error}", err=True)
         sys.exit(1)
-    except OSError as error:
-        typer.echo(f"livescore-operator run: HOST {configured.host}, PORT {configured.port}: {error}", err=True)
+    except process.AddressError as error:
+        typer.echo(f"livescore-operator run: {error}", err=True)
         sys.exit(1)
 
 

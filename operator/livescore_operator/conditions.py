@@ -21,7 +21,7 @@ PARTS = ("DatabaseReady", "RedisReady", "SchemaCurrent", "ApiAvailable", "Worker
 STALLING = frozenset({"MigrationFailed", "RolloutStuck"})
 
 # Parts that are good enough to serve, and not yet what was asked for.
-UNFINISHED = frozenset({"RollingOut"})
+UNFINISHED = frozenset({"RollingOut", "RolloutStuck"})
 
 
 class Finding(NamedTuple):
@@ -133,7 +133,7 @@ def redis(resource: LiveScore, children: Children) -> Finding:
 def _stateful(kind: str, live: Manifest | None, name: str) -> Finding:
     if live is None:
         return Finding(kind, "False", "NotCreated", f"StatefulSet {name} is not there yet")
-    if _status(live).get("readyReplicas", 0) and _seen(live):
+    if _status(live).get("readyReplicas", 0):
         return Finding(kind, "True", "Ready", f"pod {name}-0 is ready")
     return Finding(kind, "False", "Starting", f"pod {name}-0 is not ready; see `kubectl describe pod {name}-0`")
 
@@ -172,7 +172,11 @@ def workers(resource: LiveScore, children: Children) -> Finding:
 
 def _deployments(kind: str, names: Iterable[str], children: Children) -> Finding:
     findings = [_deployment(kind, name, children.get(("Deployment", name))) for name in names]
-    return min(findings, key=lambda finding: (finding.status == "True", finding.reason not in UNFINISHED))
+    return min(findings, key=_goodness)
+
+
+def _goodness(finding: Finding) -> tuple[bool, bool, bool]:
+    return finding.status == "True", finding.reason not in STALLING, finding.reason not in UNFINISHED
 
 
 def _deployment(kind: str, name: str, live: Manifest | None) -> Finding:
@@ -181,7 +185,8 @@ def _deployment(kind: str, name: str, live: Manifest | None) -> Finding:
     status, wanted = _status(live), live.get("spec", {}).get("replicas", 1)
     updated, available = status.get("updatedReplicas", 0), status.get("availableReplicas", 0)
     if _stuck(status):
-        return Finding(kind, "False", "RolloutStuck", f"Deployment {name}: {_stuck(status)}")
+        serving: ConditionStatus = "True" if available >= wanted else "False"
+        return Finding(kind, serving, "RolloutStuck", f"Deployment {name}: {_stuck(status)}")
     if available < wanted:
         return Finding(kind, "False", "Unavailable", f"{available} of {wanted} pods of {name} are available")
     if not _seen(live) or updated < wanted or status.get("replicas", 0) > updated:
@@ -237,9 +242,3 @@ def _condition(found: Finding, before: Condition | None, generation: int, now: d
         if moved or before is None
         else before.last_transition_time,
     )
-
-
-def transitions(old: Iterable[Condition], new: Iterable[Condition]) -> list[Condition]:
-    """Conditions whose status or reason is another one now."""
-    before = {condition.type: (condition.status, condition.reason) for condition in old}
-    return [condition for condition in new if before.get(condition.type) != (condition.status, condition.reason)]

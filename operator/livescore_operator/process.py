@@ -4,6 +4,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Awaitable
+from typing import Any, cast
 
 import kopf
 import structlog
@@ -53,17 +54,8 @@ class Operator:
 
     async def run_until(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set, or a part ends that must not."""
-        parts: list[Awaitable[None]] = [
-            stop.wait(),  # type: ignore[list-item]  # what it gives does not matter
-            self._watch(stop),
-            self.leadership.run(),
-            self._resync(),
-            self._count(),
-            self._beat(),
-            *(self.queue.work(self._reconcile, self.leadership.wait) for _ in range(self._settings.workers)),
-        ]
         async with self._served():
-            tasks = [asyncio.ensure_future(part) for part in parts]
+            tasks = [asyncio.ensure_future(part) for part in self._parts(stop)]
             done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             stop.set()
             for task in pending:
@@ -72,6 +64,17 @@ class Operator:
             for task in done:
                 task.result()
 
+    def _parts(self, stop: asyncio.Event) -> list[Awaitable[object]]:
+        return [
+            stop.wait(),
+            self._watch(stop),
+            self.leadership.run(),
+            self._resync(),
+            self._count(),
+            self._beat(),
+            *(self.queue.work(self._reconcile, self.leadership.wait) for _ in range(self._settings.workers)),
+        ]
+
     async def _watch(self, stop: asyncio.Event) -> None:
         registry, settings = kopf.OperatorRegistry(), kopf.OperatorSettings()
         handlers.register(registry, self.queue)
@@ -79,6 +82,8 @@ class Operator:
         await kopf.operator(
             registry=registry,
             settings=settings,
+            # Of the same name as in the Lease; Kopf would ask for the user's, whom an image need not know.
+            identity=cast("Any", self._settings.pod_name),
             standalone=True,
             clusterwide=not self._settings.namespaces,
             namespaces=self._settings.namespaces,
@@ -138,6 +143,10 @@ class Operator:
         return web.Response(body=metrics.render(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
 
+class AddressError(Exception):
+    """Probes and metrics cannot be served; the text names the variables."""
+
+
 class _Server:
     """An aiohttp server for the length of a block."""
 
@@ -147,7 +156,10 @@ class _Server:
 
     async def __aenter__(self) -> None:
         await self._runner.setup()
-        await web.TCPSite(self._runner, self._host, self._port).start()
+        try:
+            await web.TCPSite(self._runner, self._host, self._port).start()
+        except OSError as error:
+            raise AddressError(f"HOST {self._host} and PORT {self._port} cannot be used: {error.strerror}") from error
         log.info("probes and metrics", host=self._host, port=self._port)
 
     async def __aexit__(self, *_: object) -> None:
@@ -158,7 +170,8 @@ async def run(settings: Settings) -> None:
     """Run one operator process until it is told to stop.
 
     Raises:
-        OSError: when the port of probes and metrics cannot be used.
+        AddressError: when the port of probes and metrics cannot be used.
+        NoCluster: when there is no API server to talk to.
     """
     async with cluster.connect(settings.request_timeout_seconds) as connected:
         await Operator(connected, settings).run()

@@ -17,10 +17,6 @@ from tests.support.kubernetes.server import Server
 DEFINITION = Path(__file__).parents[2] / "k8s/crd/livescores.livescore.dev.yaml"
 
 
-def pytest_report_header() -> str:
-    return choice.header()
-
-
 @pytest.fixture(scope="session")
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The emulator, whatever else there is."""

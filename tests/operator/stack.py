@@ -1,14 +1,18 @@
 """A LiveScore in a namespace of its own, reconciled step by step, with a kubelet that the test plays."""
 
+import asyncio
 import base64
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import Any
+
+import httpx
 
 from livescore_operator.queue import Key
 from livescore_operator.reconciler import Reconciler
 from livescore_operator.resource import API_VERSION, KIND
 from tests.support.kubernetes.kinds import Json
-from tests.support.kubernetes.kube import Kube
+from tests.support.kubernetes.kube import ApiError, Kube, eventually
 from tests.support.kubernetes.kubelet import make_ready
 
 IMAGE = "livescore:1"
@@ -27,6 +31,9 @@ CHILDREN = (
     "NetworkPolicy",
     "PersistentVolumeClaim",
 )
+
+# Between two looks of the kubelet at what there is.
+KUBELET_SECONDS = 0.05
 
 # Rounds after which a stack stands that needs four: servers, migration, processes, Ready.
 ROUNDS = 8
@@ -91,6 +98,32 @@ class Stack:
                 name = child["metadata"]["name"]
                 if name not in unready and not _is_ready(child):
                     await make_ready(self.kube, kind, name)
+
+    @asynccontextmanager
+    async def kubelet(self) -> AsyncIterator[None]:
+        """Let workloads become ready by themselves for the length of a block."""
+        playing = asyncio.create_task(self._play_kubelet())
+        try:
+            yield
+        finally:
+            playing.cancel()
+            await asyncio.gather(playing, return_exceptions=True)
+
+    async def _play_kubelet(self) -> None:
+        while True:
+            with suppress(httpx.HTTPError, ApiError):
+                await self.make_ready()
+            await asyncio.sleep(KUBELET_SECONDS)
+
+    async def until_ready(self, timeout: float = 30.0) -> None:
+        """Wait until the LiveScore is Ready in its present generation."""
+        await eventually(self.is_ready, timeout)
+
+    async def is_ready(self) -> bool:
+        """Whether it is Ready in its present generation."""
+        generation = (await self.livescore())["metadata"]["generation"]
+        ready = (await self.conditions()).get("Ready", {"status": "Unknown", "observedGeneration": 0})
+        return bool(ready["status"] == "True" and ready["observedGeneration"] == generation)
 
     async def livescore(self) -> Json:
         """The resource."""

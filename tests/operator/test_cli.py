@@ -200,5 +200,5 @@ def test_run_names_the_port_that_is_taken(tmp_path: Path) -> None:
         result = run("run", "--namespace", "a", HOST="127.0.0.1", PORT=port, KUBECONFIG=str(tmp_path / "kubeconfig"))
 
     assert result.returncode == 1
-    assert f"livescore-operator run: HOST 127.0.0.1, PORT {port}: " in result.stderr
+    assert f"livescore-operator run: HOST 127.0.0.1 and PORT {port} cannot be used" in result.stderr
     assert "Traceback" not in result.stderr

@@ -4,17 +4,15 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-import httpx
 import pytest
 
 from livescore_operator.resource import KIND
 from tests.operator.stack import IMAGE, Stack
 from tests.support.kubernetes.faults import Faults
-from tests.support.kubernetes.kube import ApiError, Kube, eventually
+from tests.support.kubernetes.kube import Kube, eventually
 from tests.support.kubernetes.server import Server
 from tests.support.operators import Operator
 
@@ -47,43 +45,21 @@ def make(namespace: str, faults: Faults, tmp_path: Path) -> Iterator[Make]:
 async def stack(kube: Kube) -> AsyncIterator[Stack]:
     """A LiveScore whose workloads become ready by themselves."""
     stack = Stack(kube, None)
-    kubelet = asyncio.create_task(_play_kubelet(stack))
-    yield stack
-    kubelet.cancel()
-    with suppress(asyncio.CancelledError):
-        await kubelet
-
-
-async def _play_kubelet(stack: Stack) -> None:
-    while True:
-        with suppress(httpx.HTTPError, ApiError):
-            await stack.make_ready()
-        await asyncio.sleep(0.05)
-
-
-async def is_ready(stack: Stack, timeout: float = 30.0) -> None:
-    """Wait until the LiveScore is Ready in its present generation."""
-
-    async def probe() -> bool:
-        resource = await stack.livescore()
-        ready = [one for one in resource.get("status", {}).get("conditions", []) if one["type"] == "Ready"]
-        generation = resource["metadata"]["generation"]
-        return any(one["status"] == "True" and one["observedGeneration"] == generation for one in ready)
-
-    await eventually(probe, timeout)
+    async with stack.kubelet():
+        yield stack
 
 
 async def test_apply_edit_drift_and_delete(make: Make, stack: Stack) -> None:
     operator = make()
     await operator.start()
     await stack.create()
-    await is_ready(stack)
+    await stack.until_ready()
 
     await stack.kube.delete("Deployment", "demo-worker")
     await eventually(lambda: stack.kube.find("Deployment", "demo-worker"), REPAIR_SECONDS)
 
     await stack.edit(image="livescore:2")
-    await is_ready(stack)
+    await stack.until_ready()
     assert set((await stack.images()).values()) == {"livescore:2"}
 
     await stack.kube.delete(KIND, "demo")
@@ -102,7 +78,7 @@ async def test_a_secret_that_the_user_marks_is_heard_of_at_once(make: Make, stac
     url = {"url": "cG9zdGdyZXNxbDovL3g="}
     await stack.kube.create({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": url})
 
-    await is_ready(stack)
+    await stack.until_ready()
 
 
 async def _reason(stack: Stack, reason: str) -> bool:
@@ -116,7 +92,7 @@ async def test_nothing_is_asked_and_nothing_written_while_nothing_changes(
     operator = make(LEASE_SECONDS="30")
     await operator.start()
     await stack.create()
-    await is_ready(stack)
+    await stack.until_ready()
     await _quiet(faults)
 
     await asyncio.sleep(2.0)
@@ -142,7 +118,7 @@ async def test_a_killed_leader_is_replaced_within_its_lease(make: Make, stack: S
     await first.leads()
     await second.start()
     await stack.create()
-    await is_ready(stack)
+    await stack.until_ready()
     assert (await second.metrics())["livescore_operator_leader"] == 0
 
     await first.kill()
@@ -173,14 +149,14 @@ async def test_a_leader_that_lost_the_lease_stops_writing(make: Make, stack: Sta
         await first.leads()
         await second.start()
         await stack.create()
-        await is_ready(stack)
+        await stack.until_ready()
 
         lonely.partition()
         await second.leads()
         lonely.heal()
         lonely.reset()
         await stack.edit(image="livescore:2")
-        await is_ready(stack)
+        await stack.until_ready()
 
         assert lonely.count("create", "patch", "delete") == 0
         assert (await first.metrics())["livescore_operator_leader"] == 0
@@ -198,7 +174,7 @@ async def test_an_operator_that_was_killed_half_way_goes_on_from_what_is_there(m
         await operator.kill()
         await operator.start()
 
-    await is_ready(stack)
+    await stack.until_ready()
 
     assert set((await stack.images()).values()) == {IMAGE}
     assert len(await stack.kube.list("Job")) == 1
@@ -213,7 +189,7 @@ async def test_probes_and_metrics_tell_how_it_is(make: Make, stack: Stack) -> No
     await operator.start()
     await operator.leads()
     await stack.create()
-    await is_ready(stack)
+    await stack.until_ready()
 
     live = await operator.until("/healthz", lambda answer: answer.status_code == 200)
     assert live.json() == {"live": True, "stuck": []}
@@ -254,7 +230,7 @@ async def test_logs_are_json_and_name_the_object_and_hold_no_secret(make: Make, 
     operator = make(LOG_FORMAT="json", LOG_LEVEL="DEBUG")
     await operator.start()
     await stack.create()
-    await is_ready(stack)
+    await stack.until_ready()
 
     lines = [json.loads(line) for line in operator.log.splitlines() if line.startswith("{")]
     changed = [line for line in lines if line["event"] == "changed"]

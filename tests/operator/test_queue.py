@@ -197,6 +197,17 @@ async def test_the_earlier_moment_wins() -> None:
     assert queue._due == {}
 
 
+async def test_a_moment_that_an_earlier_one_replaced_does_not_come() -> None:
+    queue, work = Queue(), Work()
+    async with working(queue, work):
+        queue.add(DEMO, QUIET / 2)
+        queue.add(DEMO, 0)
+        await until(lambda: work.done)
+        await asyncio.sleep(QUIET * 2)
+
+    assert work.done == [DEMO]
+
+
 async def test_what_asks_to_be_looked_at_again_is() -> None:
     queue, work = Queue(), Work(0.02)
     started = time.monotonic()

@@ -21,7 +21,7 @@ from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.config.kube_config import load_kube_config
 
-from tests.support.kubernetes import choice, fields, kinds, kubelet, requests, schemas, selectors
+from tests.support.kubernetes import apiserver, choice, fields, kinds, kubelet, requests, schemas, selectors
 from tests.support.kubernetes.emulator import Emulator
 from tests.support.kubernetes.faults import WRITES, Fault, Faults, Plan
 from tests.support.kubernetes.kinds import CLUSTER, KINDS, LIVESCORE, POD_MONITOR, Json
@@ -996,7 +996,7 @@ async def course(server: Server, steps: list[Json]) -> list[Json]:
             await kube.remove_namespace()
 
 
-@settings(max_examples=40, suppress_health_check=RELAXED, phases=[Phase.generate])
+@settings(max_examples=15, suppress_health_check=RELAXED, phases=[Phase.generate])
 @given(steps=st.lists(step(), min_size=2, max_size=8))
 def test_any_series_of_writes_leads_to_the_same(both: tuple[Server, Server], steps: list[Json]) -> None:
     emulated, real = (asyncio.run(course(server, steps)) for server in both)
@@ -1095,6 +1095,36 @@ def rule(definitions: Json, schema: Json) -> schemas.Rule:
 def referred(schema: Json) -> str:
     reference: str = schema.get("$ref") or schema.get("allOf", [{}])[0].get("$ref", "")
     return reference.rpartition("/")[2]
+
+
+# Which server it is
+
+
+def test_a_real_server_is_taken_where_its_binaries_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(apiserver.ASSETS, str(tmp_path))
+    assert choice.chosen() == choice.EMULATED
+    assert choice.header() == f"operator tests: the emulator, as {apiserver.ASSETS} has no etcd and no kube-apiserver"
+    for name in apiserver.BINARIES:
+        (tmp_path / name).touch(mode=0o755)
+    assert choice.chosen() == choice.REAL
+    assert choice.header() == "operator tests: a real kube-apiserver"
+    monkeypatch.delenv(apiserver.ASSETS)
+    assert "is not set" in choice.header()
+
+
+def test_a_server_says_what_it_is(api: Server) -> None:
+    assert re.match(r"kube-apiserver v\d" if api.is_real else r"KMock \d", api.name)
+
+
+async def test_a_process_that_ends_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "etcd").write_text("#!/bin/sh\necho no room left\n")
+    (tmp_path / "etcd").chmod(0o755)
+    monkeypatch.setenv(apiserver.ASSETS, str(tmp_path))
+    process = apiserver.Process(tmp_path, "etcd")
+    await eventually(lambda: asyncio.to_thread(lambda: process.log))
+    process.stop()
+    with pytest.raises(apiserver.NotReady, match="no room left"):
+        process.check()
 
 
 # Small parts

@@ -209,7 +209,7 @@ class Faults:
         url = yarl.URL(self._upstream.url + request.rel_url.raw_path_qs, encoded=True)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
         async with self._session.request(
-            request.method, url, data=body, headers=headers, timeout=timeout, allow_redirects=False
+            request.method, url, data=body or None, headers=headers, timeout=timeout, allow_redirects=False
         ) as answer:
             if asked and asked.verb == "watch" and answer.status == 200:
                 return await self._stream(request, answer, fault, life)

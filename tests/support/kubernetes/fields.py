@@ -82,10 +82,11 @@ def compare(old: Any, new: Any, place: Place, schema: Schema) -> Difference:
 
 
 def _compare(old: Any, new: Any, place: Place, schema: Schema, path: Path, into: Difference) -> None:
+    if old == new:
+        return
     before, after = parts(old, place, schema), parts(new, place, schema)
     if before is None or after is None:
-        if old != new:
-            into.modified.add(path)
+        into.modified.add(path)
         return
     for element in before.keys() | after.keys():
         below = (*path, element)
@@ -109,6 +110,8 @@ def closed(fields: Iterable[Path]) -> Fields:
 
 def merge(live: Any, config: Any, place: Place, schema: Schema) -> Any:
     """``config`` over ``live``: what it does not mention stays."""
+    if live == config:
+        return live
     before, after = parts(live, place, schema), parts(config, place, schema)
     if before is None or after is None:
         return config

@@ -11,6 +11,9 @@ Result = TypeVar("Result")
 CALL_SECONDS = 30.0
 """Longest that starting or stopping a server may take on two busy cores."""
 
+SETTLE_SECONDS = 0.02
+"""For transports that were closed: they let go of their sockets some iterations later."""
+
 
 class Loop:
     """A running loop. Nothing that lives on it may be touched from elsewhere but by its methods."""
@@ -46,3 +49,4 @@ async def _cancel_others() -> None:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
     await asyncio.get_running_loop().shutdown_asyncgens()
+    await asyncio.sleep(SETTLE_SECONDS)

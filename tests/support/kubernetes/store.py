@@ -56,11 +56,12 @@ class Store:
 
     def list(self, kind: Kind, namespace: str | None) -> list[Json]:
         """All objects of a kind, in one namespace or everywhere, by name."""
-        wanted = resource(kind)
+        # Asking KMock's resources whether they are equal takes ten times as long.
+        wanted = (kind.group, kind.version, kind.plural)
         found = [
             (within or "", name, held.raw)
             for (of, within, name), held in self._objects.items()
-            if of == wanted and namespace in (None, within)
+            if (of.group, of.version, of.plural) == wanted and namespace in (None, within)
         ]
         return [body for _, _, body in sorted(found, key=lambda item: item[:2])]
 

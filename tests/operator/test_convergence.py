@@ -1,0 +1,278 @@
+"""Whatever happens, the stack comes to what the final spec says: random edits, drift, faults and kills, then peace.
+
+``make converge STEPS=2000`` searches long; the tests of every day take few steps, always the same ones.
+"""
+
+import asyncio
+import os
+import random
+import secrets
+from collections.abc import Coroutine
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+
+from livescore_operator import components, planning
+from livescore_operator.cluster import FIELD_MANAGER
+from livescore_operator.components import credentials
+from livescore_operator.components.common import Facts
+from livescore_operator.observation import digest
+from livescore_operator.resource import LiveScore
+from tests.operator.stack import Stack, secret
+from tests.support.kubernetes.faults import Fault, Faults, Plan
+from tests.support.kubernetes.kinds import Json
+from tests.support.kubernetes.kube import ApiError, Kube, eventually
+from tests.support.kubernetes.kubelet import fail_job, make_unready
+from tests.support.kubernetes.server import Server
+from tests.support.operators import Operator
+
+STEPS = int(os.environ.get("CONVERGENCE_STEPS", "40"))
+STEPS_OF_ONE = min(STEPS, 20)
+"""Steps between two times of peace, in which one LiveScore lives."""
+
+CONVERGED_SECONDS = 60.0
+"""Longest until peace has mended everything: back-off after faults included."""
+
+EDITS: list[Json] = [
+    {"image": "livescore:1"},
+    {"image": "livescore:2"},
+    {"image": "livescore:3"},
+    {"api": {"replicas": 0}},
+    {"api": {"replicas": 3, "securityMode": "DRY_RUN"}},
+    {"api": {"ingress": {"host": "scores.example.com"}}},
+    {"api": {"ingress": None, "podDisruptionBudget": {"enabled": False}}},
+    {"api": {"podDisruptionBudget": {"enabled": True, "maxUnavailable": 2}}},
+    {"api": {"env": [{"name": "LOG_LEVEL", "value": "DEBUG"}], "template": {"nodeSelector": {"disk": "ssd"}}}},
+    {"api": {"env": None, "template": None}},
+    {"worker": {"replicas": 2, "resources": {"requests": {"cpu": "0.5", "memory": "256Mi"}}}},
+    {"worker": None},
+    {"scheduler": {"replicas": 0}},
+    {"networkPolicy": {"enabled": False}},
+    {"networkPolicy": None},
+    {"redis": {"mode": "external", "external": {"secretRef": {"name": "redis", "key": "url"}}}},
+    {"redis": None},
+    {"suspend": True},
+    {"suspend": False},
+    {"reconcilePolicy": "Plan"},
+    {"reconcilePolicy": "Apply"},
+]
+
+DELETABLE = ("ConfigMap", "Service", "ServiceAccount", "Deployment", "StatefulSet", "Job", "NetworkPolicy", "Ingress")
+"""What somebody may delete by mistake; credentials and volumes are told of, not made anew."""
+
+Result = TypeVar("Result")
+
+
+class Convergence(RuleBasedStateMachine):
+    """One LiveScore, one operator, and everything that may happen to them."""
+
+    api: ClassVar[Server]
+    directory: ClassVar[Path]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.faults = Faults(self.api.access)
+        self.kube = Kube(self.api.access, f"test-{secrets.token_hex(4)}")
+        self.stack = Stack(self.kube, None)
+        kubeconfig = self.faults.access.write(self.directory / f"{self.kube.namespace}.yaml")
+        self.operator = Operator(
+            self.directory,
+            self.kube.namespace,
+            self.kube.namespace,
+            kubeconfig,
+            LEASE_SECONDS="1",
+            REQUEST_TIMEOUT_SECONDS="0.3",
+        )
+
+    def run(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Do something asynchronous."""
+        return self.runner.run(work)
+
+    @initialize()
+    def begin(self) -> None:
+        self.run(self._begin())
+
+    async def _begin(self) -> None:
+        await self.kube.make_namespace()
+        await self.kube.create(secret("redis", url="redis://elsewhere"))
+        await self.stack.create()
+        self.operator.launch()
+
+    # What happens
+
+    @rule(edit=st.sampled_from(EDITS))
+    def edit(self, edit: Json) -> None:
+        self.run(self.stack.edit(**edit))
+
+    @rule(chance=st.randoms(use_true_random=False))
+    def delete_a_child(self, chance: random.Random) -> None:
+        self.run(self._delete(chance))
+
+    async def _delete(self, chance: random.Random) -> None:
+        children = [one for one in (await self.stack.children()).values() if one["kind"] in DELETABLE]
+        if children:
+            victim = chance.choice(children)
+            with suppress(ApiError):
+                await self.kube.delete(victim["kind"], victim["metadata"]["name"], propagationPolicy="Background")
+
+    @rule(chance=st.randoms(use_true_random=False))
+    def change_a_field_of_ours(self, chance: random.Random) -> None:
+        self.run(self._drift(chance))
+
+    async def _drift(self, chance: random.Random) -> None:
+        drifts: list[tuple[str, str, Json]] = [
+            ("Deployment", "demo-api", {"spec": {"replicas": 7}}),
+            ("Deployment", "demo-worker", {"spec": {"template": {"spec": {"serviceAccountName": "other"}}}}),
+            ("ConfigMap", "demo-config", {"data": {"PORT": "1", "MORE": "theirs"}}),
+            ("ConfigMap", "demo-config", {"metadata": {"labels": None}}),
+            ("Service", "demo", {"spec": {"ports": None}, "metadata": {"annotations": {"example.com/theirs": "yes"}}}),
+            ("Deployment", "demo-api", {"metadata": {"labels": {"app.kubernetes.io/managed-by": "me"}}}),
+        ]
+        kind, name, body = chance.choice(drifts)
+        with suppress(ApiError):
+            await self.kube.patch(kind, name, body, fieldManager="somebody")
+
+    @rule(kind=st.sampled_from(["Deployment", "StatefulSet"]), chance=st.randoms(use_true_random=False))
+    def lose_readiness(self, kind: str, chance: random.Random) -> None:
+        self.run(self._unready(kind, chance))
+
+    async def _unready(self, kind: str, chance: random.Random) -> None:
+        workloads = await self.kube.list(kind)
+        if workloads:
+            with suppress(ApiError):
+                await make_unready(self.kube, kind, chance.choice(workloads)["metadata"]["name"])
+
+    @rule()
+    def play_kubelet(self) -> None:
+        self.run(self._kubelet())
+
+    async def _kubelet(self) -> None:
+        with suppress(ApiError):
+            await self.stack.make_ready()
+
+    @rule()
+    def fail_the_migration(self) -> None:
+        self.run(self._fail())
+
+    async def _fail(self) -> None:
+        for job in await self.kube.list("Job"):
+            if not job.get("status", {}).get("conditions"):
+                with suppress(ApiError):
+                    await fail_job(self.kube, self.api, job["metadata"]["name"], "no")
+
+    @rule(seed=st.integers(0, 2**16), rate=st.sampled_from([0.1, 0.3, 0.6]))
+    def harm_the_network(self, seed: int, rate: float) -> None:
+        self.faults.harm(Plan(seed=seed, rate=rate, faults=tuple(Fault)))
+
+    @rule()
+    def break_all_watches(self) -> None:
+        self.faults.sever()
+
+    @rule()
+    def heal_the_network(self) -> None:
+        self.faults.heal()
+
+    @rule()
+    def kill_the_operator(self) -> None:
+        self.run(self.operator.kill())
+        self.operator.launch()
+
+    @rule(seconds=st.sampled_from([0.05, 0.2, 0.5]))
+    def let_it_work(self, seconds: float) -> None:
+        self.run(asyncio.sleep(seconds))
+
+    # Peace
+
+    def teardown(self) -> None:
+        try:
+            self.run(self._peace())
+        except BaseException:
+            print(f"--- the operator's log ---\n{self.operator.log[-8000:]}")
+            raise
+        finally:
+            self.run(self._end())
+            self.runner.close()
+
+    async def _peace(self) -> None:
+        self.faults.heal()
+        if not self.operator.is_running:
+            self.operator.launch()  # its readiness gave up on a broken network, as a pod's container would be restarted
+        await self.stack.edit(suspend=False, reconcilePolicy="Apply")
+        for job in await self.kube.list("Job"):  # a failed migration waits for five minutes, or for another image
+            if "Failed" in str(job.get("status", {}).get("conditions")):
+                await self.kube.delete("Job", job["metadata"]["name"], propagationPolicy="Background")
+        await eventually(self._converged, CONVERGED_SECONDS)
+        versions = await self.stack.versions()
+        await self.operator.kill()
+        await self.operator.start()
+        await self.operator.leads()
+        await self.operator.until("/metrics", _has_reconciled)
+        assert await self.stack.versions() == versions, "an operator that starts anew changes nothing"
+
+    async def _converged(self) -> bool:
+        with suppress(httpx.HTTPError, ApiError):
+            await self.stack.make_ready()
+        if not self.operator.is_running:
+            self.operator.launch()
+        resource, children = await self.stack.livescore(), await self.stack.children()
+        return await self.stack.is_ready() and await self._is_as_wanted(LiveScore.parse(resource), children)
+
+    async def _is_as_wanted(self, resource: LiveScore, children: dict[str, Json]) -> bool:
+        """Everything that the builders want is there, applied to the letter, and nothing of ours beside it."""
+        wanted = {"/".join(planning.key(one)): one for one in components.build(resource, await self._facts(children))}
+        mine = {name for name, one in children.items() if planning.owner(one) == resource.metadata.uid}
+        if not mine <= wanted.keys() or not wanted.keys() <= children.keys():
+            return False
+        return all(planning.is_applied(one, children[name], FIELD_MANAGER) for name, one in wanted.items())
+
+    async def _facts(self, children: dict[str, Json]) -> Facts:
+        resource = LiveScore.parse(await self.stack.livescore())
+        found = children.get("Secret/demo-credentials")
+        external = await self.kube.get("Secret", "redis")
+        return Facts(
+            operator_namespace=self.kube.namespace,
+            credentials=credentials.kept(resource, found, set()),
+            checksums={"Secret/redis": digest(external)},
+            serving_image=resource.spec.image,
+            database_ready=True,
+            claimed={},
+            claims=frozenset(),
+            kinds=frozenset(),
+        )
+
+    async def _end(self) -> None:
+        await self.operator.kill()
+        self.operator.release()
+        await self.kube.remove_namespace()
+        await self.kube.__aexit__()
+        self.faults.close()
+
+
+def _has_reconciled(answer: httpx.Response) -> bool:
+    return 'livescore_operator_reconciles_total{result="ok"}' in answer.text
+
+
+@pytest.mark.timeout(60 + 5 * STEPS)
+def test_whatever_happens_the_stack_comes_to_what_the_spec_says(api: Server, tmp_path: Path) -> None:
+    machine = settings(
+        max_examples=max(1, STEPS // STEPS_OF_ONE),
+        stateful_step_count=STEPS_OF_ONE,
+        derandomize="CONVERGENCE_STEPS" not in os.environ,
+        phases=[Phase.generate],
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        database=None,
+    )
+
+    class Here(Convergence):
+        pass
+
+    Here.api, Here.directory = api, tmp_path
+    run_state_machine_as_test(Here, settings=machine)

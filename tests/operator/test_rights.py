@@ -1,0 +1,173 @@
+"""The shipped rights are enough for everything that the operator does, and none of them is there for nothing."""
+
+import asyncio
+import re
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from livescore_operator.resource import KIND
+from tests.operator.stack import Stack, secret
+from tests.support.kubernetes.faults import Faults
+from tests.support.kubernetes.kinds import KINDS, Json
+from tests.support.kubernetes.kube import Kube, eventually
+from tests.support.kubernetes.kubelet import fail_job, make_ready
+from tests.support.kubernetes.server import Server
+from tests.support.operators import Operator
+
+K8S = Path(__file__).parents[2] / "k8s"
+ACCOUNT = "livescore-operator"
+Right = tuple[str, str]
+"""Verb and resource: ``("patch", "livescores/status")``."""
+
+FOREIGN = [("postgresql.cnpg.io", "Cluster", "clusters"), ("monitoring.coreos.com", "PodMonitor", "podmonitors")]
+
+
+def roles(path: str) -> list[Json]:
+    return [one for one in yaml.safe_load_all((K8S / path).read_text()) if one["kind"].endswith("Role")]
+
+
+def rights(found: list[Json]) -> set[Right]:
+    rules = [rule for role in found for rule in role["rules"]]
+    return {(verb, resource) for rule in rules for resource in rule["resources"] for verb in rule["verbs"]}
+
+
+CLUSTER_WIDE = roles("rbac/clusterrole.yaml") + roles("operator/role.yaml")
+NAMESPACED = roles("namespaced/role.yaml") + roles("operator/role.yaml")
+
+
+@pytest.fixture
+async def kube(real_api: Server) -> AsyncIterator[Kube]:
+    """A namespace on a server that has RBAC, and the kinds of other operators."""
+    async with Kube(real_api.access, f"test-{secrets.token_hex(4)}") as client:
+        kinds = [await client.define(_definition(*one)) for one in FOREIGN]
+        await client.make_namespace()
+        await client.create({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": ACCOUNT}})
+        yield client
+        await client.remove_namespace()
+        for kind in kinds:
+            await client.undefine(kind)
+
+
+@pytest.fixture
+async def proxy(real_api: Server, kube: Kube) -> AsyncIterator[Faults]:
+    """The way that the operator's account takes, which counts what it asks for."""
+    access = await asyncio.to_thread(real_api.access_of, kube.namespace, ACCOUNT)
+    proxy = Faults(access)
+    yield proxy
+    await asyncio.to_thread(proxy.close)
+
+
+@pytest.fixture
+def operator(proxy: Faults, kube: Kube, tmp_path: Path) -> Iterator[Operator]:
+    """The operator with the rights of its account alone."""
+    kubeconfig = proxy.access.write(tmp_path / "kubeconfig.yaml")
+    operator = Operator(tmp_path, ACCOUNT, kube.namespace, kubeconfig)
+    yield operator
+    operator.close()
+    operator.release()
+    print(operator.log[-20_000:])
+
+
+async def grant(kube: Kube, found: list[Json]) -> None:
+    """Give the account these roles, as the manifests do."""
+    for role in found:
+        name = f"{role['metadata']['name']}-{kube.namespace}"
+        reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": role["kind"], "name": name}
+        subject = {"kind": "ServiceAccount", "name": ACCOUNT, "namespace": kube.namespace}
+        binding = {"kind": f"{role['kind']}Binding", "roleRef": reference, "subjects": [subject]}
+        metadata = {"name": name} | ({"namespace": kube.namespace} if role["kind"] == "Role" else {})
+        await kube.create({**role, "metadata": metadata})
+        await kube.create({"apiVersion": role["apiVersion"], "metadata": metadata, **binding})
+
+
+def _definition(group: str, kind: str, plural: str) -> Json:
+    names = {"kind": kind, "plural": plural, "singular": kind.lower()}
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    version = {"name": "v1", "served": True, "storage": True, "schema": schema, "subresources": {"status": {}}}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{group}"},
+        "spec": {"group": group, "scope": "Namespaced", "names": names, "versions": [version]},
+    }
+
+
+def test_both_variants_grant_the_same() -> None:
+    assert rights(CLUSTER_WIDE) == rights(NAMESPACED)
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("variant", ["namespaced", "cluster-wide"])
+async def test_everything_that_is_granted_is_needed_and_everything_needed_is_granted(
+    kube: Kube, proxy: Faults, operator: Operator, real_api: Server, variant: str
+) -> None:
+    granted = NAMESPACED if variant == "namespaced" else CLUSTER_WIDE
+    await grant(kube, granted)
+    operator.launch(*(("--namespace", kube.namespace) if variant == "namespaced" else ("--all-namespaces",)))
+    stack, other = Stack(kube, None), Stack(kube, None, "other")
+
+    await stack.create(api={"ingress": {"host": "scores.example.com"}}, monitoring={"enabled": True})
+    async with stack.kubelet():
+        await stack.until_ready(60)
+        await _grow(stack)
+        # Nobody collects what it leaves: the next one of its name has to.
+        await kube.delete(KIND, "demo")
+        await kube.gone(KIND, "demo")
+        await stack.create()
+        await stack.until_ready(60)
+    await other.create(postgres={"mode": "cloudnative-pg"})
+    await _take_back(other)
+    await _fail_a_migration(other, real_api)
+
+    assert " cannot " not in operator.log
+    asked = {(call.verb, call.resource) for call in proxy.calls() if not call.resource.startswith("/")}
+    needed = asked | await _applied_into_being(operator)
+    assert sorted(needed ^ rights(granted)) == []
+
+
+async def _applied_into_being(operator: Operator) -> set[Right]:
+    """A server-side apply of what is not there is a patch that needs the right to create."""
+    names = re.compile(r'livescore_operator_changes_total\{kind="(\w+)",verb="create"\}')
+    made = (found[1] for name in await operator.metrics() if (found := names.fullmatch(name)))
+    return {("create", KINDS[kind].plural) for kind in made}
+
+
+async def _grow(stack: Stack) -> None:
+    """A claim that is smaller than wanted; whether the storage class would let it grow is another matter."""
+    labels = {"app.kubernetes.io/name": "livescore", "app.kubernetes.io/instance": "demo"}
+    await stack.kube.patch("PersistentVolumeClaim", "data-demo-redis-0", {"metadata": {"labels": labels}})
+    await stack.edit(redis={"storage": {"size": "2Gi"}})
+    await eventually(lambda: _is_stalled(stack))
+    await stack.kube.delete("PersistentVolumeClaim", "data-demo-redis-0")
+
+
+async def _is_stalled(stack: Stack) -> bool:
+    return (await stack.condition("Stalled"))[0] == "True"
+
+
+async def _take_back(stack: Stack) -> None:
+    """A Cluster that somebody changed; nothing tells of it, so the operator looks by itself."""
+    await stack.kube.present("Cluster", "other-postgres")
+    await stack.kube.patch("Cluster", "other-postgres", {"spec": {"instances": 9}}, fieldManager="somebody")
+    await stack.kube.present("Cluster", "other-postgres", lambda cluster: cluster["spec"]["instances"] == 3)
+
+
+async def _fail_a_migration(stack: Stack, api: Server) -> None:
+    await make_ready(stack.kube, "Cluster", "other-postgres")
+    await stack.kube.create(secret("other-postgres-app", uri="postgresql://x"))
+    job = await eventually(lambda: _job(stack), 30)
+    await fail_job(stack.kube, api, job, "no such table")
+    await eventually(lambda: _tells(stack, "no such table"), 30)
+
+
+async def _job(stack: Stack) -> str:
+    jobs = [one["metadata"]["name"] for one in await stack.kube.list("Job")]
+    return next((name for name in jobs if name.startswith(stack.name)), "")
+
+
+async def _tells(stack: Stack, text: str) -> bool:
+    return text in str((await stack.conditions()).get("SchemaCurrent"))

@@ -541,7 +541,7 @@ def test_variables_of_the_user_win_over_settings() -> None:
     assert own == [{"name": "LOG_FORMAT", "value": "console"}, {"name": "EMPTY"}]
 
 
-@pytest.mark.parametrize("part", [*PROCESSES, "migration"])
+@pytest.mark.parametrize("part", [*sorted(PROCESSES), "migration"])
 def test_every_process_is_told_the_same_settings_and_servers(part: str) -> None:
     one = container(children(), part)
     assert one["envFrom"] == [{"configMapRef": {"name": "demo-config"}}]
@@ -725,7 +725,7 @@ def test_servers_are_reached_by_the_processes_only_and_reach_nobody(part: str, p
     assert egress is None
 
 
-@pytest.mark.parametrize("part", [*PROCESSES, "migration"])
+@pytest.mark.parametrize("part", [*sorted(PROCESSES), "migration"])
 def test_processes_reach_names_and_servers(part: str) -> None:
     ours, foreign = policies(children())[part]["egress"], policies(children(EXTERNAL))[part]["egress"]
     assert [port["port"] for rule in ours for port in rule["ports"]] == [53, 53, 5432, 6379]

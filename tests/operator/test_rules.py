@@ -1,0 +1,155 @@
+"""What the API server itself refuses, and that each refusal says what to do: the CEL rules of the CRD, one by one."""
+
+import secrets
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from livescore_operator.crd import crd
+from livescore_operator.resource import API_VERSION, KIND, RESERVED_ENV
+from tests.support.kubernetes.kinds import Json
+from tests.support.kubernetes.kube import ApiError, Kube
+from tests.support.kubernetes.server import Server
+
+Spec = dict[str, Any]
+
+SECRET = {"name": "elsewhere", "key": "url"}
+EXTERNAL = {"mode": "external", "external": {"secretRef": SECRET}}
+ONE = {"configMapKeyRef": SECRET}
+BOTH = {**ONE, "secretKeyRef": SECRET}
+
+
+@pytest.fixture
+async def kube(real_api: Server) -> AsyncIterator[Kube]:
+    """A namespace on a server that knows CEL."""
+    async with Kube(real_api.access, f"test-{secrets.token_hex(4)}") as client:
+        await client.make_namespace()
+        yield client
+        await client.remove_namespace()
+
+
+def livescore(spec: Spec, name: str = "demo") -> Json:
+    return {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": name}, "spec": {"image": "one", **spec}}
+
+
+def env(part: str, **variable: Any) -> Spec:
+    return {part: {"env": [{"name": "MINE", **variable}]}}
+
+
+# What is refused, a word of the message, and the nearest thing that is admitted.
+REFUSED: list[tuple[Spec, str, Spec]] = [
+    *((env(part), "exactly one of value and", env(part, value="x")) for part in ("api", "worker", "scheduler")),
+    (
+        env("api", value="x", valueFrom={"secretKeyRef": SECRET}),
+        "exactly one of value and",
+        env("api", valueFrom={"secretKeyRef": SECRET}),
+    ),
+    (
+        env("worker", valueFrom=BOTH),
+        "exactly one of secretKeyRef",
+        env("worker", valueFrom={"configMapKeyRef": SECRET}),
+    ),
+    *((env("api", name=name, value="x"), "set by the operator", env("api", value="x")) for name in RESERVED_ENV),
+    ({"api": {"port": 9100}}, "management port", {"api": {"port": 9101}}),
+    ({"autoscaling": {"mode": "hpa"}}, "api.replicas only", {"autoscaling": {"mode": "none"}}),
+    ({"autoscaling": {"mode": "connections"}}, "api.replicas only", {"autoscaling": {}}),
+    ({"postgres": {"mode": "external"}}, "needs postgres.external.secretRef", {"postgres": EXTERNAL}),
+    ({"redis": {"mode": "external"}}, "needs redis.external.secretRef", {"redis": EXTERNAL}),
+    ({"api": {"replicas": -1}}, "spec.api.replicas", {"api": {"replicas": 0}}),
+    ({"scheduler": {"replicas": 2}}, "spec.scheduler.replicas", {"scheduler": {"replicas": 1}}),
+    (
+        {"postgres": {"storage": {"size": "ten"}}},
+        "spec.postgres.storage.size",
+        {"postgres": {"storage": {"size": "10"}}},
+    ),
+    ({"image": ""}, "spec.image", {"image": "x"}),
+]
+
+# A spec, an edit of it that is refused, a word of the message, and an edit that is admitted.
+IMMUTABLE: list[tuple[Spec, Spec, str, Spec]] = [
+    ({}, {"postgres": {"mode": "cloudnative-pg"}}, "restore a dump", {"postgres": {"instances": 5}}),
+    ({}, {"postgres": EXTERNAL}, "restore a dump", {"redis": EXTERNAL}),
+    ({}, {"postgres": {"storage": {"size": "9Gi"}}}, "cannot shrink", {"postgres": {"storage": {"size": "11Gi"}}}),
+    ({}, {"redis": {"storage": {"size": "1000Mi"}}}, "cannot shrink", {"redis": {"storage": {"size": "1024Mi"}}}),
+    ({}, {"redis": {"storage": {"storageClassName": "fast"}}}, "cannot change", {"redis": {"replicas": 1}}),
+    (
+        {"postgres": {"storage": {"storageClassName": "fast"}}},
+        {"postgres": {"storage": {"storageClassName": "slow"}}},
+        "cannot change",
+        {"postgres": {"storage": {"storageClassName": "fast", "size": "1Ti"}}},
+    ),
+    (
+        {"postgres": {"storage": {"storageClassName": "fast"}}},
+        {"postgres": {"storage": {"storageClassName": None}}},
+        "cannot change",
+        {"image": "two"},
+    ),
+]
+MOVES: list[tuple[Spec, Spec]] = [
+    ({"postgres": EXTERNAL}, {"postgres": {"mode": "standalone", "storage": {"size": "1Gi", "storageClassName": "x"}}}),
+    ({"redis": EXTERNAL}, {"redis": {"mode": "standalone", "storage": {"size": "2Gi"}}}),
+    ({}, {"redis": EXTERNAL}),
+]
+
+
+@pytest.mark.parametrize(("spec", "word", "admitted"), REFUSED)
+async def test_what_cannot_be_is_refused_with_what_to_do(kube: Kube, spec: Spec, word: str, admitted: Spec) -> None:
+    with pytest.raises(ApiError) as refused:
+        await kube.create(livescore(spec))
+    assert refused.value.code == 422
+    assert word in str(refused.value)
+
+    await kube.create(livescore(admitted))
+
+
+@pytest.mark.parametrize(("spec", "edit", "word", "admitted"), IMMUTABLE)
+async def test_what_holds_data_is_refused_to_change_with_the_way_out(
+    kube: Kube, spec: Spec, edit: Spec, word: str, admitted: Spec
+) -> None:
+    await kube.create(livescore(spec))
+    with pytest.raises(ApiError) as refused:
+        await kube.patch(KIND, "demo", {"spec": edit})
+    assert refused.value.code == 422
+    assert word in str(refused.value)
+
+    await kube.patch(KIND, "demo", {"spec": admitted})
+
+
+@pytest.mark.parametrize(("before", "after"), MOVES)
+async def test_what_holds_no_data_may_change(kube: Kube, before: Spec, after: Spec) -> None:
+    await kube.create(livescore(before))
+
+    await kube.patch(KIND, "demo", {"spec": after})
+
+
+@pytest.mark.parametrize("name", ["1st", "a" * 41, "a.b", "a-"])
+async def test_a_name_that_no_service_can_have_is_refused(kube: Kube, name: str) -> None:
+    with pytest.raises(ApiError) as refused:
+        await kube.create(livescore({}, name))
+    assert refused.value.code == 422
+
+
+async def test_the_longest_name_is_admitted(kube: Kube) -> None:
+    await kube.create(livescore({}, "a" * 40))
+
+
+async def test_the_scale_subresource_moves_the_replicas(kube: Kube) -> None:
+    await kube.create(livescore({}))
+
+    await kube.patch(KIND, "demo", {"spec": {"replicas": 5}}, subresource="scale")
+
+    assert (await kube.get(KIND, "demo"))["spec"]["api"]["replicas"] == 5
+
+
+def test_every_rule_of_the_crd_has_a_case_here() -> None:
+    rules = {rule["message"] for rule in _rules(crd()["spec"]["versions"][0]["schema"])}
+    words = {word for _, word, _ in REFUSED} | {word for _, _, word, _ in IMMUTABLE} | {"must begin with a letter"}
+    assert [message for message in rules if not any(word in message for word in words)] == []
+
+
+def _rules(value: Any) -> list[dict[str, str]]:
+    if isinstance(value, dict):
+        mine = value.get("x-kubernetes-validations", [])
+        return [*mine, *(rule for below in value.values() for rule in _rules(below))]
+    return [rule for below in value for rule in _rules(below)] if isinstance(value, list) else []

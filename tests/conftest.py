@@ -68,12 +68,18 @@ def redis_client(redis_url: str) -> Iterator[redis.Redis]:
         yield client
 
 
+@pytest.fixture(scope="session")
+def pristine_postgres(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data of a migrated PostgreSQL that never ran since."""
+    return OwnPostgres(tmp_path_factory.mktemp("pristine")).pristine()
+
+
 @pytest.fixture
-def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnPostgres]:
+def own_postgres(tmp_path_factory: pytest.TempPathFactory, pristine_postgres: Path) -> Iterator[OwnPostgres]:
     """A migrated PostgreSQL to stop, kill and freeze; use ``own_postgres.url`` as ``DATABASE_URL``."""
     server = OwnPostgres(tmp_path_factory.mktemp("own"))
     try:
-        server.open()
+        server.open_copy(pristine_postgres)
         yield server
     finally:
         server.close()

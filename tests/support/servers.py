@@ -1,6 +1,7 @@
 """Real PostgreSQL and Valkey that a test may stop, kill, freeze and start again with the same data."""
 
 import asyncio
+import subprocess
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -113,6 +114,17 @@ class Postgres(Handle[servers.Postgres]):
 
 class OwnPostgres(Postgres):
     """A PostgreSQL for one test that breaks it."""
+
+    def open_copy(self, pristine: Path) -> None:
+        """Start it for the first time with the data of another one, see :meth:`pristine`."""
+        subprocess.run(["cp", "-a", str(pristine), str(self.server.directory)], check=True)
+        self.server.start()
+
+    def pristine(self) -> Path:
+        """Make data with a migrated template, which takes seconds, and let it be copied, which does not."""
+        self.open()
+        self.server.stop()
+        return self.server.directory
 
     @property
     def url(self) -> str:

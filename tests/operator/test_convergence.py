@@ -16,7 +16,7 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from livescore_operator import components, planning
 from livescore_operator.cluster import FIELD_MANAGER
@@ -33,7 +33,7 @@ from tests.support.kubernetes.server import Server
 from tests.support.operators import Operator
 
 STEPS = int(os.environ.get("CONVERGENCE_STEPS", "40"))
-STEPS_OF_ONE = min(STEPS, 20)
+STEPS_OF_ONE = min(STEPS, 20) if STEPS < 200 else 50
 """Steps between two times of peace, in which one LiveScore lives."""
 
 CONVERGED_SECONDS = 60.0
@@ -74,6 +74,7 @@ class Convergence(RuleBasedStateMachine):
 
     api: ClassVar[Server]
     directory: ClassVar[Path]
+    steps: ClassVar[int] = 0
 
     def __init__(self) -> None:
         super().__init__()
@@ -104,6 +105,10 @@ class Convergence(RuleBasedStateMachine):
         await self.kube.create(secret("redis", url="redis://elsewhere"))
         await self.stack.create()
         self.operator.launch()
+
+    @invariant()
+    def counts(self) -> None:
+        type(self).steps += 1
 
     # What happens
 
@@ -262,7 +267,8 @@ def _has_reconciled(answer: httpx.Response) -> bool:
 @pytest.mark.timeout(60 + 5 * STEPS)
 def test_whatever_happens_the_stack_comes_to_what_the_spec_says(api: Server, tmp_path: Path) -> None:
     machine = settings(
-        max_examples=max(1, STEPS // STEPS_OF_ONE),
+        # Half as many again: an example may end early.
+        max_examples=max(2, 3 * STEPS // (2 * STEPS_OF_ONE)),
         stateful_step_count=STEPS_OF_ONE,
         derandomize="CONVERGENCE_STEPS" not in os.environ,
         phases=[Phase.generate],
@@ -276,3 +282,5 @@ def test_whatever_happens_the_stack_comes_to_what_the_spec_says(api: Server, tmp
 
     Here.api, Here.directory = api, tmp_path
     run_state_machine_as_test(Here, settings=machine)
+    print(f"{Here.steps} steps")
+    assert "CONVERGENCE_STEPS" not in os.environ or Here.steps >= STEPS

@@ -86,8 +86,8 @@ class Queue:
             allowed: returns when work may be taken.
         """
         while True:
-            await allowed()
             key = await self._ready.get()
+            await allowed()
             self._waiting.discard(key)
             metrics.QUEUED.set(len(self._waiting))
             self._working[key] = time.monotonic()
@@ -104,7 +104,9 @@ class Queue:
             try:
                 after = await reconcile(key)
             except NotLeading:
+                # Kept for when this process leads again, which may be a moment later and without anybody else's turn.
                 log.info("not leading any more: left to the leader")
+                self.add(key)
             except ReconcileError as error:
                 self._retry(key)
                 log.warning("reconcile failed, tried again later", reason=error.reason, message=error.message)

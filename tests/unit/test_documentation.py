@@ -127,6 +127,7 @@ def test_every_setting_that_is_named_in_the_documents_exists() -> None:
         "SCHEMATHESIS_SECONDS",
         "COVERAGE_PROCESS_CONFIG",
         "KUBEBUILDER_ASSETS",
+        "BUILD_FLAGS",
     }
     settings = {name.upper() for fields in (Settings, OperatorSettings) for name in fields.model_fields}
     for path in sorted(DOCS.glob("*.md")):

@@ -322,21 +322,25 @@ async def test_an_event_does_not_wait_for_the_retry(monkeypatch: pytest.MonkeyPa
 
 async def test_who_led_no_more_for_a_moment_goes_on_when_it_leads_again() -> None:
     """Nobody else has led meanwhile, so nobody else has done it."""
-    queue, work, leading = Eager(), Work(NotLeading()), asyncio.Event()
+    queue, leading, done = Eager(), asyncio.Event(), list[Key]()
     leading.set()
 
     async def allowed() -> None:
         await leading.wait()
 
-    async with working(queue, work, allowed=allowed):
+    async def lost_at_first(key: Key) -> None:
+        done.append(key)
+        if len(done) == 1:
+            leading.clear()
+            raise NotLeading
+
+    async with working(queue, lost_at_first, allowed=allowed):
         queue.add(DEMO)
-        await until(lambda: work.begun)
-        leading.clear()
-        await until(lambda: work.done)
+        await until(lambda: done)
         await asyncio.sleep(QUIET)
-        assert work.done == [DEMO]
+        assert done == [DEMO]
         leading.set()
-        await until(lambda: len(work.done) == 2)
+        await until(lambda: len(done) == 2)
 
 
 async def test_no_work_is_taken_before_it_is_allowed() -> None:

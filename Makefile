@@ -10,6 +10,7 @@ STEPS ?= 2000
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PYTEST := $(BIN)/pytest
 LOCKS := requirements/build.lock requirements/development.lock
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install -qq
 # One lock for every platform and every Python from the oldest one supported; it names no host.
@@ -28,17 +29,18 @@ run: $(READY) ## Start everything on this machine: PostgreSQL, Valkey, API, work
 migrate: $(READY) ## Bring the schema of DATABASE_URL up to date
 	$(BIN)/livescore migrate
 
-test: $(READY) ## Run the tests in parallel (WORKERS=4) and measure coverage across all processes
+test: $(READY) ## Run the tests in parallel (WORKERS=4)
+	$(PYTEST) --numprocesses $(WORKERS)
+
+# It takes half as long again: every process that the tests start is measured.
+coverage: $(READY) ## Run the tests and tell which lines no process reached; less than 90 % fails
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --numprocesses $(WORKERS)
+	$(MAKE) --no-print-directory test PYTEST="$(BIN)/coverage run -m pytest"
 	@$(MAKE) --no-print-directory report
 
-report: ## Join what all processes of the last tests reached; less than 90 % fails
+report: ## Join what all processes of the last `make coverage` reached
 	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report
-
-coverage: $(READY) ## Show the lines that the last `make test` did not reach
-	$(BIN)/coverage report --show-missing --fail-under 0
+	$(BIN)/coverage report --show-missing
 
 bench: $(READY) ## Measure the speed (tests/load)
 	$(BIN)/python -m tests.load

@@ -34,7 +34,7 @@ KINDS: tuple[Kind, ...] = ("worker", "scheduler")
 
 STOP_SECONDS = 2.0
 """The promise: SIGTERM ends a process within this time; the rest is for a busy machine."""
-SLACK_SECONDS = 1.0
+SLACK_SECONDS = 3.0
 
 
 @dataclass

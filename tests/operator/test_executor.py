@@ -1,8 +1,5 @@
 """A plan is carried out to its end, in its order; a preview changes nothing."""
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 
 from livescore_operator.cluster import Cluster
@@ -74,8 +71,8 @@ PLAN = [Change("create", thing("a")), Change("update", thing("b", text="new"), O
 
 
 def counted() -> dict[str, float]:
-    verbs: Callable[[str], Any] = lambda verb: metrics.CHANGES.labels(verb, "ConfigMap")._value.get()  # noqa: E731
-    return {verb: verbs(verb) for verb in ("create", "update", "delete")}
+    verbs = ("create", "update", "delete")
+    return {verb: metrics.CHANGES.labels(verb, "ConfigMap")._value.get() for verb in verbs}
 
 
 async def test_a_plan_is_carried_out_in_its_order_and_told() -> None:

@@ -133,7 +133,7 @@ def _is_nothing(key: str, value: Any) -> bool:
 
 def quantity(text: str) -> str:
     """The form in which the API server stores a quantity: `0.5` as `500m`, `1024Mi` as `1Gi`, `1.5Gi` as `1536Mi`."""
-    number, prefix = re.fullmatch(r"([0-9.]+)([A-Za-z]*)", text).groups()  # type: ignore[union-attr]
+    number, prefix = re.fullmatch(r"([0-9.]+)([A-Za-z]*)", text).groups()  # type: ignore[union-attr]  # the CRD admits nothing else
     if prefix in _BINARY[1:]:
         units = Fraction(number) * 1024 ** _BINARY.index(prefix)
         whole = units.denominator == 1 and units >= 1024

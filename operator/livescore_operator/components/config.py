@@ -26,7 +26,7 @@ def data(resource: LiveScore) -> dict[str, str]:
     settings = {
         "HOST": "0.0.0.0",  # noqa: S104 - the pod's address is its own; NetworkPolicies say who reaches it
         "PORT": str(api.port),
-        "MANAGEMENT_HOST": "0.0.0.0",  # noqa: S104
+        "MANAGEMENT_HOST": "0.0.0.0",  # noqa: S104 - likewise
         "MANAGEMENT_PORT": str(MANAGEMENT_PORT),
         "ENVIRONMENT": "production",
         "LOG_FORMAT": "json",

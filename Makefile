@@ -17,6 +17,9 @@ INSTALL := $(BIN)/python -m pip --disable-pip-version-check install -qq
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
   --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
+# pytest keeps the tests as it has rewritten them as bytecode; every worker would do that anew, a third of its start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help run migrate test report coverage bench converge e2e lint types format check lock upgrade images crd clean
 

@@ -1,8 +1,10 @@
 """Fixtures for everybody: a server per worker, a database per test, processes on demand. See ``tests/support``."""
 
 import asyncio
+import fcntl
+import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import httpx
@@ -10,13 +12,17 @@ import pytest
 import redis
 from hypothesis import HealthCheck, settings
 
+from tests.support import forkserver
+from tests.support.command import Command, forking
+from tests.support.forkserver import ForkServer
 from tests.support.kubernetes import choice
 from tests.support.servers import OwnPostgres, Postgres, Valkey
 from tests.support.service import Kind, Service, Start
 
 # The first text that hypothesis draws on a machine builds its tables of characters: seconds on two busy cores, and no
 # fault of the test that happens to be first. Time is bounded by pytest-timeout.
-settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# The same examples in every run: a test that fails once in a hundred runs tells nobody why.
+settings.register_profile("tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
 
 SHOWN_CHARACTERS = 20_000
@@ -29,11 +35,11 @@ def pytest_report_header() -> str:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+def postgres_server(tmp_path_factory: pytest.TempPathFactory, pristine_postgres: Path) -> Iterator[Postgres]:
     """PostgreSQL of this worker, with a migrated template; don't break it, see ``own_postgres``."""
     server = Postgres(tmp_path_factory.mktemp("servers"))
     try:
-        server.open()
+        server.open_copy(pristine_postgres)
         yield server
     finally:
         server.close()
@@ -70,8 +76,12 @@ def redis_client(redis_url: str) -> Iterator[redis.Redis]:
 
 @pytest.fixture(scope="session")
 def pristine_postgres(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Data of a migrated PostgreSQL that never ran since."""
-    return OwnPostgres(tmp_path_factory.mktemp("pristine")).pristine()
+    """Data of a migrated PostgreSQL that never ran since; the first worker that needs it makes it for all."""
+    own = tmp_path_factory.getbasetemp()
+    directory = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "pristine"
+    with directory.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return Postgres(directory).pristine()
 
 
 @pytest.fixture
@@ -92,6 +102,20 @@ def own_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def service_forks() -> Iterator[ForkServer]:
+    """What makes this worker's processes of the service."""
+    modules = ("cli", "server", "jobs.processes", "dev.stack", "scores.migrations")
+    with forkserver.running("livescore", *(f"livescore.{module}" for module in modules)) as server:
+        yield server
+
+
+@pytest.fixture
+def forked(service_forks: ForkServer, tmp_path: Path) -> Command:
+    """Runs a command of the service to its end: ``done = await forked("keys", "list", DATABASE_URL=…)``."""
+    return forking(service_forks, tmp_path)
+
+
 @pytest.fixture
 async def http(service: Service) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the worker's ``service``; every answer is checked against OpenAPI."""
@@ -100,17 +124,50 @@ async def http(service: Service) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture
-async def start(database_url: str, redis_url: str, tmp_path: Path) -> AsyncIterator[Start]:
+async def start(database_url: str, redis_url: str, service_forks: ForkServer, tmp_path: Path) -> AsyncIterator[Start]:
     """Start real processes: ``api = await start("api")``, ``await start("worker", DATABASE_URL=own_postgres.url)``.
 
     They use ``database_url`` and ``redis_url`` of the test unless the variables say otherwise, and end with the test.
     Their logs are shown when it fails.
     """
+    async with _starting({"DATABASE_URL": database_url, "REDIS_URL": redis_url}, tmp_path, service_forks) as started:
+        yield started
+
+
+@pytest.fixture
+async def start_command(database_url: str, redis_url: str, tmp_path: Path) -> AsyncIterator[Start]:
+    """``start``, but as a user starts them: for what a start costs or what memory is held."""
+    async with _starting({"DATABASE_URL": database_url, "REDIS_URL": redis_url}, tmp_path) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def service(
+    postgres_server: Postgres, service_forks: ForkServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    """One API of this worker for tests that don't break it and don't care what else is in its database.
+
+    It has a database and a Valkey of its own, so tests that use ``redis_url`` don't disturb it. Writes need no key.
+    """
+    directory = tmp_path_factory.mktemp("service")
+    with _valkey(directory) as valkey:
+        urls = {"DATABASE_URL": postgres_server.url_of(postgres_server.create_database()), "REDIS_URL": valkey.url}
+        api = Service("api", directory, "shared", urls, service_forks)
+        try:
+            api.launch()
+            api.wait_ready()
+            yield api
+        finally:
+            api.close()
+            api.release()
+
+
+@asynccontextmanager
+async def _starting(urls: dict[str, str], directory: Path, forks: ForkServer | None = None) -> AsyncIterator[Start]:
     services: list[Service] = []
 
     async def started(kind: Kind, *, ready: bool = True, **environment: str) -> Service:
-        urls = {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
-        process = Service(kind, tmp_path, f"{kind}-{len(services)}", urls | environment)
+        process = Service(kind, directory, f"{kind}-{len(services)}", urls | environment, forks)
         services.append(process)
         await process.start(ready=ready)
         return process
@@ -120,25 +177,6 @@ async def start(database_url: str, redis_url: str, tmp_path: Path) -> AsyncItera
     for service in services:
         service.release()
         _show(service)
-
-
-@pytest.fixture(scope="session")
-def service(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One API of this worker for tests that don't break it and don't care what else is in its database.
-
-    It has a database and a Valkey of its own, so tests that use ``redis_url`` don't disturb it. Writes need no key.
-    """
-    directory = tmp_path_factory.mktemp("service")
-    with _valkey(directory) as valkey:
-        urls = {"DATABASE_URL": postgres_server.url_of(postgres_server.create_database()), "REDIS_URL": valkey.url}
-        api = Service("api", directory, "shared", urls)
-        try:
-            api.launch()
-            api.wait_ready()
-            yield api
-        finally:
-            api.close()
-            api.release()
 
 
 @contextmanager

@@ -276,7 +276,7 @@ async def test_probes_tell_whether_the_last_sweep_succeeded(
         assert (await http.get("/health/ready")).status_code == 503
         assert (await http.get("/health/live")).status_code == 200
         await own_postgres.start()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while (await http.get("/health/ready")).status_code != 200:
                 await asyncio.sleep(0.05)
         metrics = (await http.get("/metrics")).text

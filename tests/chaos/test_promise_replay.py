@@ -7,7 +7,6 @@ from pathlib import Path
 from time import monotonic
 
 import httpx
-import pytest
 from rich.console import Console
 
 from livescore.dev.replay import Summary, replay
@@ -101,7 +100,6 @@ async def all_equal(listeners: Sequence[Listener], service: Service) -> int:
     return count
 
 
-@pytest.mark.timeout(180)
 async def test_200_subscribers_hear_a_whole_tournament_while_valkey_dies_twice_and_an_api_once(
     start: Start, own_valkey: Valkey
 ) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.support import forkserver
+from tests.support.forkserver import ForkServer
 from tests.support.kubernetes import apiserver, choice
 from tests.support.kubernetes.faults import Faults
 from tests.support.kubernetes.kube import Kube
@@ -36,6 +38,13 @@ def api(request: pytest.FixtureRequest) -> Server:
     """The API server of this worker, with the CRD of LiveScore: the real one where it is there; ids of tests say it."""
     server: Server = request.getfixturevalue("real_api" if request.param == choice.REAL else "emulator")
     return server
+
+
+@pytest.fixture(scope="session")
+def operator_forks() -> Iterator[ForkServer]:
+    """What makes this worker's processes of the operator."""
+    with forkserver.running("livescore-operator", "livescore_operator.cli", "livescore_operator.process") as server:
+        yield server
 
 
 @pytest.fixture

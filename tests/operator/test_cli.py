@@ -16,7 +16,7 @@ from livescore_operator.crd import crd
 from livescore_operator.rendering import PLACEHOLDER
 from livescore_operator.settings import Settings
 
-SECONDS = 30.0
+SECONDS = 60.0
 """Until a command that does not end is a fault."""
 
 

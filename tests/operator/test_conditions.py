@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 
 from livescore_operator import conditions
 from livescore_operator.components import migration
-from livescore_operator.conditions import PARTS, STALLING, Children, Finding, assess, merge, planned, suspended
+from livescore_operator.conditions import (
+    PARTS,
+    STALLING,
+    UNFINISHED,
+    Children,
+    Finding,
+    assess,
+    merge,
+    planned,
+    suspended,
+)
 from livescore_operator.errors import ReconcileError, Terminal, Transient, Waiting
 from livescore_operator.resource import Condition, ConditionStatus, LiveScore, Manifest
 
@@ -303,7 +313,7 @@ def test_exactly_one_of_ready_reconciling_and_stalled_is_true(
 
     sums = [findings[name].status for name in ("Ready", "Reconciling", "Stalled")]
     assert sorted(sums) == ["False", "False", "True"]
-    good = all(findings[name].status == "True" and findings[name].reason != "RollingOut" for name in PARTS)
+    good = all(findings[name].status == "True" and findings[name].reason not in UNFINISHED for name in PARTS)
     assert (findings["Ready"].status == "True") == (good and problem is None)
 
 

@@ -25,6 +25,7 @@ from livescore_operator.components.common import Facts
 from livescore_operator.observation import digest
 from livescore_operator.resource import LiveScore
 from tests.operator.stack import Stack, secret
+from tests.support.forkserver import ForkServer
 from tests.support.kubernetes.faults import Fault, Faults, Plan
 from tests.support.kubernetes.kinds import Json
 from tests.support.kubernetes.kube import ApiError, Kube, eventually
@@ -36,7 +37,7 @@ STEPS = int(os.environ.get("CONVERGENCE_STEPS", "40"))
 STEPS_OF_ONE = min(STEPS, 20) if STEPS < 200 else 50
 """Steps between two times of peace, in which one LiveScore lives."""
 
-CONVERGED_SECONDS = 60.0
+CONVERGED_SECONDS = 120.0
 """Longest until peace has mended everything: back-off after faults included."""
 
 EDITS: list[Json] = [
@@ -73,6 +74,7 @@ class Convergence(RuleBasedStateMachine):
     """One LiveScore, one operator, and everything that may happen to them."""
 
     api: ClassVar[Server]
+    forks: ClassVar[ForkServer]
     directory: ClassVar[Path]
     steps: ClassVar[int] = 0
 
@@ -88,8 +90,9 @@ class Convergence(RuleBasedStateMachine):
             self.kube.namespace,
             self.kube.namespace,
             kubeconfig,
-            LEASE_SECONDS="1",
-            REQUEST_TIMEOUT_SECONDS="0.3",
+            self.forks,
+            LEASE_SECONDS="2",
+            REQUEST_TIMEOUT_SECONDS="0.6",
         )
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
@@ -264,8 +267,10 @@ def _has_reconciled(answer: httpx.Response) -> bool:
     return 'livescore_operator_reconciles_total{result="ok"}' in answer.text
 
 
-@pytest.mark.timeout(60 + 5 * STEPS)
-def test_whatever_happens_the_stack_comes_to_what_the_spec_says(api: Server, tmp_path: Path) -> None:
+@pytest.mark.timeout(180 + 5 * STEPS)
+def test_whatever_happens_the_stack_comes_to_what_the_spec_says(
+    api: Server, operator_forks: ForkServer, tmp_path: Path
+) -> None:
     machine = settings(
         # Half as many again: an example may end early.
         max_examples=max(2, 3 * STEPS // (2 * STEPS_OF_ONE)),
@@ -280,7 +285,7 @@ def test_whatever_happens_the_stack_comes_to_what_the_spec_says(api: Server, tmp
     class Here(Convergence):
         pass
 
-    Here.api, Here.directory = api, tmp_path
+    Here.api, Here.forks, Here.directory = api, operator_forks, tmp_path
     run_state_machine_as_test(Here, settings=machine)
     print(f"{Here.steps} steps")
     assert "CONVERGENCE_STEPS" not in os.environ or Here.steps >= STEPS

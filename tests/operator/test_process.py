@@ -11,6 +11,7 @@ import pytest
 
 from livescore_operator.resource import KIND
 from tests.operator.stack import IMAGE, Stack
+from tests.support.forkserver import ForkServer
 from tests.support.kubernetes.faults import Faults
 from tests.support.kubernetes.kube import Kube, eventually
 from tests.support.kubernetes.server import Server
@@ -23,14 +24,14 @@ Make = Callable[..., Operator]
 
 
 @pytest.fixture
-def make(namespace: str, faults: Faults, tmp_path: Path) -> Iterator[Make]:
+def make(namespace: str, faults: Faults, operator_forks: ForkServer, tmp_path: Path) -> Iterator[Make]:
     """Makes operators that reach the API server through ``faults``, or another proxy."""
     made: list[Operator] = []
 
-    def operator(proxy: Faults = faults, **environment: str) -> Operator:
+    def operator(proxy: Faults = faults, forked: bool = True, **environment: str) -> Operator:
         name = f"operator-{len(made)}"
         kubeconfig = proxy.access.write(tmp_path / f"{name}.yaml")
-        one = Operator(tmp_path, name, namespace, kubeconfig, **environment)
+        one = Operator(tmp_path, name, namespace, kubeconfig, operator_forks if forked else None, **environment)
         made.append(one)
         return one
 
@@ -89,7 +90,7 @@ async def _reason(stack: Stack, reason: str) -> bool:
 async def test_nothing_is_asked_and_nothing_written_while_nothing_changes(
     make: Make, stack: Stack, faults: Faults
 ) -> None:
-    operator = make(LEASE_SECONDS="30")
+    operator = make(forked=False, LEASE_SECONDS="30")
     await operator.start()
     await stack.create()
     await stack.until_ready()

@@ -100,7 +100,6 @@ def test_both_variants_grant_the_same() -> None:
     assert rights(CLUSTER_WIDE) == rights(NAMESPACED)
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("variant", ["namespaced", "cluster-wide"])
 async def test_everything_that_is_granted_is_needed_and_everything_needed_is_granted(
     kube: Kube, proxy: Faults, operator: Operator, real_api: Server, variant: str

@@ -624,7 +624,7 @@ async def test_a_senseless_selector_is_refused(kube: Kube) -> None:
 
 async def taken(events: AsyncIterator[Json], number: int) -> list[tuple[str, str]]:
     """The next events, as their types and the names of their objects."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         found = [await anext(events) for _ in range(number)]
     return [(event["type"], event["object"]["metadata"]["name"]) for event in found]
 
@@ -658,14 +658,14 @@ async def test_a_watch_with_a_selector_tells_who_comes_and_goes(kube: Kube) -> N
 
 async def test_a_watch_ends_when_it_was_told_to(kube: Kube) -> None:
     async with kube.watch("ConfigMap", timeoutSeconds="1", allowWatchBookmarks="true") as events:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             assert [event["type"] async for event in events if event["type"] != "BOOKMARK"] == []
 
 
 async def test_a_watch_may_begin_with_everything_and_say_so(kube: Kube) -> None:
     await kube.create(config("a"))
     first = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan", "allowWatchBookmarks": "true"}
-    async with kube.watch("ConfigMap", **first) as events, asyncio.timeout(10):
+    async with kube.watch("ConfigMap", **first) as events, asyncio.timeout(30):
         assert [(await anext(events))["type"] for _ in range(2)] == ["ADDED", "BOOKMARK"]
 
 

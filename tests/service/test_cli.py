@@ -117,8 +117,8 @@ async def test_an_address_of_another_machine_is_one_line() -> None:
 
 
 @pytest.mark.parametrize("kind", ["api", "worker", "scheduler"])
-async def test_a_process_stops_cleanly_and_soon(start: Start, kind: Kind) -> None:
-    process = await start(kind)
+async def test_a_process_stops_cleanly_and_soon(start_command: Start, kind: Kind) -> None:
+    process = await start_command(kind)
     began = time.monotonic()
 
     assert await process.terminate() == 0

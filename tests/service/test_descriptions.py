@@ -248,7 +248,7 @@ async def drain(api: Service) -> None:
 async def test_both_streams_send_what_is_documented_for_them(service: Service) -> None:
     heard: dict[str, set[str]] = {"matchStream": set(), "stream": set()}
     match_id = (await service.create_match())["id"]
-    async with service.client() as http, asyncio.timeout(20):
+    async with service.client() as http, asyncio.timeout(30):
         async with (
             event_stream(http, f"/matches/{match_id}/events/stream", params={"since": 0}) as one,
             event_stream(http, "/events/stream") as all_,
@@ -268,7 +268,7 @@ async def test_both_streams_send_what_is_documented_for_them(service: Service) -
 @pytest.mark.parametrize("query", ["matchId=1&matchId=2&since=0", "all=1", "matchId=1&epoch=x&since=1&apiKey=none"])
 async def test_the_documented_query_is_understood(service: Service, query: str) -> None:
     await service.create_match()
-    async with asyncio.timeout(10), connect(f"{service.ws_url}?{query}", proxy=None) as socket:
+    async with asyncio.timeout(30), connect(f"{service.ws_url}?{query}", proxy=None) as socket:
         kinds: list[str] = []
         while not kinds or not kinds[-1].startswith("subscribed"):
             text = await socket.recv(decode=True)

@@ -21,21 +21,23 @@ import redis
 from livescore.dev import servers
 from livescore.dev.servers import BrokenDataDir, DataDirInUse, Postgres, Server, Valkey
 from livescore.settings import Settings
+from tests.support.forkserver import Forked, ForkServer, started
 from tests.support.ports import Port
 from tests.support.servers import OwnPostgres
 from tests.support.servers import Valkey as ValkeyHandle
 from tests.support.service import eventually, match_body
 
-START_SECONDS = 40.0
+START_SECONDS = 90.0
 """Longest a whole stack may take here, on two cores that other tests use too; alone it takes some five."""
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 
 class Dev:
-    """One ``livescore dev`` in a session of its own, as a terminal gives it."""
+    """One ``livescore dev`` in a session of its own, as a terminal gives it; only its own imports may be spared."""
 
-    def __init__(self, directory: Path, instances: int, **environment: str) -> None:
+    def __init__(self, directory: Path, instances: int, forks: ForkServer | None, **environment: str) -> None:
+        self._forks = forks
         self.port, self.management_port = Port(), Port()
         self.data_dir = directory / "data"
         self.log_file = directory / "dev.log"
@@ -100,30 +102,34 @@ class Dev:
         self.management_port.release()
         print(self.log)
 
-    def _launch(self) -> subprocess.Popen[bytes]:
+    def _launch(self) -> "subprocess.Popen[bytes] | Forked":
+        environment = _environment(self.environment)
         with self.log_file.open("ab") as log:
-            return subprocess.Popen(
-                _dev(), env=_environment(self.environment), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-            )
+            if self._forks:
+                return self._forks.run(["dev"], environment, log)
+            return started([sys.executable, "-m", "livescore", "dev"], environment, log)
 
 
 StartDev = Callable[..., Awaitable[Dev]]
 
 
 @pytest.fixture
-async def start_dev(tmp_path: Path) -> AsyncIterator[StartDev]:
-    """Start ``livescore dev`` with these variables and wait until it is ready; all end with the test."""
+async def start_dev(service_forks: ForkServer, tmp_path: Path) -> AsyncIterator[StartDev]:
+    """Start ``livescore dev`` with these variables and wait until it is ready; all end with the test.
+
+    ``forked=False`` starts it as a user does.
+    """
     stacks: list[Dev] = []
 
-    async def started(instances: int = 1, **environment: str) -> Dev:
+    async def start(instances: int = 1, forked: bool = True, **environment: str) -> Dev:
         directory = tmp_path / str(len(stacks))
         directory.mkdir()
-        stack = Dev(directory, instances, **environment)
+        stack = Dev(directory, instances, service_forks if forked else None, **environment)
         stacks.append(stack)
         await stack.ready()
         return stack
 
-    yield started
+    yield start
     for stack in stacks:
         stack.close()
 
@@ -275,12 +281,11 @@ class TestServers:
             valkey.start()
 
 
-@pytest.mark.timeout(120)
 class TestStack:
     """The command."""
 
     async def test_serves_on_every_instance_and_leaves_nothing_behind(self, start_dev: StartDev) -> None:
-        stack = await start_dev(instances=2)
+        stack = await start_dev(instances=2, forked=False)
         async with httpx.AsyncClient() as http:
             for number in range(2):
                 root = await http.get(f"http://127.0.0.1:{stack.port.number + number}/")
@@ -324,8 +329,8 @@ class TestStack:
         victims = {word: stack.one(word) for word in words}
         for victim in victims.values():
             victim.kill()
-        await eventually(lambda: all(stack.find(word) not in (None, victim) for word, victim in victims.items()), 20)
-        await eventually(lambda: _is_healthy(stack), 20)
+        await eventually(lambda: all(stack.find(word) not in (None, victim) for word, victim in victims.items()), 60)
+        await eventually(lambda: _is_healthy(stack), 60)
 
     async def test_uses_the_servers_that_it_is_given(
         self, own_postgres: OwnPostgres, own_valkey: ValkeyHandle, start_dev: StartDev
@@ -441,7 +446,7 @@ def _is_gone(process: psutil.Process) -> bool:
 
 
 async def _gone(processes: list[psutil.Process]) -> bool:
-    await eventually(lambda: all(map(_is_gone, processes)), 15)
+    await eventually(lambda: all(map(_is_gone, processes)))
     return True
 
 

@@ -118,7 +118,7 @@ async def test_requests_to_a_database_that_hangs_end_in_time_and_leave_nothing_b
             assert {answer.status_code for answer in answers} == {503}
         finally:
             own_postgres.resume()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while (await http.get("/matches")).status_code != 200:
                 await asyncio.sleep(0.05)
 

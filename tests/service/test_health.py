@@ -15,7 +15,7 @@ from tests.support.service import Service, Start, match_body
 PATHS = ["/health", "/health/ready", "/health/live"]
 
 
-async def until(http: httpx.AsyncClient, path: str, status: int, timeout: float = 15.0) -> httpx.Response:
+async def until(http: httpx.AsyncClient, path: str, status: int, timeout: float = 30.0) -> httpx.Response:
     """Ask until the answer has this status."""
     async with asyncio.timeout(timeout):
         while (answer := await http.get(path)).status_code != status:

@@ -10,7 +10,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from tests.support.clients import Listener
-from tests.support.command import livescore
+from tests.support.command import Command
 from tests.support.servers import OwnPostgres, Postgres
 from tests.support.service import Service, Start, match_body
 
@@ -23,28 +23,29 @@ SECRET = "a-key-for-this-test-alone"
 class Keys:
     """``livescore keys`` on one database."""
 
-    def __init__(self, database_url: str, redis_url: str) -> None:
+    def __init__(self, livescore: Command, database_url: str, redis_url: str) -> None:
+        self._livescore = livescore
         self.environment = {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
 
     async def create(self, name: str, scope: str) -> str:
         """The text of a new key."""
-        done = await livescore("keys", "create", name, "--scope", scope, **self.environment)
+        done = await self._livescore("keys", "create", name, "--scope", scope, **self.environment)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
     async def list(self) -> str:
-        done = await livescore("keys", "list", **self.environment)
+        done = await self._livescore("keys", "list", **self.environment)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     async def revoke(self, text: str) -> None:
-        done = await livescore("keys", "revoke", text.split("_")[1], **self.environment)
+        done = await self._livescore("keys", "revoke", text.split("_")[1], **self.environment)
         assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture
-def keys(database_url: str, redis_url: str) -> Keys:
-    return Keys(database_url, redis_url)
+def keys(forked: Command, database_url: str, redis_url: str) -> Keys:
+    return Keys(forked, database_url, redis_url)
 
 
 async def status(api: Service, **headers: str) -> int:
@@ -126,8 +127,10 @@ async def test_a_key_made_or_revoked_counts_within_seconds(start: Start, keys: K
     assert await status(api) == 401  # revoking the last key opens no door
 
 
-async def test_keys_survive_an_outage_of_postgresql(start: Start, own_postgres: OwnPostgres, redis_url: str) -> None:
-    text = await Keys(own_postgres.url, redis_url).create("desk", "write")
+async def test_keys_survive_an_outage_of_postgresql(
+    forked: Command, start: Start, own_postgres: OwnPostgres, redis_url: str
+) -> None:
+    text = await Keys(forked, own_postgres.url, redis_url).create("desk", "write")
     api = await start("api", DATABASE_URL=own_postgres.url, READ_KEYS_REQUIRED="true")
 
     await own_postgres.stop()
@@ -137,10 +140,10 @@ async def test_keys_survive_an_outage_of_postgresql(start: Start, own_postgres: 
 
 
 async def test_a_file_of_keys_opens_doors_and_is_read_again(
-    start: Start, own_postgres: OwnPostgres, redis_url: str, tmp_path: Path
+    forked: Command, start: Start, own_postgres: OwnPostgres, redis_url: str, tmp_path: Path
 ) -> None:
-    elsewhere = Keys(own_postgres.url, redis_url).environment
-    made = await livescore("keys", "create", "desk", "--json", **elsewhere)
+    elsewhere = Keys(forked, own_postgres.url, redis_url).environment
+    made = await forked("keys", "create", "desk", "--json", **elsewhere)
     text = made.stderr.split()[0]
     file = tmp_path / "keys.json"
     file.write_text("[]")
@@ -202,12 +205,12 @@ async def test_the_list_has_every_key_and_no_secret(keys: Keys) -> None:
     assert [line.count(":") for line in shown.splitlines() if line.startswith("│")] == [1, 2]
 
 
-async def test_revoking_twice_is_no_error_and_revoking_nothing_is(keys: Keys) -> None:
+async def test_revoking_twice_is_no_error_and_revoking_nothing_is(forked: Command, keys: Keys) -> None:
     text = await keys.create("desk", "write")
     await keys.revoke(text)
     await keys.revoke(text)
 
-    done = await livescore("keys", "revoke", "000000000000", **keys.environment)
+    done = await forked("keys", "revoke", "000000000000", **keys.environment)
 
     assert (done.returncode, done.stdout) == (1, "")
     assert "there is no key 000000000000" in done.stderr
@@ -216,8 +219,8 @@ async def test_revoking_twice_is_no_error_and_revoking_nothing_is(keys: Keys) ->
 @pytest.mark.parametrize(
     "arguments", [("create", ""), ("create", "two\nlines"), ("create", "desk", "--scope", "all"), ("create",)]
 )
-async def test_wrong_arguments_are_refused(keys: Keys, arguments: tuple[str, ...]) -> None:
-    done = await livescore("keys", *arguments, **keys.environment)
+async def test_wrong_arguments_are_refused(forked: Command, keys: Keys, arguments: tuple[str, ...]) -> None:
+    done = await forked("keys", *arguments, **keys.environment)
 
     assert (done.returncode, done.stdout) == (2, "")
 
@@ -229,8 +232,10 @@ async def test_wrong_arguments_are_refused(keys: Keys, arguments: tuple[str, ...
         ("desk:tr0ub4dor@127.0.0.1:1/x", "in connection info string"),
     ],
 )
-async def test_a_database_that_cannot_be_reached_is_one_line_without_its_password(url: str, named: str) -> None:
-    done = await livescore("keys", "list", DATABASE_URL=url, REDIS_URL="redis://127.0.0.1:1")
+async def test_a_database_that_cannot_be_reached_is_one_line_without_its_password(
+    forked: Command, url: str, named: str
+) -> None:
+    done = await forked("keys", "list", DATABASE_URL=url, REDIS_URL="redis://127.0.0.1:1")
 
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.count("\n") == 1
@@ -238,10 +243,10 @@ async def test_a_database_that_cannot_be_reached_is_one_line_without_its_passwor
     assert "tr0ub4dor" not in done.stderr
 
 
-async def test_a_database_without_schema_is_told_how_to_get_one(postgres_server: Postgres) -> None:
+async def test_a_database_without_schema_is_told_how_to_get_one(forked: Command, postgres_server: Postgres) -> None:
     url = postgres_server.url_of("postgres")
 
-    done = await livescore("keys", "list", DATABASE_URL=url, REDIS_URL="redis://127.0.0.1:1")
+    done = await forked("keys", "list", DATABASE_URL=url, REDIS_URL="redis://127.0.0.1:1")
 
     assert (done.returncode, done.stderr) == (
         1,

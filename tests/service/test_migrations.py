@@ -2,9 +2,8 @@
 
 import asyncio
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import psycopg
@@ -19,10 +18,19 @@ from sqlalchemy.pool import NullPool
 from sqlmodel import SQLModel
 
 from livescore.scores import migrations, models
+from tests.support.forkserver import Forked, ForkServer
 from tests.support.servers import Postgres
 from tests.support.service import Start, eventually
 
 PROCESSES = 8
+
+END_SECONDS = 60.0
+"""Longest until all of them have ended."""
+
+WAITING = """
+SELECT pid FROM pg_locks JOIN pg_database ON pg_database.oid = database
+WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted
+"""
 
 
 @pytest.fixture
@@ -44,16 +52,11 @@ def tables(url: str) -> set[str]:
     return {row[0] for row in rows}
 
 
-def migrate(url: str) -> "subprocess.Popen[str]":
+def migrate(forks: ForkServer, url: str, log_file: Path) -> Forked:
     """``livescore migrate`` in a process of its own."""
     environment = os.environ | {"DATABASE_URL": url, "REDIS_URL": "redis://127.0.0.1:1"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "livescore", "migrate"],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    with log_file.open("wb") as log:
+        return forks.run(["migrate"], environment, log)
 
 
 def test_upgrade_may_be_repeated(empty_url: str) -> None:
@@ -63,24 +66,27 @@ def test_upgrade_may_be_repeated(empty_url: str) -> None:
     assert tables(empty_url) == before
 
 
-def test_upgrade_works_from_many_processes_at_once(empty_url: str) -> None:
-    started = [migrate(empty_url) for _ in range(PROCESSES)]
-    said = [process.communicate(timeout=50)[0] for process in started]
-    assert [process.returncode for process in started] == [0] * PROCESSES, said
+def test_upgrade_works_from_many_processes_at_once(empty_url: str, service_forks: ForkServer, tmp_path: Path) -> None:
+    logs = [tmp_path / f"{number}.log" for number in range(PROCESSES)]
+    started = [migrate(service_forks, empty_url, log) for log in logs]
+    codes = [process.wait(END_SECONDS) for process in started]
+    said = [log.read_text() for log in logs]
+    assert codes == [0] * PROCESSES, said
     assert {text.splitlines()[-1] for text in said} == {f"schema is at {migrations.HEAD}"}
     with psycopg.connect(empty_url) as connection:
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(migrations.HEAD,)]
         assert connection.execute("SELECT last_match_id FROM catalog").fetchall() == [(0,)]
 
 
-def test_an_upgrade_that_dies_leaves_nothing_behind_and_its_lock_to_the_next(empty_url: str) -> None:
+async def test_an_upgrade_that_dies_leaves_nothing_behind_and_its_lock_to_the_next(
+    empty_url: str, service_forks: ForkServer, tmp_path: Path
+) -> None:
     holder = psycopg.connect(empty_url)
     holder.execute("SELECT pg_advisory_lock(%s)", [migrations.ADVISORY_LOCK])
-    process = migrate(empty_url)
-    with pytest.raises(subprocess.TimeoutExpired):
-        process.communicate(timeout=4)
+    process = migrate(service_forks, empty_url, tmp_path / "log")
+    await eventually(lambda: holder.execute(WAITING).fetchone(), END_SECONDS)
     process.kill()
-    process.communicate()
+    process.wait()
     assert tables(empty_url) == set()
     holder.close()
     migrations.upgrade(empty_url)

@@ -302,6 +302,6 @@ async def _under_way(api: Service) -> None:
             answer = await http.get("/matches", params={"status": "live"})
             return bool(answer.json()["data"])
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not await live():
                 await asyncio.sleep(0.02)

@@ -22,7 +22,7 @@ GOAL: dict[str, Any] = {"event_type": "goal", "metadata": {"scoreDelta": {"home"
 @pytest.fixture
 async def store(database_url: str) -> AsyncIterator[Store]:
     """A store on the test's own database."""
-    async with opened(database_url, size=10, timeout=5) as database:
+    async with opened(database_url, size=10, timeout=30) as database:
         yield Store(database)
 
 
@@ -228,7 +228,7 @@ async def test_a_database_that_hangs_is_away_within_the_time_out_and_works_after
         assert found == list(range(1, len(found) + 1))
 
 
-async def answering(database: Database, timeout: float = 10.0) -> None:
+async def answering(database: Database, timeout: float = 30.0) -> None:
     """Wait until a read works."""
     async with asyncio.timeout(timeout):
         while True:

@@ -128,7 +128,7 @@ async def _is_unharmed(api: Service, listener: Listener, match_id: int) -> None:
     """Others are served, nothing unexpected is logged, nothing stays of the attackers."""
     posted = await api.comment(match_id)
     await listener.until(lambda log: log[-1].get("data") == posted)
-    async with asyncio.timeout(15), httpx.AsyncClient(base_url=api.management_url, timeout=5) as http:
+    async with asyncio.timeout(30), httpx.AsyncClient(base_url=api.management_url, timeout=5) as http:
         while (await http.get("/connections")).json()["connections"] != 1:
             await asyncio.sleep(0.05)
         assert (await http.get("/health/ready")).status_code == 200
@@ -137,7 +137,6 @@ async def _is_unharmed(api: Service, listener: Listener, match_id: int) -> None:
     assert "[critical" not in api.log
 
 
-@pytest.mark.timeout(120)
 async def test_20_000_random_frames_do_no_harm(start: Start) -> None:
     api = await start("api", INBOUND_BURST="1000000", INBOUND_PER_SECOND="1000000")
     match_id = (await api.create_match())["id"]

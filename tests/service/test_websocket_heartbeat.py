@@ -68,6 +68,6 @@ async def test_a_frozen_client_is_dropped_although_its_connection_stays_open(sta
 
 
 async def _until_connections(api: Service, count: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while await _connections(api) != count:
             await asyncio.sleep(0.05)

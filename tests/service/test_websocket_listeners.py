@@ -20,7 +20,7 @@ async def _counts(api: Service) -> tuple[int, int]:
 
 
 async def _until_counts(api: Service, connections: int, subscriptions: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await _counts(api) != (connections, subscriptions):
             await asyncio.sleep(0.05)
 

@@ -9,8 +9,8 @@ import httpx
 import psutil
 import psycopg
 
-from tests.support.clients import Listener, Message, feed_of
-from tests.support.raw_websocket import CLOSE, PATIENCE_SECONDS, RawWebSocket, handshake, raw_websocket
+from tests.support.clients import Listener, Message, all_reach, feed_of
+from tests.support.raw_websocket import CLOSE, PATIENCE_SECONDS, TEXT, RawWebSocket, handshake, raw_websocket
 from tests.support.service import Service, Start
 
 BOUND = 65_536
@@ -42,11 +42,13 @@ async def _until_connections(api: Service, count: int) -> None:
             await asyncio.sleep(0.02)
 
 
-async def _shout(api: Service, match_id: int, times: int) -> None:
+async def _shout(api: Service, match_id: int, times: int, *listeners: Listener) -> None:
+    """Write more than the kernel keeps; who listens keeps up, be the machine ever so busy."""
     async with api.client() as http:
         for minute in range(times):
             body = {"minute": minute, "message": BIG}
             (await http.post(f"/matches/{match_id}/commentary", json=body)).raise_for_status()
+            await all_reach(listeners, match_id, minute + 2)
 
 
 async def test_fault_17_who_reads_nothing_is_closed_with_1013_while_others_get_everything(start: Start) -> None:
@@ -60,8 +62,7 @@ async def test_fault_17_who_reads_nothing_is_closed_with_1013_while_others_get_e
     ):
         await one.subscribe(match_id)
         await two.next("subscribedAll")
-        await _shout(api, match_id, 80)
-        await asyncio.gather(*(listener.until_seq(match_id, 81) for listener in (one, two)))
+        await _shout(api, match_id, 80, one, two)
         feed = await feed_of(api.base_url, match_id)
         assert one.of_type("commentary") == two.of_type("commentary") == feed[1:]
         await _until_connections(api, 2)
@@ -80,8 +81,9 @@ async def _read_all(client: RawWebSocket) -> tuple[int, int]:
         received = await client.receive()
         if received.opcode == CLOSE:
             return last, received.code
-        message: Message = received.json()
-        last = message.get("seq", last)
+        if received.opcode == TEXT:
+            message: Message = received.json()
+            last = message.get("seq", last)
 
 
 async def test_fault_17_a_dead_peer_never_reads_its_close_and_is_given_up(start: Start) -> None:
@@ -104,8 +106,8 @@ def _sockets(process: psutil.Process, port: int) -> int:
     return sum(one.status == psutil.CONN_ESTABLISHED and one.laddr.port == port for one in connections)
 
 
-async def test_memory_stays_bounded_with_many_stalled_clients(start: Start) -> None:
-    api = await start("api", SLOW_CONSUMER_BYTES=str(BOUND))
+async def test_memory_stays_bounded_with_many_stalled_clients(start_command: Start) -> None:
+    api = await start_command("api", SLOW_CONSUMER_BYTES=str(BOUND))
     match_id = (await api.create_match())["id"]
     assert api.process is not None
     process = psutil.Process(api.process.pid)

@@ -29,7 +29,7 @@ async def feed_of(base_url: str, match_id: int, headers: dict[str, str] | None =
     events: list[Message] = []
     hooks = {"response": [check_answer]}
     async with httpx.AsyncClient(
-        base_url=base_url, headers=headers, timeout=10, verify=False, event_hooks=hooks
+        base_url=base_url, headers=headers, timeout=30, verify=False, event_hooks=hooks
     ) as http:
         while page := await _page(http, match_id, events[-1]["seq"] if events else 0):
             events += page
@@ -126,25 +126,25 @@ class Listener:
         assert self.connection is not None, "the listener is not open"
         await self.connection.send(json.dumps(message) if isinstance(message, dict) else message)
 
-    async def ask(self, message: Message, answer: str, timeout: float = 5.0) -> Message:
+    async def ask(self, message: Message, answer: str, timeout: float = 20.0) -> Message:
         """Send ``message`` and wait for the next message of type ``answer``."""
         start = len(self.log)
         await self.send(message)
         return await self.next(answer, start, timeout)
 
-    async def subscribe(self, match_id: int, timeout: float = 5.0, **fields: Any) -> Message:
+    async def subscribe(self, match_id: int, timeout: float = 20.0, **fields: Any) -> Message:
         """Subscribe with ``fields``, for example ``since=41``, and return the acknowledgement.
 
         It does not resume by itself after a reconnect; for that see :meth:`follow`.
         """
         return await self.ask({"type": "subscribe", "matchId": match_id, **fields}, "subscribed", timeout)
 
-    async def unsubscribe(self, match_id: int, timeout: float = 5.0) -> Message:
+    async def unsubscribe(self, match_id: int, timeout: float = 20.0) -> Message:
         """Unsubscribe, also from resuming, and return the acknowledgement."""
         self._followed.discard(match_id)
         return await self.ask({"type": "unsubscribe", "matchId": match_id}, "unsubscribed", timeout)
 
-    async def follow(self, match_id: int, timeout: float = 5.0) -> Message:
+    async def follow(self, match_id: int, timeout: float = 20.0) -> Message:
         """Subscribe from the last event seen, the first of the feed for a new one, and resume after each reconnect."""
         self._followed.add(match_id)
         return await self.ask(self._resumption(match_id), "subscribed", timeout)
@@ -167,7 +167,7 @@ class Listener:
         """Every message of these types, in order."""
         return [message for message in self.log if message["type"] in types]
 
-    async def until(self, condition: Callable[[list[Message]], object], timeout: float = 5.0) -> None:
+    async def until(self, condition: Callable[[list[Message]], object], timeout: float = 20.0) -> None:
         """Wait until ``condition(log)`` holds.
 
         Raises:
@@ -181,16 +181,16 @@ class Listener:
         except TimeoutError:
             raise TimeoutError(f"after {timeout:g} s; closes {self.closes}, log ends {self.log[-5:]}") from None
 
-    async def until_seq(self, match_id: int, seq: int, timeout: float = 10.0) -> None:
+    async def until_seq(self, match_id: int, seq: int, timeout: float = 30.0) -> None:
         """Wait until event ``seq`` of a match has come."""
         await self.until(lambda log: self._seen.get(match_id, 0) >= seq, timeout)
 
-    async def until_closed(self, timeout: float = 10.0) -> int:
+    async def until_closed(self, timeout: float = 30.0) -> int:
         """Wait until a connection has ended and return its code; at once if one already has."""
         await self.until(lambda log: self.closes, timeout)
         return self.closes[-1]
 
-    async def next(self, kind: str, start: int = 0, timeout: float = 5.0) -> Message:
+    async def next(self, kind: str, start: int = 0, timeout: float = 20.0) -> Message:
         """The first message of a type from place ``start`` of the log on; waits for it."""
         await self.until(lambda log: any(message["type"] == kind for message in log[start:]), timeout)
         return next(message for message in self.log[start:] if message["type"] == kind)

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -12,11 +11,11 @@ from typing import Any
 import httpx
 import psutil
 
-from livescore.dev.servers import guarded
 from livescore_operator.settings import Settings
+from tests.support.forkserver import Forked, ForkServer, started
 from tests.support.ports import Port
 
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 """Longest until it has listed what it watches, on two busy cores."""
 
 STOP_SECONDS = 10.0
@@ -29,9 +28,21 @@ class Operator:
     Attributes:
         environment: what it runs with beside the developer's own.
         process: the process after the last start.
+
+    Parameters:
+        forks: what makes the process; without it the command is started as a user does.
     """
 
-    def __init__(self, directory: Path, name: str, namespace: str, kubeconfig: Path, **environment: str) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        name: str,
+        namespace: str,
+        kubeconfig: Path,
+        forks: ForkServer | None = None,
+        **environment: str,
+    ) -> None:
+        self._forks = forks
         self._port = Port()
         self.name = name
         self.namespace = namespace
@@ -48,7 +59,7 @@ class Operator:
             "PYTHONUNBUFFERED": "1",
             **environment,
         }
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Forked | None = None
 
     @property
     def url(self) -> str:
@@ -62,16 +73,13 @@ class Operator:
 
     def launch(self, *arguments: str) -> None:
         """Start it without waiting."""
-        command = [sys.executable, "-m", "livescore_operator", "run", *(arguments or ("--namespace", self.namespace))]
+        command = ["run", *(arguments or ("--namespace", self.namespace))]
+        environment = {**_inherited(), **self.environment}
         with self.log_file.open("ab") as log:
-            self.process = subprocess.Popen(
-                guarded(command, signal.SIGKILL),
-                env={**_inherited(), **self.environment},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            if self._forks:
+                self.process = self._forks.run(command, environment, log)
+            else:
+                self.process = started([sys.executable, "-m", "livescore_operator", *command], environment, log)
 
     async def start(self) -> None:
         """Start it and wait until it is ready.

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 
-PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 10.0
 """Longest a test waits for one frame of the server."""
 
 
@@ -111,8 +111,10 @@ class RawWebSocket:
             return ServerFrame(first & 0x0F, await self._reader.readexactly(size), bool(first & 0x80))
 
     async def answer(self) -> Any:
-        """The next text message, decoded."""
+        """The next text message, decoded; a ping may come at any time."""
         received = await self.receive()
+        while received.opcode == PING:
+            received = await self.receive()
         assert received.opcode == TEXT, received
         return received.json()
 

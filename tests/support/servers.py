@@ -83,6 +83,7 @@ class Postgres(Handle[servers.Postgres]):
 
     def __init__(self, directory: Path) -> None:
         super().__init__(servers.Postgres(directory, durable=False))
+        self._made = directory / "made"
         self._databases = 0
 
     def open(self) -> None:
@@ -90,6 +91,19 @@ class Postgres(Handle[servers.Postgres]):
         self.server.start()
         self.server.create_database(self.TEMPLATE)
         upgrade(self.server.url(self.TEMPLATE))
+
+    def pristine(self) -> Path:
+        """Make data with a migrated template, which takes seconds, unless it is there, and let it be copied."""
+        if not self._made.exists():
+            self.open()
+            self.server.stop()
+            self._made.touch()
+        return self.server.directory
+
+    def open_copy(self, pristine: Path) -> None:
+        """Start it for the first time with the data of another one, see :meth:`pristine`."""
+        subprocess.run(["cp", "-a", str(pristine), str(self.server.directory)], check=True)
+        self.server.start()
 
     def url_of(self, database: str) -> str:
         """The ``DATABASE_URL`` of one database."""
@@ -114,17 +128,6 @@ class Postgres(Handle[servers.Postgres]):
 
 class OwnPostgres(Postgres):
     """A PostgreSQL for one test that breaks it."""
-
-    def open_copy(self, pristine: Path) -> None:
-        """Start it for the first time with the data of another one, see :meth:`pristine`."""
-        subprocess.run(["cp", "-a", str(pristine), str(self.server.directory)], check=True)
-        self.server.start()
-
-    def pristine(self) -> Path:
-        """Make data with a migrated template, which takes seconds, and let it be copied, which does not."""
-        self.open()
-        self.server.stop()
-        return self.server.directory
 
     @property
     def url(self) -> str:

@@ -13,15 +13,15 @@ from typing import Any, Literal, Protocol
 
 import httpx
 
-from livescore.dev.servers import guarded
 from livescore.settings import Settings
+from tests.support.forkserver import Forked, ForkServer, started
 from tests.support.ports import Port
 from tests.support.validation import check_answer
 
 Kind = Literal["api", "worker", "scheduler"]
 Json = dict[str, Any]
 
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 """Longest a process may take to be ready, on two cores that measure coverage for several tests at once."""
 
 STOP_SECONDS = 15.0
@@ -49,17 +49,28 @@ class Service:
             developer has set do not reach it.
         port, management_port: where it listens on 127.0.0.1; worker and scheduler use the latter only.
         process: the process after the last start.
+
+    Parameters:
+        forks: what makes the process; without it the command is started as a user does, which costs a second or two.
     """
 
-    def __init__(self, kind: Kind, directory: Path, name: str, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        kind: Kind,
+        directory: Path,
+        name: str,
+        environment: Mapping[str, str],
+        forks: ForkServer | None = None,
+    ) -> None:
         self.kind = kind
         self.name = name
+        self._forks = forks
         self._ports = (Port(), Port())
         self.port, self.management_port = (port.number for port in self._ports)
         ports = {"PORT": str(self.port), "MANAGEMENT_PORT": str(self.management_port)}
         self.environment = {**_defaults(name), **ports, **environment}
         self.log_file = directory / f"{name}.log"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Forked | None = None
 
     # Addresses
 
@@ -82,15 +93,13 @@ class Service:
 
     def launch(self) -> None:
         """Start the process without waiting; call it from the main thread."""
+        environment = inherited() | self.environment
         with self.log_file.open("ab") as log:
-            self.process = subprocess.Popen(
-                guarded([sys.executable, "-m", "livescore", self.kind], signal.SIGKILL),
-                env=inherited() | self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            if self._forks:
+                self.process = self._forks.run([self.kind], environment, log)
+            else:
+                command = [sys.executable, "-m", "livescore", self.kind]
+                self.process = started(command, environment, log)
 
     def wait_ready(self, timeout: float = START_SECONDS) -> None:
         """Wait until it answers 200 on ``/health/ready`` of its management port.
@@ -174,7 +183,7 @@ class Service:
         """Everything it has written, over all its starts."""
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
-    async def logged(self, text: str, timeout: float = 10.0) -> None:
+    async def logged(self, text: str, timeout: float = 30.0) -> None:
         """Wait until ``text`` stands in its log.
 
         Raises:
@@ -195,7 +204,7 @@ class Service:
         checked: dict[str, Any] = {"event_hooks": {"response": [check_answer]}}
         # There is no TLS here, and reading the system's certificates takes 30 ms of every client.
         return httpx.AsyncClient(
-            base_url=self.base_url, headers=headers, timeout=10, verify=False, **{**checked, **options}
+            base_url=self.base_url, headers=headers, timeout=30, verify=False, **{**checked, **options}
         )
 
     async def create_match(self, **fields: Any) -> Json:
@@ -230,7 +239,7 @@ def instant(seconds: float) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-async def eventually(condition: Callable[[], object], timeout: float = 10.0, interval: float = 0.02) -> None:
+async def eventually(condition: Callable[[], object], timeout: float = 30.0, interval: float = 0.02) -> None:
     """Wait until ``condition`` holds, where there is no event to wait for.
 
     Raises:

@@ -79,7 +79,7 @@ async def test_what_redis_did_not_take_is_dropped_and_the_next_plan_is_tried(
     monkeypatch.setattr(schedule, "redis_sync", fail)
     planned = Schedule(nowhere)
     await planned.start()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not twice.is_set():
             planned.plan(7, "scheduled", START, END)
             await asyncio.sleep(0.01)

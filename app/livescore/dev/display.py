@@ -60,8 +60,8 @@ class Display:
         self._waiting = f"waiting for the server: {reason}"
 
     def _render(self) -> RenderableType:
-        # Text, not markup: names from a file may contain brackets.
-        lines = [Text(self._title, style="bold"), *(Text(goal) for goal in self._ticker)]
+        # Text, not markup: names from a file may contain brackets. A copy: Rich draws in a thread of its own.
+        lines = [Text(self._title, style="bold"), *(Text(goal) for goal in tuple(self._ticker))]
         waiting = [Text(self._waiting, style="yellow")] if self._waiting else []
         return Group(*lines, *waiting, self._progress)
 

@@ -18,7 +18,7 @@ Found = TypeVar("Found")
 AGENT = "livescore-tests"
 """The user agent, and so the field manager of what is not applied."""
 
-WAIT_SECONDS = 15.0
+WAIT_SECONDS = 30.0
 """Longest that something takes that a test waits for, on two busy cores."""
 
 POLL_SECONDS = 0.03

@@ -44,6 +44,11 @@ def _rules(*rules: tuple[str, str]) -> dict[str, Any]:
     return {"x-kubernetes-validations": [{"rule": rule, "message": message} for rule, message in rules]}
 
 
+def _is_empty(value: Any) -> bool:
+    """What is empty in a status is not written."""
+    return not value
+
+
 def _keyed(*keys: str) -> dict[str, Any]:
     """A list whose items are told apart by these keys: server-side apply merges them one by one."""
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
@@ -631,7 +636,10 @@ class Scaling(Model):
     readings: Readings | None = Field(None, description="What was read of the pods.")
     floor: Floor | None = Field(None, description="Least number of pods because of matches.")
     learnt: list[Learnt] = Field(
-        [], json_schema_extra=_keyed("sport"), description="What matches brought so far, for the next ones."
+        [],
+        exclude_if=_is_empty,
+        json_schema_extra=_keyed("sport"),
+        description="What matches brought so far, for the next ones.",
     )
     last_scale_time: str | None = Field(
         None, json_schema_extra={"format": "date-time"}, description="When the number of pods was last changed."
@@ -661,7 +669,10 @@ class Status(Model):
     connections: int | None = Field(None, description="Open WebSockets of all API pods, as last read.")
     scaling: Scaling | None = Field(None, description="What was decided about the number of API pods, and why.")
     draining: list[Draining] = Field(
-        [], json_schema_extra=_keyed("pod"), description="Pods that are emptied before they are removed."
+        [],
+        exclude_if=_is_empty,
+        json_schema_extra=_keyed("pod"),
+        description="Pods that are emptied before they are removed.",
     )
     image: str | None = Field(None, description="Image that the API was last rolled to.")
     schema_image: str | None = Field(

@@ -236,7 +236,7 @@ async def test_where_no_pod_failed_there_are_no_last_words(api: Api, connection:
     ],
 )
 async def test_apply_is_server_side(
-    api: Api, connection: Cluster, options: dict[str, bool], query: dict[str, str]
+    api: Api, connection: Cluster, options: dict[str, Any], query: dict[str, str]
 ) -> None:
     api.answer(201, thing(uid="u"))
 

@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from livescore_operator import components, planning
 from livescore_operator.cluster import FIELD_MANAGER
 from livescore_operator.components import credentials
-from livescore_operator.components.common import Facts
+from livescore_operator.components.common import Facts, Scale
 from livescore_operator.observation import digest
 from livescore_operator.resource import LiveScore
 from tests.operator.stack import Stack, secret
@@ -250,6 +250,7 @@ class Convergence(RuleBasedStateMachine):
             claimed={},
             claims=frozenset(),
             kinds=frozenset(),
+            scale=Scale(resource.spec.api.replicas, 1),
         )
 
     async def _end(self) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from livescore_operator.cluster import Cluster
+from livescore_operator.cluster import FIELD_MANAGER, Cluster
 from livescore_operator.errors import FieldConflict, NotLeading, Terminal, Transient
 from livescore_operator.events import Recorder
 from livescore_operator.executor import Executor
@@ -37,9 +37,12 @@ class Memory(Cluster):
         self.conflicts: dict[str, FieldConflict] = {}
         self.events: list[tuple[str, str, str]] = []
 
-    async def apply(self, manifest: Manifest, *, force: bool = False, dry_run: bool = False) -> Manifest:
+    async def apply(
+        self, manifest: Manifest, *, force: bool = False, dry_run: bool = False, manager: str = FIELD_MANAGER
+    ) -> Manifest:
         name = manifest["metadata"]["name"]
-        self.calls.append(f"{'dry run of ' * dry_run}{'forced ' * force}apply {name}")
+        other = "" if manager == FIELD_MANAGER else f" as {manager}"
+        self.calls.append(f"{'dry run of ' * dry_run}{'forced ' * force}apply {name}{other}")
         if name in self.refused:
             raise self.refused[name]
         if name in self.conflicts and not force:

@@ -118,6 +118,8 @@ class Autoscaler:
         mode = resource.spec.autoscaling.mode
         if mode == "connections":
             return self._decided(resource, seen, base, floor, learnt)
+        # What was asked for before the number was somebody else's says nothing any more.
+        self._memory(resource).history = History()
         base = _withdrawn(resource, seen, base, self._now())
         return base if mode == "none" else _observed(resource, seen, base, floor, learnt)
 
@@ -131,7 +133,7 @@ class Autoscaler:
         told = [seen.addresses[pod.name] for pod in pods if pod.serving and pod.name in seen.addresses]
         fixtures = _parsed(await self.crowd.fixtures(told, wanted.match_day.lead_minutes * 60))
         if fixtures is None:
-            return before.floor, before.learnt
+            return _lasting(before.floor, self._now()), before.learnt
         whole = connections is not None and not any(pod.serving and pod.connections is None for pod in pods)
         learnt = forecast.learn(before.learnt, fixtures, connections or 0, self._now()) if whole else before.learnt
         return forecast.floor(wanted, fixtures, learnt, self._now()), list(learnt)
@@ -351,6 +353,12 @@ def _resumed(resource: LiveScore, now: datetime) -> History:
     return History(recommendations=((now.timestamp(), before.replicas),))
 
 
+def _lasting(floor: Floor | None, now: datetime) -> Floor | None:
+    """A floor that was not confirmed lately, as long as its matches should last."""
+    over = floor is None or (floor.until is not None and datetime.fromisoformat(floor.until) <= now)
+    return None if over else floor
+
+
 def _begun(resource: LiveScore, current: int, now: float) -> History:
     """The history of a new leader: the present number was asked for, less what another one has begun to drain."""
     leaving = sum(not one.released for one in resource.status.draining)
@@ -386,7 +394,8 @@ def _observed(
     text = f"HorizontalPodAutoscaler {resource.name}-api decides"
     scaling = _status(resource, base.pods, wanted, HPA, text, floor, learnt)
     # It begins with what is known, and is nobody's but the HorizontalPodAutoscaler's from then on.
-    scale = replace(base.scale, replicas=max(base.scale.least, wanted) if live is None else None)
+    # Of none it makes none: Kubernetes takes that for a pause.
+    scale = replace(base.scale, replicas=None if live else max(base.scale.least, wanted))
     return replace(base, scale=scale, scaling=scaling, again=_soonest(base.again, _periodic(resource, base.pods)))
 
 

@@ -172,7 +172,7 @@ class Autoscaler:
         )
 
     def _memory(self, resource: LiveScore) -> _Memory:
-        return self._memories.setdefault(_key(resource), _Memory(_resumed(resource, self._now())))
+        return self._memories.setdefault(_key(resource), _Memory())
 
     # What follows from it
 
@@ -343,14 +343,6 @@ def _drain_seconds(resource: LiveScore) -> float:
 def _least(resource: LiveScore, floor: Floor | None) -> int:
     wanted = resource.spec.autoscaling
     return min(max(wanted.min_replicas, floor.replicas if floor else 0), wanted.max_replicas)
-
-
-def _resumed(resource: LiveScore, now: datetime) -> History:
-    """What an operator that has just started goes on with: a scale-down that another one began, else nothing."""
-    before = resource.status.scaling
-    if before is None or all(one.released for one in resource.status.draining):
-        return History()
-    return History(recommendations=((now.timestamp(), before.replicas),))
 
 
 def _lasting(floor: Floor | None, now: datetime) -> Floor | None:

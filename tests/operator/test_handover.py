@@ -174,6 +174,19 @@ async def test_a_lost_deployment_comes_back_with_as_many_pods_as_it_may_have(
     assert FIELD_MANAGER not in await managers(scene)
 
 
+async def test_an_autoscaler_that_takes_over_no_pod_begins_with_its_least(scene: Scene) -> None:
+    """By itself it would stay at none for ever."""
+    await scene.up(api={"replicas": 0})
+    assert await scene.replicas() == 0
+
+    await scene.edit(autoscaling=by_autoscaler())
+    await scene.step()
+    await scene.step()
+
+    assert await scene.replicas() == 2
+    assert await managers(scene) == {HANDOVER_MANAGER}
+
+
 async def test_the_cheapest_pods_are_those_with_the_fewest_sockets(scene: Scene) -> None:
     await scene.up(autoscaling=by_autoscaler(minReplicas=3))
 

@@ -12,11 +12,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from livescore_operator.scaling.access import Door, Trust
-from livescore_operator.scaling.certificates import AUTHORITY_LIFE, LIFE, OVERLAP, SKEW, Identity, make, renewed
+from livescore_operator.scaling.certificates import AUTHORITY_LIFE, LIFE, SKEW, Identity, make, renewed
 
 HOST = "livescore-operator-metrics.livescore-system.svc"
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
-DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
+DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 
 
 def certificate(identity: Identity) -> x509.Certificate:
@@ -135,9 +135,9 @@ def test_a_new_authority_is_trusted_for_an_hour_before_it_signs() -> None:
     both = renewed(before, HOST, now)
     assert [one.not_valid_after_utc for one in authorities(both)] == [now + AUTHORITY_LIFE, NOW + AUTHORITY_LIFE]
     assert (both.certificate, both.key) == (before.certificate, before.key)
-    assert renewed(both, HOST, now + OVERLAP - MINUTE) is both
+    assert renewed(both, HOST, now + HOUR - MINUTE) is both
 
-    new = renewed(both, HOST, now + OVERLAP)
+    new = renewed(both, HOST, now + HOUR)
     assert certificate(new).issuer == authorities(both)[0].subject
     assert new.authorities == both.authorities
 

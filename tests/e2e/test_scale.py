@@ -1,5 +1,7 @@
 """``kubectl scale`` works on the LiveScore itself."""
 
+from functools import partial
+
 import pytest
 
 from tests.e2e.stack import Stack
@@ -16,7 +18,7 @@ async def test_the_resource_can_be_scaled(stack: Stack) -> None:
         await stack.replicated()
         assert (await stack.get())["spec"]["api"]["replicas"] == replicas
         # The status follows the Deployment's.
-        await eventually(lambda: tells(stack, replicas), 30)
+        await eventually(partial(tells, stack, replicas), 30)
     scale = await stack.kubectl("get", "--raw", f"{path(stack)}/scale")
     assert '"selector":"' in scale
     assert len(await stack.pods("api")) == 1

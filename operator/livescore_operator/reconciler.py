@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from pydantic import ValidationError
 
 from livescore_operator import components, conditions, knowledge, planning, reporting
-from livescore_operator.autoscaler import Assessment, Autoscaler
+from livescore_operator.assessment import Assessment
+from livescore_operator.autoscaler import Autoscaler
 from livescore_operator.cluster import FIELD_MANAGER, Cluster
 from livescore_operator.components import migration
 from livescore_operator.errors import ReconcileError, Terminal, Transient, Waiting

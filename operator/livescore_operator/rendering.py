@@ -3,7 +3,7 @@
 import yaml
 from pydantic import ValidationError
 
-from livescore_operator.autoscaler import initial
+from livescore_operator.assessment import initial
 from livescore_operator.components import build
 from livescore_operator.components.common import Credentials, Facts, Scale
 from livescore_operator.resource import KIND, LiveScore, Manifest

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from livescore_operator.autoscaler import initial
+from livescore_operator.assessment import initial
 from livescore_operator.components import Credentials, Facts, Scale, build
 from livescore_operator.components.common import to_yaml
 from livescore_operator.resource import LiveScore, Manifest

@@ -20,6 +20,10 @@ from livescore_operator.telemetry import metrics
 
 FIELD_MANAGER = "livescore-operator"
 
+# Holds the number of replicas from when the operator lets it go until a HorizontalPodAutoscaler first changes it: a
+# field that nobody owns would fall back to its default, one pod.
+HANDOVER_MANAGER = "livescore-operator-handover"
+
 # Bytes of a failed migration's log that are read: its last lines.
 LOG_BYTES = 4096
 
@@ -38,7 +42,10 @@ KINDS: dict[str, tuple[str, str]] = {
     "PodDisruptionBudget": ("policy/v1", "poddisruptionbudgets"),
     "Ingress": ("networking.k8s.io/v1", "ingresses"),
     "NetworkPolicy": ("networking.k8s.io/v1", "networkpolicies"),
+    "HorizontalPodAutoscaler": ("autoscaling/v2", "horizontalpodautoscalers"),
     "Lease": ("coordination.k8s.io/v1", "leases"),
+    "APIService": ("apiregistration.k8s.io/v1", "apiservices"),
+    "SubjectAccessReview": ("authorization.k8s.io/v1", "subjectaccessreviews"),
     "Cluster": ("postgresql.cnpg.io/v1", "clusters"),
     "PodMonitor": ("monitoring.coreos.com/v1", "podmonitors"),
     KIND: (API_VERSION, PLURAL),
@@ -56,6 +63,7 @@ CHILDREN = (
     "PodDisruptionBudget",
     "Ingress",
     "NetworkPolicy",
+    "HorizontalPodAutoscaler",
     "Cluster",
     "PodMonitor",
 )
@@ -90,10 +98,14 @@ def optional_kind(kind: str) -> str:
 
 
 def path(kind: str, namespace: str, name: str = "", subresource: str = "") -> str:
-    """Where objects of a kind are: ``/apis/apps/v1/namespaces/NAMESPACE/deployments/NAME``."""
+    """Where objects of a kind are: ``/apis/apps/v1/namespaces/NAMESPACE/deployments/NAME``.
+
+    Those of the cluster have no namespace, which is an empty one.
+    """
     version, plural = KINDS[kind]
     root = f"/apis/{version}" if "/" in version else f"/api/{version}"
-    parts = [root, "namespaces", quote(namespace, safe=""), plural, quote(name, safe=""), subresource]
+    scope = ["namespaces", quote(namespace, safe="")] if namespace else []
+    parts = [root, *scope, plural, quote(name, safe=""), subresource]
     return "/".join(part for part in parts if part)
 
 
@@ -116,14 +128,32 @@ class Cluster:
         answer = await self._request("GET", path(kind, namespace, name))
         return None if answer.status == 404 else self._checked(answer).object
 
-    async def list(self, kind: str, namespace: str, labels: Mapping[str, str]) -> list[Manifest] | None:
-        """All objects of a kind that carry these labels, with ``kind`` and ``apiVersion``; None for an unknown kind."""
-        selector = ",".join(f"{key}={value}" for key, value in labels.items())
+    async def select(self, kind: str, namespace: str, selector: str) -> list[Manifest] | None:
+        """All objects of a kind that a selector takes, with ``kind`` and ``apiVersion``; None for an unknown kind.
+
+        Raises:
+            Terminal: it is no selector.
+            Transient: when the API server does not answer, or refuses.
+        """
         answer = await self._request("GET", path(kind, namespace), {"labelSelector": selector})
         if answer.status == 404:
             return None
         items: list[Manifest] = self._checked(answer).object.get("items") or []
         return [{"apiVersion": KINDS[kind][0], "kind": kind, **item} for item in items]
+
+    async def list(self, kind: str, namespace: str, labels: Mapping[str, str]) -> list[Manifest] | None:
+        """All objects of a kind that carry these labels, see :meth:`select`."""
+        return await self.select(kind, namespace, ",".join(f"{key}={value}" for key, value in labels.items()))
+
+    async def review(self, spec: Manifest) -> bool:
+        """Whether the API server allows what the spec of a SubjectAccessReview says; nothing is written.
+
+        Raises:
+            Terminal, Transient: when it does not say.
+        """
+        body = {"apiVersion": KINDS["SubjectAccessReview"][0], "kind": "SubjectAccessReview", "spec": spec}
+        answer = self._checked(await self._request("POST", path("SubjectAccessReview", ""), body=body))
+        return (answer.object.get("status") or {}).get("allowed") is True
 
     async def last_words(self, namespace: str, labels: Mapping[str, str]) -> str:
         """The last line that the newest failed one of these pods logged, empty where there is none."""
@@ -140,7 +170,9 @@ class Cluster:
 
     # Writing
 
-    async def apply(self, manifest: Manifest, *, force: bool = False, dry_run: bool = False) -> Manifest:
+    async def apply(
+        self, manifest: Manifest, *, force: bool = False, dry_run: bool = False, manager: str = FIELD_MANAGER
+    ) -> Manifest:
         """Server-side apply; the object as it then is, or with ``dry_run`` as it would be.
 
         Raises:
@@ -149,8 +181,8 @@ class Cluster:
             Transient: when it did not take it now.
         """
         metadata = manifest["metadata"]
-        target = path(manifest["kind"], metadata["namespace"], metadata["name"])
-        query = {"fieldManager": FIELD_MANAGER, "force": str(force).lower()}
+        target = path(manifest["kind"], metadata.get("namespace", ""), metadata["name"])
+        query = {"fieldManager": manager, "force": str(force).lower()}
         if dry_run:
             query["dryRun"] = "All"
         return self._checked(await self._patch(target, query, manifest, dry_run)).object
@@ -163,10 +195,19 @@ class Cluster:
         if answer.status != 404:  # deleted meanwhile
             self._checked(answer)
 
+    async def annotate(self, kind: str, namespace: str, name: str, annotations: Mapping[str, str | None]) -> None:
+        """Set annotations of somebody else's object, or remove those that are None; nothing happens if it is gone."""
+        body = {"metadata": {"annotations": dict(annotations)}}
+        headers = {"Content-Type": "application/merge-patch+json"}
+        query = {"fieldManager": FIELD_MANAGER}
+        answer = await self._write("PATCH", path(kind, namespace, name), query, body, headers)
+        if answer.status != 404:
+            self._checked(answer)
+
     async def delete(self, manifest: Manifest) -> None:
         """Delete this very object, not another one that has its name meanwhile; what it owns goes with it."""
         metadata = manifest["metadata"]
-        target = path(manifest["kind"], metadata["namespace"], metadata["name"])
+        target = path(manifest["kind"], metadata.get("namespace", ""), metadata["name"])
         options = {"propagationPolicy": "Background", "preconditions": {"uid": metadata["uid"]}}
         answer = await self._write("DELETE", target, body=options)
         if answer.status not in (404, 409):
@@ -187,6 +228,19 @@ class Cluster:
         """Replace the Lease if nobody has written it since it was read; False otherwise."""
         metadata = lease["metadata"]
         answer = await self._request("PUT", path("Lease", metadata["namespace"], metadata["name"]), body=lease)
+        return answer.status not in (404, 409) and bool(self._checked(answer))
+
+    # The Secret of the metrics adapter: every replica needs it, so the first one makes it; the leader renews it
+
+    async def create_secret(self, secret: Manifest) -> bool:
+        """Make a Secret; False when another one was faster."""
+        answer = await self._request("POST", path("Secret", secret["metadata"]["namespace"]), body=secret)
+        return answer.status != 409 and bool(self._checked(answer))
+
+    async def replace_secret(self, secret: Manifest) -> bool:
+        """Replace a Secret if nobody has written it since it was read; False otherwise."""
+        metadata = secret["metadata"]
+        answer = await self._write("PUT", path("Secret", metadata["namespace"], metadata["name"]), body=secret)
         return answer.status not in (404, 409) and bool(self._checked(answer))
 
     # Requests

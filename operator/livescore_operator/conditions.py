@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from livescore_operator.components import migration
 from livescore_operator.errors import ReconcileError, Terminal, Waiting
-from livescore_operator.resource import Condition, ConditionStatus, LiveScore, Manifest
+from livescore_operator.resource import Condition, ConditionStatus, LiveScore, Manifest, Scaling
+from livescore_operator.scaling import algorithm
 
 Children = Mapping[tuple[str, str], Manifest]
 
@@ -39,6 +40,7 @@ def assess(
     serving_image: str | None,
     migration_log: str,
     problem: ReconcileError | None,
+    scaled: Scaling | None = None,
 ) -> list[Finding]:
     """All conditions of a LiveScore.
 
@@ -48,6 +50,7 @@ def assess(
         serving_image: image that Deployments may run, see :class:`~livescore_operator.components.common.Facts`.
         migration_log: last line of a failed migration, empty if none failed.
         problem: why the last reconcile ended early, if it did.
+        scaled: what was decided about the number of API pods.
     """
     parts = [
         database(resource, children),
@@ -57,8 +60,7 @@ def assess(
         workers(resource, children),
     ]
     parts = [_blamed(part, problem) for part in parts]
-    scaling = Finding("ScalingActive", "False", "ModeNone", "api.replicas says how many API pods there are")
-    return [*summaries(parts, problem), *parts, scaling]
+    return [*summaries(parts, problem), *parts, scaling(resource, children, scaled)]
 
 
 def _blamed(part: Finding, problem: ReconcileError | None) -> Finding:
@@ -170,6 +172,31 @@ def workers(resource: LiveScore, children: Children) -> Finding:
     return _deployments("WorkersAvailable", [f"{resource.name}-worker", f"{resource.name}-scheduler"], children)
 
 
+def scaling(resource: LiveScore, children: Children, scaled: Scaling | None) -> Finding:
+    """Whether something scales the API by itself, and can."""
+    mode = resource.spec.autoscaling.mode
+    if mode == "none":
+        return Finding("ScalingActive", "False", "ModeNone", "api.replicas says how many API pods there are")
+    if mode == "hpa":
+        return _autoscaler(children.get(("HorizontalPodAutoscaler", f"{resource.name}-api")))
+    if scaled is None or scaled.reason == algorithm.NO_READINGS:
+        return Finding("ScalingActive", "False", "NoReadings", "no serving API pod tells its connections")
+    return Finding("ScalingActive", "True", "Connections", "the operator scales; status.scaling says what and why")
+
+
+def _autoscaler(live: Manifest | None) -> Finding:
+    """What the HorizontalPodAutoscaler's own controller says of it."""
+    found = {one["type"]: one for one in _status(live).get("conditions") or []}
+    told = found.get("AbleToScale"), found.get("ScalingActive")
+    bad = next((one for one in told if one and one["status"] != "True"), None)
+    if bad is not None:
+        message = f"{bad.get('reason', '')}: {bad.get('message', '')}; see docs/adapter.md"
+        return Finding("ScalingActive", "False", "AutoscalerFailing", message)
+    if found.get("ScalingActive") is None:
+        return Finding("ScalingActive", "False", "AutoscalerStarting", "it has read no metric yet")
+    return Finding("ScalingActive", "True", "Autoscaler", "a HorizontalPodAutoscaler scales")
+
+
 def _deployments(kind: str, names: Iterable[str], children: Children) -> Finding:
     findings = [_deployment(kind, name, children.get(("Deployment", name))) for name in names]
     return min(findings, key=_goodness)
@@ -189,9 +216,15 @@ def _deployment(kind: str, name: str, live: Manifest | None) -> Finding:
         return Finding(kind, serving, "RolloutStuck", f"Deployment {name}: {_stuck(status)}")
     if available < wanted:
         return Finding(kind, "False", "Unavailable", f"{available} of {wanted} pods of {name} are available")
-    if not _seen(live) or updated < wanted or status.get("replicas", 0) > updated:
+    if rolling(live) or updated < wanted:
         return Finding(kind, "True", "RollingOut", f"{updated} of {wanted} pods of {name} are up to date")
     return Finding(kind, "True", "Available", f"{available} of {wanted} pods of {name} are available")
+
+
+def rolling(live: Manifest) -> bool:
+    """Whether pods of an older template are still there, as far as the Deployment tells."""
+    status = _status(live)
+    return not _seen(live) or status.get("replicas", 0) > status.get("updatedReplicas", 0)
 
 
 def _stuck(status: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 import structlog
 
 from livescore_operator import planning
-from livescore_operator.cluster import Cluster
+from livescore_operator.cluster import FIELD_MANAGER, HANDOVER_MANAGER, Cluster
 from livescore_operator.errors import FieldConflict, Terminal
 from livescore_operator.events import Recorder
 from livescore_operator.planning import Change
@@ -32,7 +32,10 @@ class Executor:
     async def _dry_run(self, change: Change) -> Manifest | None:
         if change.verb == "delete":
             return None
-        return await self._cluster.apply(change.manifest, force=True, dry_run=True)
+        kept = planning.handover(change, FIELD_MANAGER) or {}
+        # Somebody else keeps the number of replicas then: it does not change.
+        manifest = {**change.manifest, "spec": {**change.manifest["spec"], **kept["spec"]}} if kept else change.manifest
+        return await self._cluster.apply(manifest, force=True, dry_run=True)
 
     async def carry_out(self, resource: LiveScore, plan: list[Change]) -> list[Manifest]:
         """Make all changes, also those after one that the API server refuses for good.
@@ -64,6 +67,8 @@ class Executor:
             await self._cluster.delete(change.manifest)
             result = []
         else:
+            if (kept := planning.handover(change, FIELD_MANAGER)) is not None:
+                await self._cluster.apply(kept, force=True, manager=HANDOVER_MANAGER)
             result = [await self._apply(resource, change.manifest)]
         metrics.CHANGES.labels(change.verb, kind).inc()
         log.info("changed", verb=change.verb, kind=kind, child=name)
@@ -75,6 +80,8 @@ class Executor:
         except FieldConflict as conflict:
             # The object is ours, so the fields of it that the spec decides are ours too.
             kind, name = planning.key(manifest)
-            taken = f"{kind} {name}: taken back from {'; '.join(conflict.causes)}"
-            await self._recorder.record(resource, "Warning", "FieldConflict", taken)
+            others = [cause for cause in conflict.causes if f'"{HANDOVER_MANAGER}"' not in cause]
+            if others:
+                taken = f"{kind} {name}: taken back from {'; '.join(others)}"
+                await self._recorder.record(resource, "Warning", "FieldConflict", taken)
             return await self._cluster.apply(manifest, force=True)

@@ -23,6 +23,7 @@ CHILDREN = (
     ("apps", "v1", "statefulsets"),
     ("batch", "v1", "jobs"),
     ("policy", "v1", "poddisruptionbudgets"),
+    ("autoscaling", "v2", "horizontalpodautoscalers"),
     ("networking.k8s.io", "v1", "ingresses"),
     ("networking.k8s.io", "v1", "networkpolicies"),
 )

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from livescore_operator import conditions
 from livescore_operator.cluster import optional_kind
 from livescore_operator.components import credentials, migration, server
-from livescore_operator.components.common import Facts
+from livescore_operator.components.common import Facts, Scale
 from livescore_operator.errors import Waiting
 from livescore_operator.observation import Observation, require_secrets
 from livescore_operator.planning import Key, quantity
@@ -18,7 +18,7 @@ PLANNED = "to-be-made"
 MISSING_SECONDS = 30.0
 
 
-def facts(resource: LiveScore, seen: Observation, serving: str | None, namespace: str) -> Facts:
+def facts(resource: LiveScore, seen: Observation, serving: str | None, namespace: str, scale: Scale) -> Facts:
     """Everything that the builders need to know.
 
     Args:
@@ -26,6 +26,7 @@ def facts(resource: LiveScore, seen: Observation, serving: str | None, namespace
         seen: what the cluster holds of it.
         serving: see :func:`serving_image`.
         namespace: of the operator.
+        scale: how many API pods there should be.
 
     Raises:
         Waiting: when something must be there first that only others can bring.
@@ -44,6 +45,7 @@ def facts(resource: LiveScore, seen: Observation, serving: str | None, namespace
         claimed=_claimed(seen.children),
         claims=_growing(resource, seen.claims),
         kinds=seen.kinds,
+        scale=scale,
     )
 
 

@@ -23,17 +23,22 @@ class Observation:
         references: what of others the children read, by ``Secret/<name>`` or ``ConfigMap/<name>``; None for what is
             missing.
         kinds: optional kinds that the cluster has, see :func:`~livescore_operator.cluster.optional_kind`.
-        addresses: of the API pods.
+        pods: API pods by name.
     """
 
     children: Mapping[Key, Manifest]
     references: Mapping[str, Manifest | None] = field(default_factory=dict)
     kinds: frozenset[str] = frozenset()
-    addresses: tuple[str, ...] = ()
+    pods: Mapping[str, Manifest] = field(default_factory=dict)
 
     def updated(self, objects: Iterable[Manifest]) -> dict[Key, Manifest]:
         """The children, some of them as they became."""
         return {**self.children, **{(one["kind"], one["metadata"]["name"]): one for one in objects}}
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Where the API pods that run are reached, by their names."""
+        return {name: address for name, pod in self.pods.items() if (address := _address(pod))}
 
     @property
     def checksums(self) -> dict[str, str]:
@@ -79,7 +84,7 @@ async def observe(cluster: Cluster, resource: LiveScore) -> Observation:
         children={**await _credentials(cluster, resource, children), **children},
         references=dict(zip(names, referred, strict=True)),
         kinds=frozenset(optional_kind(kind) for kind in OPTIONAL_KINDS if found[kind] is not None),
-        addresses=tuple(sorted(address for pod in pods or [] if (address := _address(pod)))),
+        pods={pod["metadata"]["name"]: pod for pod in pods or []},
     )
 
 

@@ -87,6 +87,21 @@ def _change(manifest: Manifest, live: Mapping[Key, Manifest], manager: str) -> C
     return None if is_applied(manifest, current, manager) else Change("update", manifest, current)
 
 
+def handover(change: Change, manager: str) -> Manifest | None:
+    """The number of replicas alone, where an update lets it go that the manager owned; None where it does not."""
+    replicas = (change.manifest.get("spec") or {}).get("replicas")
+    if change.live is None or change.verb != "update" or replicas is not None or not _owns_replicas(change, manager):
+        return None
+    metadata = {name: change.manifest["metadata"][name] for name in ("name", "namespace")}
+    identity = {name: change.manifest[name] for name in ("apiVersion", "kind")}
+    return {**identity, "metadata": metadata, "spec": {"replicas": change.live["spec"]["replicas"]}}
+
+
+def _owns_replicas(change: Change, manager: str) -> bool:
+    owned = _owned(change.live or {}, manager) or {}
+    return "f:replicas" in owned.get("f:spec", {})
+
+
 def prunable(child: Manifest, uid: str) -> bool:
     """Whether an unwanted child may go: it is owned by this LiveScore, and holds no data."""
     deleting = "deletionTimestamp" in child["metadata"]
@@ -109,15 +124,20 @@ def is_applied(manifest: Manifest, live: Manifest, manager: str) -> bool:
     and they must have the values of the manifest. Which lists are merged, and by which keys, stands in the managed
     fields themselves.
     """
-    entries = live["metadata"].get("managedFields") or []
-    mine = [entry for entry in entries if entry["manager"] == manager and entry["operation"] == "Apply"]
-    owned = next((entry.get("fieldsV1", {}) for entry in mine if not entry.get("subresource")), None)
+    owned = _owned(live, manager)
     if owned is None:
         return False
     identity = ("apiVersion", "kind")
     body = {name: value for name, value in manifest.items() if name not in identity}
     metadata = {name: value for name, value in body.pop("metadata").items() if name not in ("name", "namespace")}
     return _same({**body, **({"metadata": metadata} if metadata else {})}, live, owned, "")
+
+
+def _owned(live: Manifest, manager: str) -> Mapping[str, Any] | None:
+    """The fields that a manager applied, as the API server writes them down; None where it never did."""
+    entries = live["metadata"].get("managedFields") or []
+    mine = [entry for entry in entries if entry["manager"] == manager and entry["operation"] == "Apply"]
+    return next((entry.get("fieldsV1", {}) for entry in mine if not entry.get("subresource")), None)
 
 
 def _same(wanted: Any, live: Any, owned: Mapping[str, Any], name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Brings one LiveScore to what its spec says: observe, plan, apply, prune, status. Read it from top to bottom.
+"""Brings one LiveScore to what its spec says: observe, scale, plan, apply, prune, status. Read it from top to bottom.
 
 Every cause (an edit, an event of a child, the resync, a restart) leads to the same function, which looks at what is
 there rather than at what happened, so it may be called at any time and any number of times.
@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pydantic import ValidationError
 
 from livescore_operator import components, conditions, knowledge, planning, reporting
+from livescore_operator.assessment import Assessment
+from livescore_operator.autoscaler import Autoscaler
 from livescore_operator.cluster import FIELD_MANAGER, Cluster
 from livescore_operator.components import migration
 from livescore_operator.errors import ReconcileError, Terminal, Transient, Waiting
@@ -19,7 +21,6 @@ from livescore_operator.executor import Executor
 from livescore_operator.observation import Observation, is_remains, observe, require_ownership
 from livescore_operator.planning import Change
 from livescore_operator.resource import KIND, Condition, LiveScore, Manifest, Plan, Status
-from livescore_operator.scaling import connections
 from livescore_operator.telemetry import metrics
 
 Key = tuple[str, str]
@@ -38,9 +39,14 @@ class Outcome:
     problem: ReconcileError | None = None
     plan: Plan | None = None
 
+    @property
+    def complete(self) -> bool:
+        """Whether everything was made as it should be."""
+        return self.problem is None and self.plan is None
+
 
 class Reconciler:
-    """Knows how; keeps nothing of the cluster but the pods that it asks for their connections.
+    """Knows how; keeps nothing of the cluster.
 
     Args:
         cluster: the API server.
@@ -58,7 +64,7 @@ class Reconciler:
         self._executor = Executor(cluster, self._recorder)
         self._on_gone = on_gone
         self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
-        self.crowd = connections.Crowd()
+        self.autoscaler = Autoscaler(cluster, self._recorder, lambda: self.now())
 
     async def reconcile(self, key: Key) -> float | None:
         """Make the cluster what one LiveScore says.
@@ -78,14 +84,20 @@ class Reconciler:
             await self._report_suspended(resource)
             return None
         seen = await observe(self._cluster, resource)
-        outcome = await self._bring_about(resource, seen)
-        await self._report(resource, seen, outcome)
-        return _look_again(resource, outcome, self.now())
+        found = await self.autoscaler.assess(resource, seen)
+        outcome = await self._bring_about(resource, seen, found)
+        # Pods are told nothing that does not follow from what was really done.
+        if outcome.complete:
+            found = await self.autoscaler.act(resource, seen, found)
+        else:
+            found = self.autoscaler.wait(resource, found)
+        await self._report(resource, outcome, found)
+        return _look_again(resource, outcome, found, self.now())
 
-    async def _bring_about(self, resource: LiveScore, seen: Observation) -> Outcome:
+    async def _bring_about(self, resource: LiveScore, seen: Observation, found: Assessment) -> Outcome:
         serving = knowledge.serving_image(resource, seen)
         try:
-            facts = knowledge.facts(resource, seen, serving, self._namespace)
+            facts = knowledge.facts(resource, seen, serving, self._namespace, found.scale)
             wanted = components.build(resource, facts)
             children = await self._with_rivals(resource, seen, wanted)
             require_ownership(resource, wanted, children)
@@ -118,18 +130,15 @@ class Reconciler:
         found = [await self._cluster.get(kind, resource.namespace, name) for kind, name in missing]
         return {**seen.children, **{key: rival for key, rival in zip(missing, found, strict=True) if rival}}
 
-    async def _report(self, resource: LiveScore, seen: Observation, outcome: Outcome) -> None:
-        failure = await self._last_words(resource, outcome.children)
-        found = conditions.assess(resource, outcome.children, outcome.serving_image, failure, outcome.problem)
+    async def _report(self, resource: LiveScore, outcome: Outcome, found: Assessment) -> None:
+        children, image = outcome.children, outcome.serving_image
+        failure = await self._last_words(resource, children)
+        findings = conditions.assess(resource, children, image, failure, outcome.problem, found.scaling)
         if outcome.plan is not None:
-            found = conditions.planned(found, outcome.plan.summary)
-        merged = self._merge(resource, found)
-        sockets = await self.crowd.count((resource.namespace, resource.name), seen.addresses)
-        known = resource.status.connections if sockets is None else sockets
-        await self._write(
-            resource,
-            reporting.status(resource, outcome.children, merged, outcome.serving_image, known, outcome.plan),
-        )
+            findings = conditions.planned(findings, outcome.plan.summary)
+        merged = self._merge(resource, findings)
+        scaled = reporting.Scaled(found.connections, found.scaling, found.draining)
+        await self._write(resource, reporting.status(resource, children, merged, image, scaled, outcome.plan))
 
     async def _report_suspended(self, resource: LiveScore) -> None:
         merged, generation = self._merge(resource, conditions.suspended()), resource.metadata.generation
@@ -157,7 +166,7 @@ class Reconciler:
 
     def _forget(self, key: Key) -> None:
         self._on_gone(key)
-        self.crowd.forget(key)
+        self.autoscaler.forget(key)
         metrics.forget(*key)
 
 
@@ -177,8 +186,14 @@ def _must_go(resource: LiveScore, child: Manifest, now: datetime) -> bool:
     return is_remains(resource, child) or (child["kind"] == "Job" and migration.may_retry(child, now))
 
 
-def _look_again(resource: LiveScore, outcome: Outcome, now: datetime) -> float | None:
+def _look_again(resource: LiveScore, outcome: Outcome, found: Assessment, now: datetime) -> float | None:
     """When to look again although nothing happens."""
+    times = (_unfinished(resource, outcome, now), found.again)
+    return min((seconds for seconds in times if seconds is not None), default=None)
+
+
+def _unfinished(resource: LiveScore, outcome: Outcome, now: datetime) -> float | None:
+    """When to look again because of what is not there yet."""
     if isinstance(outcome.problem, Waiting):
         return outcome.problem.after
     job = outcome.children.get(("Job", migration.name(resource)))

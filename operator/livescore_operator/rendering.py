@@ -3,8 +3,9 @@
 import yaml
 from pydantic import ValidationError
 
+from livescore_operator.assessment import initial
 from livescore_operator.components import build
-from livescore_operator.components.common import Credentials, Facts
+from livescore_operator.components.common import Credentials, Facts, Scale
 from livescore_operator.resource import KIND, LiveScore, Manifest
 
 # What stands where a cluster would hold generated passwords.
@@ -49,4 +50,5 @@ def _facts(resource: LiveScore) -> Facts:
         claimed={},
         claims=frozenset(),
         kinds=frozenset({"Cluster.postgresql.cnpg.io", "PodMonitor.monitoring.coreos.com"}),
+        scale=Scale(initial(resource), resource.spec.autoscaling.min_replicas),
     )

@@ -1,12 +1,31 @@
 """What the status says. Pure."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from livescore_operator.components import migration
 from livescore_operator.components.common import selector
 from livescore_operator.planning import Key
-from livescore_operator.resource import API_VERSION, KIND, Condition, Endpoints, LiveScore, Manifest, Plan, Status
+from livescore_operator.resource import (
+    API_VERSION,
+    KIND,
+    Condition,
+    Draining,
+    Endpoints,
+    LiveScore,
+    Manifest,
+    Plan,
+    Scaling,
+    Status,
+)
+
+
+class Scaled(NamedTuple):
+    """What is said about the number of API pods: their connections, None where none tells, and what comes of it."""
+
+    connections: int | None
+    scaling: Scaling | None
+    draining: list[Draining]
 
 
 def status(
@@ -14,7 +33,7 @@ def status(
     children: Mapping[Key, Manifest],
     conditions: list[Condition],
     serving_image: str | None,
-    connections: int | None,
+    scaled: Scaled,
     plan: Plan | None,
 ) -> Status:
     """The whole status of a LiveScore."""
@@ -28,7 +47,9 @@ def status(
         ready_replicas=ready,
         api=f"{ready}/{wanted}",
         selector=",".join(f"{name}={value}" for name, value in selector(resource, "api").items()),
-        connections=connections,
+        connections=resource.status.connections if scaled.connections is None else scaled.connections,
+        scaling=scaled.scaling,
+        draining=scaled.draining,
         image=serving_image if deployment else resource.status.image,
         schema_image=_migrated(resource, children) or resource.status.schema_image,
         endpoints=endpoints(resource),

@@ -44,6 +44,11 @@ def _rules(*rules: tuple[str, str]) -> dict[str, Any]:
     return {"x-kubernetes-validations": [{"rule": rule, "message": message} for rule, message in rules]}
 
 
+def _is_empty(value: Any) -> bool:
+    """What is empty in a status is not written."""
+    return not value
+
+
 def _keyed(*keys: str) -> dict[str, Any]:
     """A list whose items are told apart by these keys: server-side apply merges them one by one."""
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
@@ -279,18 +284,135 @@ class Scheduler(Model):
     template: PodTemplate = Field(PodTemplate(), description="What is added to the scheduler pod.")
 
 
+class ScalingPolicy(Model):
+    """How far the number of pods may move within a period."""
+
+    type: Literal["Pods", "Percent"] = Field(description="What value counts: pods, or percent of the pods there were.")
+    value: int = Field(ge=1, le=1000, description="Most that may be added, or removed, within the period.")
+    period_seconds: int = Field(ge=1, le=1800, description="Length of the period in seconds.")
+
+
+class ScalingRules(Model):
+    """How fast the number of pods follows, as in the `behavior` of a HorizontalPodAutoscaler."""
+
+    stabilization_window_seconds: int = Field(
+        ge=0, le=3600, description="Seconds of which the most careful recommendation counts."
+    )
+    select_policy: Literal["Max", "Min", "Disabled"] = Field(
+        "Max", description="Which policy counts where several are given; Disabled never scales in this direction."
+    )
+    policies: list[ScalingPolicy] = Field(min_length=1, max_length=8, description="Steps that are allowed.")
+
+
+class ScaleUp(ScalingRules):
+    """How fast pods are added: at once, doubled or four more within 15 seconds, as a HorizontalPodAutoscaler does."""
+
+    stabilization_window_seconds: int = Field(
+        0, ge=0, le=3600, description="Seconds of which the lowest recommendation counts."
+    )
+    policies: list[ScalingPolicy] = Field(
+        [
+            ScalingPolicy(type="Percent", value=100, period_seconds=15),
+            ScalingPolicy(type="Pods", value=4, period_seconds=15),
+        ],
+        min_length=1,
+        max_length=8,
+        description="Steps that are allowed.",
+    )
+
+
+class ScaleDown(ScalingRules):
+    """How fast pods are removed: each one drops nobody, and still makes its clients reconnect."""
+
+    stabilization_window_seconds: int = Field(
+        300, ge=0, le=3600, description="Seconds of which the highest recommendation counts."
+    )
+    policies: list[ScalingPolicy] = Field(
+        [
+            ScalingPolicy(type="Percent", value=10, period_seconds=60),
+            ScalingPolicy(type="Pods", value=1, period_seconds=60),
+        ],
+        min_length=1,
+        max_length=8,
+        description="Steps that are allowed.",
+    )
+
+
+class Rebalance(Model):
+    """Sockets stay where they were opened: after a scale-up those above the mean are asked to come in again."""
+
+    enabled: bool = Field(True, description="Whether overfull pods shed their surplus, bit by bit.")
+    tolerance: float = Field(
+        0.2, ge=0.05, le=1, description="Part of the mean that a pod may hold above it without shedding anything."
+    )
+    per_second: int = Field(
+        20, ge=1, le=10_000, description="Sockets that all pods together ask to reconnect in a second at most."
+    )
+
+
+class Expectation(Model):
+    """How many connections a match of a kind brings."""
+
+    model_config = ConfigDict(
+        json_schema_extra=_rules(("has(self.sport) || has(self.team)", "give sport, team or both"))
+    )
+
+    sport: str | None = Field(
+        None, min_length=1, max_length=100, description="Sport of the match, as in its REST body."
+    )
+    team: str | None = Field(None, min_length=1, max_length=100, description="Name of one of the two teams.")
+    connections: int = Field(ge=0, le=100_000_000, description="Connections that such a match brings.")
+
+
+class MatchDay(Model):
+    """Pods before the match instead of after kick-off."""
+
+    enabled: bool = Field(False, description="Whether the fixtures of the service raise the number of pods.")
+    lead_minutes: int = Field(
+        10, ge=1, le=240, description="Minutes before kick-off in which the pods of a match come up."
+    )
+    expected_connections: int = Field(
+        1000,
+        ge=0,
+        le=100_000_000,
+        description="Connections that a match brings, where no expectation names it and none like it was seen before.",
+    )
+    expectations: list[Expectation] = Field(
+        [], max_length=100, description="What single sports and teams bring; the first that fits a match counts."
+    )
+
+
 class Autoscaling(Model):
     """Who decides how many API pods there are."""
 
     model_config = ConfigDict(
         json_schema_extra=_rules(
-            ("self.mode == 'none'", "this version scales by api.replicas only: set autoscaling.mode to none")
+            (
+                "self.minReplicas <= self.maxReplicas",
+                "minReplicas is above maxReplicas: raise maxReplicas, or lower minReplicas",
+            )
         )
     )
 
     mode: Literal["none", "connections", "hpa"] = Field(
-        "none", description="none: api.replicas, which `kubectl scale` moves. This version admits no other."
+        "none",
+        description=(
+            "none: api.replicas, which `kubectl scale` moves. connections: the operator, by open WebSockets. "
+            "hpa: a HorizontalPodAutoscaler on the metric livescore_websocket_connections."
+        ),
     )
+    min_replicas: int = Field(2, ge=1, le=1000, description="Fewest API pods.")
+    max_replicas: int = Field(10, ge=1, le=1000, description="Most API pods.")
+    target_connections_per_pod: int = Field(
+        5000, ge=1, le=1_000_000, description="WebSockets that a pod should hold: 5000 need about 40 MB and little CPU."
+    )
+    tolerance: float = Field(
+        0.1, ge=0, le=1, description="Part of the target by which the mean may miss it and nothing is scaled."
+    )
+    scale_up: ScaleUp = Field(ScaleUp(), description="How fast pods are added.")
+    scale_down: ScaleDown = Field(ScaleDown(), description="How fast pods are removed.")
+    rebalance: Rebalance = Field(Rebalance(), description="How new pods get their part of the old sockets.")
+    match_day: MatchDay = Field(MatchDay(), description="Pods before the match instead of after kick-off.")
 
 
 # What mode external stores of a volume is only a wish: there is none yet.
@@ -479,6 +601,62 @@ class Plan(Model):
     diff: str = Field("", description="What would change, as a diff; secrets are masked.")
 
 
+class Readings(Model):
+    """The API pods as they were last read."""
+
+    pods: int = Field(description="API pods that serve: ready, and neither draining nor stopping.")
+    unread: int = Field(0, description="Pods among them that did not tell their connections.")
+    mean: int = Field(0, description="Connections of a serving pod, on the average.")
+    highest: int = Field(0, description="Connections of the fullest serving pod.")
+
+
+class Floor(Model):
+    """The least number of pods that the fixtures ask for."""
+
+    replicas: int = Field(description="API pods.")
+    until: str | None = Field(
+        None, json_schema_extra={"format": "date-time"}, description="When the last of these matches should end."
+    )
+    message: str = Field(description="Why, for people.")
+
+
+class Learnt(Model):
+    """What matches of a sport brought so far."""
+
+    sport: str = Field(description="The sport.")
+    connections: int = Field(description="Most connections of one such match, as far as remembered.")
+
+
+class Scaling(Model):
+    """What was decided about the number of API pods, and why."""
+
+    replicas: int = Field(description="API pods that are wanted.")
+    reason: str = Field(description="Why, in one word for programs.")
+    message: str = Field("", description="Why, for people.")
+    readings: Readings | None = Field(None, description="What was read of the pods.")
+    floor: Floor | None = Field(None, description="Least number of pods because of matches.")
+    learnt: list[Learnt] = Field(
+        [],
+        exclude_if=_is_empty,
+        json_schema_extra=_keyed("sport"),
+        description="What matches brought so far, for the next ones.",
+    )
+    last_scale_time: str | None = Field(
+        None, json_schema_extra={"format": "date-time"}, description="When the number of pods was last changed."
+    )
+
+
+class Draining(Model):
+    """A pod that is emptied before it is removed."""
+
+    pod: str = Field(description="Its name.")
+    connections: int = Field(description="Sockets that it still holds.")
+    deadline: str = Field(
+        json_schema_extra={"format": "date-time"}, description="When it is removed with whatever it still holds."
+    )
+    released: bool = Field(False, description="Whether the number of replicas was lowered for it.")
+
+
 class Status(Model):
     """What is."""
 
@@ -489,6 +667,13 @@ class Status(Model):
     api: str | None = Field(None, description="Ready and wanted API pods, for people.")
     selector: str | None = Field(None, description="Labels of the API pods, for the scale subresource.")
     connections: int | None = Field(None, description="Open WebSockets of all API pods, as last read.")
+    scaling: Scaling | None = Field(None, description="What was decided about the number of API pods, and why.")
+    draining: list[Draining] = Field(
+        [],
+        exclude_if=_is_empty,
+        json_schema_extra=_keyed("pod"),
+        description="Pods that are emptied before they are removed.",
+    )
     image: str | None = Field(None, description="Image that the API was last rolled to.")
     schema_image: str | None = Field(
         None, alias="schema", description="Image whose migrations were last applied to the database."

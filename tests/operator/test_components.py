@@ -13,6 +13,7 @@ import pytest
 from livescore_operator.components import (
     Credentials,
     Facts,
+    Scale,
     build,
     config,
     credentials,
@@ -593,10 +594,31 @@ def test_a_database_whose_password_is_lost_gets_no_other(secret: Manifest | None
 # Single components
 
 
-@pytest.mark.parametrize(("mode", "replicas"), [("none", 4), ("hpa", None), ("connections", None)])
-def test_replicas_have_one_owner(mode: str, replicas: int | None) -> None:
-    manifests = children({"api": {"replicas": 4}, "autoscaling": {"mode": mode}})
+@pytest.mark.parametrize("replicas", [4, 0, None])
+def test_replicas_have_one_owner(replicas: int | None) -> None:
+    manifests = children({"api": {"replicas": 9}}, scale=Scale(replicas, 2))
     assert find(manifests, "Deployment", "demo-api")["spec"].get("replicas") == replicas
+
+
+@pytest.mark.parametrize("mode", ["none", "connections"])
+def test_there_is_no_second_autoscaler(mode: str) -> None:
+    assert not of_kind(children({"autoscaling": {"mode": mode}}), "HorizontalPodAutoscaler")
+
+
+def test_a_horizontal_pod_autoscaler_scales_on_the_connections_of_the_pods() -> None:
+    autoscaling = {"mode": "hpa", "maxReplicas": 7, "targetConnectionsPerPod": 40, "scaleUp": {"selectPolicy": "Min"}}
+    spec = find(children({"autoscaling": autoscaling}, scale=Scale(None, 3)), "HorizontalPodAutoscaler", "demo-api")[
+        "spec"
+    ]
+    assert spec["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "demo-api"}
+    assert (spec["minReplicas"], spec["maxReplicas"]) == (3, 7)
+    (metric,) = spec["metrics"]
+    assert metric["pods"] == {
+        "metric": {"name": "livescore_websocket_connections"},
+        "target": {"type": "AverageValue", "averageValue": "40"},
+    }
+    assert spec["behavior"]["scaleUp"]["selectPolicy"] == "Min"
+    assert spec["behavior"]["scaleDown"]["stabilizationWindowSeconds"] == 300
 
 
 def test_no_replicas_are_said_too() -> None:

@@ -24,7 +24,7 @@ from livescore_operator.conditions import (
     suspended,
 )
 from livescore_operator.errors import ReconcileError, Terminal, Transient, Waiting
-from livescore_operator.resource import Condition, ConditionStatus, LiveScore, Manifest
+from livescore_operator.resource import Condition, ConditionStatus, LiveScore, Manifest, Scaling, Status
 
 IMAGE, OLD_IMAGE = "livescore:2", "livescore:1"
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
@@ -43,6 +43,17 @@ def child(kind: str, name: str, status: Manifest | None = None, generation: int 
 
 def _s(status: Manifest | None) -> Manifest:
     return {} if status is None else {"status": status}
+
+
+def autoscaler(**conditions: str) -> Children:
+    found = [{"type": name, "status": status, "reason": "Why", "message": "m"} for name, status in conditions.items()]
+    return child("HorizontalPodAutoscaler", "demo-api", {"conditions": found})
+
+
+def scaled(reason: str) -> LiveScore:
+    """Scaled by the operator, with this in the status."""
+    resource = livescore(autoscaling={"mode": "connections"})
+    return resource.model_copy(update={"status": Status(scaling=Scaling(replicas=2, reason=reason))})
 
 
 def stateful(component: str, ready: int = 1, observed: int = 1, generation: int = 1) -> Children:
@@ -81,12 +92,15 @@ def found(
     log: str = "",
     problem: ReconcileError | None = None,
 ) -> dict[str, Finding]:
-    return {one.type: one for one in assess(resource or livescore(), children, serving, log, problem)}
+    resource = resource or livescore()
+    findings = assess(resource, children, serving, log, problem, resource.status.scaling)
+    return {one.type: one for one in findings}
 
 
 STUCK: dict[str, Any] = {"conditions": [{"type": "Progressing", "status": "False", "message": "no quota"}]}
 EXTERNAL = {"mode": "external", "external": {"secretRef": {"name": "s", "key": "url"}}}
 CNPG = livescore(postgres={"mode": "cloudnative-pg"})
+HPA = livescore(autoscaling={"mode": "hpa"})
 
 # Type, status, reason, a word of the message; what is there instead, and the LiveScore where it is another one.
 Row = tuple[str, str, str, str, Children, LiveScore | None]
@@ -152,6 +166,35 @@ TABLE: list[Row] = [
         None,
     ),
     ("ScalingActive", "False", "ModeNone", "api.replicas", everything(), None),
+    ("ScalingActive", "True", "Connections", "status.scaling", everything(), scaled("AtTarget")),
+    ("ScalingActive", "False", "NoReadings", "serving", everything(), scaled("NoReadings")),
+    ("ScalingActive", "False", "NoReadings", "", everything(), livescore(autoscaling={"mode": "connections"})),
+    ("ScalingActive", "False", "AutoscalerStarting", "metric", everything(), HPA),
+    (
+        "ScalingActive",
+        "False",
+        "AutoscalerStarting",
+        "",
+        everything(hpa=autoscaler(AbleToScale="True")),
+        HPA,
+    ),
+    (
+        "ScalingActive",
+        "False",
+        "AutoscalerFailing",
+        "Why: m",
+        everything(hpa=autoscaler(ScalingActive="False")),
+        HPA,
+    ),
+    (
+        "ScalingActive",
+        "False",
+        "AutoscalerFailing",
+        "",
+        everything(hpa=autoscaler(AbleToScale="False")),
+        HPA,
+    ),
+    ("ScalingActive", "True", "Autoscaler", "", everything(hpa=autoscaler(ScalingActive="True")), HPA),
 ]
 
 

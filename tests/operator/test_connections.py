@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from livescore_operator.scaling import connections
-from livescore_operator.scaling.connections import Crowd, read
+from livescore_operator.scaling.connections import Crowd, Reading, read
 
 DEMO, OTHER = ("sport", "demo"), ("sport", "other")
 ONE, TWO, THREE, SIXTH = "127.0.0.1", "127.0.0.2", "127.0.0.3", "::1"
@@ -89,14 +89,15 @@ async def broken_json(_: web.Request) -> web.StreamResponse:
 
 
 BROKEN = [slow, slow_body, cut, failing, html, broken_json, [1, 2], 5, None, {}, {"connections": None},
-          {"connections": "5"}, {"connections": 1.5}, {"count": 5}]  # fmt: skip
+          {"connections": "5"}, {"connections": 1.5}, {"connections": True},
+          {"connections": -1}, {"count": 5}]  # fmt: skip
 
 
 async def test_pods_tell_their_connections(pods: Pods) -> None:
     await pods.start(ONE, {"connections": 5, "more": "fields"})
     await pods.start(TWO, {"connections": 0})
 
-    assert await read([ONE, TWO], pods.port) == {ONE: 5, TWO: 0}
+    assert await read([ONE, TWO], pods.port) == {ONE: Reading(5), TWO: Reading(0)}
 
 
 async def test_nobody_is_asked_where_there_are_no_pods() -> None:
@@ -106,7 +107,7 @@ async def test_nobody_is_asked_where_there_are_no_pods() -> None:
 async def test_a_pod_may_have_an_address_of_version_6(pods: Pods) -> None:
     await pods.start(SIXTH, {"connections": 5})
 
-    assert await read([SIXTH], pods.port) == {SIXTH: 5}
+    assert await read([SIXTH], pods.port) == {SIXTH: Reading(5)}
 
 
 @pytest.mark.parametrize("answer", BROKEN)
@@ -115,7 +116,7 @@ async def test_a_pod_that_does_not_tell_is_missing_and_delays_nobody(pods: Pods,
     await pods.start(TWO, {"connections": 5})
     started = time.monotonic()
 
-    assert await read([ONE, TWO, THREE], pods.port) == {TWO: 5}
+    assert await read([ONE, TWO, THREE], pods.port) == {TWO: Reading(5)}
     assert time.monotonic() - started < TIMEOUT * 5
 
 
@@ -144,20 +145,13 @@ class silent:  # noqa: N801 - used like a function
 # Crowds
 
 
-async def test_a_crowd_is_the_sum_of_its_pods(pods: Pods) -> None:
+async def test_a_crowd_is_what_its_pods_tell(pods: Pods) -> None:
     await pods.start(ONE, {"connections": 5})
-    await pods.start(TWO, {"connections": 7})
+    await pods.start(TWO, {"connections": 7, "draining": True})
+    found = {ONE: Reading(5), TWO: Reading(7, draining=True)}
 
-    assert await Crowd(pods.port).count(DEMO, (ONE, TWO)) == 12
-    assert await Crowd(pods.port).count(DEMO, (ONE, TWO, THREE)) == 12, "a lost one is not counted"
-
-
-async def test_no_pods_have_no_connections_and_silent_ones_have_nobody_knows_how_many(pods: Pods) -> None:
-    await pods.start(ONE, failing)
-    crowd = Crowd(pods.port)
-
-    assert await crowd.count(DEMO, ()) == 0
-    assert await crowd.count(DEMO, (ONE, TWO)) is None
+    assert await Crowd(pods.port).read(DEMO, (ONE, TWO)) == found
+    assert await Crowd(pods.port).read(DEMO, (ONE, TWO, THREE)) == found, "a lost one is missing"
 
 
 async def test_only_a_number_that_moved_is_told(pods: Pods) -> None:
@@ -169,14 +163,14 @@ async def test_only_a_number_that_moved_is_told(pods: Pods) -> None:
     await pods.start(ONE, moving)
     await pods.start(TWO, {"connections": 1})
     crowd = Crowd(pods.port)
-    await crowd.count(DEMO, (ONE,))
-    await crowd.count(OTHER, (TWO,))
+    await crowd.read(DEMO, (ONE,))
+    await crowd.read(OTHER, (TWO,))
 
     assert await crowd.moved() == []
     counts["connections"] = 6
     assert await crowd.moved() == [DEMO]
     assert await crowd.moved() == [DEMO], "until it is counted"
-    await crowd.count(DEMO, (ONE,))
+    await crowd.read(DEMO, (ONE,))
     assert await crowd.moved() == []
 
 
@@ -189,7 +183,7 @@ async def test_pods_that_fall_silent_moved_nothing(pods: Pods) -> None:
     await pods.start(ONE, once)
     crowd = Crowd(pods.port)
 
-    assert await crowd.count(DEMO, (ONE,)) == 5
+    assert await crowd.read(DEMO, (ONE,)) == {ONE: Reading(5)}
     assert await crowd.moved() == []
 
 
@@ -198,7 +192,7 @@ async def test_one_livescore_whose_pods_are_lost_delays_no_other(pods: Pods) -> 
     await pods.start(TWO, {"connections": 1})
     crowd = Crowd(pods.port)
     keys = [("lost", str(number)) for number in range(10)]
-    await asyncio.gather(*(crowd.count(key, (ONE,)) for key in keys))
+    await asyncio.gather(*(crowd.read(key, (ONE,)) for key in keys))
     crowd._addresses[OTHER] = (TWO,)
     started = time.monotonic()
 
@@ -209,7 +203,7 @@ async def test_one_livescore_whose_pods_are_lost_delays_no_other(pods: Pods) -> 
 async def test_what_is_forgotten_is_asked_no_more(pods: Pods) -> None:
     await pods.start(ONE, {"connections": 5})
     crowd = Crowd(pods.port)
-    await crowd.count(DEMO, (ONE,))
+    await crowd.read(DEMO, (ONE,))
     crowd.forget(DEMO)
     crowd.forget(OTHER)
     pods.asked.clear()

@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from livescore_operator import components, planning
 from livescore_operator.cluster import FIELD_MANAGER
 from livescore_operator.components import credentials
-from livescore_operator.components.common import Facts
+from livescore_operator.components.common import Facts, Scale
 from livescore_operator.observation import digest
 from livescore_operator.resource import LiveScore
 from tests.operator.stack import Stack, secret
@@ -58,13 +58,26 @@ EDITS: list[Json] = [
     {"networkPolicy": None},
     {"redis": {"mode": "external", "external": {"secretRef": {"name": "redis", "key": "url"}}}},
     {"redis": None},
+    {"autoscaling": {"mode": "connections"}},
+    {"autoscaling": {"mode": "hpa", "minReplicas": 3}},
+    {"autoscaling": None},
     {"suspend": True},
     {"suspend": False},
     {"reconcilePolicy": "Plan"},
     {"reconcilePolicy": "Apply"},
 ]
 
-DELETABLE = ("ConfigMap", "Service", "ServiceAccount", "Deployment", "StatefulSet", "Job", "NetworkPolicy", "Ingress")
+DELETABLE = (
+    "ConfigMap",
+    "Service",
+    "ServiceAccount",
+    "Deployment",
+    "StatefulSet",
+    "Job",
+    "NetworkPolicy",
+    "Ingress",
+    "HorizontalPodAutoscaler",
+)
 """What somebody may delete by mistake; credentials and volumes are told of, not made anew."""
 
 Result = TypeVar("Result")
@@ -253,6 +266,7 @@ class Convergence(RuleBasedStateMachine):
             claimed={},
             claims=frozenset(),
             kinds=frozenset(),
+            scale=_scale(resource),
         )
 
     async def _end(self) -> None:
@@ -261,6 +275,13 @@ class Convergence(RuleBasedStateMachine):
         await self.kube.remove_namespace()
         await self.kube.__aexit__()
         self.faults.close()
+
+
+def _scale(resource: LiveScore) -> Scale:
+    """As many pods as were decided, where none is there to tell anything."""
+    mode, least = resource.spec.autoscaling.mode, resource.spec.autoscaling.min_replicas
+    decided = resource.status.scaling.replicas if resource.status.scaling else None
+    return Scale({"none": resource.spec.api.replicas, "connections": decided, "hpa": None}[mode], least)
 
 
 def _has_reconciled(answer: httpx.Response) -> bool:

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from livescore_operator.components.common import to_yaml
 from livescore_operator.crd import crd
-from livescore_operator.resource import API_VERSION, KIND, MAX_NAME, Condition, LiveScore, Spec, Status
+from livescore_operator.resource import API_VERSION, KIND, MAX_NAME, Condition, Draining, LiveScore, Spec, Status
 
 COMMITTED = Path(__file__).parents[2] / "k8s" / "crd" / "livescores.livescore.dev.yaml"
 
@@ -28,6 +28,7 @@ KEYWORDS = {
     "maxItems",
     "maxLength",
     "maximum",
+    "minItems",
     "minLength",
     "minimum",
     "pattern",
@@ -173,7 +174,8 @@ def test_rules_say_what_to_do() -> None:
 def test_every_rule_of_the_models_is_in_the_crd() -> None:
     places = {path.replace("[]", "") for path, schema in SCHEMAS if "x-kubernetes-validations" in schema}
     env = {f".spec.{part}.env{source}" for part in ("api", "worker", "scheduler") for source in ("", ".valueFrom")}
-    assert places == {"", ".spec.api", ".spec.autoscaling", ".spec.postgres", ".spec.redis", *env}
+    expectations = ".spec.autoscaling.matchDay.expectations"
+    assert places == {"", ".spec.api", ".spec.autoscaling", expectations, ".spec.postgres", ".spec.redis", *env}
 
 
 def test_the_name_is_bounded_where_it_is_known() -> None:
@@ -272,7 +274,8 @@ def test_columns_lead_to_fields_of_their_type() -> None:
 
 
 def test_the_status_can_hold_what_the_models_say() -> None:
-    assert at(".status")["properties"].keys() == said(Status()).keys()
+    pods = [Draining(pod="demo-api-1", connections=1, deadline="2026-01-01T00:00:00Z")]
+    assert at(".status")["properties"].keys() == said(Status(draining=pods)).keys()
     conditions = at(".status.conditions[]")
     required = {name for name, field in Condition.model_fields.items() if field.is_required()}
     assert {Condition.model_fields[name].alias for name in required} == set(conditions["required"])

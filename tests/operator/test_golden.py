@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from livescore_operator.components import Credentials, Facts, build
+from livescore_operator.assessment import initial
+from livescore_operator.components import Credentials, Facts, Scale, build
 from livescore_operator.components.common import to_yaml
 from livescore_operator.resource import LiveScore, Manifest
 
@@ -35,7 +36,10 @@ def facts_of(resource: LiveScore, **given: Any) -> Facts:
         "serving_image": resource.spec.image,
         "database_ready": True,
         "claimed": {},
+        "scale": Scale(initial(resource), resource.spec.autoscaling.min_replicas),
     }
+    if isinstance(given.get("scale"), dict):
+        given["scale"] = Scale(given["scale"].get("replicas"), given["scale"]["least"])
     sets = {name: frozenset(given.get(name, ())) for name in ("claims", "kinds")}
     return Facts(**{**usual, **given, **sets})
 

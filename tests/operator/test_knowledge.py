@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from livescore_operator.components import Credentials, migration
+from livescore_operator.components import Credentials, Scale, migration
 from livescore_operator.errors import Waiting
 from livescore_operator.knowledge import MISSING_SECONDS, PLANNED, facts, serving_image
 from livescore_operator.observation import Observation, digest
@@ -14,6 +14,7 @@ from livescore_operator.planning import Key
 from livescore_operator.resource import LiveScore, Manifest
 
 IMAGE, OLD_IMAGE = "livescore:2", "livescore:1"
+SCALE = Scale(replicas=2, least=1)
 
 Children = Mapping[Key, Manifest]
 
@@ -97,7 +98,7 @@ def test_facts_are_what_was_seen() -> None:
         kinds=frozenset({"PodMonitor.monitoring.coreos.com"}),
     )
 
-    found = facts(resource, observation, OLD_IMAGE, "livescore-system")
+    found = facts(resource, observation, OLD_IMAGE, "livescore-system", SCALE)
 
     assert found.operator_namespace == "livescore-system"
     assert found.credentials == Credentials("p", "r")
@@ -105,11 +106,12 @@ def test_facts_are_what_was_seen() -> None:
     assert found.serving_image == OLD_IMAGE
     assert found.claimed == {"demo-postgres": "5Gi"}
     assert (found.claims, found.kinds) == (frozenset({"data-demo-postgres-0"}), observation.kinds)
+    assert found.scale == SCALE
 
 
 def test_credentials_are_kept_and_what_is_missing_is_made() -> None:
-    first = facts(livescore(), seen(), None, "").credentials
-    second = facts(livescore(), seen(credentials(postgres="p")), None, "").credentials
+    first = facts(livescore(), seen(), None, "", SCALE).credentials
+    second = facts(livescore(), seen(credentials(postgres="p")), None, "", SCALE).credentials
 
     assert first.postgres_password != first.redis_password
     assert second.postgres_password == "p"
@@ -118,7 +120,7 @@ def test_credentials_are_kept_and_what_is_missing_is_made() -> None:
 
 def test_a_volume_whose_password_is_lost_is_waited_for() -> None:
     with pytest.raises(Waiting, match="CredentialsLost"):
-        facts(livescore(), seen(claim("postgres", "10Gi")), None, "")
+        facts(livescore(), seen(claim("postgres", "10Gi")), None, "", SCALE)
 
 
 @pytest.mark.parametrize(
@@ -126,45 +128,45 @@ def test_a_volume_whose_password_is_lost_is_waited_for() -> None:
     [("1Gi", True), ("9.9Gi", True), ("10Gi", False), ("10240Mi", False), ("11Gi", False), ("?", False)],
 )
 def test_volumes_grow_and_never_shrink(size: str, grows: bool) -> None:
-    found = facts(livescore(), seen(credentials(postgres="p"), claim("postgres", size)), None, "").claims
+    found = facts(livescore(), seen(credentials(postgres="p"), claim("postgres", size)), None, "", SCALE).claims
 
     assert found == (frozenset({"data-demo-postgres-0"}) if grows else frozenset())
 
 
 def test_volumes_of_others_do_not_grow() -> None:
-    assert facts(livescore(), seen(claim("other", "1Gi")), None, "").claims == frozenset()
+    assert facts(livescore(), seen(claim("other", "1Gi")), None, "", SCALE).claims == frozenset()
 
 
 def test_a_plan_is_the_same_whenever_it_is_made() -> None:
     plan = livescore(reconcilePolicy="Plan")
 
-    assert facts(plan, seen(), None, "").credentials == Credentials(PLANNED, PLANNED)
-    assert facts(plan, seen(credentials(postgres="p")), None, "").credentials == Credentials("p", PLANNED)
+    assert facts(plan, seen(), None, "", SCALE).credentials == Credentials(PLANNED, PLANNED)
+    assert facts(plan, seen(credentials(postgres="p")), None, "", SCALE).credentials == Credentials("p", PLANNED)
 
 
 def test_a_missing_operator_of_the_database_is_waited_for() -> None:
     resource = livescore(postgres={"mode": "cloudnative-pg"})
 
     with pytest.raises(Waiting, match="CloudNativePGMissing") as caught:
-        facts(resource, seen(), None, "")
+        facts(resource, seen(), None, "", SCALE)
     assert (caught.value.condition, caught.value.after) == ("DatabaseReady", MISSING_SECONDS)
 
     there = seen(kinds=frozenset({"Cluster.postgresql.cnpg.io"}))
-    assert not facts(resource, there, None, "").database_ready
+    assert not facts(resource, there, None, "", SCALE).database_ready
 
 
 def test_a_missing_secret_of_the_user_is_waited_for() -> None:
     resource = livescore(api={"apiKeysSecret": {"name": "keys", "key": "json"}})
 
     with pytest.raises(Waiting, match="SecretNotFound"):
-        facts(resource, seen(references={"Secret/keys": None}), None, "")
+        facts(resource, seen(references={"Secret/keys": None}), None, "", SCALE)
 
 
 @pytest.mark.parametrize(
     ("children", "ready"), [({}, False), (stateful("postgres", ready=0), False), (stateful("postgres"), True)]
 )
 def test_the_database_is_migrated_when_it_answers(children: Children, ready: bool) -> None:
-    assert facts(livescore(), seen(children), None, "").database_ready == ready
+    assert facts(livescore(), seen(children), None, "", SCALE).database_ready == ready
 
 
 @pytest.mark.parametrize("state", ["Complete", "Failed", "Running"])
@@ -172,10 +174,10 @@ def test_a_migration_that_was_begun_stays_wanted_while_the_database_restarts(sta
     """Else it would be pruned in the midst of its work, and run once more afterwards."""
     observation = seen(stateful("postgres", ready=0), job(state))
 
-    assert facts(livescore(), observation, IMAGE, "").database_ready
+    assert facts(livescore(), observation, IMAGE, "", SCALE).database_ready
 
 
 def test_the_migration_of_another_image_is_begun_when_the_database_answers() -> None:
     observation = seen(stateful("postgres", ready=0), job("Complete"))
 
-    assert not facts(livescore(image="livescore:3"), observation, IMAGE, "").database_ready
+    assert not facts(livescore(image="livescore:3"), observation, IMAGE, "", SCALE).database_ready

@@ -32,7 +32,8 @@ def status(
     connections: int | None = None,
     plan: Plan | None = None,
 ) -> dict[str, Any]:
-    return reporting.dumped(reporting.status(resource, children, [], serving, connections, plan))
+    scaled = reporting.Scaled(connections, None, [])
+    return reporting.dumped(reporting.status(resource, children, [], serving, scaled, plan))
 
 
 def test_before_anything_is_there() -> None:

@@ -1,10 +1,21 @@
 """The children of a LiveScore: pure functions from what is wanted and what is known to manifests."""
 
-from livescore_operator.components import api, config, migration, monitoring, network, postgres, process, redis, worker
-from livescore_operator.components.common import Credentials, Facts
+from livescore_operator.components import (
+    api,
+    config,
+    hpa,
+    migration,
+    monitoring,
+    network,
+    postgres,
+    process,
+    redis,
+    worker,
+)
+from livescore_operator.components.common import Credentials, Facts, Scale
 from livescore_operator.resource import LiveScore, Manifest
 
-__all__ = ["Credentials", "Facts", "build", "references"]
+__all__ = ["Credentials", "Facts", "Scale", "build", "references"]
 
 
 def build(resource: LiveScore, facts: Facts) -> list[Manifest]:
@@ -28,4 +39,6 @@ def references(resource: LiveScore) -> frozenset[str]:
 
 def _processes(resource: LiveScore, facts: Facts) -> list[Manifest]:
     image = facts.serving_image
-    return [*api.build(resource, facts, image), *worker.build(resource, facts, image)] if image else []
+    if not image:
+        return []
+    return [*api.build(resource, facts, image), *hpa.build(resource, facts), *worker.build(resource, facts, image)]

@@ -32,8 +32,8 @@ def _deployment(resource: LiveScore, facts: Facts, image: str) -> Manifest:
             # No preStop hook: SIGTERM is the drain, a hook would only delay it.
             "terminationGracePeriodSeconds": config.DRAIN_GRACE_SECONDS + api.drain.deadline_seconds + STOP_SECONDS,
         },
-        # In every other mode somebody else owns the field.
-        replicas=api.replicas if resource.spec.autoscaling.mode == "none" else None,
+        # A HorizontalPodAutoscaler owns the field alone.
+        replicas=facts.scale.replicas,
         strategy={"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 0}},
         minReadySeconds=MIN_READY_SECONDS,
         progressDeadlineSeconds=PROGRESS_SECONDS,

@@ -44,6 +44,19 @@ class Credentials:
 
 
 @dataclass(frozen=True)
+class Scale:
+    """How many API pods there should be.
+
+    Attributes:
+        replicas: What the Deployment says; None where a HorizontalPodAutoscaler owns the field.
+        least: The fewest that a HorizontalPodAutoscaler may make of it.
+    """
+
+    replicas: int | None
+    least: int
+
+
+@dataclass(frozen=True)
 class Facts:
     """What the builders need to know of the cluster beside the resource.
 
@@ -57,6 +70,7 @@ class Facts:
         claimed: Size in the (immutable) claim template of each StatefulSet that exists, by name.
         claims: Names of the PersistentVolumeClaims that are smaller than they should be.
         kinds: Optional kinds that the cluster has, e.g. `PodMonitor.monitoring.coreos.com`.
+        scale: How many API pods there should be.
     """
 
     operator_namespace: str
@@ -67,6 +81,7 @@ class Facts:
     claimed: Mapping[str, str]
     claims: frozenset[str]
     kinds: frozenset[str]
+    scale: Scale
 
 
 def manifest(

@@ -27,6 +27,11 @@ API_REQUESTS = Counter(
     ["verb", "code"],
     registry=REGISTRY,
 )
+ADAPTER_REGISTERED = Gauge(
+    "livescore_operator_metrics_adapter_registered",
+    "1 while the metrics API is registered to the operator's adapter.",
+    registry=REGISTRY,
+)
 CONDITION = Gauge(
     "livescore_operator_condition",
     "Conditions of every LiveScore: 1 True, 0 False, -1 Unknown.",
@@ -39,6 +44,51 @@ CONNECTIONS = Gauge(
     ["namespace", "name"],
     registry=REGISTRY,
 )
+SCALING_REPLICAS = Gauge(
+    "livescore_operator_scaling_replicas",
+    "API pods that are wanted, where they are scaled.",
+    ["namespace", "name"],
+    registry=REGISTRY,
+)
+SCALING_FLOOR = Gauge(
+    "livescore_operator_scaling_floor",
+    "Least number of API pods because of matches, 0 for none.",
+    ["namespace", "name"],
+    registry=REGISTRY,
+)
+SPREAD = Gauge(
+    "livescore_operator_connection_spread",
+    "Connections of the fullest serving API pod, in parts of the mean.",
+    ["namespace", "name"],
+    registry=REGISTRY,
+)
+SILENT = Gauge(
+    "livescore_operator_silent_pods",
+    "Serving API pods that did not tell their connections.",
+    ["namespace", "name"],
+    registry=REGISTRY,
+)
+DRAINING = Gauge(
+    "livescore_operator_draining_pods",
+    "API pods that are emptied before they are removed.",
+    ["namespace", "name"],
+    registry=REGISTRY,
+)
+SCALINGS = Counter(
+    "livescore_operator_scalings",
+    "Changes of the number of API pods by the operator.",
+    ["namespace", "name", "direction"],
+    registry=REGISTRY,
+)
+SHED = Counter(
+    "livescore_operator_shed_connections",
+    "Sockets that pods were told to send elsewhere, to balance them.",
+    ["namespace", "name"],
+    registry=REGISTRY,
+)
+
+GAUGES = (CONDITION, CONNECTIONS, SCALING_REPLICAS, SCALING_FLOOR, SPREAD, SILENT, DRAINING)
+"""Of single LiveScores, as they are."""
 
 
 def render() -> bytes:
@@ -54,13 +104,21 @@ def tell(namespace: str, name: str, conditions: Mapping[str, str], connections: 
         CONNECTIONS.labels(namespace, name).set(connections)
 
 
+def show(gauge: Gauge, namespace: str, name: str, value: float | None) -> None:
+    """Say one thing of a LiveScore, or with None nothing more."""
+    if value is None:
+        gauge.remove_by_labels({"namespace": namespace, "name": name})
+    else:
+        gauge.labels(namespace, name).set(value)
+
+
 def silence() -> None:
     """Say nothing more of any LiveScore: another process leads now, and knows better."""
-    CONDITION.clear()
-    CONNECTIONS.clear()
+    for gauge in GAUGES:
+        gauge.clear()
 
 
 def forget(namespace: str, name: str) -> None:
     """Say nothing more of a LiveScore that is gone."""
-    for gauge in (CONDITION, CONNECTIONS):
+    for gauge in (*GAUGES, SCALINGS, SHED):
         gauge.remove_by_labels({"namespace": namespace, "name": name})

@@ -42,6 +42,7 @@ RULES: dict[str, Rule] = {
     "metadata.ownerReferences": ("uid",),
     "metadata.finalizers": SET,
     "Node.spec.podCIDRs": SET,
+    "APIService.spec.caBundle": ATOMIC,
     **dict.fromkeys(["uncountedTerminatedPods.failed", "uncountedTerminatedPods.succeeded"], SET),
     **dict.fromkeys(["selector", "labelSelector", "namespaceSelector", "podSelector", "nodeSelector"], ATOMIC),
     **dict.fromkeys(["secretKeyRef", "configMapKeyRef", "fieldRef", "resourceFieldRef", "fileKeyRef"], ATOMIC),

@@ -1,0 +1,31 @@
+"""The HorizontalPodAutoscaler of mode hpa, on the metric that every API pod has."""
+
+from livescore_operator.components.common import Facts, manifest, quantity
+from livescore_operator.resource import LiveScore, Manifest, ScalingRules
+
+METRIC = "livescore_websocket_connections"
+
+
+def build(resource: LiveScore, facts: Facts) -> list[Manifest]:
+    """The HorizontalPodAutoscaler, where one is to decide."""
+    if resource.spec.autoscaling.mode != "hpa":
+        return []
+    name = f"{resource.name}-api"
+    return [manifest(resource, "autoscaling/v2", "HorizontalPodAutoscaler", name, "api", spec=_spec(resource, facts))]
+
+
+def _spec(resource: LiveScore, facts: Facts) -> Manifest:
+    wanted = resource.spec.autoscaling
+    target = {"type": "AverageValue", "averageValue": quantity(str(wanted.target_connections_per_pod))}
+    return {
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": f"{resource.name}-api"},
+        # Matches raise it for their time.
+        "minReplicas": facts.scale.least,
+        "maxReplicas": wanted.max_replicas,
+        "metrics": [{"type": "Pods", "pods": {"metric": {"name": METRIC}, "target": target}}],
+        "behavior": {"scaleUp": _rules(wanted.scale_up), "scaleDown": _rules(wanted.scale_down)},
+    }
+
+
+def _rules(rules: ScalingRules) -> Manifest:
+    return rules.model_dump(by_alias=True)

@@ -11,14 +11,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := $(BIN)/pytest
-LOCKS := requirements/build.lock requirements/development.lock
+LOCKS := requirements/build.lock requirements/development.lock requirements/tools.lock
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install -qq
 # One lock for every platform and every Python from the oldest one supported; it names no host.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
   --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help run migrate test report coverage bench converge e2e lint types format check lock upgrade images crd clean
+.PHONY: help run migrate test report coverage bench converge e2e lint types format check lock upgrade images crd charts clean
 
 help: ## Print this text
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,7 @@ lock: $(READY) ## Write the lock files after a change of dependencies (`make upg
 	$(COMPILE) pyproject.toml --extra app --constraint requirements/development.lock --output-file requirements/app.lock
 	$(COMPILE) pyproject.toml --extra operator --constraint requirements/development.lock --output-file requirements/operator.lock
 	$(COMPILE) --group build --constraint requirements/development.lock $(UPGRADE) --output-file requirements/build.lock
+	$(COMPILE) --group tools --no-deps $(UPGRADE) --output-file requirements/tools.lock
 
 upgrade: ## Write the lock files with the newest versions allowed
 	$(MAKE) lock UPGRADE=--upgrade
@@ -81,6 +82,10 @@ images: ## Build the container images with docker or buildah (APP_IMAGE, OPERATO
 crd: $(READY) ## Write the CustomResourceDefinition from the operator's model
 	$(BIN)/livescore-operator crd > k8s/crd/livescores.livescore.dev.yaml
 
+charts: crd ## Write what the charts have of the model, of k8s/ and of their own comments; then the golden files
+	$(BIN)/python -m tests.charts.sources
+	$(BIN)/python -m tests.charts.test_golden
+
 clean: ## Delete the virtual environment and all caches; the data in DATA_DIR stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* dist build
 	find app operator tests -name __pycache__ -prune -exec rm -rf {} +
@@ -91,5 +96,6 @@ $(READY): $(LOCKS) pyproject.toml
 	@$(PYTHON) -m venv $(VENV)
 	@$(INSTALL) --require-hashes -r requirements/build.lock
 	@$(INSTALL) --require-hashes --no-build-isolation -r requirements/development.lock
+	@$(INSTALL) --require-hashes --no-deps -r requirements/tools.lock
 	@$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@

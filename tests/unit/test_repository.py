@@ -17,8 +17,9 @@ LOCKS: dict[str, list[str]] = {
     "operator": ["operator"],
     "development": ["app", "operator", "embedded", "dev"],
     "build": [],
+    "tools": [],
 }
-"""The extras in each lock; `build` is a dependency group."""
+"""The extras in each lock; `build` and `tools` are dependency groups."""
 
 # In parts, so that this file does not break its own rule.
 REGISTRIES = [
@@ -93,8 +94,8 @@ def pyproject() -> dict[str, Any]:
 def declared(name: str) -> list[Requirement]:
     """What the project asks for in this lock."""
     project, groups = pyproject()["project"], pyproject()["dependency-groups"]
-    if name == "build":
-        lines = groups["build"] + pyproject()["build-system"]["requires"]
+    if name in groups:
+        lines = groups[name] + (pyproject()["build-system"]["requires"] if name == "build" else [])
     else:
         lines = project["dependencies"] + [
             line for extra in LOCKS[name] for line in project["optional-dependencies"][extra]

@@ -18,7 +18,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
   --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help run migrate test report coverage bench converge e2e lint types format check lock upgrade images crd charts clean
+.PHONY: help run migrate test report coverage bench simulate converge e2e lint types format check lock upgrade images crd charts clean
 
 help: ## Print this text
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ report: ## Join what all processes of the last `make coverage` reached
 
 bench: $(READY) ## Measure the speed (tests/load)
 	$(BIN)/python -m tests.load
+
+simulate: $(READY) ## Play match days against the scaling rule and the HPA's; write docs/scaling/ and its table
+	$(BIN)/python -m tests.simulation
 
 converge: $(READY) ## Search for a state that the operator does not come out of (STEPS=2000)
 	CONVERGENCE_STEPS=$(STEPS) $(BIN)/pytest tests/operator/test_convergence.py --numprocesses 0 -s

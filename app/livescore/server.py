@@ -49,7 +49,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain, then let uvicorn close the rest; a second Ctrl-C does not wait."""
-        drain = self._parts.drain.start()
+        drain = self._parts.drain.stop()
         while not drain.done() and not self.force_exit:
             await asyncio.wait({drain}, timeout=0.1)
         await super().shutdown(sockets)

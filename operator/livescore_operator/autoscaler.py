@@ -50,7 +50,7 @@ class Assessment:
         connections: of all of them; None where there are pods and none tells.
         scale: how many there should be.
         scaling: for the status; None in mode none.
-        steps: of a scale-down; None where none is planned here.
+        steps: of a scale-down; in other modes than connections those that take one back.
         decision: in mode connections.
         rolling: whether a roll-out is under way.
         again: seconds until the next look although nothing happens.
@@ -73,10 +73,6 @@ class Assessment:
         if self.kept is not None:
             return list(self.kept)
         return list(self.steps.draining) if self.steps else []
-
-    def idle(self, resource: LiveScore) -> "Assessment":
-        """The same where nothing came of it: what was begun stands as it stood."""
-        return replace(self, scaling=resource.status.scaling, kept=tuple(resource.status.draining))
 
 
 @dataclass
@@ -120,11 +116,10 @@ class Autoscaler:
         scale = Scale(resource.spec.api.replicas, _least(resource, floor))
         base = Assessment(pods, connections, scale, rolling=_rolling(seen, resource))
         mode = resource.spec.autoscaling.mode
-        if mode == "none":
-            return base
-        if mode == "hpa":
-            return _observed(resource, seen, base, floor, learnt)
-        return self._decided(resource, seen, base, floor, learnt)
+        if mode == "connections":
+            return self._decided(resource, seen, base, floor, learnt)
+        base = _withdrawn(resource, seen, base, self._now())
+        return base if mode == "none" else _observed(resource, seen, base, floor, learnt)
 
     async def _match_day(
         self, resource: LiveScore, seen: Observation, pods: Iterable[Pod], connections: int | None
@@ -152,7 +147,7 @@ class Autoscaler:
             _marked(resource, base.pods),
             floor=floor.replicas if floor else 0,
             rolling=base.rolling,
-            history=memory.history,
+            history=memory.history if memory.history.recommendations else _begun(resource, current, now.timestamp()),
             now=now.timestamp(),
         )
         memory.history = decision.history
@@ -175,7 +170,7 @@ class Autoscaler:
         )
 
     def _memory(self, resource: LiveScore) -> _Memory:
-        return self._memories.setdefault(_key(resource), _Memory())
+        return self._memories.setdefault(_key(resource), _Memory(_resumed(resource, self._now())))
 
     # What follows from it
 
@@ -192,7 +187,14 @@ class Autoscaler:
         scaling = found.scaling
         if scaling is not None and changed:
             scaling = scaling.model_copy(update={"last_scale_time": f"{self._now():%Y-%m-%dT%H:%M:%SZ}"})
+        _tell_metrics(resource, found)
         return replace(found, scaling=scaling, again=_soonest(found.again, REBALANCE_SECONDS if shed else None))
+
+    def wait(self, resource: LiveScore, found: Assessment) -> Assessment:
+        """Tell the pods nothing, as nothing came of the assessment: what was begun stands as it stood."""
+        found = replace(found, scaling=resource.status.scaling, kept=tuple(resource.status.draining))
+        _tell_metrics(resource, found)
+        return found
 
     async def _set_costs(self, resource: LiveScore, seen: Observation, found: Assessment) -> None:
         """Let Kubernetes remove those first that were emptied, or in other modes those with the fewest sockets."""
@@ -341,9 +343,37 @@ def _least(resource: LiveScore, floor: Floor | None) -> int:
     return min(max(wanted.min_replicas, floor.replicas if floor else 0), wanted.max_replicas)
 
 
+def _resumed(resource: LiveScore, now: datetime) -> History:
+    """What an operator that has just started goes on with: a scale-down that another one began, else nothing."""
+    before = resource.status.scaling
+    if before is None or all(one.released for one in resource.status.draining):
+        return History()
+    return History(recommendations=((now.timestamp(), before.replicas),))
+
+
+def _begun(resource: LiveScore, current: int, now: float) -> History:
+    """The history of a new leader: the present number was asked for, less what another one has begun to drain."""
+    leaving = sum(not one.released for one in resource.status.draining)
+    return History(recommendations=((now, current - leaving),))
+
+
 def _current(resource: LiveScore, seen: Observation, least: int) -> int:
-    live = _replicas(seen, resource)
-    return least if live is None else live
+    """Of the Deployment; as many as were wanted last where somebody deleted it."""
+    live, before = _replicas(seen, resource), resource.status.scaling
+    return max(least, before.replicas if before else 0) if live is None else live
+
+
+def _withdrawn(resource: LiveScore, seen: Observation, base: Assessment, now: datetime) -> Assessment:
+    """Nobody here scales any more: pods that were told to drain are told to stay, until they say that they do."""
+    told = {pod.name: pod for pod in base.pods if pod.draining or pod.connections is None}
+    begun = [one for one in resource.status.draining if one.released or one.pod in told]
+    current = _current(resource, seen, base.scale.least)
+    # Whom somebody else told to drain does as he said.
+    mine = [replace(pod, draining=pod.draining and pod.name in {one.pod for one in begun}) for pod in base.pods]
+    steps = drain.plan(mine, begun, current=current, desired=current, rolling=base.rolling, deadline_seconds=0, now=now)
+    left = [one for one in begun if one.pod in steps.cancel and not one.released]
+    steps = replace(steps, draining=(*steps.draining, *left))
+    return replace(base, steps=steps, again=steps.again)
 
 
 def _observed(
@@ -355,9 +385,9 @@ def _observed(
     wanted = (autoscaler.get("status") or {}).get("desiredReplicas") or live or base.scale.least
     text = f"HorizontalPodAutoscaler {resource.name}-api decides"
     scaling = _status(resource, base.pods, wanted, HPA, text, floor, learnt)
-    # It begins with its least, and is nobody's but the HorizontalPodAutoscaler's from then on.
-    scale = replace(base.scale, replicas=base.scale.least if live is None else None)
-    return replace(base, scale=scale, scaling=scaling, again=_periodic(resource, base.pods))
+    # It begins with what is known, and is nobody's but the HorizontalPodAutoscaler's from then on.
+    scale = replace(base.scale, replicas=max(base.scale.least, wanted) if live is None else None)
+    return replace(base, scale=scale, scaling=scaling, again=_soonest(base.again, _periodic(resource, base.pods)))
 
 
 def _status(
@@ -418,3 +448,18 @@ def _surplus(resource: LiveScore, seen: Observation, found: Assessment) -> dict[
     if wanted.mode == "none" or not wanted.rebalance.enabled or not steady:
         return {}
     return rebalance.surplus(found.pods, wanted.rebalance, REBALANCE_SECONDS)
+
+
+def _tell_metrics(resource: LiveScore, found: Assessment) -> None:
+    """Say how it is scaled, as the status does."""
+    scaling = found.scaling
+    floor = None if scaling is None else scaling.floor.replicas if scaling.floor else 0
+    values = {
+        metrics.SCALING_REPLICAS: None if scaling is None else scaling.replicas,
+        metrics.SCALING_FLOOR: floor,
+        metrics.SPREAD: rebalance.spread(found.pods),
+        metrics.SILENT: sum(pod.serving and pod.connections is None for pod in found.pods),
+        metrics.DRAINING: len(found.draining),
+    }
+    for gauge, value in values.items():
+        metrics.show(gauge, resource.namespace, resource.name, value)

@@ -80,6 +80,8 @@ class Executor:
         except FieldConflict as conflict:
             # The object is ours, so the fields of it that the spec decides are ours too.
             kind, name = planning.key(manifest)
-            taken = f"{kind} {name}: taken back from {'; '.join(conflict.causes)}"
-            await self._recorder.record(resource, "Warning", "FieldConflict", taken)
+            others = [cause for cause in conflict.causes if f'"{HANDOVER_MANAGER}"' not in cause]
+            if others:
+                taken = f"{kind} {name}: taken back from {'; '.join(others)}"
+                await self._recorder.record(resource, "Warning", "FieldConflict", taken)
             return await self._cluster.apply(manifest, force=True)

@@ -1,9 +1,12 @@
 """One operator process: Kopf's watches, the queue, the Lease, the resync, and a port for probes and metrics."""
 
 import asyncio
+import random
 import signal
+import ssl
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, cast
 
 import kopf
@@ -14,6 +17,10 @@ from livescore_operator import cluster, handlers
 from livescore_operator.leadership import Leadership
 from livescore_operator.queue import Key, Queue
 from livescore_operator.reconciler import Reconciler
+from livescore_operator.registration import Registration
+from livescore_operator.resource import Manifest
+from livescore_operator.scaling.access import Door, Reviews
+from livescore_operator.scaling.adapter import Adapter, Values
 from livescore_operator.settings import Settings
 from livescore_operator.telemetry import metrics
 
@@ -42,6 +49,7 @@ class Operator:
         )
         connected.may_write = lambda: self.leadership.leading
         self.reconciler = Reconciler(connected, settings.pod_namespace, settings.pod_name, on_gone=self.queue.forget)
+        self.adapter = MetricsAdapter(connected, settings, self.leadership) if settings.metrics_adapter else None
         self.watching = asyncio.Event()
         self._pulse = time.monotonic()
 
@@ -54,7 +62,7 @@ class Operator:
 
     async def run_until(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set, or a part ends that must not."""
-        async with self._served():
+        async with self._served(), self.adapter.served() if self.adapter else nullcontext():
             tasks = [asyncio.ensure_future(part) for part in self._parts(stop)]
             done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             stop.set()
@@ -72,6 +80,7 @@ class Operator:
             self._resync(),
             self._count(),
             self._beat(),
+            *([self.adapter.registration.run()] if self.adapter else []),
             *(self.queue.work(self._reconcile, self.leadership.wait) for _ in range(self._settings.workers)),
         ]
 
@@ -111,8 +120,9 @@ class Operator:
     async def _count(self) -> None:
         """Reconcile those whose number of connections moved; the pods are asked, not the API server."""
         while True:
-            await asyncio.sleep(self._settings.connections_seconds)
-            for key in await self.reconciler.crowd.moved():
+            # Not in step with other operators, nor with whatever else looks every so often.
+            await asyncio.sleep(self._settings.connections_seconds * random.uniform(0.9, 1.1))
+            for key in await self.reconciler.autoscaler.crowd.moved():
                 self.queue.add(key)
 
     async def _beat(self) -> None:
@@ -127,7 +137,7 @@ class Operator:
         application.router.add_get("/healthz", self._live)
         application.router.add_get("/readyz", self._ready)
         application.router.add_get("/metrics", self._metrics)
-        return _Server(application, self._settings.host, self._settings.port)
+        return _Server(application, self._settings.host, self._settings.port, "probes and metrics", "PORT")
 
     async def _live(self, _: web.Request) -> web.Response:
         stuck = self.queue.stuck(STUCK_SECONDS)
@@ -135,7 +145,7 @@ class Operator:
         return web.json_response({"live": alive, "stuck": stuck}, status=200 if alive else 503)
 
     async def _ready(self, _: web.Request) -> web.Response:
-        ready = self.watching.is_set()
+        ready = self.watching.is_set() and (self.adapter is None or self.adapter.door.is_open)
         state = {"ready": ready, "leader": self.leadership.leading, "livescores": len(self.queue.known)}
         return web.json_response(state, status=200 if ready else 503)
 
@@ -143,24 +153,59 @@ class Operator:
         return web.Response(body=metrics.render(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
 
+class MetricsAdapter:
+    """The server of custom.metrics.k8s.io, in every replica: to answer needs no Lease."""
+
+    def __init__(self, connected: cluster.Cluster, settings: Settings, leadership: Leadership) -> None:
+        self._cluster, self._settings = connected, settings
+        self.door = Door()
+        self.registration = Registration(
+            connected,
+            self.door,
+            settings.pod_namespace,
+            settings.metrics_adapter_service,
+            leading=lambda: leadership.leading,
+            led=leadership.wait,
+        )
+
+    def served(self) -> AbstractAsyncContextManager[None]:
+        """Serve it for the length of a block."""
+        application = Adapter(self.door, Reviews(self._cluster.review), Values(self._pods)).application()
+        host, port = self._settings.host, self._settings.metrics_adapter_port
+        return _Server(application, host, port, "metrics adapter", "METRICS_ADAPTER_PORT", self.door.context)
+
+    async def _pods(self, namespace: str, selector: str) -> Sequence[Manifest]:
+        return await self._cluster.select("Pod", namespace, selector) or []
+
+
 class AddressError(Exception):
-    """Probes and metrics cannot be served; the text names the variables."""
+    """What should be served cannot be; the text names the variables."""
 
 
-class _Server:
+class _Server(AbstractAsyncContextManager[None]):
     """An aiohttp server for the length of a block."""
 
-    def __init__(self, application: web.Application, host: str, port: int) -> None:
+    def __init__(
+        self,
+        application: web.Application,
+        host: str,
+        port: int,
+        what: str,
+        variable: str,
+        context: ssl.SSLContext | None = None,
+    ) -> None:
         self._runner = web.AppRunner(application, access_log=None)
-        self._host, self._port = host, port
+        self._host, self._port, self._context = host, port, context
+        self._what, self._variable = what, variable
 
     async def __aenter__(self) -> None:
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, self._host, self._port).start()
+            await web.TCPSite(self._runner, self._host, self._port, ssl_context=self._context).start()
         except OSError as error:
-            raise AddressError(f"HOST {self._host} and PORT {self._port} cannot be used: {error.strerror}") from error
-        log.info("probes and metrics", host=self._host, port=self._port)
+            where = f"HOST {self._host} and {self._variable} {self._port}"
+            raise AddressError(f"{where} cannot be used: {error.strerror}") from error
+        log.info(self._what, host=self._host, port=self._port)
 
     async def __aexit__(self, *_: object) -> None:
         await self._runner.cleanup()
@@ -170,7 +215,7 @@ async def run(settings: Settings) -> None:
     """Run one operator process until it is told to stop.
 
     Raises:
-        AddressError: when the port of probes and metrics cannot be used.
+        AddressError: when a port cannot be used.
         NoCluster: when there is no API server to talk to.
     """
     async with cluster.connect(settings.request_timeout_seconds) as connected:

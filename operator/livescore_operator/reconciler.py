@@ -86,7 +86,10 @@ class Reconciler:
         found = await self.autoscaler.assess(resource, seen)
         outcome = await self._bring_about(resource, seen, found)
         # Pods are told nothing that does not follow from what was really done.
-        found = await self.autoscaler.act(resource, seen, found) if outcome.complete else found.idle(resource)
+        if outcome.complete:
+            found = await self.autoscaler.act(resource, seen, found)
+        else:
+            found = self.autoscaler.wait(resource, found)
         await self._report(resource, outcome, found)
         return _look_again(resource, outcome, found, self.now())
 

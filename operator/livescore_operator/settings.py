@@ -44,6 +44,11 @@ class Settings(BaseSettings):
         15.0, ge=0.1, description="How often the API pods are asked for their open connections."
     )
     workers: int = Field(4, ge=1, le=100, description="LiveScores that are worked on at the same time.")
+    metrics_adapter: bool = Field(False, description="Serve `custom.metrics.k8s.io`, and register for it.")
+    metrics_adapter_port: int = Field(6443, ge=0, le=65535, description="Port of the metrics adapter (HTTPS).")
+    metrics_adapter_service: str = Field(
+        "livescore-operator-metrics", description="Service of the metrics adapter, in the namespace of the operator."
+    )
     request_timeout_seconds: float = Field(
         5.0, gt=0, description="Longest a request to the API server may take; at most a third of `LEASE_SECONDS`."
     )

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.e2e.stack import Stack
+from tests.support.kubernetes.kube import eventually
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -13,12 +14,17 @@ async def test_the_resource_can_be_scaled(stack: Stack) -> None:
         await stack.kubectl("scale", "lsc/demo", f"--replicas={replicas}")
         await stack.ready()
         await stack.replicated()
-        resource = await stack.get()
-        assert (resource["spec"]["api"]["replicas"], resource["status"]["replicas"]) == (replicas, replicas)
-        assert resource["status"]["api"] == f"{replicas}/{replicas}"
+        assert (await stack.get())["spec"]["api"]["replicas"] == replicas
+        # The status follows the Deployment's.
+        await eventually(lambda: tells(stack, replicas), 30)
     scale = await stack.kubectl("get", "--raw", f"{path(stack)}/scale")
     assert '"selector":"' in scale
     assert len(await stack.pods("api")) == 1
+
+
+async def tells(stack: Stack, replicas: int) -> bool:
+    status = (await stack.get())["status"]
+    return (status["replicas"], status["api"]) == (replicas, f"{replicas}/{replicas}")
 
 
 def path(stack: Stack) -> str:

@@ -29,6 +29,7 @@ CHILDREN = (
     "PodDisruptionBudget",
     "Ingress",
     "NetworkPolicy",
+    "HorizontalPodAutoscaler",
     "PersistentVolumeClaim",
 )
 

@@ -117,6 +117,10 @@ def test_an_object_has_its_path(kind: str, expected: str) -> None:
     assert path(kind, "sport", "demo", "status") == f"{expected}/status"
 
 
+def test_what_belongs_to_no_namespace_has_no_namespace_in_its_path() -> None:
+    assert path("APIService", "", "v1.x") == "/apis/apiregistration.k8s.io/v1/apiservices/v1.x"
+
+
 def test_a_name_cannot_lead_elsewhere() -> None:
     assert path("Secret", "a/b", "../c?d#e") == "/api/v1/namespaces/a%2Fb/secrets/..%2Fc%3Fd%23e"
 
@@ -158,6 +162,46 @@ async def test_list_reads_what_has_the_labels_and_says_its_kind(api: Api, connec
         {"labelSelector": "app/name=livescore,part=api"},
     )
     assert await connection.list("Deployment", "sport", {}) == []
+
+
+async def test_select_reads_what_a_selector_takes(api: Api, connection: Cluster) -> None:
+    api.answer(200, {"kind": "PodList", "items": [{"metadata": {"name": "a"}}]})
+    api.answer(400, status("unable to parse requirement", "BadRequest"))
+
+    assert await connection.select("Pod", "sport", "a in (b),!c") == [
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}}
+    ]
+    assert api.asked[0].query == {"labelSelector": "a in (b),!c"}
+    with pytest.raises(Terminal, match="unable to parse"):
+        await connection.select("Pod", "sport", "a in (")
+
+
+@pytest.mark.parametrize(
+    ("answer", "allowed"),
+    [
+        ({"allowed": True}, True),
+        ({"allowed": False, "denied": True}, False),
+        ({"allowed": "yes"}, False),
+        (None, False),
+    ],
+)
+async def test_a_review_says_whether_somebody_may(
+    api: Api, connection: Cluster, answer: Manifest | None, allowed: bool
+) -> None:
+    connection.may_write = lambda: False  # nothing is written
+    api.answer(201, {"kind": "SubjectAccessReview", "status": answer})
+
+    assert await connection.review({"user": "jane"}) is allowed
+    (asked,) = api.asked
+    assert (asked.method, asked.path) == ("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews")
+    assert asked.body["spec"] == {"user": "jane"}
+
+
+@pytest.mark.parametrize("code", [401, 403, 404, 500])
+async def test_a_review_that_is_not_answered_is_an_error(api: Api, connection: Cluster, code: int) -> None:
+    api.answer(code, status('User "x" cannot create'))
+    with pytest.raises(Transient):
+        await connection.review({"user": "jane"})
 
 
 def pod(name: str, phase: str, created: str) -> Manifest:
@@ -290,6 +334,7 @@ WRITES: list[Callable[[Cluster], Awaitable[Any]]] = [
     lambda connection: connection.apply_status(thing("LiveScore")),
     lambda connection: connection.delete(thing(uid="u")),
     lambda connection: connection.create_event(thing("Event")),
+    lambda connection: connection.replace_secret(thing("Secret")),
 ]
 
 
@@ -352,6 +397,29 @@ async def test_a_lease_that_cannot_be_written_is_an_error(api: Api, connection: 
         await connection.create_lease(thing("Lease"))
     with pytest.raises(Transient):
         await connection.replace_lease(thing("Lease"))
+
+
+# The Secret of the metrics adapter
+
+
+async def test_a_secret_is_made_by_the_first(api: Api, connection: Cluster) -> None:
+    connection.may_write = lambda: False  # who does not lead needs it too
+    api.answer(201, thing("Secret"))
+    api.answer(409, status("already exists", "AlreadyExists"))
+
+    assert [await connection.create_secret(thing("Secret")) for _ in range(2)] == [True, False]
+    assert [(one.method, one.path) for one in api.asked] == [("POST", path("Secret", "sport"))] * 2
+
+
+async def test_a_secret_is_replaced_by_the_leader_who_read_it_last(api: Api, connection: Cluster) -> None:
+    api.answer(200, thing("Secret"))
+    api.answer(409, status("the object has been modified", "Conflict"))
+    api.answer(404, status("not found", "NotFound"))
+
+    secret = thing("Secret", resourceVersion="5")
+    assert [await connection.replace_secret(secret) for _ in range(3)] == [True, False, False]
+    assert [(one.method, one.path) for one in api.asked] == [("PUT", path("Secret", "sport", "demo"))] * 3
+    assert api.asked[0].body == secret
 
 
 # Errors

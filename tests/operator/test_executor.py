@@ -2,7 +2,7 @@
 
 import pytest
 
-from livescore_operator.cluster import FIELD_MANAGER, Cluster
+from livescore_operator.cluster import FIELD_MANAGER, HANDOVER_MANAGER, Cluster
 from livescore_operator.errors import FieldConflict, NotLeading, Terminal, Transient
 from livescore_operator.events import Recorder
 from livescore_operator.executor import Executor
@@ -147,6 +147,37 @@ async def test_a_field_that_somebody_else_took_is_taken_back_and_told() -> None:
         'ConfigMap b: taken back from conflict with "kubectl-edit" using v1: .data.text; another: .data.x',
     )
     assert normal == ("Normal", "Applied", "update ConfigMap b")
+
+
+async def test_what_the_operator_itself_kept_meanwhile_is_taken_back_in_silence() -> None:
+    cluster = Memory(OLD)
+    cause = f'conflict with "{HANDOVER_MANAGER}": .spec.replicas'
+    cluster.conflicts = {"b": FieldConflict((cause,))}
+
+    await executor(cluster).carry_out(RESOURCE, PLAN[1:2])
+    assert [reason for _, reason, _ in cluster.events] == ["Applied"]
+
+    cluster.conflicts = {"b": FieldConflict((cause, 'conflict with "kubectl-edit": .data.text'))}
+    await executor(cluster).carry_out(RESOURCE, PLAN[1:2])
+    (message,) = [message for _, reason, message in cluster.events if reason == "FieldConflict"]
+    assert message == 'ConfigMap b: taken back from conflict with "kubectl-edit": .data.text'
+
+
+async def test_replicas_that_are_let_go_are_first_kept_by_another_manager() -> None:
+    spec: Manifest = {"f:replicas": {}, "f:paused": {}}
+    owned = {"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": {"f:spec": spec}}
+    new = {"apiVersion": "apps/v1", **thing("b", "Deployment"), "spec": {"paused": True}}
+    live = {**new, "spec": {"paused": True, "replicas": 4}}
+    live["metadata"] = {**new["metadata"], "managedFields": [owned]}
+    cluster = Memory(live)
+    plan = [Change("update", new, live)]
+
+    shown = await executor(cluster).preview(RESOURCE, plan)
+    assert cluster.calls == ["dry run of forced apply b"]
+    assert "replicas" not in "".join(line for line in shown.diff.splitlines() if line.startswith(("-", "+")))
+
+    await executor(cluster).carry_out(RESOURCE, plan)
+    assert cluster.calls[1:3] == [f"forced apply b as {HANDOVER_MANAGER}", "apply b"]
 
 
 async def test_a_preview_tells_everything_and_changes_nothing() -> None:

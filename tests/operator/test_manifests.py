@@ -9,11 +9,12 @@ import pytest
 import yaml
 
 from livescore_operator.resource import API_VERSION, KIND, LiveScore, Postgres, Redis
+from livescore_operator.scaling.adapter import METRIC
 from livescore_operator.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "k8s"
-KUSTOMIZATIONS = sorted(path.parent.name for path in K8S.glob("*/kustomization.yaml"))
+KUSTOMIZATIONS = sorted(path.parent.relative_to(K8S).as_posix() for path in K8S.rglob("kustomization.yaml"))
 VARIANTS = ["default", "namespaced"]
 SAMPLES = sorted((K8S / "samples").glob("*.yaml"))
 
@@ -82,7 +83,8 @@ def makefile(variable: str) -> str:
 
 
 def test_every_folder_of_manifests_is_one_that_kustomize_knows() -> None:
-    assert sorted(path.name for path in K8S.iterdir()) == sorted([*KUSTOMIZATIONS, "samples"])
+    folders = [path for path in K8S.iterdir() if path.name != "overlays"] + list(K8S.glob("overlays/*"))
+    assert sorted(path.relative_to(K8S).as_posix() for path in folders) == sorted([*KUSTOMIZATIONS, "samples"])
 
 
 @pytest.mark.parametrize("name", KUSTOMIZATIONS)
@@ -248,11 +250,26 @@ def test_the_images_for_machines_without_a_registry_run_as_the_user_that_a_lives
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
 def test_a_sample_is_a_livescore_without_a_field_that_nobody_reads(path: Path) -> None:
-    (sample,) = documents(path)
+    sample, *_ = documents(path)
     read = LiveScore.parse(sample)
 
     assert (sample["apiVersion"], sample["kind"]) == (API_VERSION, KIND)
     assert read.spec.model_dump(by_alias=True, exclude_unset=True) == sample["spec"]
+
+
+@pytest.mark.parametrize("name", ["hpa-prometheus-adapter", "keda"])
+def test_a_sample_for_another_scaler_is_on_the_metric_of_the_pods(name: str) -> None:
+    sample, other = documents(K8S / "samples" / f"{name}.yaml")
+
+    assert METRIC in yaml.safe_dump(other)
+    assert sample["spec"]["monitoring"]["enabled"]
+    assert (sample["spec"]["autoscaling"]["mode"] == "hpa") == (other["kind"] == "ConfigMap")
+
+
+def test_keda_moves_the_livescore_itself() -> None:
+    sample, scaled = documents(K8S / "samples" / "keda.yaml")
+    target = {"apiVersion": API_VERSION, "kind": KIND, "name": sample["metadata"]["name"]}
+    assert scaled["spec"]["scaleTargetRef"] == target
 
 
 def test_the_minimal_sample_is_the_one_of_the_documents() -> None:

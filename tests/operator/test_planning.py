@@ -414,6 +414,46 @@ def test_an_owner_that_does_not_control_is_none() -> None:
     assert planning.owner({"metadata": {}}) is None
 
 
+# Replicas that are let go
+
+
+def deployment(**spec: Any) -> Manifest:
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "api", "namespace": "a"}, "spec": spec}
+
+
+def released(*entries: Manifest, **spec: Any) -> Change:
+    """An update of a Deployment that has four pods to one with this spec."""
+    live = deployment(replicas=4, paused=False)
+    live["metadata"]["managedFields"] = list(entries)
+    return Change("update", deployment(**spec), live)
+
+
+OURS = entry({"f:spec": {"f:replicas": {}, "f:paused": {}}})
+
+
+def test_replicas_that_are_ours_and_no_longer_wanted_are_handed_over_alone_and_as_they_are() -> None:
+    assert planning.handover(released(OURS, *FOREIGN, paused=True), MANAGER) == deployment(replicas=4)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        released(OURS, replicas=2),
+        released(OURS, replicas=0),
+        released(*FOREIGN, paused=True),
+        released(entry({"f:spec": {"f:paused": {}}}), paused=True),
+        released(entry({"f:spec": {"f:replicas": {}}}, subresource="status"), paused=True),
+        released(entry({"f:spec": {"f:replicas": {}}}, operation="Update"), paused=True),
+        Change("create", deployment(paused=True)),
+        Change("delete", released(OURS).live or {}, released(OURS).live),
+        Change("update", {"kind": "ConfigMap", "metadata": {"name": "c"}}, {"metadata": {}}),
+    ],
+    ids=["kept", "none at all", "others'", "not ours", "of the status", "not applied", "new", "deleted", "no replicas"],
+)
+def test_nothing_else_is_handed_over(change: Change) -> None:
+    assert planning.handover(change, MANAGER) is None
+
+
 # For people
 
 

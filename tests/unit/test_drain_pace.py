@@ -1,23 +1,29 @@
-"""Sockets are closed in paced batches, so that those who come back do not come at once."""
+"""Sockets are told before they are closed, and closed in paced batches: those who come back do not come at once."""
 
+import asyncio
+from itertools import pairwise
 from time import monotonic
 
 from livescore.live.broker import Broker
-from livescore.live.connections import SERVICE_RESTART, State
+from livescore.live.connections import SERVICE_RESTART, Connection, State
 from livescore.live.drain import LEAST_PER_SECOND, Drain
-from livescore.live.hub import Group
+from livescore.live.hub import Channel, Group
 from livescore.live.node import Node
 from livescore.scores.database import Database
 from livescore.scores.store import Store
 from livescore.settings import load
 
+MATCH = 7
+SPREAD_SECONDS = 0.3
+
 
 class Closing:
-    """A connection that notes what it is told and when it is closed."""
+    """A connection that notes when it is told to reconnect and when it is closed."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, *matches: int) -> None:
         self.state = State("192.0.2.1", 1)
-        self.told: list[bytes] = []
+        self.state.matches = set(matches) or None
+        self.told: list[float] = []
         self.closed: list[tuple[float, int]] = []
         self._node = node
 
@@ -25,13 +31,20 @@ class Closing:
     def open(self) -> bool:
         return not self.closed
 
+    @property
+    def notice(self) -> float:
+        """Seconds from the hint to the close."""
+        return self.closed[0][0] - self.told[0]
+
     def send(self, message: bytes) -> None:
         assert self.open
-        self.told.append(message)
+        assert b"reconnect" in message
+        self.told.append(monotonic())
 
     def close(self, code: int) -> None:
-        self.closed.append((monotonic(), code))
-        self._node.detach(self)
+        if self.open:
+            self.closed.append((monotonic(), code))
+            self._node.detach(self)
 
     def join(self, group: Group) -> None:
         """Nothing is delivered here."""
@@ -46,16 +59,184 @@ class Closing:
         """Nothing waits."""
 
 
+class Room:
+    """A node with nothing around it, its drain, and how many sockets it still has."""
+
+    def __init__(self, drain_seconds: float = 0.2, grace_seconds: float = 0.0) -> None:
+        settings = load(
+            database_url="postgresql://localhost/x",
+            redis_url="redis://localhost",
+            drain_seconds=drain_seconds,
+            drain_grace_seconds=grace_seconds,
+            reconnect_spread_seconds=SPREAD_SECONDS,
+        )
+        store = Store(Database("postgresql://localhost/x", size=1, timeout=1))
+        self.node = Node(settings, store, Broker("redis://localhost", 1), self._closed)
+        self.node.hub.channels[MATCH] = Channel(asyncio.get_running_loop().create_future(), 1)
+        self.drain = Drain(self.node)
+        self._changed = asyncio.Event()
+
+    def attach(self, count: int, *matches: int) -> list[Closing]:
+        connections = [Closing(self.node, *matches) for _ in range(count)]
+        for connection in connections:
+            self.node.attach(connection)
+        return connections
+
+    def _closed(self, _: Connection) -> None:
+        self._changed.set()
+
+    async def until(self, count: int) -> None:
+        """Wait until no more than so many sockets are left."""
+        async with asyncio.timeout(20):
+            while self.node.connections > count:
+                self._changed.clear()
+                await self._changed.wait()
+
+
+def moments(connections: list[Closing]) -> list[float]:
+    """When those that are closed were closed, in order."""
+    return sorted(moment for connection in connections for moment, _ in connection.closed)
+
+
+# Draining
+
+
 async def test_closes_are_spread_and_each_is_announced() -> None:
-    settings = load(database_url="postgresql://localhost/x", redis_url="redis://localhost", drain_seconds=2)
-    store = Store(Database("postgresql://localhost/x", size=1, timeout=1))
-    node = Node(settings, store, Broker("redis://localhost", 1), on_close=lambda _: None)
-    connections = [Closing(node) for _ in range(60)]
-    for connection in connections:
-        node.attach(connection)
-    await Drain(node).start()
-    moments = [moment for connection in connections for moment, _ in connection.closed]
-    assert node.connections == 0
+    room = Room(drain_seconds=2)
+    connections = room.attach(60)
+    await room.drain.start()
+    closed = moments(connections)
+    assert room.node.connections == 0
     # Never faster than asked: the pauses between batches are real, however slow the machine is.
-    assert max(moments) - min(moments) > 0.8 * len(connections) / LEAST_PER_SECOND
-    assert all(connection.closed[0][1] == SERVICE_RESTART and connection.told for connection in connections)
+    assert closed[-1] - closed[0] > 0.8 * len(connections) / LEAST_PER_SECOND
+    assert all(connection.closed[0][1] == SERVICE_RESTART for connection in connections)
+    assert all(len(connection.told) == 1 and connection.notice >= 0 for connection in connections)
+
+
+async def test_a_stop_goes_on_with_a_drain_that_has_begun() -> None:
+    """SIGTERM while an asked drain runs: its grace does not begin again."""
+    room = Room()
+    begun = room.drain.start()
+    assert room.drain.stop() is begun
+    await begun
+
+
+async def test_a_stop_after_a_drain_is_at_once() -> None:
+    grace_seconds = 1.0
+    room = Room(grace_seconds=grace_seconds)
+    connections = room.attach(3)
+    await room.drain.start()
+    assert all(connection.told and connection.closed for connection in connections)
+    async with asyncio.timeout(grace_seconds / 2):
+        await room.drain.stop()
+
+
+async def test_a_stop_cannot_be_cancelled() -> None:
+    """The process would end and drop those who were not told."""
+    room = Room()
+    connections = room.attach(3)
+    stopping = room.drain.stop()
+    room.drain.cancel()
+    await stopping
+    assert room.node.draining
+    assert all(connection.told and connection.closed for connection in connections)
+
+
+async def test_a_handshake_that_was_let_in_before_newcomers_were_refused_is_drained_too() -> None:
+    room = Room()
+    draining = room.drain.start()
+    async with asyncio.timeout(5):
+        while not room.drain.refusing:
+            await asyncio.sleep(0)
+    late = room.attach(1)[0]
+    await draining
+    assert late.told
+    assert late.closed
+    assert room.node.connections == 0
+
+
+async def test_who_was_told_by_a_cancelled_drain_is_told_again_by_the_next() -> None:
+    room = Room(drain_seconds=2)
+    connections = room.attach(40)
+    room.drain.start()
+    await room.until(len(connections) - 1)
+    room.drain.cancel()
+    stayed = [connection for connection in connections if connection.open]
+    assert stayed
+    await room.drain.start()
+    assert all(len(connection.told) == 2 and connection.closed for connection in stayed)
+
+
+# Shedding
+
+
+async def test_shed_sockets_are_told_long_before_and_go_no_faster_than_asked() -> None:
+    room, per_second = Room(), 10
+    connections = room.attach(8, MATCH)
+    assert room.drain.shed(3, per_second) == 3
+    await asyncio.sleep(0)  # the first is told
+    assert room.drain.shed(6, per_second) == 6
+    await room.until(2)
+    shed = [connection for connection in connections if connection.closed]
+    assert all(len(connection.told) == 1 and connection.notice >= SPREAD_SECONDS for connection in shed)
+    for times in (moments(shed), sorted(connection.told[0] for connection in shed)):
+        pauses = [later - earlier for earlier, later in pairwise(times)]
+        assert min(pauses) > 0.9 / per_second
+    assert not any(connection.told for connection in connections if connection.open)
+
+
+async def test_who_asks_again_does_not_ask_for_more() -> None:
+    room = Room()
+    connections = room.attach(10, MATCH)
+    assert [room.drain.shed(count, 1_000) for count in (3, 3, 2, 5)] == [3, 3, 3, 5]
+    await room.until(5)
+    assert sum(len(connection.told) for connection in connections) == 5
+    assert room.drain.shed(2, 1_000) == 2
+    await room.until(3)
+
+
+async def test_the_last_pace_holds_for_all() -> None:
+    room = Room()
+    connections = room.attach(30, MATCH)
+    room.drain.shed(20, 1)
+    begun = monotonic()
+    room.drain.shed(20, 1_000)
+    await room.until(10)
+    assert monotonic() - begun < 15, "not one a second"
+    assert sum(len(connection.told) for connection in connections) == 20
+
+
+async def test_who_cannot_resume_is_not_shed() -> None:
+    room = Room()
+    room.attach(2)
+    for follower_of_all in room.attach(2):
+        follower_of_all.state.follows_all = True
+    assert room.drain.shed(4) == 0
+    one, *others = room.attach(3, MATCH)
+    assert room.drain.shed(5, 1_000) == 3
+    one.state.matches = None  # before its turn
+    await room.until(5)
+    assert all(connection.closed for connection in others)
+    assert (one.told, one.closed) == ([], [])
+
+
+async def test_a_drain_takes_over_from_a_shed() -> None:
+    room = Room()
+    connections = room.attach(20, MATCH)
+    assert room.drain.shed(10, 1_000) == 10
+    await asyncio.sleep(0)
+    assert any(connection.told for connection in connections)
+    draining = room.drain.start()
+    assert room.drain.shed(10) == 0
+    await draining
+    assert all(len(connection.told) == len(connection.closed) == 1 for connection in connections)
+
+
+async def test_after_a_cancelled_drain_sockets_can_be_shed() -> None:
+    room = Room()
+    room.attach(5, MATCH)
+    room.drain.shed(5, 1)
+    room.drain.start()
+    room.drain.cancel()
+    assert room.drain.shed(2, 1_000) == 2
+    await room.until(3)

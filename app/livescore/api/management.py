@@ -1,16 +1,54 @@
-"""The management port: metrics, probes, connections, drain. No client reaches it."""
+"""The management port: metrics, probes, connections, drain, fixtures. No client reaches it."""
 
+import re
 from http import HTTPStatus
+from typing import Annotated, Any, Literal
 
 import orjson
+from pydantic import BeforeValidator, Field, Strict
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from livescore.api import health
+from livescore.api import errors, health, parse
 from livescore.api.context import Services, services
+from livescore.api.schemas import OMITTED, Query
+from livescore.scores.rules import INT4_MAX
 from livescore.telemetry import metrics
+
+# Matches that the forecast of a day gets to see: some 250 bytes each, and more than any day has.
+FIXTURES_LIMIT = 1_000
+
+# Seconds ahead that one may ask for: whoever prepares for a match does so on its day.
+FIXTURES_HORIZON = 86_400
+
+
+def _numeral(value: Any) -> Any:
+    return int(value) if re.fullmatch("0|[1-9][0-9]{0,9}", value) else value
+
+
+_Whole = Annotated[int, Strict(), BeforeValidator(_numeral)]
+_Some = Annotated[_Whole, Field(ge=1, le=INT4_MAX)]
+
+
+class DrainQuery(Query):
+    """To drain, or to stop doing so."""
+
+    cancel: Literal["true", "false"] = "false"
+
+
+class ShedQuery(Query):
+    """How many sockets, and how many of them in a second; without that, as fast as a drain."""
+
+    count: _Some
+    per_second: _Some = Field(OMITTED, alias="perSecond")
+
+
+class FixturesQuery(Query):
+    """How many seconds ahead."""
+
+    within: Annotated[_Whole, Field(alias="withinSeconds", ge=0, le=FIXTURES_HORIZON)] = 3_600
 
 
 def _json(status: HTTPStatus, content: dict[str, object]) -> Response:
@@ -34,14 +72,14 @@ def _connections(parts: Services) -> dict[str, object]:
 
 
 async def get_connections(request: Request) -> Response:
-    """Open sockets, subscriptions and whether this process drains."""
+    """Open WebSockets, their single-match subscriptions and whether this process drains. Streams are not counted."""
     return _json(HTTPStatus.OK, _connections(services(request)))
 
 
 async def post_drain(request: Request) -> Response:
     """Begin to drain; with ``?cancel=true`` go back to work. Answers at once; ``/connections`` tells how far it is."""
     parts = services(request)
-    if request.query_params.get("cancel") == "true":
+    if parse.query(request, DrainQuery).cancel == "true":
         parts.drain.cancel()
     else:
         parts.drain.start()
@@ -49,11 +87,16 @@ async def post_drain(request: Request) -> Response:
 
 
 async def post_shed(request: Request) -> Response:
-    """Ask ``count`` clients that can resume to reconnect elsewhere."""
-    parts, text = services(request), request.query_params.get("count", "")
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
-        return _json(HTTPStatus.BAD_REQUEST, {"error": "count must be a positive integer"})
-    return _json(HTTPStatus.ACCEPTED, {"shedding": parts.drain.shed(int(text))})
+    """Ask ``count`` clients that can resume to reconnect elsewhere; how many are on their way out."""
+    query = parse.query(request, ShedQuery)
+    return _json(HTTPStatus.ACCEPTED, {"shedding": services(request).drain.shed(query.count, query.per_second)})
+
+
+async def get_fixtures(request: Request) -> Response:
+    """What is live and what starts within ``withinSeconds``, the earliest first."""
+    query = parse.query(request, FixturesQuery)
+    members = await services(request).store.fixtures(query.within, FIXTURES_LIMIT)
+    return Response(f'{{"fixtures":[{members}]}}', media_type="application/json")
 
 
 def create(parts: Services) -> Starlette:
@@ -64,8 +107,10 @@ def create(parts: Services) -> Starlette:
             Route("/connections", get_connections),
             Route("/drain", post_drain, methods=["POST"]),
             Route("/shed", post_shed, methods=["POST"]),
+            Route("/fixtures", get_fixtures),
             *health.probes,
-        ]
+        ],
+        exception_handlers=errors.handlers,
     )
     application.state.services = parts
     return application

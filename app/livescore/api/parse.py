@@ -79,7 +79,7 @@ def _parameters(model: type[Query]) -> frozenset[str]:
 
 @cache
 def _defaults(model: type[Query]) -> Query:
-    return model.model_validate({})
+    return _query([], model)
 
 
 def path_id(request: Request, name: str = "id", kind: str = "match") -> int:

@@ -10,9 +10,14 @@ def _instant(column: str) -> str:
     return f"""to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')"""
 
 
-def _match_columns(row: str) -> str:
+def _fixture_columns(row: str) -> str:
     return f"""{row}.id, {row}.sport, {row}.home_team AS "homeTeam", {row}.away_team AS "awayTeam", {row}.status,
-        {_instant(f"{row}.start_time")} AS "startTime", {_instant(f"{row}.end_time")} AS "endTime",
+        {_instant(f"{row}.start_time")} AS "startTime",
+        {_instant(f"{row}.end_time")} AS "endTime" """
+
+
+def _match_columns(row: str) -> str:
+    return f"""{_fixture_columns(row)},
         {row}.home_score AS "homeScore", {row}.away_score AS "awayScore",
         {_instant(f"{row}.created_at")} AS "createdAt", {_instant(f"{row}.updated_at")} AS "updatedAt", {row}.seq"""
 
@@ -128,6 +133,16 @@ WHERE NOT pinned AND id > %(after)s AND (
     status = 'scheduled' AND start_time < statement_timestamp() + make_interval(secs => %(horizon)s)
     OR status = 'live' AND end_time < statement_timestamp() + make_interval(secs => %(horizon)s))
 ORDER BY id LIMIT %(limit)s
+"""
+
+# What is on and what begins within so many seconds. The clock alone makes a match live, so pinned ones are neither; the
+# condition is that of the sweep's indexes.
+FIXTURES = f"""
+SELECT coalesce(string_agg(doc, ',' ORDER BY start_time, id), '') FROM (
+    SELECT {_json(_fixture_columns("m"))}::text AS doc, m.start_time, m.id FROM match m
+    WHERE NOT pinned AND (status = 'live'
+        OR status = 'scheduled' AND start_time <= statement_timestamp() + make_interval(secs => %(within)s))
+    ORDER BY m.start_time, m.id LIMIT %(limit)s) page
 """
 
 LOCK_MATCH = """

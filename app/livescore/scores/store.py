@@ -189,6 +189,11 @@ class Store:
         row = await self.database.row(sql.list_matches(conditions), parameters)
         return Page(*row) if row else Page("", None)
 
+    async def fixtures(self, within: int, limit: int) -> str:
+        """The matches that are live or start within so many seconds, the earliest first, as members of a JSON array."""
+        row = await self.database.row(sql.FIXTURES, {"within": within, "limit": limit})
+        return str(row[0]) if row else ""
+
     async def commentary(self, match_id: int, limit: int) -> str:
         """The newest commentary, as the members of a JSON array; empty for an unknown match."""
         row = await self.database.row(sql.COMMENTARY, {"match_id": match_id, "limit": limit})

@@ -171,9 +171,10 @@ def decide(
     bounds = _bounds(spec, floor)
     history = _seeded(history, current, now)
     asked = bounds.apply(_asked(spec, current, pods, rolling))
+    noted = min(max(_estimate(spec, current, pods, asked), bounds.low), bounds.high)
     stable = bounds.apply(_stabilized(spec, current, asked, history, now))
     final = _bounds(spec, 0).apply(_stepped(spec, current, stable, history, now))
-    return Decision(final.replicas, final.reason, final.message, _noted(spec, history, asked, now), final.again)
+    return Decision(final.replicas, final.reason, final.message, _noted(spec, history, noted, now), final.again)
 
 
 def record(history: History, now: float, delta: int) -> History:
@@ -203,6 +204,19 @@ def _asked(spec: Autoscaling, current: int, pods: Sequence[Pod], rolling: bool) 
     if unread:
         return _Step(current, READINGS_MISSING, f"{step.message}; none is removed")
     return _Step(current, ROLLING_OUT, f"{step.message}; none is removed during a roll-out") if rolling else step
+
+
+def _estimate(spec: Autoscaling, current: int, pods: Sequence[Pod], asked: _Step) -> int:
+    """The number that is remembered: what was asked for, or most of what readings that are missing may hide.
+
+    Pods that do not tell count as on target. Were the present number remembered instead, one lost reading in five
+    minutes would keep every pod for ever.
+    """
+    if asked.reason != READINGS_MISSING:
+        return asked.replicas
+    known = sum(pod.connections or 0 for pod in pods)
+    unread = sum(pod.serving and pod.connections is None for pod in pods)
+    return min(current, math.ceil(known / spec.target_connections_per_pod) + unread)
 
 
 def _needed(spec: Autoscaling, current: int, load: int) -> _Step:
@@ -246,16 +260,16 @@ def _seeded(history: History, current: int, now: float) -> History:
     return history if history.recommendations else replace(history, recommendations=((now, current),))
 
 
-def _noted(spec: Autoscaling, history: History, asked: _Step, now: float) -> History:
+def _noted(spec: Autoscaling, history: History, replicas: int, now: float) -> History:
     """With the newest recommendation, and without what no window reaches.
 
     An older mention of the same number decides nothing that the newer one does not: so the history stays as short
     as the numbers are few, however often a decision is made.
     """
     window = max(spec.scale_up.stabilization_window_seconds, spec.scale_down.stabilization_window_seconds)
-    others = (one for one in _since(history.recommendations, now - window) if one[1] != asked.replicas)
+    others = (one for one in _since(history.recommendations, now - window) if one[1] != replicas)
     recent = tuple(_since(history.changes, now - LONGEST_PERIOD_SECONDS))
-    return History((*others, (now, asked.replicas)), recent)
+    return History((*others, (now, replicas)), recent)
 
 
 # Steps

@@ -104,6 +104,14 @@ def tell(namespace: str, name: str, conditions: Mapping[str, str], connections: 
         CONNECTIONS.labels(namespace, name).set(connections)
 
 
+def show(gauge: Gauge, namespace: str, name: str, value: float | None) -> None:
+    """Say one thing of a LiveScore, or with None nothing more."""
+    if value is None:
+        gauge.remove_by_labels({"namespace": namespace, "name": name})
+    else:
+        gauge.labels(namespace, name).set(value)
+
+
 def silence() -> None:
     """Say nothing more of any LiveScore: another process leads now, and knows better."""
     for gauge in GAUGES:

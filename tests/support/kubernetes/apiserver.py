@@ -31,6 +31,9 @@ STOP_SECONDS = 10.0
 
 TOKEN_SECONDS = 3600
 
+PROXY = "front-proxy-client"
+"""As whom it asks aggregated API servers."""
+
 ISSUER = "https://kubernetes.default.svc"
 
 
@@ -97,6 +100,9 @@ class ApiServer(Server):
         self._certificates = Certificates(directory)
         self._admin = self._certificates.issue("admin", "/O=system:masters/CN=tests", "client")
         self._tls = self._certificates.issue("server", "/CN=kube-apiserver", "server")
+        # What it shows to aggregated API servers is of an authority of its own, as in every cluster.
+        self._front = Certificates(_made(directory / "front-proxy"))
+        self._proxy = self._front.issue("proxy", f"/CN={PROXY}", "client")
         self._ports = [Port() for _ in range(3)]
         self._etcd_port, self._peer_port, self._port = (port.number for port in self._ports)
         self._processes: list[Process] = []
@@ -135,6 +141,10 @@ class ApiServer(Server):
             *(f"--client-ca-file={self._certificates.ca}", "--authorization-mode=RBAC"),
             *(f"--service-account-issuer={ISSUER}", f"--service-account-key-file={public}"),
             *(f"--service-account-signing-key-file={private}", "--service-cluster-ip-range=10.0.0.0/16"),
+            *(f"--proxy-client-cert-file={self._proxy[0]}", f"--proxy-client-key-file={self._proxy[1]}"),
+            *(f"--requestheader-client-ca-file={self._front.ca}", f"--requestheader-allowed-names={PROXY}"),
+            *("--requestheader-username-headers=X-Remote-User", "--requestheader-group-headers=X-Remote-Group"),
+            "--requestheader-extra-headers-prefix=X-Remote-Extra-",
             # Who would make the account `default` and publish the address of this server are controllers.
             *("--disable-admission-plugins=ServiceAccount", "--endpoint-reconciler-type=none"),
             *("--kubelet-preferred-address-types=InternalIP", "--profiling=false"),
@@ -215,6 +225,11 @@ class Kubelet:
         """Stop it."""
         self._loop.run(self._runner.cleanup())
         self._loop.close()
+
+
+def _made(directory: Path) -> Path:
+    directory.mkdir()
+    return directory
 
 
 def _tls(certificate: Path, key: Path) -> ssl.SSLContext:

@@ -65,6 +65,7 @@ BUILT_IN = [
         ("ClusterRoleBinding", "clusterrolebindings"),
         namespaced=False,
     ),
+    *_kinds("apiregistration.k8s.io/v1", ("APIService", "apiservices"), namespaced=False, subresources="status"),
     *_kinds("storage.k8s.io/v1", ("StorageClass", "storageclasses"), namespaced=False),
     *_kinds(
         "apiextensions.k8s.io/v1",

@@ -1,0 +1,446 @@
+"""Scaling by connections against an API server: pods come with the load, and go only when they are empty."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from livescore_operator.cluster import connect
+from livescore_operator.scaling.drain import RELEASE_SECONDS, VICTIM_COST
+from tests.operator.scene import START, Scene, opened
+from tests.support.kubernetes.kinds import Json
+from tests.support.kubernetes.kube import Kube
+
+ONE, TWO, THREE, FOUR = (f"demo-api-{number}" for number in range(1, 5))
+
+DRAIN, STAY = "/drain", "/drain?cancel=true"
+
+DEADLINE = 40.0
+"""Seconds that a pod has: grace, deadline of the spec, and time to notice."""
+
+CAREFUL = 301.0
+"""Longer than the stabilization window of scaleDown."""
+
+AT_ONCE: Json = {"stabilizationWindowSeconds": 0, "policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}]}
+
+
+def by_connections(**more: Any) -> Json:
+    """Ten sockets a pod, from two pods to six; nothing is shed unless a test wants it."""
+    bounds = {"minReplicas": 2, "maxReplicas": 6, "targetConnectionsPerPod": 10}
+    return {"mode": "connections", **bounds, "rebalance": {"enabled": False}, **more}
+
+
+@pytest.fixture
+async def scene(kube: Kube, kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+    async with connect() as cluster, opened(kube, cluster) as found:
+        yield found
+
+
+async def versions(scene: Scene) -> dict[str, str]:
+    """Of everything that the operator may write to."""
+    pods = await scene.kube.list("Pod")
+    return {**await scene.versions(), **{one["metadata"]["name"]: one["metadata"]["resourceVersion"] for one in pods}}
+
+
+# Up
+
+
+async def test_load_adds_pods_and_says_why(scene: Scene) -> None:
+    await scene.up(autoscaling=by_connections())
+    assert await scene.replicas() == 2
+    assert await scene.condition("ScalingActive") == ("True", "Connections")
+
+    await scene.load(20, 15)
+
+    assert await scene.replicas() == 4
+    found = await scene.scaling()
+    assert (found["replicas"], found["reason"]) == (4, "ScaleUp")
+    assert found["message"] == "35 connections need 4 pods of 10 each"
+    assert found["readings"] == {"pods": 2, "unread": 0, "mean": 18, "highest": 20}
+    assert found["lastScaleTime"] == "2026-06-11T17:00:00Z"
+    assert (await scene.status())["connections"] == 35
+    assert await scene.messages("Scaled") == [("Normal", f"2 → 4 API pods: {found['message']}")]
+    assert scene.metric("scalings_total", direction="up") == 1
+    assert scene.metric("scaling_replicas") == 4
+    assert scene.metric("connection_spread") == pytest.approx(20 / 17.5)
+
+    await scene.step()
+    assert list(scene.fleet.pods) == [ONE, TWO, THREE, FOUR]
+    assert scene.fleet.told == {}, "nobody has to go"
+
+
+async def test_where_nothing_changes_nothing_is_written_and_nothing_waited_for(scene: Scene) -> None:
+    await scene.up(autoscaling=by_connections())
+    await scene.load(9, 9)
+    before = await versions(scene)
+
+    assert await scene.reconcile() is None
+
+    scene.now += timedelta(seconds=CAREFUL)
+    await scene.reconcile()
+    assert await versions(scene) == before
+
+
+async def test_a_silent_pod_never_lowers_the_number_and_is_told_of(scene: Scene) -> None:
+    await scene.up(autoscaling=by_connections())
+    await scene.load(20, 10)
+    await scene.load(0, 10, 10)
+    scene.fleet.pods[TWO].silent = True
+
+    for seconds in (0.0, CAREFUL, CAREFUL):
+        assert await scene.step(seconds) == 15.0, "asked again although nothing happens"
+
+    assert await scene.replicas() == 3
+    assert scene.fleet.told == {}
+    found = await scene.scaling()
+    assert (found["reason"], found["readings"]["unread"]) == ("ReadingsMissing", 1)
+    assert scene.metric("silent_pods") == 1
+
+    for pod in scene.fleet.pods.values():
+        pod.silent = True
+    await scene.step(CAREFUL)
+    assert await scene.replicas() == 3
+    assert await scene.condition("ScalingActive") == ("False", "NoReadings")
+
+
+async def test_a_number_that_somebody_else_set_is_taken_back(scene: Scene) -> None:
+    await scene.up(autoscaling=by_connections(scaleDown=AT_ONCE))
+    await scene.load(9, 9)
+
+    await scene.scale("Deployment", "demo-api", 1, "kubectl")
+    await scene.reconcile()
+    assert await scene.replicas() == 2, "at once"
+
+    await scene.step()
+    await scene.scale("Deployment", "demo-api", 4, "kubectl")
+    await scene.step()
+    assert scene.fleet.told == {THREE: [DRAIN], FOUR: [DRAIN]}, "those that came of it, as any other"
+    await scene.step(1)
+    assert await scene.replicas() == 2
+    warnings = await scene.messages("FieldConflict")
+    assert [type for type, _ in warnings] == ["Warning", "Warning"]
+    assert all("kubectl" in message for _, message in warnings)
+
+
+async def test_a_lost_deployment_comes_back_with_as_many_pods(scene: Scene) -> None:
+    await scene.up(autoscaling=by_connections())
+    await scene.load(20, 15)
+    await scene.kube.delete("Deployment", "demo-api")
+    await scene.kube.gone("Deployment", "demo-api")
+    await scene.fleet.clear()
+
+    await scene.reconcile()
+
+    assert await scene.replicas() == 4
+
+
+# Down
+
+
+async def shrinking(scene: Scene, *sockets: int, **autoscaling: Any) -> None:
+    """Three pods, the load of two, and nobody told yet."""
+    await scene.up(autoscaling=by_connections(**autoscaling))
+    await scene.load(20, 10)
+    await scene.load(*sockets)
+    assert await scene.replicas() == 3
+    assert scene.fleet.told == {}
+
+
+async def test_a_pod_is_emptied_before_it_is_removed(scene: Scene) -> None:
+    await shrinking(scene, 8, 2, 5)
+
+    again = await scene.step(CAREFUL)
+
+    assert again == 1.0
+    assert scene.fleet.told == {TWO: [DRAIN]}, "the one with the fewest sockets"
+    assert await scene.fleet.costs() == {ONE: None, TWO: str(VICTIM_COST), THREE: None}
+    deadline = f"{scene.now + timedelta(seconds=DEADLINE):%Y-%m-%dT%H:%M:%SZ}"
+    assert await scene.draining() == {TWO: {"pod": TWO, "connections": 2, "deadline": deadline, "released": False}}
+    assert await scene.messages("Draining") == [("Normal", f"{TWO}: emptied, then removed")]
+    assert (await scene.scaling())["replicas"] == 2
+    assert scene.metric("draining_pods") == 1
+
+    await scene.load(9, 1, 5, seconds=10)
+    assert await scene.replicas() == 3
+    assert (await scene.draining())[TWO]["connections"] == 1
+    assert scene.fleet.told == {}
+
+    await scene.load(9, 0, 6, seconds=10)
+    assert await scene.replicas() == 2
+    assert (await scene.draining())[TWO]["released"]
+    (_, message) = (await scene.messages("Scaled"))[-1]
+    assert message.startswith("3 → 2 API pods: 15 connections need 2 pods")
+    assert scene.metric("scalings_total", direction="down") == 1
+
+    await scene.step(1)
+    assert list(scene.fleet.pods) == [ONE, THREE], "exactly that one went"
+    assert await scene.draining() == {}
+    assert await scene.messages("OtherPodRemoved") == []
+    assert scene.fleet.told == {}
+    assert scene.metric("draining_pods") == 0
+
+
+async def test_a_pod_that_does_not_get_empty_goes_at_its_deadline(scene: Scene) -> None:
+    await shrinking(scene, 8, 2, 5)
+    await scene.step(CAREFUL)
+
+    await scene.step(DEADLINE - 1)
+    assert await scene.replicas() == 3
+
+    await scene.step(1)
+    assert await scene.replicas() == 2
+    await scene.step()
+    assert list(scene.fleet.pods) == [ONE, THREE]
+
+
+async def test_load_that_comes_back_keeps_the_pod(scene: Scene) -> None:
+    await shrinking(scene, 8, 2, 5)
+    await scene.step(CAREFUL)
+    assert scene.fleet.told == {TWO: [DRAIN]}
+
+    await scene.load(15, 2, 12, seconds=1)
+
+    assert scene.fleet.told == {TWO: [STAY]}
+    assert set((await scene.fleet.costs()).values()) == {None}
+    assert await scene.draining() == {}
+    assert await scene.messages("DrainCancelled") == [("Normal", f"{TWO}: needed again")]
+    await scene.step(DEADLINE)
+    assert await scene.replicas() == 3
+    assert list(scene.fleet.pods) == [ONE, TWO, THREE]
+
+
+async def test_an_operator_that_starts_in_the_middle_goes_on(scene: Scene) -> None:
+    await shrinking(scene, 8, 2, 5)
+    await scene.step(CAREFUL)
+    deadline = (await scene.draining())[TWO]["deadline"]
+    assert scene.fleet.told == {TWO: [DRAIN]}
+
+    scene.restart()
+    await scene.step(10)
+    assert scene.fleet.told == {}
+    assert (await scene.draining())[TWO]["deadline"] == deadline
+
+    scene.restart()
+    await scene.load(8, 0, 7, seconds=1)
+    assert await scene.replicas() == 2
+
+    scene.restart()
+    await scene.step(1)
+    assert list(scene.fleet.pods) == [ONE, THREE]
+    assert await scene.draining() == {}
+    assert scene.fleet.told == {}
+
+
+async def test_an_operator_that_was_killed_before_it_wrote_the_status_finds_the_pod_that_drains(scene: Scene) -> None:
+    await shrinking(scene, 8, 2, 5)
+    await scene.edit(autoscaling={"scaleDown": AT_ONCE})
+    await scene.step()
+    await scene.kube.set_status("LiveScore", "demo", {"draining": None})
+    scene.restart()
+
+    await scene.load(1, 2, 5, seconds=1)
+
+    assert list(await scene.draining()) == [TWO]
+    assert scene.fleet.told == {TWO: [DRAIN, DRAIN]}, "the same once more, and nobody else"
+
+
+async def roll_out(scene: Scene) -> None:
+    """One of three pods has the new template so far."""
+    await scene.kube.set_status("Deployment", "demo-api", {"replicas": 3, "updatedReplicas": 1})
+    await scene.reconcile()
+
+
+async def test_nothing_drains_in_a_roll_out(scene: Scene) -> None:
+    await shrinking(scene, 8, 2, 5)
+    scene.now += timedelta(seconds=CAREFUL)
+
+    await roll_out(scene)
+    assert scene.fleet.told == {}
+    assert (await scene.scaling())["reason"] == "RollingOut"
+
+    await scene.step(CAREFUL)
+    assert scene.fleet.told == {TWO: [DRAIN]}
+    await roll_out(scene)
+    assert scene.fleet.told == {TWO: [STAY]}
+    assert await scene.draining() == {}
+
+
+async def test_a_pod_that_went_instead_is_told_of(scene: Scene) -> None:
+    await shrinking(scene, 8, 2, 5)
+    await scene.step(CAREFUL)
+    await scene.load(9, 0, 6, seconds=1)
+    assert await scene.replicas() == 2
+    assert scene.fleet.told == {TWO: [DRAIN]}
+
+    await scene.fleet.remove(ONE)
+    await scene.step(1)
+    assert scene.fleet.told == {}
+    await scene.step(RELEASE_SECONDS)
+
+    text = f"{TWO}: emptied, but others were removed instead; back at work"
+    assert await scene.messages("OtherPodRemoved") == [("Warning", text)]
+    assert scene.fleet.told == {TWO: [STAY]}
+    await scene.step(1)
+    assert set((await scene.fleet.costs()).values()) == {None}
+    assert list(scene.fleet.pods) == [TWO, THREE]
+
+
+@pytest.mark.parametrize("autoscaling", [{"mode": "none"}, {"mode": "hpa"}], ids=["none", "hpa"])
+async def test_nobody_stays_half_drained_where_another_mode_is_set(scene: Scene, autoscaling: Json) -> None:
+    await shrinking(scene, 8, 2, 5)
+    await scene.step(CAREFUL)
+    assert scene.fleet.told == {TWO: [DRAIN]}
+
+    await scene.edit(autoscaling=autoscaling, api={"replicas": 3})
+    scene.fleet.pods[TWO].silent = True
+    await scene.step(1)
+    scene.fleet.pods[TWO].silent = False
+    for _ in range(3):
+        await scene.step(1)
+
+    assert scene.fleet.told == {TWO: [STAY]}
+    assert await scene.draining() == {}
+    assert (await scene.fleet.costs())[TWO] == "2"
+    assert await scene.replicas() == 3
+
+
+# Where nobody is told anything
+
+
+@pytest.mark.parametrize("spec", [{"suspend": True}, {"reconcilePolicy": "Plan"}], ids=["suspended", "planned"])
+async def test_pods_are_told_nothing_while_nothing_is_changed(scene: Scene, spec: Json) -> None:
+    rebalance = {"enabled": True}
+    await shrinking(scene, 8, 2, 5, rebalance=rebalance)
+    await scene.edit(**spec)
+
+    await scene.step(CAREFUL)
+    await scene.load(500, 0, 0, seconds=CAREFUL)
+
+    assert scene.fleet.told == {}
+    assert await scene.replicas() == 3
+    assert await scene.draining() == {}
+    assert set((await scene.fleet.costs()).values()) == {None}
+
+
+async def test_pods_are_told_nothing_while_something_is_in_the_way(scene: Scene) -> None:
+    await shrinking(scene, 8, 2, 5)
+    await scene.edit(api={"apiKeysSecret": {"name": "missing", "key": "keys"}})
+
+    await scene.step(CAREFUL)
+    assert await scene.condition("Ready") == ("False", "SecretNotFound")
+    assert scene.fleet.told == {}
+    assert await scene.draining() == {}
+
+    await scene.edit(api={"apiKeysSecret": None})
+    await scene.step()
+    assert scene.fleet.told == {TWO: [DRAIN]}
+
+    await scene.edit(api={"apiKeysSecret": {"name": "missing", "key": "keys"}})
+    await scene.load(9, 0, 6, seconds=DEADLINE)
+    assert await scene.replicas() == 3, "what was begun stands as it stood"
+    assert list(await scene.draining()) == [TWO]
+
+
+# Rebalance
+
+
+async def test_overfull_pods_shed_a_bounded_part_of_their_surplus(scene: Scene) -> None:
+    rebalance = {"enabled": True, "tolerance": 0.2, "perSecond": 4}
+    await scene.up(autoscaling=by_connections(targetConnectionsPerPod=100, rebalance=rebalance))
+    await scene.load(145, 145)
+
+    again = await scene.load(195, 85, 10, seconds=5)
+
+    assert scene.fleet.told == {ONE: ["/shed?count=20&perSecond=4"]}, "4 a second, for 5 seconds"
+    assert again == 5.0
+    assert scene.metric("shed_connections_total") == 20
+    assert scene.metric("connection_spread") == pytest.approx(195 / (290 / 3))
+
+    await scene.load(185, 90, 15, seconds=4.9)
+    assert scene.fleet.told == {}, "not before the last ones are seen elsewhere"
+    await scene.load(115, 95, 80, seconds=0.1)
+    assert scene.fleet.told == {}, "within the tolerance"
+    assert scene.metric("connection_spread") == pytest.approx(115 / (290 / 3))
+
+
+async def test_nobody_sheds_while_pods_come_or_go(scene: Scene) -> None:
+    await scene.up(autoscaling=by_connections(minReplicas=3, maxReplicas=3, rebalance={"enabled": True}))
+    scene.fleet.hold(50, 0, 0)
+    await roll_out(scene)
+    assert scene.fleet.told == {}
+
+    await scene.edit(autoscaling={"minReplicas": 2, "scaleDown": AT_ONCE})
+    await scene.load(19, 1, 0)
+    assert scene.fleet.told == {THREE: [DRAIN]}
+    await scene.load(18, 1, 1, seconds=5)
+    assert scene.fleet.told == {}, "one drains"
+
+    await scene.load(19, 1, 0)
+    await scene.step(1)
+    await scene.step(1)
+    assert scene.fleet.told == {ONE: ["/shed?count=9&perSecond=2"]}
+
+
+# Match day
+
+
+def match(start: timedelta, status: str = "scheduled") -> Json:
+    """A match of two hours."""
+    times = [f"{START + at:%Y-%m-%dT%H:%M:%SZ}" for at in (start, start + timedelta(hours=2))]
+    names = {"sport": "football", "homeTeam": "Reds", "awayTeam": "Blues"}
+    return {"id": 7, **names, "status": status, "startTime": times[0], "endTime": times[1]}
+
+
+MATCH_DAY = {"enabled": True, "leadMinutes": 20, "expectedConnections": 50}
+
+
+async def test_pods_are_there_before_kick_off_and_go_after_the_end(scene: Scene) -> None:
+    await scene.up(autoscaling=by_connections(matchDay=MATCH_DAY, scaleDown=AT_ONCE))
+    scene.fleet.fixtures = [match(timedelta(minutes=30))]
+
+    assert await scene.step() == 60.0, "time alone brings matches nearer"
+    assert "floor" not in await scene.scaling()
+    assert scene.fleet.asked[-1] == 1200
+
+    await scene.step(600)
+    assert await scene.replicas() == 5
+    found = await scene.scaling()
+    assert found["reason"] == "MatchDayFloor"
+    assert found["floor"]["replicas"] == 5
+    assert found["floor"]["until"] == "2026-06-11T19:30:00Z"
+    assert found["floor"]["message"].startswith("5 pods until 19:30 UTC: 1 match, 50 connections expected")
+    assert scene.metric("scaling_floor") == 5
+
+    scene.fleet.fixtures = None
+    await scene.step(60)
+    assert (await scene.scaling())["floor"] == found["floor"], "what cannot be read is no news"
+
+    scene.fleet.fixtures = []
+    await scene.step(60)
+    assert "floor" not in await scene.scaling()
+    assert scene.metric("scaling_floor") == 0
+    assert await scene.draining() != {}
+
+
+# Metrics
+
+
+async def test_nothing_is_said_of_what_is_not_scaled_or_gone(scene: Scene) -> None:
+    await scene.up(autoscaling=by_connections())
+    await scene.load(20, 15)
+    assert (scene.metric("scaling_replicas"), scene.metric("scaling_floor")) == (4, 0)
+
+    await scene.edit(autoscaling={"mode": "none"}, api={"replicas": 4})
+    await scene.load(0, 0, 0, 0)
+    assert (scene.metric("scaling_replicas"), scene.metric("scaling_floor")) == (None, None)
+    assert scene.metric("connection_spread") is None, "nobody holds a socket"
+    assert scene.metric("silent_pods") == 0
+
+    await scene.kube.delete("LiveScore", "demo")
+    await scene.reconcile()
+    assert scene.metric("silent_pods") is None
+    assert scene.metric("draining_pods") is None
+    assert scene.metric("scalings_total", direction="up") is None

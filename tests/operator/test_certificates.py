@@ -1,0 +1,212 @@
+"""The adapter's certificate: what it is, and that it is replaced in time without a moment in which nobody trusts it."""
+
+import base64
+import ssl
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from livescore_operator.scaling.access import Door, Trust
+from livescore_operator.scaling.certificates import AUTHORITY_LIFE, LIFE, OVERLAP, SKEW, Identity, make, renewed
+
+HOST = "livescore-operator-metrics.livescore-system.svc"
+NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
+DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
+
+
+def certificate(identity: Identity) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(identity.certificate.encode())
+
+
+def authorities(identity: Identity) -> list[x509.Certificate]:
+    return x509.load_pem_x509_certificates(identity.authorities.encode())
+
+
+def is_trusted(shown: Identity, trusted: Identity) -> bool:
+    """Whether one of the authorities of ``trusted`` signed what is shown."""
+    issuers = {one.subject for one in authorities(trusted)}
+    return certificate(shown).issuer in issuers
+
+
+def test_a_certificate_is_for_the_host_alone_and_lasts_ninety_days() -> None:
+    shown = certificate(make(HOST, NOW))
+
+    names = shown.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    usage = shown.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert names.get_values_for_type(x509.DNSName) == [HOST]
+    assert list(usage) == [ExtendedKeyUsageOID.SERVER_AUTH]
+    assert not shown.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    assert (shown.not_valid_before_utc, shown.not_valid_after_utc) == (NOW - SKEW, NOW + LIFE)
+    assert isinstance(key := shown.public_key(), ec.EllipticCurvePublicKey)
+    assert isinstance(key.curve, ec.SECP256R1)
+
+
+def test_the_authority_lasts_a_year_and_signs_nothing_that_signs() -> None:
+    identity = make(HOST, NOW)
+    (authority,) = authorities(identity)
+
+    certificate(identity).verify_directly_issued_by(authority)
+    constraints = authority.extensions.get_extension_for_class(x509.BasicConstraints)
+    assert (constraints.critical, constraints.value) == (True, x509.BasicConstraints(ca=True, path_length=0))
+    assert authority.not_valid_after_utc == NOW + AUTHORITY_LIFE
+
+
+def test_two_never_share_a_key() -> None:
+    one, other = make(HOST, NOW), make(HOST, NOW)
+    assert len({one.key, one.authority_key, other.key, other.authority_key}) == 4
+
+
+def test_a_long_name_of_a_service_is_a_host_too() -> None:
+    host = f"{'s' * 63}.{'n' * 63}.svc"
+    assert renewed(identity := make(host, NOW), host, NOW) is identity
+
+
+def test_no_key_is_ever_shown_by_accident() -> None:
+    identity = make(HOST, NOW)
+    assert "PRIVATE" not in repr(identity)
+    assert "PRIVATE" not in str(identity)
+
+
+# Secrets
+
+
+def test_what_is_kept_in_a_secret_is_read_again() -> None:
+    identity = make(HOST, NOW)
+
+    assert Identity.read(identity.data) == identity
+    assert set(identity.data) == {"tls.crt", "tls.key", "ca.crt", "ca.key"}
+    assert base64.b64decode(identity.data["tls.crt"]).startswith(b"-----BEGIN CERTIFICATE-----")
+
+
+def encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+@pytest.mark.parametrize("name", ["tls.crt", "tls.key", "ca.crt", "ca.key"])
+@pytest.mark.parametrize("value", [None, "", "%", encoded("nothing"), encoded("\n"), encoded("-----BEGIN X-----\n")])
+def test_what_is_not_whole_is_not_read(name: str, value: str | None) -> None:
+    data = {**make(HOST, NOW).data, name: value}
+    assert Identity.read({key: text for key, text in data.items() if text is not None}) is None
+
+
+@pytest.mark.parametrize("name", ["tls.crt", "tls.key", "ca.crt", "ca.key"])
+def test_what_belongs_to_another_one_is_not_read(name: str) -> None:
+    assert Identity.read({**make(HOST, NOW).data, name: make(HOST, NOW).data[name]}) is None
+
+
+def test_a_key_that_is_not_of_an_elliptic_curve_is_not_read() -> None:
+    form, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    key = ed25519.Ed25519PrivateKey.generate().private_bytes(serialization.Encoding.PEM, form, plain).decode()
+    assert Identity.read({**make(HOST, NOW).data, "tls.key": encoded(key)}) is None
+
+
+# Renewal
+
+
+def test_nothing_is_renewed_before_two_thirds_of_its_life() -> None:
+    identity = make(HOST, NOW)
+    assert renewed(identity, HOST, NOW) is identity
+    assert renewed(identity, HOST, NOW + LIFE * 2 / 3 - MINUTE) is identity
+
+
+def test_a_certificate_is_renewed_by_the_same_authority() -> None:
+    old = make(HOST, NOW)
+    new = renewed(old, HOST, now := NOW + LIFE * 2 / 3)
+
+    assert (new.authorities, new.authority_key) == (old.authorities, old.authority_key)
+    assert new.key != old.key
+    assert certificate(new).not_valid_after_utc == now + LIFE
+    assert is_trusted(new, old)
+
+
+def test_a_new_authority_is_trusted_for_an_hour_before_it_signs() -> None:
+    identity, now = make(HOST, NOW), NOW
+    while now < NOW + AUTHORITY_LIFE * 2 / 3:
+        identity = renewed(identity, HOST, now)
+        now += DAY
+    before = identity
+    assert len(authorities(before)) == 1
+
+    both = renewed(before, HOST, now)
+    assert [one.not_valid_after_utc for one in authorities(both)] == [now + AUTHORITY_LIFE, NOW + AUTHORITY_LIFE]
+    assert (both.certificate, both.key) == (before.certificate, before.key)
+    assert renewed(both, HOST, now + OVERLAP - MINUTE) is both
+
+    new = renewed(both, HOST, now + OVERLAP)
+    assert certificate(new).issuer == authorities(both)[0].subject
+    assert new.authorities == both.authorities
+
+
+@pytest.mark.parametrize("step", [timedelta(hours=11), timedelta(days=1), timedelta(days=13)])
+def test_for_three_years_what_is_shown_is_trusted_by_who_looked_last_and_by_who_looks_next(step: timedelta) -> None:
+    """Whoever shows the old one meets who trusts the new ones, and the other way round, for as long as a step takes."""
+    states, now = [make(HOST, NOW)], NOW
+    while now < NOW + timedelta(days=3 * 365):
+        now += step
+        states.append(renewed(states[-1], HOST, now))
+        shown = certificate(states[-1])
+        assert shown.not_valid_before_utc <= now < shown.not_valid_after_utc - LIFE / 4
+        assert authorities(states[-1])[0].not_valid_after_utc > now + LIFE
+        assert len(authorities(states[-1])) <= 2
+
+    changes = [(old, new) for old, new in pairwise(states) if old is not new]
+    assert all(is_trusted(old, new) and is_trusted(new, old) for old, new in changes)
+    assert len({identity.authority_key for identity in states}) >= 4
+
+
+def test_an_authority_that_has_expired_is_forgotten() -> None:
+    now, identity = NOW, make(HOST, NOW)
+    while now < NOW + AUTHORITY_LIFE + LIFE:
+        identity = renewed(identity, HOST, now)
+        now += DAY
+    assert all(one.not_valid_after_utc > now for one in authorities(identity))
+
+
+@pytest.mark.parametrize("later", [LIFE, AUTHORITY_LIFE, 10 * AUTHORITY_LIFE])
+def test_after_a_long_sleep_all_is_made_anew(later: timedelta) -> None:
+    old = make(HOST, NOW)
+    new = renewed(old, HOST, NOW + later)
+
+    assert new.authority_key != old.authority_key
+    assert renewed(new, HOST, NOW + later) is new
+
+
+def test_another_name_needs_another_certificate() -> None:
+    new = renewed(make(HOST, NOW), "other.livescore-system.svc", NOW)
+    assert renewed(new, "other.livescore-system.svc", NOW) is new
+
+
+def test_what_none_of_its_authorities_signed_is_made_anew() -> None:
+    one, other = make(HOST, NOW), make(HOST, NOW)
+    mixed = Identity(one.authorities, other.certificate, one.authority_key, other.key)
+
+    assert Identity.read(mixed.data) == mixed, "its parts are well"
+    assert renewed(mixed, HOST, NOW) != mixed
+
+
+def test_openssl_takes_it_strictly() -> None:
+    identity = make(HOST, datetime.now(UTC))
+    door, client = Door(), ssl.create_default_context(cadata=identity.authorities)
+    client.verify_flags |= ssl.VERIFY_X509_STRICT
+    door.show(identity)
+    door.believe(Trust(""))
+
+    shaken(door.context, client)
+
+
+def shaken(server: ssl.SSLContext, client: ssl.SSLContext) -> None:
+    """A handshake in memory."""
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = [client.wrap_bio(down, up, server_hostname=HOST), server.wrap_bio(up, down, server_side=True)]
+    for _ in range(4):
+        for end in ends:
+            try:
+                end.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+    assert ends[0].getpeercert()

@@ -1,0 +1,533 @@
+"""Pods are emptied before they are removed, whatever happens on the way; nobody is dropped, and exactly those go."""
+
+import itertools
+import os
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from livescore_operator.resource import Draining
+from livescore_operator.scaling.algorithm import Pod
+from livescore_operator.scaling.drain import (
+    LOOK_SECONDS,
+    RELEASE_SECONDS,
+    UNKNOWN_COST,
+    VICTIM_COST,
+    Steps,
+    deletion_cost,
+    plan,
+)
+
+NOW = datetime(2026, 6, 11, 17, tzinfo=UTC)
+DEADLINE = 30.0
+EXAMPLES = int(os.environ.get("DRAIN_EXAMPLES", "50"))
+LATER, EARLIER = "2026-06-11T17:00:20Z", "2026-06-11T16:59:59Z"
+
+
+def pod(name: str, connections: int | None = 10, *, ready: bool = True, terminating: bool = False) -> Pod:
+    return Pod(name, ready, connections, terminating=terminating)
+
+
+def drained(name: str, connections: int | None = 0, *, ready: bool = False) -> Pod:
+    """One that says that it drains."""
+    return Pod(name, ready, connections, draining=True)
+
+
+def member(name: str, connections: int = 10, deadline: str = LATER, *, released: bool = False) -> Draining:
+    return Draining(pod=name, connections=connections, deadline=deadline, released=released)
+
+
+def steps(
+    pods: Sequence[Pod],
+    draining: Sequence[Draining] = (),
+    *,
+    desired: int,
+    current: int | None = None,
+    rolling: bool = False,
+    now: datetime = NOW,
+) -> Steps:
+    return plan(
+        pods,
+        draining,
+        current=len(pods) if current is None else current,
+        desired=desired,
+        rolling=rolling,
+        deadline_seconds=DEADLINE,
+        now=now,
+    )
+
+
+def names(found: Steps) -> list[str]:
+    return [one.pod for one in found.draining]
+
+
+# Who goes
+
+
+@pytest.mark.parametrize(
+    ("pods", "desired", "victims"),
+    [
+        ([pod("a", 3), pod("b", 1), pod("c", 2)], 2, ["b"]),
+        ([pod("a", 3), pod("b", 1), pod("c", 2)], 1, ["b", "c"]),
+        ([pod("b"), pod("a"), pod("c")], 2, ["a"]),
+        ([pod("a", 0), pod("b", None, ready=False)], 1, ["b"]),
+        ([pod("a", 0), pod("b", 0, ready=False)], 1, ["b"]),
+        ([pod("a", 5), pod("b", 9, ready=False)], 1, ["a"]),
+        ([pod("a", None), pod("b", 1000)], 1, ["b"]),
+        ([pod("a", 3), pod("b", 1), pod("c", 2)], 3, []),
+    ],
+    ids=[
+        "fewest sockets",
+        "two at a time",
+        "by name",
+        "silent and unready",
+        "unready and empty",
+        "unready, yet with sockets",
+        "silent ones last",
+        "none",
+    ],
+)
+def test_the_pods_that_lose_least_are_drained(pods: list[Pod], desired: int, victims: list[str]) -> None:
+    found = steps(pods, desired=desired)
+    assert list(found.begin) == names(found) == victims
+    assert found.replicas == len(pods), "nothing is removed before it is empty"
+    assert found.again == (LOOK_SECONDS if victims else None)
+
+
+def test_a_victim_gets_its_deadline_in_whole_seconds_and_never_less() -> None:
+    found = steps([pod("a"), pod("b", 4)], desired=1, now=NOW + timedelta(milliseconds=1))
+    assert found.draining == (member("b", 4, "2026-06-11T17:00:31Z"),)
+
+
+def test_terminating_pods_are_gone_already() -> None:
+    pods = [pod("a", 0, terminating=True), pod("b"), pod("c")]
+    assert steps(pods, current=2, desired=2) == Steps(2)
+    assert steps(pods, current=2, desired=1).begin == ("b",)
+
+
+def test_pods_that_were_never_made_are_given_up_first() -> None:
+    assert steps([pod("a"), pod("b")], current=5, desired=2) == Steps(2)
+    assert steps([pod("a"), pod("b")], current=5, desired=1) == Steps(
+        2, ("a",), draining=(member("a", 10, "2026-06-11T17:00:30Z"),), again=LOOK_SECONDS
+    )
+
+
+def test_more_pods_are_had_at_once() -> None:
+    assert steps([pod("a"), pod("b")], desired=7) == Steps(7)
+
+
+# While they drain
+
+
+def test_nobody_joins_a_batch() -> None:
+    found = steps([drained("a", 3), pod("b"), pod("c")], [member("a", 9)], desired=1)
+    assert found == Steps(3, draining=(member("a", 3),), again=LOOK_SECONDS)
+
+
+def test_one_that_does_not_drain_yet_is_told_again() -> None:
+    found = steps([pod("a", None), pod("b")], [member("a", 9)], desired=1)
+    assert (found.begin, found.draining) == (("a",), (member("a", 9),))
+
+
+@pytest.mark.parametrize(
+    ("pods", "members", "done"),
+    [
+        ([drained("a"), drained("b")], [member("a"), member("b")], True),
+        ([drained("a"), drained("b", 1)], [member("a"), member("b")], False),
+        ([drained("a"), drained("b", None)], [member("a"), member("b")], False),
+        ([drained("a"), drained("b", ready=True)], [member("a"), member("b")], False),
+        ([drained("a"), pod("b", 0, ready=False)], [member("a"), member("b")], False),
+        ([drained("a"), drained("b", 5)], [member("a"), member("b", 5, EARLIER)], True),
+        ([pod("a", None), drained("b")], [member("a", 5, EARLIER), member("b")], True),
+        ([drained("a", 5), drained("b", 5)], [member("a", 5, EARLIER), member("b")], False),
+    ],
+    ids=["empty", "one socket", "silent", "still gets newcomers", "not told", "late", "silent and late", "one is late"],
+)
+def test_a_batch_is_released_when_every_member_is_empty_or_late(
+    pods: list[Pod], members: list[Draining], done: bool
+) -> None:
+    found = steps([*pods, pod("c")], members, desired=1)
+    assert found.replicas == (1 if done else 3)
+    assert {one.released for one in found.draining} == {done}
+    assert names(found) == ["a", "b"]
+
+
+def test_a_member_that_vanished_was_replaced_and_does_not_count() -> None:
+    pods = [drained("a"), pod("c"), pod("new", 0)]
+    found = steps(pods, [member("a"), member("gone")], desired=1)
+    assert (found.replicas, names(found)) == (2, ["a"])
+    going = pod("gone", 0, terminating=True)
+    assert steps([*pods, going], [member("a"), member("gone")], current=3, desired=1) == found
+
+
+def test_replacements_that_are_missing_are_given_up_with_the_batch() -> None:
+    found = steps([drained("a"), drained("b"), pod("c")], [member("a"), member("b")], current=4, desired=1)
+    assert found.replicas == 1
+
+
+def test_while_the_replacement_is_missing_a_member_is_not_needed_to_go() -> None:
+    found = steps([drained("a", 3), pod("b")], [member("a")], current=3, desired=2)
+    assert found == Steps(2, cancel=("a",), again=LOOK_SECONDS)
+
+
+# The load comes back
+
+
+def test_those_with_most_sockets_are_cancelled_first() -> None:
+    pods = [drained("a", 1), drained("b", 7), drained("c", 3), drained("d", None), pod("e")]
+    members = [member(name) for name in "abcd"]
+    assert steps(pods, members, desired=2).cancel == ("b",)
+    assert steps(pods, members, desired=3).cancel == ("c", "b")
+    assert steps(pods, members, desired=3).replicas == 5
+
+
+@pytest.mark.parametrize("desired", [3, 8])
+def test_all_are_cancelled_when_nobody_is_too_many(desired: int) -> None:
+    found = steps([drained("a", 0), drained("b", 7), pod("c")], [member("a"), member("b")], desired=desired)
+    assert found == Steps(desired, cancel=("a", "b"), again=LOOK_SECONDS)
+
+
+def test_nothing_is_released_together_with_a_cancel() -> None:
+    found = steps([drained("a"), drained("b"), pod("c")], [member("a"), member("b")], desired=2)
+    assert found == Steps(3, cancel=("b",), draining=(member("a", 0),), again=LOOK_SECONDS)
+
+
+# Whether they went
+
+
+RELEASED = member("a", 0, LATER, released=True)
+
+
+def test_released_pods_are_waited_for_although_nobody_is_too_many() -> None:
+    found = steps([drained("a"), pod("b"), pod("c")], [RELEASED], current=2, desired=2)
+    assert found == Steps(2, draining=(RELEASED,), again=LOOK_SECONDS)
+
+
+@pytest.mark.parametrize("gone", [[], [Pod("a", False, 0, draining=True, terminating=True)]])
+def test_released_pods_that_go_are_forgotten(gone: list[Pod]) -> None:
+    assert steps([*gone, pod("b"), pod("c")], [RELEASED], current=2, desired=2) == Steps(2)
+
+
+def test_nothing_begins_before_released_pods_are_gone() -> None:
+    found = steps([drained("a"), pod("b"), pod("c")], [RELEASED], current=2, desired=1)
+    assert found == Steps(2, draining=(RELEASED,), again=LOOK_SECONDS)
+
+
+def test_a_released_pod_that_was_kept_is_told_of_and_works_again() -> None:
+    late = NOW + timedelta(seconds=RELEASE_SECONDS)
+    released = steps([drained("a"), pod("b"), pod("c")], [member("a")], desired=2).draining
+    assert steps([drained("a"), pod("b")], released, current=2, desired=2, now=NOW + timedelta(seconds=14)).strays == ()
+    found = steps([drained("a"), pod("b")], released, current=2, desired=2, now=late)
+    assert found == Steps(2, cancel=("a",), strays=("a",), again=LOOK_SECONDS)
+
+
+def test_a_released_pod_is_no_stray_while_kubernetes_removes_none() -> None:
+    late = member("a", 0, EARLIER, released=True)
+    assert steps([drained("a"), pod("b"), pod("c")], [late], current=2, desired=2).strays == ()
+    surge = steps([drained("a"), pod("b"), pod("c")], [late], current=2, desired=2, rolling=True)
+    assert surge.strays == ("a",), "in a roll-out there are more pods for another reason"
+
+
+def test_more_pods_than_replicas_are_about_to_be_removed() -> None:
+    found = steps([drained("a"), pod("b"), pod("c")], [member("a", 0)], current=2, desired=2)
+    assert found == Steps(2, draining=(member("a", 0),), again=LOOK_SECONDS), "killed before the status was written"
+    assert steps([pod("a"), pod("b"), pod("c")], current=2, desired=1) == Steps(2, again=LOOK_SECONDS)
+    assert steps([pod("a"), pod("b"), pod("c")], current=2, desired=3) == Steps(3)
+
+
+# Roll-outs, and what is found
+
+
+def test_a_roll_out_cancels_what_drains_and_begins_nothing() -> None:
+    pods = [drained("a", 4), drained("hand", 4), pod("b"), pod("c")]
+    found = steps(pods, [member("a")], desired=1, rolling=True)
+    assert found == Steps(4, cancel=("a", "hand"), again=LOOK_SECONDS)
+    assert steps([pod("a"), pod("b")], desired=1, rolling=True) == Steps(2)
+    assert steps([pod("a"), pod("b")], desired=5, rolling=True) == Steps(5)
+
+
+def test_a_pod_that_drains_by_itself_is_adopted_where_there_are_too_many() -> None:
+    found = steps([drained("a", 4), pod("b", 1)], desired=1)
+    adopted = member("a", 4, "2026-06-11T17:00:30Z")
+    assert found == Steps(2, ("a",), draining=(adopted,), again=LOOK_SECONDS)
+
+
+def test_an_adopted_pod_is_not_released_before_the_status_names_it() -> None:
+    assert steps([drained("a"), pod("b")], desired=1).replicas == 2
+
+
+def test_a_pod_that_drains_by_itself_is_cancelled_where_all_are_needed() -> None:
+    assert steps([drained("a", 4), pod("b")], desired=2) == Steps(2, cancel=("a",), again=LOOK_SECONDS)
+
+
+@pytest.mark.parametrize(
+    ("connections", "cost"), [(0, 0), (1, 1), (4, 3), (7, 3), (4096, 13), (8191, 13), (2**40, 31), (None, UNKNOWN_COST)]
+)
+def test_the_deletion_cost_is_the_number_of_digits(connections: int | None, cost: int) -> None:
+    assert deletion_cost(pod("a", connections)) == cost
+    assert deletion_cost(drained("a", connections)) == VICTIM_COST
+
+
+@given(st.integers(0, 10**7), st.integers(0, 10**7))
+def test_a_pod_with_half_as_many_sockets_goes_first(few: int, many: int) -> None:
+    if many >= 2 * few and many:
+        assert deletion_cost(pod("a", few)) < deletion_cost(pod("b", many))
+
+
+# Kubernetes, an operator that is killed, and everything that may happen to them
+
+
+@dataclass
+class Body:
+    """A pod as it is, not as it is seen."""
+
+    name: str
+    born: int
+    scheduled: bool = False
+    ready: bool = False
+    # Whether it answers its probes.
+    healthy: bool = True
+    draining: bool = False
+    terminating: bool = False
+    sockets: int = 0
+    cost: int = 0
+
+    @property
+    def rank(self) -> tuple[bool, bool, int, int]:
+        """As the ReplicaSet controller ranks pods: the lowest are removed first."""
+        return self.scheduled, self.ready, self.cost, -self.born
+
+
+Effect = Callable[[], None]
+
+
+class Cluster(RuleBasedStateMachine):
+    """One Deployment without a roll-out of its own, its pods, clients, and an operator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers = itertools.count()
+        self.pods: dict[str, Body] = {}
+        self.replicas = self.desired = 0
+        self.status: tuple[Draining, ...] = ()
+        self.now = NOW
+        self.rolling = False
+        # When each pod was first listed to be drained.
+        self.listed: dict[str, datetime] = {}
+        # Those for which the replicas were lowered, and those of them that were late.
+        self.released: set[str] = set()
+        self.late: set[str] = set()
+        self.again: float | None = None
+
+    @initialize(replicas=st.integers(1, 6), sockets=st.integers(0, 9))
+    def begin(self, replicas: int, sockets: int) -> None:
+        self.replicas = self.desired = replicas
+        self.replica_set()
+        self.kubelet()
+        self.arrive(sockets, random.Random(0))
+
+    @property
+    def live(self) -> list[Body]:
+        return [one for one in self.pods.values() if not one.terminating]
+
+    # The operator
+
+    @rule(
+        kill=st.integers(0, 12),
+        lost=st.sets(st.integers(0, 5), max_size=3),
+        silent=st.sets(st.integers(0, 5), max_size=1),
+        order=st.permutations(("costs", "posts", "replicas")),
+        status_first=st.booleans(),
+    )
+    def operate(
+        self, kill: int, lost: set[int], silent: set[int], order: Sequence[str], status_first: bool = False
+    ) -> None:
+        """One look, ended by a kill before the effect of that number; some commands and readings are lost."""
+        pods = [self._seen(one, number in silent) for number, one in enumerate(self.pods.values())]
+        found = plan(
+            pods,
+            self.status,
+            current=self.replicas,
+            desired=self.desired,
+            rolling=self.rolling,
+            deadline_seconds=DEADLINE,
+            now=self.now,
+        )
+        self.again = found.again
+        effects = {"costs": self._costs(found), "posts": self._posts(found, lost), "replicas": self._lower(found)}
+        status: list[Effect] = [lambda: self._write(found)]
+        if status_first:
+            ordered = [*status, *effects["costs"], *effects["posts"], *effects["replicas"]]
+        else:
+            ordered = [*(effect for kind in order for effect in effects[kind]), *status]
+        for effect in ordered[:kill]:
+            effect()
+
+    def _seen(self, one: Body, silent: bool) -> Pod:
+        silent = silent or not one.scheduled
+        return Pod(one.name, one.ready, None if silent else one.sockets, not silent and one.draining, one.terminating)
+
+    def _costs(self, found: Steps) -> list[Effect]:
+        victims = set(names(found))
+        return [self._mark(one, VICTIM_COST if one.name in victims else 0) for one in self.live]
+
+    def _mark(self, body: Body, cost: int) -> Effect:
+        return lambda: setattr(body, "cost", cost)
+
+    def _posts(self, found: Steps, lost: set[int]) -> list[Effect]:
+        posts = [*((name, True) for name in found.begin), *((name, False) for name in found.cancel)]
+        return [self._post(*post) for number, post in enumerate(posts) if number not in lost]
+
+    def _post(self, name: str, draining: bool) -> Effect:
+        body = self.pods[name]
+        return lambda: setattr(body, "draining", draining and body.scheduled)
+
+    def _write(self, found: Steps) -> None:
+        self.status = found.draining
+        self.listed = {one.pod: self.listed.get(one.pod, self.now) for one in found.draining}
+
+    def _lower(self, found: Steps) -> list[Effect]:
+        return [lambda: self._scale(found)]
+
+    def _scale(self, found: Steps) -> None:
+        released = {one.pod for one in found.draining if one.released}
+        if found.replicas < self.replicas:
+            assert found.replicas >= self.desired, "never fewer than desired"
+            assert not self.rolling, "never in a roll-out"
+            gone = min(len(self.live), self.replicas) - found.replicas
+            assert gone <= len(released), "no pod goes undrained"
+            self._release(released - self.released)
+        self.replicas = found.replicas
+
+    def _release(self, names: set[str]) -> None:
+        over = {name for name in names if self.now - self.listed[name] >= timedelta(seconds=DEADLINE)}
+        assert all(self.pods[name].sockets == 0 for name in names - over), "nobody is dropped before the deadline"
+        self.late |= over
+        self.released |= names
+
+    # Kubernetes
+
+    @rule()
+    def replica_set(self) -> None:
+        for _ in range(self.replicas - len(self.live)):
+            number = next(self.numbers)
+            self.pods[f"pod-{number}"] = Body(f"pod-{number}", number)
+        surplus = len(self.live) - self.replicas
+        ranked = sorted(self.live, key=lambda one: one.rank)
+        for body in ranked[: max(0, surplus)] if not self.rolling else []:
+            self._remove(body)
+
+    def _remove(self, body: Body) -> None:
+        if body.name in self.released:
+            assert body.sockets == 0 or body.name in self.late, "nobody is dropped before the deadline"
+        else:
+            ready = [one.name for one in self.live if one.name in self.released and one.ready]
+            assert not body.scheduled or (not body.ready and ready), "exactly the drained ones go"
+        body.terminating = True
+
+    @rule()
+    def kubelet(self) -> None:
+        """Pods start, and readiness follows what they say."""
+        for body in self.live:
+            body.ready = body.scheduled and body.healthy and not body.draining
+            body.scheduled = True
+        for name in [one.name for one in self.pods.values() if one.terminating]:
+            del self.pods[name]
+            self.released.discard(name)
+
+    @rule(chance=st.randoms(use_true_random=False))
+    def evict(self, chance: random.Random) -> None:
+        if self.live:
+            chance.choice(self.live).terminating = True
+
+    @rule(chance=st.randoms(use_true_random=False))
+    def change_health(self, chance: random.Random) -> None:
+        if self.live:
+            body = chance.choice(self.live)
+            body.healthy = not body.healthy
+
+    @precondition(lambda self: self.rolling or len(self.live) == self.replicas)
+    @rule()
+    def roll(self) -> None:
+        """A roll-out begins, or ends with every pod replaced."""
+        if self.rolling:
+            for body in self.live:
+                body.terminating = True
+        self.rolling = not self.rolling
+
+    # Clients, and time
+
+    @rule(count=st.integers(1, 5), chance=st.randoms(use_true_random=False))
+    def arrive(self, count: int, chance: random.Random) -> None:
+        open_to_all = [one for one in self.live if one.ready]
+        for _ in range(count if open_to_all else 0):
+            chance.choice(open_to_all).sockets += 1
+
+    @rule(count=st.integers(1, 5))
+    def leave(self, count: int) -> None:
+        """Clients of draining pods go where others are; others go home."""
+        for body in self.live:
+            body.sockets = max(0, body.sockets - count * (3 if body.draining else 1))
+
+    @rule(seconds=st.sampled_from([0.3, 1.0, 5.0, 31.0]))
+    def wait(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    @rule(desired=st.integers(1, 6))
+    def want(self, desired: int) -> None:
+        self.desired = desired
+
+    @rule(chance=st.randoms(use_true_random=False))
+    def drain_by_hand(self, chance: random.Random) -> None:
+        if self.live:
+            self._post(chance.choice(self.live).name, True)()
+
+    @invariant()
+    def a_list_names_each_once(self) -> None:
+        assert len({one.pod for one in self.status}) == len(self.status)
+
+    # Longer times
+
+    @rule(looks=st.integers(1, 12), chance=st.randoms(use_true_random=False))
+    def go_on(self, looks: int, chance: random.Random) -> None:
+        """Looks in which now and then somebody is late, or the operator is killed, while clients come and go."""
+        for _ in range(looks):
+            order = chance.sample(("costs", "posts", "replicas"), 3)
+            kill = chance.choice((100, 100, 100, chance.randrange(20)))
+            self.operate(kill, set(), set(), order, chance.random() < 0.2)
+            parts: list[Effect] = [
+                self.replica_set,
+                self.kubelet,
+                lambda: self.leave(1),
+                lambda: self.arrive(1, chance),
+            ]
+            for part in chance.sample(parts, chance.randint(1, 4)):
+                part()
+            self.wait(1.0)
+
+    def teardown(self) -> None:
+        """Whatever happened, it comes to what is desired, and nothing is left of a drain."""
+        if not self.replicas:
+            return
+        if self.rolling:
+            self.roll()
+        for body in self.pods.values():
+            body.healthy = True
+        for _ in range(int(2 * (DEADLINE + RELEASE_SECONDS + 10))):
+            self.operate(kill=100, lost=set(), silent=set(), order=("replicas", "costs", "posts"))
+            self.replica_set()
+            self.kubelet()
+            self.wait(1.0)
+        assert self.replicas == len(self.live) == self.desired
+        assert all(one.ready and not one.draining and one.cost == 0 for one in self.live)
+        assert (self.status, self.again) == ((), None)
+
+
+TestCluster = Cluster.TestCase
+TestCluster.settings = settings(max_examples=EXAMPLES, stateful_step_count=30, deadline=None)

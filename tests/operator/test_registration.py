@@ -1,0 +1,617 @@
+"""The adapter becomes an API server: its Secret, its APIServices, and the API server's own way to it."""
+
+import asyncio
+import base64
+import contextlib
+import json
+import ssl
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import aiohttp
+import httpx
+import pytest
+import yaml
+from aiohttp import web
+from structlog.testing import capture_logs
+
+from livescore_operator.cluster import Cluster, connect
+from livescore_operator.registration import AUTHENTICATION, PRIORITIES, Registration
+from livescore_operator.scaling.access import Door, Reviews
+from livescore_operator.scaling.adapter import GROUP, METRIC, Adapter, Values
+from livescore_operator.scaling.certificates import OVERLAP, Identity, make
+from livescore_operator.settings import Settings
+from livescore_operator.telemetry import metrics
+from tests.support.kubernetes.access import Access
+from tests.support.kubernetes.faults import WRITES, Faults
+from tests.support.kubernetes.kinds import Json
+from tests.support.kubernetes.kube import ApiError, Kube, eventually
+from tests.support.kubernetes.server import Server
+from tests.support.operators import Operator
+from tests.support.ports import Port
+
+SERVICE, SECRET = "livescore-operator-metrics", "livescore-operator-metrics-tls"
+NAMES = [f"{version}.{GROUP}" for version in PRIORITIES]
+K8S = Path(__file__).parents[2] / "k8s"
+OVERLAY = K8S / "overlays" / "metrics-adapter"
+LIFE = timedelta(days=90)
+
+
+@pytest.fixture
+async def kube(api: Server, kube: Kube) -> AsyncIterator[Kube]:
+    """The namespace of this test, on a server that says whom to trust and has no metrics API."""
+    if not api.is_real:
+        await _trust(api.access)
+    yield kube
+    for name in NAMES:
+        with contextlib.suppress(ApiError):
+            await kube.delete("APIService", name)
+
+
+async def _trust(access: Access) -> None:
+    """A real server writes it itself."""
+    async with Kube(access, AUTHENTICATION[0]) as system:
+        data = {"requestheader-client-ca-file": ""}
+        metadata = {"name": AUTHENTICATION[1], "namespace": AUTHENTICATION[0]}
+        await system.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}, force=True)
+
+
+@pytest.fixture
+async def cluster(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Cluster]:
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+    async with connect() as connected:
+        yield connected
+
+
+class Replica:
+    """One operator, as far as the adapter goes."""
+
+    def __init__(self, cluster: Cluster, namespace: str, leads: bool = True, port: int = 443) -> None:
+        self.leads = leads
+        self.now = datetime.now(UTC)
+        self.door = Door()
+        self.led = asyncio.Event()
+        self.registration = Registration(
+            cluster, self.door, namespace, SERVICE, lambda: self.leads, self._led, lambda: self.now, port
+        )
+
+    async def _led(self) -> None:
+        await self.led.wait()
+
+    @property
+    def identity(self) -> Identity | None:
+        return self.door._identity
+
+
+async def kept(kube: Kube) -> Identity:
+    """What the Secret holds."""
+    identity = Identity.read((await kube.get("Secret", SECRET))["data"])
+    assert identity
+    return identity
+
+
+async def bundles(kube: Kube) -> set[str]:
+    """What the API server trusts."""
+    found = [await kube.get("APIService", name) for name in NAMES]
+    return {base64.b64decode(one["spec"]["caBundle"]).decode() for one in found}
+
+
+def foreign(version: str, namespace: str = "monitoring", **labels: str) -> Json:
+    """The APIService of another adapter."""
+    return {
+        "apiVersion": "apiregistration.k8s.io/v1",
+        "kind": "APIService",
+        "metadata": {"name": f"{version}.{GROUP}", "labels": labels},
+        "spec": {
+            "group": GROUP,
+            "version": version,
+            "groupPriorityMinimum": 100,
+            "versionPriority": 100,
+            "service": {"namespace": namespace, "name": "prometheus-adapter", "port": 443},
+            "insecureSkipTLSVerify": True,
+        },
+    }
+
+
+# The certificate
+
+
+async def test_the_secret_is_made_by_the_first_one(kube: Kube, cluster: Cluster) -> None:
+    replica = Replica(cluster, kube.namespace, leads=False)
+    assert await replica.registration.turn()
+
+    secret = await kube.get("Secret", SECRET)
+    assert secret["type"] == "kubernetes.io/tls"
+    assert secret["metadata"]["labels"] == {"app.kubernetes.io/managed-by": "livescore-operator"}
+    assert replica.identity == await kept(kube)
+    assert replica.door.is_open
+
+
+async def test_replicas_that_begin_together_show_the_same(kube: Kube, cluster: Cluster) -> None:
+    replicas = [Replica(cluster, kube.namespace, leads=number == 3) for number in range(8)]
+    assert all(await asyncio.gather(*(replica.registration.turn() for replica in replicas)))
+    assert {replica.identity for replica in replicas} == {await kept(kube)}
+
+
+async def test_the_leader_renews_and_the_others_read(kube: Kube, cluster: Cluster) -> None:
+    leader, other = Replica(cluster, kube.namespace), Replica(cluster, kube.namespace, leads=False)
+    for replica in (leader, other):
+        await replica.registration.turn()
+    before = await kept(kube)
+    for replica in (leader, other):
+        replica.now += LIFE * 2 / 3
+
+    await other.registration.turn()
+    assert await kept(kube) == before, "others renew nothing"
+    with capture_logs() as logs:
+        await leader.registration.turn()
+    after = await kept(kube)
+    assert after.certificate != before.certificate
+    assert after.authorities == before.authorities
+    assert (leader.identity, other.identity) == (after, before)
+    await other.registration.turn()
+    assert other.identity == after
+    assert "certificate renewed" in [line["event"] for line in logs]
+    assert "PRIVATE" not in str(logs)
+
+
+async def test_a_new_authority_is_registered_before_it_is_needed(kube: Kube, cluster: Cluster) -> None:
+    leader = Replica(cluster, kube.namespace)
+    for days in (0, 60, 60, 60, 60, 4):
+        leader.now += timedelta(days=days)
+        await leader.registration._keep_identity()
+    assert (await kept(kube)).authorities.count("BEGIN") == 2
+    await leader.registration.turn()
+    both = await kept(kube)
+    assert await bundles(kube) == {both.authorities}
+
+    leader.now += OVERLAP
+    await leader.registration.turn()
+    assert (await kept(kube)).certificate != both.certificate
+    assert await bundles(kube) == {both.authorities}
+
+
+async def test_one_who_was_slower_to_renew_takes_what_the_other_made(kube: Kube, cluster: Cluster) -> None:
+    leader, old = Replica(cluster, kube.namespace), Replica(cluster, kube.namespace)
+    await leader.registration.turn()
+    stale = await kube.get("Secret", SECRET)
+    leader.now += LIFE * 2 / 3
+    old.now += LIFE * 2 / 3
+    await leader.registration.turn()
+
+    assert not await cluster.replace_secret({**stale, "data": make("x", old.now).data})
+    await old.registration.turn()
+    assert old.identity == leader.identity == await kept(kube)
+
+
+@pytest.mark.parametrize("data", [{"tls.crt": "", "tls.key": ""}, {"tls.crt": "eA==", "tls.key": "eA==", "ca.crt": ""}])
+async def test_a_secret_that_holds_nothing_useful_is_filled_by_the_leader(
+    kube: Kube, cluster: Cluster, data: dict[str, str]
+) -> None:
+    metadata = {"name": SECRET, "labels": {"mine": "x"}}
+    await kube.create(
+        {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "kubernetes.io/tls", "data": data}
+    )
+    other, leader = Replica(cluster, kube.namespace, leads=False), Replica(cluster, kube.namespace)
+
+    assert not await other.registration.turn()
+    assert not other.door.is_open
+    assert await leader.registration.turn()
+    assert await other.registration.turn()
+    assert other.identity == await kept(kube)
+    assert (await kube.get("Secret", SECRET))["metadata"]["labels"] == {"mine": "x"}
+
+
+async def test_a_secret_that_somebody_deleted_comes_back_and_is_trusted(kube: Kube, cluster: Cluster) -> None:
+    leader = Replica(cluster, kube.namespace)
+    await leader.registration.turn()
+    await kube.delete("Secret", SECRET)
+    await leader.registration.turn()
+    assert await bundles(kube) == {(await kept(kube)).authorities}
+
+
+# APIServices
+
+
+async def test_both_versions_lead_to_the_service(kube: Kube, cluster: Cluster) -> None:
+    leader = Replica(cluster, kube.namespace)
+    with capture_logs() as logs:
+        assert await leader.registration.turn()
+
+    for version, priority in PRIORITIES.items():
+        spec = (await kube.get("APIService", f"{version}.{GROUP}"))["spec"]
+        assert spec["service"] == {"namespace": kube.namespace, "name": SERVICE, "port": 443}
+        assert (spec["group"], spec["version"], spec["versionPriority"]) == (GROUP, version, priority)
+        assert spec["groupPriorityMinimum"] == 100
+        assert not spec.get("insecureSkipTLSVerify")
+    assert await bundles(kube) == {(await kept(kube)).authorities}
+    assert (leader.registration.state, leader.registration.other) == ("Registered", "")
+    assert metrics.ADAPTER_REGISTERED._value.get() == 1
+    assert {"event": "metrics adapter", "state": "Registered", "log_level": "info"} in logs
+
+
+async def test_nothing_is_written_while_nothing_changes(
+    kube: Kube, faults: Faults, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(faults.access.write(tmp_path / "counted.yaml")))
+    async with connect() as cluster:
+        leader = Replica(cluster, kube.namespace)
+        await leader.registration.turn()
+        assert faults.count("create", "patch") == 3
+        faults.reset()
+        await leader.registration.turn()
+    assert faults.count(*WRITES) == 0
+    assert faults.count("get") == 4
+
+
+async def test_who_does_not_lead_registers_nothing_and_tells_what_is_so(kube: Kube, cluster: Cluster) -> None:
+    other = Replica(cluster, kube.namespace, leads=False)
+    await other.registration.turn()
+    assert [await kube.find("APIService", name) for name in NAMES] == [None, None]
+    assert (other.registration.state, metrics.ADAPTER_REGISTERED._value.get()) == ("Unknown", 0)
+
+    await Replica(cluster, kube.namespace).registration.turn()
+    await other.registration.turn()
+    assert other.registration.state == "Registered"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"service": {"name": "somebody-elses"}},
+        {"versionPriority": 7},
+        {"caBundle": base64.b64encode(make("x", datetime.now(UTC)).authorities.encode()).decode()},
+        {"caBundle": None, "insecureSkipTLSVerify": True},
+    ],
+)
+async def test_what_somebody_changes_is_taken_back(kube: Kube, cluster: Cluster, change: Json) -> None:
+    leader = Replica(cluster, kube.namespace)
+    await leader.registration.turn()
+    await kube.patch("APIService", NAMES[0], {"spec": change})
+    await kube.delete("APIService", NAMES[1])
+
+    assert await leader.registration.turn()
+    spec = (await kube.get("APIService", NAMES[0]))["spec"]
+    assert (spec["service"]["name"], spec["versionPriority"]) == (SERVICE, 200)
+    assert not spec.get("insecureSkipTLSVerify")
+    assert await bundles(kube) == {(await kept(kube)).authorities}
+
+
+@pytest.mark.parametrize("version", PRIORITIES)
+async def test_where_another_adapter_is_this_one_stays_out_and_says_so_once(
+    kube: Kube, cluster: Cluster, version: str
+) -> None:
+    made = await kube.create(foreign(version))
+    leader = Replica(cluster, kube.namespace)
+    with capture_logs() as logs:
+        for _ in range(3):
+            assert await leader.registration.turn()
+
+    found = [await kube.find("APIService", name) for name in NAMES]
+    assert [one["spec"] for one in found if one] == [made["spec"]]
+    assert (leader.registration.state, leader.registration.other) == ("OtherAdapter", "monitoring/prometheus-adapter")
+    assert metrics.ADAPTER_REGISTERED._value.get() == 0
+    (line,) = [line for line in logs if line["log_level"] == "warning"]
+    assert line["service"] == "monitoring/prometheus-adapter"
+
+
+async def test_an_adapter_that_comes_later_gets_the_group_and_gives_it_back(kube: Kube, cluster: Cluster) -> None:
+    leader = Replica(cluster, kube.namespace)
+    await leader.registration.turn()
+    theirs = foreign("v1beta1", **{"app.kubernetes.io/managed-by": "Helm"})
+    await kube.delete("APIService", f"v1beta1.{GROUP}")
+    await kube.create(theirs)
+
+    await leader.registration.turn()
+    assert await kube.find("APIService", f"v1beta2.{GROUP}") is None
+    assert leader.registration.other == "monitoring/prometheus-adapter"
+
+    await kube.delete("APIService", f"v1beta1.{GROUP}")
+    await leader.registration.turn()
+    assert leader.registration.state == "Registered"
+    assert await bundles(kube) == {(await kept(kube)).authorities}
+
+
+async def test_an_operator_of_another_namespace_is_another_adapter(kube: Kube, cluster: Cluster) -> None:
+    await kube.create(foreign("v1beta1", "other", **{"app.kubernetes.io/managed-by": "livescore-operator"}))
+    leader = Replica(cluster, kube.namespace)
+    await leader.registration.turn()
+    assert leader.registration.other == "other/prometheus-adapter"
+
+
+async def test_a_group_that_the_api_server_itself_serves_is_left_alone(kube: Kube, cluster: Cluster) -> None:
+    local = foreign("v1beta1")
+    local["spec"] = {key: local["spec"][key] for key in ("group", "version", "groupPriorityMinimum", "versionPriority")}
+    await kube.create(local)
+    leader = Replica(cluster, kube.namespace)
+    await leader.registration.turn()
+    assert leader.registration.other == "the API server itself"
+
+
+async def test_an_adapter_that_is_faster_by_a_moment_is_not_overwritten(kube: Kube, cluster: Cluster) -> None:
+    leader = Replica(cluster, kube.namespace)
+    await leader.registration._keep_identity()
+    await kube.create({**foreign("v1beta2"), "spec": {**foreign("v1beta2")["spec"], "insecureSkipTLSVerify": False}})
+
+    assert not await leader.registration._try(lambda: leader.registration._apply({"v1beta2": None}))
+    assert (await kube.get("APIService", NAMES[0]))["spec"]["service"]["namespace"] == "monitoring"
+
+
+async def test_one_step_that_fails_keeps_no_other_from_its_work(kube: Kube, cluster: Cluster) -> None:
+    leader = Replica(cluster, kube.namespace)
+
+    async def broken() -> None:
+        raise ValueError("certificate")
+
+    leader.registration._learn = broken  # type: ignore[method-assign]
+    assert not await leader.registration.turn()
+    assert leader.registration.state == "Registered"
+
+
+async def test_whoever_begins_to_lead_registers_at_once(kube: Kube, cluster: Cluster) -> None:
+    replica = Replica(cluster, kube.namespace, leads=False)
+    running = asyncio.create_task(replica.registration.run())
+    try:
+        await kube.present("Secret", SECRET)
+        assert await kube.find("APIService", NAMES[0]) is None
+        replica.leads = True
+        replica.led.set()
+        await kube.present("APIService", NAMES[1])
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+# The API server's own way to the adapter
+
+
+class Aggregated:
+    """A registered adapter, and the API server in front of it."""
+
+    def __init__(self, kube: Kube, server: Server) -> None:
+        self.kube, self.server, self.access = kube, server, server.access
+
+    async def find(self, namespace: str, selector: str) -> Sequence[Json]:
+        return [_pod("demo-0", "10.0.0.1"), _pod("demo-1", "10.0.0.2")]
+
+    async def connections(self, addresses: Sequence[str]) -> Mapping[str, int]:
+        return {address: count for address, count in (("10.0.0.1", 40), ("10.0.0.2", 1500)) if address in addresses}
+
+    def path(self, version: str = "v1beta2", name: str = "*", metric: str = METRIC) -> str:
+        return f"/apis/{GROUP}/{version}/namespaces/{self.kube.namespace}/pods/{name}/{metric}"
+
+    async def get(self, path: str, access: Access | None = None, **query: str) -> httpx.Response:
+        """What `kubectl get --raw` does."""
+        access = access or self.access
+        async with httpx.AsyncClient(
+            base_url=access.url, headers=access.headers, verify=access.context() or False, trust_env=False
+        ) as http:
+            return await http.get(path, params=query)
+
+    async def available(self) -> bool:
+        """Whether the API server takes both versions for served."""
+        answers = [await self.get(f"/apis/{GROUP}/{version}") for version in PRIORITIES]
+        return all(answer.status_code == 200 for answer in answers)
+
+
+@pytest.fixture
+async def aggregated(real_api: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[Aggregated]:
+    monkeypatch.setenv("KUBECONFIG", str(real_api.access.write(tmp_path / "admin.yaml")))
+    async with Kube(real_api.access, f"test-{datetime.now(UTC):%H%M%S%f}") as kube, connect() as cluster:
+        await kube.make_namespace()
+        found = Aggregated(kube, real_api)
+        async with _registered(found, cluster):
+            yield found
+        for name in NAMES:
+            await kube.delete("APIService", name)
+        await kube.remove_namespace()
+
+
+@contextlib.asynccontextmanager
+async def _registered(found: Aggregated, cluster: Cluster) -> AsyncIterator[None]:
+    port = Port()
+    replica = Replica(cluster, found.kube.namespace, port=port.number)
+    values = Values(found.find, found.connections)
+    application = Adapter(replica.door, Reviews(cluster.review), values).application()
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port.number, ssl_context=replica.door.context).start()
+    # A bare API server has nobody who would make endpoints; this leads to loopback without.
+    spec = {"type": "ExternalName", "externalName": "localhost"}
+    await found.kube.create({"apiVersion": "v1", "kind": "Service", "metadata": {"name": SERVICE}, "spec": spec})
+    try:
+        assert await replica.registration.turn()
+        await eventually(found.available, 30)
+        yield
+    finally:
+        await runner.cleanup()
+        port.release()
+
+
+def _pod(name: str, ip: str) -> Json:
+    return {"metadata": {"name": name}, "status": {"phase": "Running", "podIP": ip}}
+
+
+@pytest.mark.timeout(120)
+async def test_the_api_server_leads_everybody_who_may_to_the_metric(aggregated: Aggregated) -> None:
+    for version in PRIORITIES:
+        answer = await aggregated.get(aggregated.path(version), labelSelector="app.kubernetes.io/instance=demo")
+        assert answer.status_code == 200, answer.text
+        values = {item["describedObject"]["name"]: item["value"] for item in answer.json()["items"]}
+        assert (answer.json()["apiVersion"], values) == (f"{GROUP}/{version}", {"demo-0": "40", "demo-1": "1500"})
+    one = await aggregated.get(aggregated.path(name="demo-0"))
+    assert [item["value"] for item in one.json()["items"]] == ["40"]
+    assert (await aggregated.get(aggregated.path(name="demo-9"))).status_code == 404
+    for name in NAMES:
+        service = await aggregated.kube.present("APIService", name, _is_available)
+        assert service["spec"]["service"]["name"] == SERVICE
+    await _is_discovered(aggregated)
+    await _is_refused_to_accounts_without_the_right(aggregated)
+
+
+def _is_available(service: Json) -> bool:
+    conditions = service.get("status", {}).get("conditions", [])
+    return any(one["type"] == "Available" and one["status"] == "True" for one in conditions)
+
+
+async def _is_discovered(aggregated: Aggregated) -> None:
+    """What clients look for before they ask: in the old way, and all groups at once."""
+    group = (await aggregated.get(f"/apis/{GROUP}")).json()
+    assert group["preferredVersion"] == {"groupVersion": f"{GROUP}/v1beta2", "version": "v1beta2"}
+    found = await eventually(lambda: _in_aggregated_discovery(aggregated), 60)
+    assert found == dict.fromkeys(PRIORITIES, f"pods/{METRIC}")
+
+
+async def _in_aggregated_discovery(aggregated: Aggregated) -> dict[str, str]:
+    accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+    async with httpx.AsyncClient(
+        base_url=aggregated.access.url, verify=aggregated.access.context() or False, trust_env=False
+    ) as http:
+        groups = (await http.get("/apis", headers={"Accept": accept})).json()["items"]
+    versions = [one for group in groups if group["metadata"]["name"] == GROUP for one in group["versions"]]
+    return {
+        one["version"]: f"{resource['resource']}/{resource['subresources'][0]['subresource']}"
+        for one in versions
+        for resource in one.get("resources", [])
+        if one.get("freshness") == "Current"
+    }
+
+
+async def _is_refused_to_accounts_without_the_right(aggregated: Aggregated) -> None:
+    kube = aggregated.kube
+    await kube.create({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "horizontal"}})
+    server = await asyncio.to_thread(aggregated.server.access_of, kube.namespace, "horizontal")
+    denied = await aggregated.get(aggregated.path(), server)
+    assert denied.status_code == 403
+    reader = next(one for one in shipped("ClusterRole") if one["metadata"]["name"].endswith("reader"))
+    await kube.create({**reader, "kind": "Role", "metadata": {"name": "reader", "namespace": kube.namespace}})
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "reader"}
+    await kube.create(
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "RoleBinding",
+            "metadata": {"name": "reader"},
+            "roleRef": reference,
+            "subjects": [{"kind": "ServiceAccount", "name": "horizontal", "namespace": kube.namespace}],
+        }
+    )
+
+    async def allowed() -> bool:
+        return (await aggregated.get(aggregated.path(), server)).status_code == 200
+
+    await eventually(allowed, 15)
+    assert (await aggregated.get(aggregated.path(), replace(server, token="no token"))).status_code == 401
+
+
+# Manifests and rights
+
+
+def shipped(*kinds: str) -> list[Json]:
+    """What the overlay adds, of these kinds or of all."""
+    paths = sorted(OVERLAY.glob("*.yaml"))
+    found = [one for path in paths if path.stem != "kustomization" for one in yaml.safe_load_all(path.read_text())]
+    return [one for one in found if not kinds or one["kind"] in kinds]
+
+
+def test_the_manifests_agree_with_the_settings() -> None:
+    fields = Settings.model_fields
+    (service,), (patch,) = shipped("Service"), shipped("Deployment")
+    (container,) = patch["spec"]["template"]["spec"]["containers"]
+    (port,) = container["ports"]
+
+    assert service["metadata"] == {
+        "name": fields["metrics_adapter_service"].default,
+        "namespace": fields["pod_namespace"].default,
+    }
+    assert port["containerPort"] == fields["metrics_adapter_port"].default
+    assert [(one["port"], one["targetPort"]) for one in service["spec"]["ports"]] == [(443, port["name"])]
+    assert container["env"] == [{"name": "METRICS_ADAPTER", "value": "true"}]
+
+
+def test_rights_are_to_what_is_named_where_a_name_can_be_asked_of() -> None:
+    rules = [rule for role in shipped("ClusterRole", "Role") for rule in role["rules"]]
+    named = {name for rule in rules for name in rule.get("resourceNames", [])}
+
+    assert named == {SECRET, *NAMES}
+    assert [rule["verbs"] for rule in rules if "resourceNames" not in rule] == [["create"], ["get"], ["create"]]
+    assert not any("*" in item for rule in rules for items in rule.values() for item in items)
+
+
+def test_every_role_is_bound_and_every_binding_has_its_role() -> None:
+    roles = {one["metadata"]["name"] for one in shipped("Role", "ClusterRole")}
+    bound = {one["roleRef"]["name"] for one in shipped("RoleBinding", "ClusterRoleBinding")}
+    assert bound == roles | {"system:auth-delegator", "extension-apiserver-authentication-reader"}
+
+
+@pytest.mark.timeout(120)
+async def test_the_operator_with_the_shipped_rights_registers_and_answers(real_api: Server, tmp_path: Path) -> None:
+    """A real process, whose account has what the overlay grants, and of the rest only what the default grants."""
+    async with Kube(real_api.access, f"test-{datetime.now(UTC):%H%M%S%f}") as kube:
+        await kube.make_namespace()
+        await kube.create({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "livescore-operator"}})
+        bound = await _grant(kube)
+        access = await asyncio.to_thread(real_api.access_of, kube.namespace, "livescore-operator")
+        port = Port()
+        operator = Operator(
+            *(tmp_path, "operator", kube.namespace, access.write(tmp_path / "kubeconfig.yaml")),
+            METRICS_ADAPTER="true",
+            METRICS_ADAPTER_PORT=str(port.number),
+        )
+        try:
+            await operator.start()
+            await operator.until("/metrics", lambda answer: "adapter_registered 1.0" in answer.text, 30)
+            assert await _shown(port.number, (await kept(kube)).authorities, f"{SERVICE}.{kube.namespace}.svc") == 200
+            assert "cannot" not in operator.log
+            assert "PRIVATE" not in operator.log
+            assert await operator.stop() == 0
+        finally:
+            operator.close()
+            operator.release()
+            port.release()
+            print(operator.log[-20_000:])
+            for kind, name in bound:
+                await kube.delete(kind, name)
+            async with Kube(real_api.access, AUTHENTICATION[0]) as system:
+                await system.delete("RoleBinding", f"livescore-operator-authentication-reader-{kube.namespace}")
+            for name in NAMES:
+                with contextlib.suppress(ApiError):
+                    await kube.delete("APIService", name)
+            await kube.remove_namespace()
+
+
+async def _shown(port: int, authorities: str, host: str) -> int:
+    """The status of a probe over TLS that trusts what the Secret says."""
+    context = ssl.create_default_context(cadata=authorities)
+    url = f"https://127.0.0.1:{port}/readyz"
+    async with aiohttp.ClientSession() as session, session.get(url, ssl=context, server_hostname=host) as answer:
+        return answer.status
+
+
+async def _grant(kube: Kube) -> list[tuple[str, str]]:
+    """Give the account of a test's own namespace what the manifests give; what of it is the cluster's."""
+    bodies = [_moved(one, kube.namespace) for one in (*_defaults(), *shipped(*ROLES))]
+    for body in bodies:
+        await kube.create(body)
+    return [(body["kind"], body["metadata"]["name"]) for body in bodies if "namespace" not in body["metadata"]]
+
+
+ROLES = ("Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding")
+
+
+def _defaults() -> list[Json]:
+    """The roles that the overlay finds, and their bindings."""
+    paths = [path for folder in ("rbac", "operator") for path in sorted((K8S / folder).glob("*role*.yaml"))]
+    return [one for path in paths for one in yaml.safe_load_all(path.read_text())]
+
+
+def _moved(one: Json, namespace: str) -> Json:
+    """An object of the manifests in another namespace, those of the cluster under another name."""
+    moved: Json = json.loads(json.dumps(one).replace("livescore-system", namespace))
+    named = [moved["metadata"]]
+    if "roleRef" in moved and not moved["roleRef"]["name"].startswith(("system:", "extension-")):
+        named.append(moved["roleRef"])
+    for part in named:
+        part["name"] = f"{part['name']}-{namespace}"
+    return moved

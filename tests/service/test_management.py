@@ -1,0 +1,129 @@
+"""What the operator asks of a process on its management port beside its connections: what is on, and what begins."""
+
+import asyncio
+import time
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from tests.support.servers import OwnPostgres
+from tests.support.service import Service, Start, instant
+
+
+def management_of(api: Service) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=api.management_url, timeout=20, verify=False)
+
+
+async def fixtures(http: httpx.AsyncClient, query: str = "") -> list[dict[str, Any]]:
+    answer = await http.get(f"/fixtures{query}")
+    assert answer.status_code == 200
+    assert list(answer.json()) == ["fixtures"]
+    found: list[dict[str, Any]] = answer.json()["fixtures"]
+    return found
+
+
+def ids(found: list[dict[str, Any]]) -> list[int]:
+    return [fixture["id"] for fixture in found]
+
+
+async def made(api: Service, start: float, end: float, **fields: Any) -> dict[str, Any]:
+    """A match from and to so many seconds from now."""
+    return await api.create_match(startTime=instant(start), endTime=instant(end), **fields)
+
+
+async def test_fixtures_are_what_is_live_and_what_begins_in_time(start: Start) -> None:
+    api = await start("api")
+    async with management_of(api) as http:
+        assert await fixtures(http) == []
+    later = await made(api, 1_800, 7_200, sport="rugby")
+    live = await made(api, -600, 3_600, homeTeam="Köln", awayTeam='"Quoted"')
+    await made(api, -7_200, -3_600)
+    tomorrow = await made(api, 80_000, 90_000)
+    await made(api, 90_000, 100_000)
+    async with management_of(api) as http:
+        assert ids(await fixtures(http, "?withinSeconds=0")) == [live["id"]]
+        assert ids(await fixtures(http, "?withinSeconds=86400")) == [live["id"], later["id"], tomorrow["id"]]
+        names = ("id", "sport", "homeTeam", "awayTeam", "status", "startTime", "endTime")
+        expected = [{name: match[name] for name in names} for match in (live, later)]
+        assert await fixtures(http) == expected
+        assert [fixture["status"] for fixture in expected] == ["live", "scheduled"]
+        assert list((await fixtures(http))[0]) == list(names)
+
+
+async def test_those_that_begin_together_are_in_order_of_their_ids(start: Start) -> None:
+    api = await start("api")
+    together = {"startTime": instant(60), "endTime": instant(600)}
+    made_then = [(await api.create_match(**together))["id"] for _ in range(5)]
+    earlier = (await made(api, 30, 600))["id"]
+    async with management_of(api) as http:
+        assert ids(await fixtures(http)) == [earlier, *made_then]
+
+
+async def test_a_match_that_is_off_is_no_fixture(start: Start) -> None:
+    api = await start("api")
+    *moved, other = [(await made(api, 60, 600))["id"] for _ in range(4)]
+    async with api.client() as http:
+        for match_id, status in zip(moved, ("postponed", "cancelled", "finished"), strict=True):
+            (await http.patch(f"/matches/{match_id}", json={"status": status})).raise_for_status()
+    async with management_of(api) as http:
+        assert ids(await fixtures(http)) == [other]
+
+
+async def test_a_match_whose_moment_has_come_and_whose_row_says_scheduled_is_there(start: Start) -> None:
+    api = await start("api")
+    match_id = (await made(api, 0.3, 600))["id"]
+    async with management_of(api) as http, asyncio.timeout(10):
+        assert ids(await fixtures(http)) == [match_id]
+        while not (found := await fixtures(http, "?withinSeconds=0")):
+            await asyncio.sleep(0.05)
+        assert [(fixture["id"], fixture["status"]) for fixture in found] == [(match_id, "scheduled")], "nobody sweeps"
+
+
+async def test_no_more_fixtures_than_anybody_needs(start: Start, database_url: str) -> None:
+    api = await start("api")
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(
+            """INSERT INTO match (id, sport, home_team, away_team, status, start_time, end_time, home_score, away_score,
+                created_at, updated_at, seq)
+            SELECT id, 's', 'h', 'a', 'scheduled', now() + make_interval(secs => 3000 - id), now() + interval '1 day',
+                0, 0, now(), now(), 1 FROM generate_series(1, 1200) AS id"""
+        )
+    async with management_of(api) as http:
+        assert ids(await fixtures(http)) == list(range(1_200, 200, -1))
+
+
+WRONG = ["", "-1", "x", "1.5", "86401", "99999999999", "007", "1&withinSeconds=2"]
+
+
+@pytest.mark.parametrize("value", WRONG)
+async def test_a_wrong_time_is_refused_by_its_name(service: Service, value: str) -> None:
+    async with management_of(service) as http:
+        answer = await http.get(f"/fixtures?withinSeconds={value}")
+    assert (answer.status_code, [detail["path"] for detail in answer.json()["details"]]) == (400, [["withinSeconds"]])
+
+
+async def test_without_postgresql_there_is_a_503_and_the_rest_answers(start: Start, own_postgres: OwnPostgres) -> None:
+    api = await start("api", DATABASE_URL=own_postgres.url, DATABASE_TIMEOUT_SECONDS="1")
+    async with management_of(api) as http:
+        own_postgres.pause()
+        try:
+            begun = time.monotonic()
+            hanging, connections = await asyncio.gather(http.get("/fixtures"), http.get("/connections"))
+            assert time.monotonic() - begun < 10
+        finally:
+            own_postgres.resume()
+        await own_postgres.stop()
+        away = await http.get("/fixtures")
+    assert connections.status_code == 200
+    for answer in (hanging, away):
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+        assert answer.json().keys() == {"error", "reason"}
+
+
+async def test_what_is_not_there_is_answered_as_everywhere(service: Service) -> None:
+    async with management_of(service) as http:
+        missing, wrong = await http.get("/nothing"), await http.get("/drain")
+    assert (missing.status_code, missing.json()) == (404, {"error": "Not found"})
+    assert (wrong.status_code, wrong.headers["Allow"]) == (405, "POST")

@@ -1,0 +1,193 @@
+"""Days that the rules are tried on. Times are minutes of the simulated day."""
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from livescore_operator.resource import Autoscaling, Expectation, MatchDay, Rebalance
+from livescore_operator.scaling.forecast import Fixture
+from tests.simulation.rules import MIDNIGHT
+
+Audience = Callable[[float], float]
+"""Clients that want to be connected at a minute of the day."""
+
+MATCH_MINUTES = 110
+"""Two halves, the interval and stoppage time."""
+
+PROFILE = (
+    *((-30, 0.0), (-10, 0.15), (-3, 0.45), (0, 0.75), (3, 0.95), (10, 1.0), (45, 1.0), (48, 0.72), (59, 0.75)),
+    *((62, 0.97), (100, 1.0), (MATCH_MINUTES, 0.95), (MATCH_MINUTES + 4, 0.45), (MATCH_MINUTES + 12, 0.12)),
+    (MATCH_MINUTES + 30, 0.0),
+)
+"""The audience of a match by minutes from kick-off, as a part of its greatest."""
+
+GOAL_SECONDS = 20.0
+"""In which those come who heard of a goal."""
+
+GOAL_STAY_MINUTES = 6.0
+"""In which they leave again."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One day.
+
+    Attributes:
+        name: short, also that of its plot.
+        text: what happens.
+        spec: for both rules; the HPA takes target and bounds from it.
+        minutes: how long it takes.
+        audience: clients over time.
+        fixtures: what the service tells of matches, where match day is on.
+        session_minutes: how long a client stays on the average.
+        roll_out: minute of a roll-out.
+        node_loss: minute in which a node dies, and the part of the pods that it takes along.
+        silent: part of the pods that cannot be read, by minute.
+    """
+
+    name: str
+    text: str
+    spec: Autoscaling
+    minutes: int
+    audience: Audience
+    fixtures: tuple[Fixture, ...] = ()
+    session_minutes: float = 45.0
+    roll_out: float | None = None
+    node_loss: tuple[float, float] | None = None
+    silent: Audience = lambda minute: 0.0
+
+
+def line(*points: tuple[float, float]) -> Audience:
+    """Straight between these points of minute and value, and level before and after."""
+    times = [minute for minute, _ in points]
+
+    def value(minute: float) -> float:
+        place = bisect_right(times, minute)
+        if place in (0, len(points)):
+            return points[max(0, place - 1)][1]
+        (start, low), (end, high) = points[place - 1], points[place]
+        return low + (high - low) * (minute - start) / (end - start)
+
+    return value
+
+
+def match(kick_off: float, clients: float) -> Audience:
+    """Whoever follows a match."""
+    return line(*((kick_off + minute, part * clients) for minute, part in PROFILE))
+
+
+def goal(minute: float, clients: float) -> Audience:
+    """Whoever comes because of a goal."""
+    peak = minute + GOAL_SECONDS / 60
+    return line((minute, 0.0), (peak, clients), (peak + 1, clients), (peak + GOAL_STAY_MINUTES, 0.0))
+
+
+def together(*parts: Audience) -> Audience:
+    """The sum."""
+    return lambda minute: sum(part(minute) for part in parts)
+
+
+def waves(mean: float, part: float, minutes: float) -> Audience:
+    """Up and down around a mean."""
+    return lambda minute: mean * (1 + part * math.sin(2 * math.pi * minute / minutes))
+
+
+def fixture(number: int, kick_off: float, sport: str = "football") -> Fixture:
+    """A match as the service tells of it."""
+    start = MIDNIGHT + timedelta(minutes=kick_off)
+    return Fixture(
+        number, sport, f"home {number}", f"away {number}", False, start, start + timedelta(minutes=MATCH_MINUTES)
+    )
+
+
+def autoscaling(target: int, low: int, high: int, per_second: int, **expected: int) -> Autoscaling:
+    """Defaults but for target, bounds and rebalance; match day is on where connections are expected by sport."""
+    expectations = [Expectation(sport=sport, connections=connections) for sport, connections in expected.items()]
+    return Autoscaling(
+        mode="connections",
+        min_replicas=low,
+        max_replicas=high,
+        target_connections_per_pod=target,
+        rebalance=Rebalance(per_second=per_second),
+        match_day=MatchDay(enabled=bool(expected), expectations=expectations),
+    )
+
+
+def overlapping(*kick_offs: float) -> tuple[Fixture, ...]:
+    return tuple(fixture(number, kick_off) for number, kick_off in enumerate(kick_offs, 1))
+
+
+def scenarios() -> Sequence[Scenario]:
+    """All days, in the order of the report."""
+    evening = together(line((0, 2_000)), match(60, 40_000), goal(85, 6_000), goal(130, 8_000))
+    return [
+        Scenario(
+            "league-evening",
+            "one match, 40 000 clients, as many expected",
+            autoscaling(2_000, 2, 40, 100, football=40_000),
+            240,
+            evening,
+            overlapping(60),
+        ),
+        Scenario(
+            "world-cup-final",
+            "1 000 000 clients on 500 pods; 900 000 expected; two goals, 60 000 more each",
+            autoscaling(2_000, 10, 600, 2_000, football=900_000),
+            270,
+            together(line((0, 20_000)), match(75, 980_000), goal(100, 60_000), goal(160, 60_000)),
+            overlapping(75),
+        ),
+        Scenario(
+            "goal-storm",
+            "20 000 clients, and four goals that nobody foresees bring 15 000 each within 20 seconds",
+            autoscaling(2_000, 2, 60, 100),
+            150,
+            together(line((0, 20_000)), *(goal(minute, 15_000) for minute in (30, 45, 60, 64))),
+        ),
+        Scenario(
+            "node-loss",
+            "30 000 clients; a node dies with a quarter of the pods, and all its clients come back within 10 seconds",
+            autoscaling(2_000, 2, 40, 100),
+            60,
+            line((0, 30_000)),
+            node_loss=(20, 0.25),
+        ),
+        Scenario(
+            "overlapping-matches",
+            "five matches within three hours: 10 000 expected for each, 2 000 to 20 000 come",
+            autoscaling(2_000, 2, 60, 100, football=10_000),
+            360,
+            together(
+                line((0, 1_000)),
+                *(match(*one) for one in ((60, 12_000), (90, 20_000), (90, 2_000), (150, 9_000), (165, 16_000))),
+            ),
+            overlapping(60, 90, 90, 150, 165),
+        ),
+        Scenario(
+            "quiet-day",
+            "no match; a slow morning, then between 2 000 and 4 000 clients, up and down every 40 minutes",
+            autoscaling(1_000, 2, 20, 20),
+            720,
+            lambda minute: min(waves(3_000, 0.33, 40)(minute), minute * 20),
+        ),
+        Scenario(
+            "roll-out",
+            "a league evening, and a new image a minute before kick-off",
+            autoscaling(2_000, 2, 40, 100, football=40_000),
+            240,
+            evening,
+            overlapping(60),
+            roll_out=59,
+        ),
+        Scenario(
+            "flaky-readings",
+            "a league evening; 2 % of all pods cannot be read, in the first half a third, after the end all",
+            autoscaling(2_000, 2, 40, 100, football=40_000),
+            240,
+            evening,
+            overlapping(60),
+            silent=lambda minute: 0.33 if 70 <= minute < 85 else 1.0 if 172 <= minute < 176 else 0.02,
+        ),
+    ]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.charts.rendering import K8S, Manifest, kustomized, parsed, template
+from tests.charts.rendering import Manifest, kustomized, parsed, template
 from tests.charts.sources import OPERATOR
 
 INSTANCE = "app.kubernetes.io/instance"
@@ -61,11 +61,17 @@ def without_instance(value: Any, pair: Pair) -> Any:
     if isinstance(value, dict):
         return {key: without_instance(item, pair) for key, item in value.items() if key != INSTANCE}
     if isinstance(value, list):
-        return [without_instance(item, pair) for item in value]
+        return in_order([without_instance(item, pair) for item in value])
     return pair.namespace if value == "$(POD_NAMESPACE)" else value
 
 
-@pytest.mark.parametrize("pair", [pair for pair in PAIRS if (K8S / pair.folder).exists()], ids=str)
+def in_order(items: list[Any]) -> list[Any]:
+    """A patch of kustomize puts variables and ports in front; where they stand says nothing."""
+    named = all(isinstance(item, dict) and "name" in item for item in items)
+    return sorted(items, key=lambda item: str(item["name"])) if named else items
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=str)
 def test_both_ways_lead_to_the_same_objects(pair: Pair) -> None:
     rendered = by_key(parsed(template(OPERATOR, *pair.values)), pair)
     built = by_key(parsed(kustomized(pair.folder)), pair)

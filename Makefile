@@ -9,13 +9,15 @@ CONTAINER ?= $(shell if docker info >/dev/null 2>&1; then echo docker; else echo
 PLATFORM ?=
 # With PUSH=true images go to their registry instead of staying here.
 PUSH ?= false
-VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 COMMIT = $(shell git rev-parse --short HEAD)
 # Of the commit, so that it makes the same images on every day.
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
 CREATED = $(shell $(PYTHON) -c 'import time; print(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime($(SOURCE_DATE_EPOCH))))')
 BUILD_ARGS = $(foreach name,VERSION COMMIT CREATED SOURCE_DATE_EPOCH,--build-arg $(name)=$($(name)))
 KUBECTL ?= kubectl
+# The one that the tests run.
+HELM ?= $(shell $(BIN)/python -c 'from tests.support.tools import helm; print(helm())')
 OVERLAY ?= k8s/default
 SAMPLE ?= k8s/samples/minimal.yaml
 NAMESPACE ?= default
@@ -34,7 +36,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
   --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help run migrate test report coverage bench simulate converge e2e e2e-install lint types format check lock upgrade image images sbom crd charts deploy smoke undeploy kind clean
+.PHONY: help run migrate test report coverage bench simulate converge e2e e2e-install lint types format check lock upgrade image images sbom dist publish-charts version crd charts deploy smoke undeploy kind clean
 
 help: ## Print this text
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -116,6 +118,17 @@ images: ## Build both images (APP_IMAGE, OPERATOR_IMAGE, and as for one)
 
 sbom: $(READY) ## Write what is in the images to dist/sbom-app.json and dist/sbom-operator.json (CycloneDX)
 	@SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(BIN)/python -m images.sbom dist
+
+dist: $(READY) sbom ## Write what is released to dist/: wheel, source archive, charts, SBOMs and SHA256SUMS
+	SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist
+	for chart in charts/*/; do $(HELM) package --destination dist $$chart; done
+	cd dist && sha256sum *.whl *.tar.gz *.tgz *.json > SHA256SUMS
+
+publish-charts: $(READY) ## Push the charts of dist/ to REGISTRY, as OCI artifacts
+	for chart in dist/*.tgz; do $(HELM) push $$chart oci://$(REGISTRY)/charts; done
+
+version: ## Print the version of the project
+	@echo $(VERSION)
 
 crd: $(READY) ## Write the CustomResourceDefinition from the operator's model
 	$(BIN)/livescore-operator crd > k8s/crd/livescores.livescore.dev.yaml

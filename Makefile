@@ -101,6 +101,8 @@ upgrade: ## Write the lock files with the newest versions allowed
 
 # buildah sets every time by itself. BuildKit does so where it pushes; what it gives to docker has the times of the build.
 ifeq ($(notdir $(CONTAINER)),buildah)
+# A list of images would only grow.
+RENEW = $(if $(PLATFORM),buildah manifest exists $(IMAGE) && buildah manifest rm $(IMAGE) || true)
 BUILD = buildah build --timestamp $(SOURCE_DATE_EPOCH) $(if $(PLATFORM),--platform $(PLATFORM) --manifest,--tag) $(IMAGE)
 PUBLISH = $(if $(PLATFORM),buildah manifest push --all,buildah push) $(IMAGE) docker://$(IMAGE)
 else
@@ -109,6 +111,7 @@ BUILD = docker buildx build $(if $(PLATFORM),--platform $(PLATFORM)) $(if $(filt
 endif
 
 image: ## Build one image (TARGET=app or operator, IMAGE, PLATFORM, PUSH, CONTAINER=docker or buildah, BUILD_FLAGS)
+	$(RENEW)
 	$(BUILD) --target $(TARGET) $(BUILD_ARGS) $(BUILD_FLAGS) .
 	$(if $(filter true,$(PUSH)),$(PUBLISH))
 

@@ -73,7 +73,9 @@ class Reloader:
 
 def main(program: str, arguments: list[str]) -> int:
     """Run the installed program of this name on the copied sources."""
-    shutil.copytree(INSTALLED, WATCHED, dirs_exist_ok=True)
+    # A container that starts again finds what was copied into the one before.
+    if not WATCHED.exists():
+        shutil.copytree(INSTALLED, WATCHED)
     os.environ["PYTHONPATH"] = str(WATCHED)
     command = [sys.executable, "-m", program.replace("-", "_"), *arguments]
     if not LASTING & set(arguments[:1]):

@@ -40,7 +40,9 @@ ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 # By number, so that Kubernetes can tell it is not root (runAsNonRoot).
 USER 10001:10001
 STOPSIGNAL SIGTERM
-ARG VERSION=unknown COMMIT=unknown CREATED=1980-01-01T00:00:00Z
+ARG VERSION=unknown
+ARG COMMIT=unknown
+ARG CREATED=1980-01-01T00:00:00Z
 # What `--version` and `/health` tell.
 ENV LIVESCORE_COMMIT=${COMMIT}
 LABEL org.opencontainers.image.version=${VERSION} \

@@ -1,3 +1,5 @@
 """The LiveScore operator: one resource becomes a running score service, and stays one."""
 
-__version__ = "0.1.0"
+from importlib.metadata import version
+
+__version__ = version("livescore")

@@ -23,11 +23,11 @@ def main() -> None:
 
 @app.callback(invoke_without_command=True)
 def _root(
-    version: Annotated[bool, typer.Option("--version", help="Show the version.", is_eager=True)] = False,
+    version: Annotated[bool, typer.Option("--version", help="Show version and commit.", is_eager=True)] = False,
 ) -> None:
     """Run LiveScore resources on Kubernetes."""
     if version:
-        typer.echo(f"livescore-operator {__version__}")
+        typer.echo(f"livescore-operator {__version__} ({settings.commit()})")
         raise typer.Exit
 
 

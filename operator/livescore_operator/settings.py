@@ -3,7 +3,9 @@
 The environment variable is the field's name in capitals; ``livescore-operator run`` takes the namespaces as options.
 """
 
+import os
 import socket
+from functools import cache
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
@@ -89,3 +91,9 @@ def _problem(place: tuple[int | str, ...], message: str) -> str:
     """A fault of one variable, or of several together, which then are in the message."""
     name = ".".join(map(str, place)).upper()
     return f"{name}: {message}" if name else message.removeprefix("Value error, ")
+
+
+@cache
+def commit() -> str:
+    """The commit this image was built from, or ``unknown``."""
+    return os.environ.get("LIVESCORE_COMMIT", "unknown")

@@ -19,7 +19,7 @@ Make = Callable[[], Kubectl]
 DELETE_SECONDS = GONE_SECONDS + 60
 """Longest until a namespace is gone, with all its pods and volumes."""
 
-_FAILED = pytest.StashKey[bool]()
+FAILED = pytest.StashKey[bool]()
 
 _RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 
@@ -27,7 +27,7 @@ _RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    item.stash[_FAILED] = item.stash.get(_FAILED, False) or report.failed
+    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
     return report
 
 
@@ -100,7 +100,7 @@ def make_namespace(request: pytest.FixtureRequest, program: Kubectl, system: Sys
 
     yield make
     for kubectl in made:
-        if request.node.stash.get(_FAILED, False):
+        if request.node.stash.get(FAILED, False):
             report.show(kubectl, system.kubectl)
     for kubectl in made:
         remove(kubectl)

@@ -39,8 +39,10 @@ def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str
     )
 
 
-def test_the_version_is_printed() -> None:
-    assert call("--version").output == f"livescore-operator {__version__}\n"
+def test_version_and_commit_are_shown() -> None:
+    done = run("--version", LIVESCORE_COMMIT="c0ffee")
+
+    assert (done.returncode, done.stdout) == (0, f"livescore-operator {__version__} (c0ffee)\n")
 
 
 def test_without_a_command_there_is_help() -> None:

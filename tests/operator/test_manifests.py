@@ -83,8 +83,9 @@ def makefile(variable: str) -> str:
 
 
 def test_every_folder_of_manifests_is_one_that_kustomize_knows() -> None:
-    folders = [path for path in K8S.iterdir() if path.name != "overlays"] + list(K8S.glob("overlays/*"))
-    assert sorted(path.relative_to(K8S).as_posix() for path in folders) == sorted([*KUSTOMIZATIONS, "samples"])
+    paths = [path for path in K8S.iterdir() if path.name != "overlays"] + list(K8S.glob("overlays/*"))
+    known = [*KUSTOMIZATIONS, "samples", "kind.yaml"]
+    assert sorted(path.relative_to(K8S).as_posix() for path in paths) == sorted(known)
 
 
 @pytest.mark.parametrize("name", KUSTOMIZATIONS)

@@ -1,6 +1,7 @@
 """What the documents list is what the program has. ``python -m tests.unit.test_documentation`` writes the settings."""
 
 import re
+import sys
 from pathlib import Path
 from typing import get_args
 
@@ -128,11 +129,58 @@ def test_every_setting_that_is_named_in_the_documents_exists() -> None:
         "COVERAGE_PROCESS_CONFIG",
         "KUBEBUILDER_ASSETS",
         "BUILD_FLAGS",
+        "NODE_IMAGE",
     }
     settings = {name.upper() for fields in (Settings, OperatorSettings) for name in fields.model_fields}
     for path in sorted(DOCS.glob("*.md")):
         named = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)(?:=[^`]*)?`", path.read_text()))
         assert named <= settings | others, path.name
+
+
+PAGES = [*sorted(DOCS.glob("*.md")), DOCS.parent / "README.md"]
+
+
+def shell(path: Path) -> str:
+    """What a page tells to type: its blocks, and the code in its text."""
+    page = path.read_text()
+    return "\n".join([*re.findall(r"```sh\n(.*?)```", page, re.DOTALL), *re.findall(r"`([^`\n]+)`", page)])
+
+
+def targets() -> set[str]:
+    return set(re.findall(r"^([a-z0-9-]+):.* ## ", (DOCS.parent / "Makefile").read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_target_that_is_told_of_exists(path: Path) -> None:
+    told = re.findall(r"^(?:\w+=\S+ )*make((?: [a-z][a-z0-9-]*\b(?!=))+)", shell(path), re.MULTILINE)
+    assert {target for words in told for target in words.split()} <= targets()
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_program_of_the_environment_that_is_told_of_exists(path: Path) -> None:
+    names = set(re.findall(r"\.venv/bin/([\w-]+)", shell(path)))
+    assert [name for name in names if not (Path(sys.executable).parent / name).exists()] == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_folder_and_manifest_that_is_applied_exists(path: Path) -> None:
+    named = re.findall(r"(?:-k|-f|--filename) (k8s/\S+)|\b(charts/[\w-]+)", shell(path))
+    files = {(kustomized or chart).rstrip("`,;") for kustomized, chart in named}
+    assert [name for name in files if not (DOCS.parent / name).exists()] == []
+
+
+def test_what_the_readme_tells_to_type_is_found() -> None:
+    page = shell(DOCS.parent / "README.md")
+    assert all(
+        line in page for line in ("make run ", "kubectl apply -k k8s/default", "helm install demo charts/livescore")
+    )
+
+
+def test_a_newcomer_to_kubernetes_types_four_commands() -> None:
+    _, _, rest = (DOCS.parent / "README.md").read_text().partition("\n## On Kubernetes\n")
+    (block, *_) = re.findall(r"```sh\n(.*?)```", rest, re.DOTALL)
+    verbs = [" ".join(line.split()[:2]) for line in block.splitlines()]
+    assert verbs == ["kubectl apply", "kubectl apply", "kubectl wait", "kubectl port-forward"]
 
 
 def modules() -> list[str]:
@@ -155,7 +203,7 @@ def links(path: Path) -> list[str]:
     return [link for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text()) if "://" not in link]
 
 
-@pytest.mark.parametrize("path", [*sorted(DOCS.glob("*.md")), DOCS.parent / "README.md"], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_every_link_between_documents_leads_somewhere(path: Path) -> None:
     for link in links(path):
         file, _, anchor = link.partition("#")

@@ -17,8 +17,9 @@ LOCKS: dict[str, list[str]] = {
     "operator": ["operator"],
     "development": ["app", "operator", "embedded", "dev"],
     "build": [],
+    "tools": [],
 }
-"""The extras in each lock; `build` is a dependency group."""
+"""The extras in each lock; `build` and `tools` are dependency groups."""
 
 # In parts, so that this file does not break its own rule.
 REGISTRIES = [
@@ -93,8 +94,8 @@ def pyproject() -> dict[str, Any]:
 def declared(name: str) -> list[Requirement]:
     """What the project asks for in this lock."""
     project, groups = pyproject()["project"], pyproject()["dependency-groups"]
-    if name == "build":
-        lines = groups["build"] + pyproject()["build-system"]["requires"]
+    if name in groups:
+        lines = groups[name] + (pyproject()["build-system"]["requires"] if name == "build" else [])
     else:
         lines = project["dependencies"] + [
             line for extra in LOCKS[name] for line in project["optional-dependencies"][extra]
@@ -143,6 +144,6 @@ def test_an_image_carries_neither_embedded_servers_nor_test_tools_nor_what_only_
 
 def test_every_target_of_the_makefile_explains_itself() -> None:
     lines = (ROOT / "Makefile").read_text().splitlines()
-    targets = {line.split(":")[0] for line in lines if re.match(r"[a-z0-9]+:.* ## ", line)}
+    targets = {line.split(":")[0] for line in lines if re.match(r"[a-z0-9-]+:.* ## ", line)}
     phony = next(line for line in lines if line.startswith(".PHONY:")).split()[1:]
     assert sorted(phony) == sorted(targets)

@@ -1,0 +1,74 @@
+"""Creates a match over REST and hears of it over WebSocket; ``helm test`` runs this in the image of the service.
+
+``URL`` says where the service is, ``SECONDS`` how long it may take to answer, ``API_KEY``, if any, who may write.
+"""
+
+import json
+import os
+import sys
+import time
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+
+import httpx
+from websockets.exceptions import InvalidStatus, WebSocketException
+from websockets.sync.client import connect
+
+RETRY_SECONDS = 1.0
+"""Between two tries while the service is not there yet."""
+
+HEARD_SECONDS = 10.0
+"""Longest an event may take, far above the milliseconds that it needs."""
+
+
+def main() -> None:
+    """Try until it works or the time is over; then exit with 1."""
+    deadline = time.monotonic() + float(os.environ.get("SECONDS", "120"))
+    url, key = os.environ["URL"], os.environ.get("API_KEY", "")
+    while True:
+        try:
+            return converse(url, {"X-API-Key": key} if key else {})
+        except (OSError, httpx.HTTPError, WebSocketException, TimeoutError) as error:
+            print(f"{url}: {type(error).__name__}: {error}", flush=True)
+            if time.monotonic() > deadline or is_refusal(error):
+                sys.exit(1)
+            time.sleep(RETRY_SECONDS)
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether another try would be answered alike: the key is missing or wrong."""
+    return isinstance(error, httpx.HTTPStatusError | InvalidStatus) and error.response.status_code in (400, 401, 403)
+
+
+def converse(url: str, headers: dict[str, str]) -> None:
+    """Listen to all matches, create one, hear of it, and cancel it.
+
+    Raises:
+        TimeoutError: when the event does not come.
+    """
+    socket = connect(f"ws{url.removeprefix('http')}/ws?all=1", additional_headers=headers, proxy=None)
+    with closing(socket), httpx.Client(base_url=url, headers=headers, trust_env=False) as rest:
+        begin = time.monotonic()
+        match = rest.post("/matches", json=fixture()).raise_for_status().json()["data"]["id"]
+        while not is_creation(json.loads(socket.recv(begin + HEARD_SECONDS - time.monotonic())), match):
+            pass
+        print(f"match {match} was created and heard of within {time.monotonic() - begin:.3f} s", flush=True)
+        rest.patch(f"/matches/{match}", json={"status": "cancelled"}).raise_for_status()
+
+
+def fixture() -> dict[str, str]:
+    """A match of tomorrow, so that nobody takes it for one of today."""
+    start = datetime.now(UTC) + timedelta(days=1)
+    times = {"startTime": start, "endTime": start + timedelta(hours=2)}
+    instants = {name: f"{at:%Y-%m-%dT%H:%M:%S}Z" for name, at in times.items()}
+    return {"sport": "test", "homeTeam": "helm", "awayTeam": "test", **instants}
+
+
+def is_creation(message: dict[str, object], match: int) -> bool:
+    """Whether this message says that the match was created."""
+    data = message.get("data")
+    return message.get("type") == "match_created" and isinstance(data, dict) and data.get("id") == match
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""What the charts have from elsewhere. ``python -m tests.charts.sources`` (``make charts``) writes it.
+
+- the CRD and the schema of ``spec``: from the operator's model,
+- the rules of the operator's roles: from ``k8s/rbac``,
+- the tables of values in the READMEs: from the comments in ``values.yaml``.
+"""
+
+import json
+import re
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from livescore_operator.components.common import to_yaml
+from livescore_operator.crd import crd
+
+ROOT = Path(__file__).parents[2]
+CHARTS = ROOT / "charts"
+OPERATOR, LIVESCORE = CHARTS / "livescore-operator", CHARTS / "livescore"
+
+Schema = dict[str, Any]
+
+DRAFT = "http://json-schema.org/draft-07/schema#"
+
+KEYWORDS = (
+    *("description", "type", "enum", "anyOf", "pattern", "minLength", "maxLength", "minimum", "maximum"),
+    *("minItems", "maxItems", "required"),
+)
+"""Of a structural schema, what a JSON schema means alike. Defaults are the API server's to fill in."""
+
+TABLE = re.compile(r"<!-- values -->\n.*?<!-- end of values -->", re.DOTALL)
+
+
+def files() -> dict[Path, str]:
+    """Every generated file with its content."""
+    return {
+        OPERATOR / "templates" / "crd.yaml": _crd(),
+        OPERATOR / "templates" / "_rules.tpl": _rules(),
+        LIVESCORE / "values.schema.json": json.dumps(_livescore_schema(), indent=2) + "\n",
+        **{chart / "README.md": _readme(chart) for chart in (OPERATOR, LIVESCORE)},
+    }
+
+
+# The chart of the operator
+
+
+def _crd() -> str:
+    definition = crd()
+    metadata = textwrap.dedent("""\
+        metadata:
+          name: {name}
+          labels:
+            {{{{- include "livescore-operator.labels" . | nindent 4 }}}}
+          annotations:
+            helm.sh/resource-policy: keep
+        """).format(name=definition["metadata"]["name"])
+    head = to_yaml([{key: definition[key] for key in ("apiVersion", "kind")}])
+    return (
+        f"{{{{- if .Values.crds.install }}}}\n{head}{metadata}{to_yaml([{'spec': definition['spec']}])}{{{{- end }}}}\n"
+    )
+
+
+def _rules() -> str:
+    _, rules = (ROOT / "k8s" / "rbac" / "clusterrole.yaml").read_text().split("\nrules:\n")
+    return f'{{{{- define "livescore-operator.rules" -}}}}\n{textwrap.dedent(rules)}{{{{- end -}}}}\n'
+
+
+# The chart of a LiveScore
+
+
+def _livescore_schema() -> Schema:
+    (version,) = crd()["spec"]["versions"]
+    structural = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    # The chart has an image of its own.
+    required = [name for name in structural["required"] if name != "image"]
+    spec = strict({**structural, "required": required})
+    return {
+        "$schema": DRAFT,
+        "title": "Values of livescore",
+        **_object(
+            {
+                "global": {"type": "object"},
+                "name": {"type": "string", "pattern": "^([a-z]([-a-z0-9]{0,38}[a-z0-9])?)?$"},
+                "labels": _STRINGS,
+                "annotations": _STRINGS,
+                "image": _object({"repository": {"type": "string", "minLength": 1}, "tag": {"type": "string"}}),
+                "spec": spec,
+                "secrets": _object({"apiKeys": _TEXT, "databaseUrl": _TEXT, "redisUrl": _TEXT}),
+                "test": _object(
+                    {
+                        "apiKeySecret": _object({"name": _TEXT, "key": {"type": "string", "minLength": 1}}),
+                        "podLabels": _STRINGS,
+                        "seconds": {"type": "integer", "minimum": 1, "maximum": 3600},
+                    }
+                ),
+            }
+        ),
+    }
+
+
+_TEXT: Schema = {"type": "string"}
+_STRINGS: Schema = {"type": "object", "additionalProperties": _TEXT}
+
+
+def _object(properties: Schema) -> Schema:
+    return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+def strict(structural: Schema) -> Schema:
+    """The JSON schema of a structural one that admits no field that nobody reads."""
+    found = {key: structural[key] for key in KEYWORDS if key in structural}
+    if "items" in structural:
+        found["items"] = strict(structural["items"])
+    if "properties" in structural:
+        found |= _object({name: strict(field) for name, field in structural["properties"].items()})
+    elif "additionalProperties" in structural:
+        found["additionalProperties"] = strict(structural["additionalProperties"])
+    return found
+
+
+# The READMEs
+
+
+def _readme(chart: Path) -> str:
+    table = "\n".join(["| value | default | meaning |", "|---|---|---|", *_rows(chart)])
+    return TABLE.sub(lambda _: f"<!-- values -->\n{table}\n<!-- end of values -->", (chart / "README.md").read_text())
+
+
+def _rows(chart: Path) -> Iterator[str]:
+    text = (chart / "values.yaml").read_text()
+    values = yaml.safe_load(text)
+    for path, meaning in comments(text):
+        value = values
+        for name in path:
+            value = value[name]
+        yield f"| `{'.'.join(path)}` | `{json.dumps(value)}` | {meaning} |"
+
+
+def comments(text: str) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Every value that has a comment right above it: its path, and the comment."""
+    path: list[str] = []
+    comment: list[str] = []
+    for line in text.splitlines():
+        if found := re.fullmatch(r"( *)([\w.]+):.*", line):
+            path = [*path[: len(found[1]) // 2], found[2]]
+            if comment:
+                yield tuple(path), " ".join(comment)
+        comment = [*comment, line.strip("# ")] if line.lstrip().startswith("#") else []
+
+
+if __name__ == "__main__":
+    for file, content in files().items():
+        file.write_text(content)

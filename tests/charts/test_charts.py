@@ -1,0 +1,321 @@
+"""The charts by themselves: sound, strict about their values, up to date, and of one version."""
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from livescore.telemetry import metrics as service_metrics
+from livescore_operator.crd import crd
+from livescore_operator.settings import Settings
+from livescore_operator.telemetry import metrics as operator_metrics
+from tests.charts.rendering import PROMETHEUS, VARIANTS, Variant, parsed, pods, template
+from tests.charts.sources import CHARTS, LIVESCORE, OPERATOR, ROOT, comments, files
+from tests.support import tools
+
+ALL = sorted(path.parent for path in CHARTS.glob("*/Chart.yaml"))
+
+OWN_SETTINGS = {"NAMESPACES", "POD_NAMESPACE", "POD_NAME", "HOST", "PORT", "LEASE_NAME"}
+"""Settings that the chart itself decides; those of the metrics adapter too."""
+
+DASHBOARD = OPERATOR / "files" / "dashboard.json"
+ALERTS = OPERATOR / "files" / "alerts.yaml"
+
+
+def chart_yaml(chart: Path) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((chart / "Chart.yaml").read_text())
+    return found
+
+
+def schema(chart: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((chart / "values.schema.json").read_text())
+    return found
+
+
+def refusal(chart: Path, *settings: str) -> str:
+    """What helm says of values that it refuses."""
+    arguments = [argument for setting in settings for argument in ("--set-json", setting)]
+    with pytest.raises(tools.ToolError) as caught:
+        template(chart, *arguments)
+    return str(caught.value)
+
+
+# Sound
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_lint_finds_nothing(variant: Variant) -> None:
+    tools.run("helm", "lint", "--strict", str(variant.chart), "--values", str(variant.values))
+
+
+@pytest.mark.parametrize("chart", ALL, ids=lambda chart: chart.name)
+def test_a_package_holds_no_values_of_tests(chart: Path, tmp_path: Path) -> None:
+    tools.run("helm", "package", str(chart), "--destination", str(tmp_path))
+    (package,) = tmp_path.iterdir()
+    assert package.name == f"{chart.name}-{chart_yaml(chart)['version']}.tgz"
+    shown = tools.run("helm", "show", "all", str(package)).stdout
+    assert "ci/" not in shown
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(CHARTS)))
+def test_what_is_generated_is_up_to_date(path: Path) -> None:
+    assert path.read_text() == files()[path], "run `make charts`"
+
+
+@pytest.mark.parametrize("chart", ALL, ids=lambda chart: chart.name)
+def test_the_version_is_that_of_the_project(chart: Path) -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    about = chart_yaml(chart)
+    assert (about["version"], about["appVersion"]) == (version, version)
+    images = yaml.safe_load(about["annotations"]["artifacthub.io/images"])
+    assert [image["image"].rpartition(":")[2] for image in images] == [version]
+
+
+def test_the_hub_is_told_of_the_resource_that_there_is() -> None:
+    annotations = chart_yaml(OPERATOR)["annotations"]
+    (told,) = yaml.safe_load(annotations["artifacthub.io/crds"])
+    (example,) = yaml.safe_load(annotations["artifacthub.io/crdsExamples"])
+    version = crd()["spec"]["versions"][0]["name"]
+
+    assert (told["name"], told["kind"], told["version"]) == (crd()["metadata"]["name"], example["kind"], version)
+
+
+# The resource definition
+
+
+def definition(*arguments: str) -> list[dict[str, Any]]:
+    return [one for one in parsed(template(OPERATOR, *arguments)) if one["kind"] == "CustomResourceDefinition"]
+
+
+def test_the_crd_is_that_of_the_model_and_is_kept_when_the_release_goes() -> None:
+    (found,) = definition()
+    assert found["spec"] == crd()["spec"]
+    assert found["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+
+
+def test_the_crd_can_be_left_to_somebody_else() -> None:
+    assert definition("--set", "crds.install=false") == []
+
+
+# Values
+
+
+@pytest.mark.parametrize("chart", ALL, ids=lambda chart: chart.name)
+def test_every_value_has_a_comment(chart: Path) -> None:
+    text = (chart / "values.yaml").read_text()
+    told = {path for path, _ in comments(text)}
+    assert [path for path in leaves(yaml.safe_load(text)) if not any(path[: len(one)] == one for one in told)] == []
+
+
+def leaves(values: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, (*above, name))
+        else:
+            yield (*above, name)
+
+
+@pytest.mark.parametrize("chart", ALL, ids=lambda chart: chart.name)
+def test_no_value_is_admitted_that_there_is_not(chart: Path) -> None:
+    loose = [path for path, one in objects(schema(chart)) if one.get("additionalProperties") is not False]
+    assert loose == []
+
+
+def objects(found: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every schema of an object whose fields are known."""
+    if "properties" in found:
+        yield path, found
+    for name, field in found.get("properties", {}).items():
+        yield from objects(field, f"{path}.{name}")
+    if "items" in found:
+        yield from objects(found["items"], f"{path}[]")
+
+
+def test_every_setting_of_the_operator_can_be_given_but_those_that_the_chart_decides() -> None:
+    names = {name.upper() for name in Settings.model_fields if not name.startswith("metrics_adapter")}
+    assert schema(OPERATOR)["properties"]["settings"]["properties"].keys() == names - OWN_SETTINGS
+
+
+@pytest.mark.parametrize(
+    ("chart", "setting", "path"),
+    [
+        (OPERATOR, "replica=1", "at '': additional properties 'replica'"),
+        (OPERATOR, 'replicas="two"', "at '/replicas'"),
+        (OPERATOR, "replicas=-1", "at '/replicas'"),
+        (OPERATOR, 'fullnameOverride="Upper"', "at '/fullnameOverride'"),
+        (OPERATOR, 'image.digest="abc"', "at '/image/digest'"),
+        (OPERATOR, 'image.pullPolicy="Sometimes"', "at '/image/pullPolicy'"),
+        (OPERATOR, 'watch.namespaces="sports"', "at '/watch/namespaces'"),
+        (OPERATOR, 'watch.namespaces=["a_b"]', "at '/watch/namespaces/0'"),
+        (OPERATOR, 'settings.LOG_LEVEL="LOUD"', "at '/settings/LOG_LEVEL'"),
+        (OPERATOR, 'settings.POD_NAME="x"', "at '/settings': additional properties 'POD_NAME'"),
+        (OPERATOR, 'resources.limits.memory="much"', "at '/resources/limits/memory'"),
+        (OPERATOR, "networkPolicy.apiServerPorts=[0]", "at '/networkPolicy/apiServerPorts/0'"),
+        (OPERATOR, 'metricsAdapter.enabled="yes"', "at '/metricsAdapter/enabled'"),
+        (OPERATOR, 'monitoring.serviceMonitor.interval="often"', "at '/monitoring/serviceMonitor/interval'"),
+        (LIVESCORE, 'name="1"', "at '/name'"),
+        (LIVESCORE, "spec.aip={}", "at '/spec': additional properties 'aip'"),
+        (LIVESCORE, 'spec.api.replicas="two"', "at '/spec/api/replicas'"),
+        (LIVESCORE, "spec.api.replicas=-1", "at '/spec/api/replicas'"),
+        (LIVESCORE, "spec.api.replicas=1001", "at '/spec/api/replicas'"),
+        (LIVESCORE, 'spec.image=""', "at '/spec/image'"),
+        (LIVESCORE, 'spec.api.env=[{"name":"1X"}]', "at '/spec/api/env/0/name'"),
+        (LIVESCORE, 'spec.api.resources.requests.memory="much"', "at '/spec/api/resources/requests/memory'"),
+        (LIVESCORE, 'spec.postgres.mode="sqlite"', "at '/spec/postgres/mode'"),
+        (LIVESCORE, 'spec.postgres.external={"secretRef":{"name":"x"}}', "at '/spec/postgres/external/secretRef'"),
+        (LIVESCORE, "spec.autoscaling.tolerance=2", "at '/spec/autoscaling/tolerance'"),
+        (LIVESCORE, "secrets.redisUrl=1", "at '/secrets/redisUrl'"),
+        (LIVESCORE, "test.seconds=0", "at '/test/seconds'"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_path(chart: Path, setting: str, path: str) -> None:
+    assert path in refusal(chart, setting)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        'spec.api.template.affinity={"nodeAffinity":{}}',
+        'spec.api.resources.requests={"cpu":1,"memory":"1Gi"}',
+        'spec.api.template.labels={"a":"b"}',
+        'global={"anything":1}',
+    ],
+)
+def test_what_the_crd_leaves_open_is_open(setting: str) -> None:
+    assert template(LIVESCORE, "--set-json", setting)
+
+
+def test_a_server_is_either_here_or_elsewhere() -> None:
+    said = refusal(LIVESCORE, 'spec.redis.mode="standalone"', 'secrets.redisUrl="redis://elsewhere"')
+    assert "spec.redis.mode is standalone, and secrets has the URL of an external one" in said
+
+
+def test_a_large_number_stays_one(tmp_path: Path) -> None:
+    values = tmp_path / "values.yaml"
+    values.write_text("spec: {autoscaling: {targetConnectionsPerPod: 1000000}}\n")
+    (resource,) = (one for one in parsed(template(LIVESCORE, "--values", str(values))) if one["kind"] == "LiveScore")
+    assert resource["spec"]["autoscaling"]["targetConnectionsPerPod"] == 1_000_000
+
+
+# Two releases
+
+
+def test_operators_of_two_releases_in_one_namespace_have_nothing_in_common() -> None:
+    def names(*arguments: str) -> set[tuple[str, str]]:
+        found = parsed(template(OPERATOR, "--set", "crds.install=false", *arguments))
+        return {(one["kind"], one["metadata"]["name"]) for one in found}
+
+    other = ("--set", "fullnameOverride=other")
+    assert names().isdisjoint(names(*other))
+    (deployment,) = (one for one in parsed(template(OPERATOR, *other)) if one["kind"] == "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert {"name": "LEASE_NAME", "value": "other"} in container["env"]
+
+
+# Pods
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_every_pod_keeps_to_the_restricted_standard(variant: Variant) -> None:
+    found = list(pods(variant.objects()))
+    assert found
+    for spec in found:
+        assert not spec.keys() & {"hostNetwork", "hostPID", "hostIPC"}
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["runAsUser"] > 0
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert {next(iter(volume.keys() - {"name"})) for volume in spec["volumes"]} <= {"emptyDir", "configMap"}
+        for container in spec["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+
+
+# Monitoring
+
+
+def kinds(*arguments: str) -> set[str]:
+    return {one["kind"] for one in parsed(template(OPERATOR, *arguments))}
+
+
+def test_objects_of_the_prometheus_operator_are_there_where_it_is() -> None:
+    assert kinds().isdisjoint({"ServiceMonitor", "PrometheusRule", "ConfigMap"})
+    assert kinds("--api-versions", PROMETHEUS) >= {"ServiceMonitor", "PrometheusRule", "ConfigMap"}
+
+
+def test_the_alerts_are_those_of_the_documents() -> None:
+    rows = re.findall(
+        r"^\| (\w+) \| `([^`]+)` \| (\d+) m \| \[[^]]+\]\(runbooks/([^)]+)\) \|$",
+        (ROOT / "docs" / "operator.md").read_text(),
+        re.MULTILINE,
+    )
+    shipped = yaml.safe_load(ALERTS.read_text())
+    assert [(one["alert"], one["expr"], one["for"], one["runbook"]) for one in shipped] == [
+        (name, expression.replace("&#124;", "|"), f"{minutes}m", runbook) for name, expression, minutes, runbook in rows
+    ]
+
+
+def test_the_alerts_are_rendered_as_they_are_written() -> None:
+    rendered = template(OPERATOR, "--api-versions", PROMETHEUS, "--set", "monitoring.rules.runbookUrl=https://x/y/")
+    (rule,) = (one for one in parsed(rendered) if one["kind"] == "PrometheusRule")
+    (group,) = rule["spec"]["groups"]
+    for made, written in zip(group["rules"], yaml.safe_load(ALERTS.read_text()), strict=True):
+        assert (made["expr"], made["annotations"]["summary"]) == (written["expr"], written["summary"])
+        assert made["annotations"]["runbook_url"] == f"https://x/y/{written['runbook']}"
+
+
+def samples() -> set[str]:
+    """The names of all time series that the service and the operator have."""
+    registries = (service_metrics.REGISTRY, operator_metrics.REGISTRY)
+    families = [family for registry in registries for family in registry.collect()]
+    suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}
+    return {family.name + suffix for family in families for suffix in suffixes.get(family.type, [""])}
+
+
+def expressions() -> list[str]:
+    dashboard = json.loads(DASHBOARD.read_text())
+    return [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+
+
+def test_the_dashboard_and_the_alerts_name_only_metrics_that_there_are() -> None:
+    alerts = [one["expr"] for one in yaml.safe_load(ALERTS.read_text())]
+    variables = [one["query"] for one in json.loads(DASHBOARD.read_text())["templating"]["list"]]
+    named = {name for text in [*expressions(), *alerts, str(variables)] for name in re.findall(r"livescore_\w+", text)}
+    assert named - samples() == set()
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        "livescore_operator_connections",
+        "livescore_operator_scaling_replicas",
+        "livescore_operator_scaling_floor",
+        "livescore_operator_connection_spread",
+        "livescore_operator_condition",
+        "livescore_transition_lateness_seconds_bucket",
+        "livescore_events_total",
+    ],
+)
+def test_the_dashboard_shows(metric: str) -> None:
+    assert any(metric in expression for expression in expressions())
+
+
+def test_the_panels_of_the_dashboard_have_places_of_their_own_and_the_chosen_source() -> None:
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    taken = [
+        (panel["gridPos"]["x"] + x, panel["gridPos"]["y"] + y)
+        for panel in panels
+        for x in range(panel["gridPos"]["w"])
+        for y in range(panel["gridPos"]["h"])
+    ]
+    assert len(taken) == len(set(taken))
+    assert max(x for x, _ in taken) < 24
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    assert {panel["datasource"]["uid"] for panel in panels} == {"${datasource}"}

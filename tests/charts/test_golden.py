@@ -1,0 +1,45 @@
+"""What the charts become, whole: ``golden/CHART/VARIANT.yaml`` of ``charts/CHART/ci/VARIANT-values.yaml``.
+
+``python -m tests.charts.test_golden`` writes them anew; read the difference before you commit it.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from livescore_operator.components.common import to_yaml
+from tests.charts.rendering import VARIANTS, Manifest, Variant
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def golden(variant: Variant) -> Path:
+    return GOLDEN / f"{variant}.yaml"
+
+
+def shown(variant: Variant) -> str:
+    """The objects without the CRD, which another test compares, and with names instead of the files of the chart."""
+    files = {path.read_text().strip(): f"files/{path.name}" for path in (variant.chart / "files").iterdir()}
+    objects = [one for one in variant.objects() if one["kind"] != "CustomResourceDefinition"]
+    return to_yaml(with_names(one, files) for one in objects)
+
+
+def with_names(manifest: Manifest, files: dict[str, str]) -> Manifest:
+    if manifest["kind"] != "ConfigMap":
+        return manifest
+    return {**manifest, "data": {key: files.get(text.strip(), text) for key, text in manifest["data"].items()}}
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_what_is_rendered_is_what_was_read_and_found_good(variant: Variant) -> None:
+    assert shown(variant) == golden(variant).read_text(), "run `make charts`, read the diff"
+
+
+def test_every_golden_file_has_its_variant() -> None:
+    assert sorted(GOLDEN.rglob("*.yaml")) == sorted(map(golden, VARIANTS))
+
+
+if __name__ == "__main__":
+    for each in VARIANTS:
+        golden(each).parent.mkdir(parents=True, exist_ok=True)
+        golden(each).write_text(shown(each))

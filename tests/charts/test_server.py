@@ -1,0 +1,53 @@
+"""A real API server takes everything that is shipped, and its Pod Security admission has no word to say about it."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.charts.rendering import KUSTOMIZATIONS, SAMPLES, VARIANTS, Variant, kustomized
+from tests.support import tools
+
+
+def dry_run(kubeconfig: Path, text: str, *arguments: str) -> list[str]:
+    """What would be applied, one line an object; warnings fail."""
+    command = ("apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-", *arguments)
+    done = tools.run("kubectl", *command, given=text, KUBECONFIG=str(kubeconfig))
+    assert done.stderr == ""
+    return done.stdout.splitlines()
+
+
+def count(text: str) -> int:
+    return len([one for one in yaml.safe_load_all(text) if one])
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_every_variant_of_a_chart(kubeconfig: Path, variant: Variant) -> None:
+    text = variant.text()
+    assert len(dry_run(kubeconfig, text)) == count(text)
+
+
+@pytest.mark.parametrize("name", KUSTOMIZATIONS)
+def test_every_kustomization(kubeconfig: Path, name: str) -> None:
+    text = kustomized(name)
+    assert len(dry_run(kubeconfig, text)) == count(text)
+
+
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
+def test_every_sample(kubeconfig: Path, path: Path) -> None:
+    text = path.read_text()
+    assert len(dry_run(kubeconfig, text)) == count(text)
+
+
+def test_a_pod_that_is_not_restricted_would_be_noticed(kubeconfig: Path) -> None:
+    spec = {"containers": [{"name": "x", "image": "x"}]}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": spec}
+    with pytest.raises(tools.ToolError, match="violates PodSecurity"):
+        dry_run(kubeconfig, yaml.safe_dump(pod), "--namespace", "sports")
+
+
+def test_a_field_that_does_not_exist_would_be_noticed(kubeconfig: Path) -> None:
+    (text,) = (path.read_text() for path in SAMPLES if path.stem == "minimal")
+    with pytest.raises(tools.ToolError, match=re.escape(".spec.imagine")):
+        dry_run(kubeconfig, text.replace("  image:", "  imagine:"), "--namespace", "sports")

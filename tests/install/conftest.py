@@ -1,0 +1,120 @@
+"""Fixtures of the installations: a cluster without anything of ours, before and after each test."""
+
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from tests.charts.rendering import K8S
+from tests.e2e import report
+from tests.e2e.conftest import (
+    DELETE_SECONDS,
+    FAILED,
+    access,
+    program,
+    pytest_runtest_makereport,
+    pytest_terminal_summary,
+)
+from tests.e2e.kubectl import Kubectl
+from tests.e2e.stack import Stack
+from tests.e2e.system import NAMESPACE, System
+from tests.install.helm import Helm
+from tests.support.kubernetes.access import Access
+from tests.support.kubernetes.kube import Kube
+
+__all__ = ["access", "program", "pytest_runtest_makereport", "pytest_terminal_summary"]
+
+Make = Callable[[str], Kubectl]
+
+
+class StackIn(Protocol):
+    """See :func:`stack_in`."""
+
+    def __call__(self, kubectl: Kubectl, name: str = "demo") -> Stack: ...
+
+
+class SystemIn(Protocol):
+    """See :func:`system_in`."""
+
+    def __call__(self, namespace: str = NAMESPACE) -> System: ...
+
+
+_RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
+
+
+@pytest.fixture(autouse=True)
+def nothing(program: Kubectl, tmp_path: Path) -> Iterator[None]:
+    """Nothing of ours in the cluster, whatever the test before did, and again after this one."""
+    remove_all(program, tmp_path)
+    yield
+    remove_all(program, tmp_path)
+
+
+def remove_all(program: Kubectl, folder: Path) -> None:
+    """Every release, LiveScore and operator; the namespaces of tests are removed by whoever made them."""
+    helm = Helm(NAMESPACE, folder)
+    for name in helm.releases():
+        helm.run("uninstall", name)
+    limit = f"--timeout={DELETE_SECONDS:g}s"
+    for overlay in ("overlays/metrics-adapter", "default"):
+        program.run("delete", "-k", str(K8S / overlay), "--ignore-not-found", limit, timeout=DELETE_SECONDS + 10)
+
+
+@pytest.fixture
+def make_namespace(request: pytest.FixtureRequest, program: Kubectl) -> Iterator[Make]:
+    """Makes namespaces that admit pods of the ``restricted`` standard only: of a given name, or of any."""
+    made: list[Kubectl] = []
+
+    def make(name: str = "") -> Kubectl:
+        kubectl = program.within(name or f"install-{secrets.token_hex(4)}")
+        program.run("create", "namespace", kubectl.namespace)
+        made.append(kubectl)
+        program.run("label", "namespace", kubectl.namespace, _RESTRICTED)
+        return kubectl
+
+    yield make
+    for kubectl in made:
+        if request.node.stash.get(FAILED, False):
+            report.show(kubectl, program.within(NAMESPACE))
+    for kubectl in made:
+        limit = f"--timeout={DELETE_SECONDS:g}s"
+        kubectl.run("delete", "namespace", kubectl.namespace, limit, timeout=DELETE_SECONDS + 10)
+
+
+@pytest.fixture
+async def stack_in(access: Access) -> AsyncIterator[StackIn]:
+    """Makes the LiveScore of a name, ``demo`` by default, in the namespace of a ``kubectl``; not yet in the cluster."""
+    async with AsyncExitStack() as opened:
+        kubes: list[Kube] = []
+
+        def make(kubectl: Kubectl, name: str = "demo") -> Stack:
+            kubes.append(Kube(access, kubectl.namespace))
+            return Stack(kubectl, kubes[-1], name)
+
+        yield make
+        for kube in kubes:
+            await opened.enter_async_context(kube)
+
+
+@pytest.fixture
+async def system_in(access: Access, program: Kubectl) -> AsyncIterator[SystemIn]:
+    """Makes the operator of a namespace, which is installed by the test."""
+    async with AsyncExitStack() as opened:
+        kubes: list[Kube] = []
+
+        def make(namespace: str = NAMESPACE) -> System:
+            kubes.append(Kube(access, namespace))
+            return System(program.within(namespace), kubes[-1])
+
+        yield make
+        for kube in kubes:
+            await opened.enter_async_context(kube)
+
+
+@pytest.fixture
+def kubectl(make_namespace: Make) -> Kubectl:
+    """``kubectl`` in a namespace of this test's own."""
+    return make_namespace("")

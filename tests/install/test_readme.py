@@ -1,0 +1,85 @@
+"""As a newcomer: the block of the README, as printed, in the namespace ``default``."""
+
+import asyncio
+import os
+import re
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from tests.charts.sources import ROOT
+from tests.e2e.entrance import OPEN_SECONDS, PAUSE_SECONDS, Entrance
+from tests.e2e.environment import APP_IMAGE, OPERATOR_IMAGE
+from tests.e2e.kubectl import Kubectl
+from tests.e2e.measures import MEASURES
+from tests.e2e.stack import GONE_SECONDS
+from tests.smoke import heard
+
+pytestmark = pytest.mark.timeout(1200)
+
+BLOCK_SECONDS = 900.0
+"""Longest the block may take; the wait in it is ten minutes long."""
+
+LABELS = "app.kubernetes.io/name=livescore,app.kubernetes.io/instance=demo"
+
+
+def lines() -> list[str]:
+    """What the README says to type."""
+    _, _, rest = (ROOT / "README.md").read_text().partition("\n## On Kubernetes\n")
+    found = re.search(r"```sh\n(.*?)```", rest, re.DOTALL)
+    assert found
+    return found[1].splitlines()
+
+
+@pytest.fixture
+def newcomer(program: Kubectl, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """An environment with ``kubectl`` on its path, and a namespace that is empty afterwards."""
+    (tmp_path / "kubectl").symlink_to(Path(program.command()[0]).resolve())
+    yield {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    limit = f"--timeout={GONE_SECONDS:g}s"
+    program.run("delete", "lsc/demo", "--ignore-not-found", limit, timeout=GONE_SECONDS + 10)
+    program.run("delete", "pvc,secret", "-l", LABELS, limit, timeout=GONE_SECONDS + 10)
+
+
+async def typed(commands: list[str], environment: dict[str, str]) -> None:
+    """Run lines in a shell that ends with the first one that fails."""
+    shell = ("bash", "-euc", "\n".join(commands))
+    process = await asyncio.create_subprocess_exec(*shell, cwd=ROOT, env=environment)
+    async with asyncio.timeout(BLOCK_SECONDS):
+        assert await process.wait() == 0, commands
+
+
+@asynccontextmanager
+async def running(command: str, environment: dict[str, str]) -> AsyncIterator[None]:
+    """Run a line that does not end by itself, and end it."""
+    shell = ("bash", "-c", command)
+    process = await asyncio.create_subprocess_exec(*shell, cwd=ROOT, env=environment, start_new_session=True)
+    try:
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        await process.wait()
+
+
+async def opened(entrance: Entrance) -> None:
+    """Wait until somebody answers there."""
+    async with asyncio.timeout(OPEN_SECONDS):
+        while not await entrance.answers():
+            await asyncio.sleep(PAUSE_SECONDS)
+
+
+async def test_the_block_leads_to_the_first_event(newcomer: dict[str, str]) -> None:
+    if (APP_IMAGE, OPERATOR_IMAGE) != ("livescore:dev", "livescore-operator:dev"):
+        pytest.skip("the README knows the images by the names that `make images` gives them")
+    *commands, forward = lines()
+    began = monotonic()
+    await typed(commands, newcomer)
+    async with running(forward, newcomer):
+        entrance = Entrance("127.0.0.1:8000")
+        await opened(entrance)
+        await heard(entrance)
+        MEASURES.seconds("README: first command to first event", [monotonic() - began])

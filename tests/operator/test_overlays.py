@@ -1,0 +1,112 @@
+"""The overlays and samples of ``k8s``: what they become, whole, and that a server takes them.
+
+``golden-overlays/NAME.yaml`` is what ``kubectl kustomize`` makes of each kustomization, without the CRD, which another
+test compares. ``python -m tests.operator.test_overlays`` writes them anew; read the difference before you commit it.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from livescore_operator.components.common import to_yaml
+from livescore_operator.resource import KIND
+from tests.charts.rendering import KUSTOMIZATIONS, PROMETHEUS, SAMPLES, kustomized, parsed, template
+from tests.charts.sources import OPERATOR, ROOT
+from tests.charts.test_drift import Pair, by_key
+from tests.support.kubernetes.kinds import KINDS
+from tests.support.kubernetes.kube import Kube
+
+GOLDEN = Path(__file__).parent / "golden-overlays"
+
+PRODUCTION = Pair(
+    "overlays/production",
+    ("--set", "image.tag=dev", "--set", "monitoring.dashboard.enabled=false", "--api-versions", PROMETHEUS),
+)
+"""The chart as it is; a kustomization has no place for a dashboard."""
+
+WHOLE = [name for name in KUSTOMIZATIONS if name in {"default", "namespaced"} or name.startswith("overlays/")]
+"""What people apply; the others are parts of these."""
+
+Manifest = dict[str, Any]
+
+
+def shown(name: str) -> str:
+    return to_yaml(one for one in parsed(kustomized(name)) if one["kind"] != "CustomResourceDefinition")
+
+
+def golden(name: str) -> Path:
+    return GOLDEN / f"{name.removeprefix('overlays/')}.yaml"
+
+
+def only(name: str, kind: str) -> Manifest:
+    (found,) = (one for one in parsed(kustomized(name)) if one["kind"] == kind)
+    return found
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_what_is_built_is_what_was_read_and_found_good(name: str) -> None:
+    assert shown(name) == golden(name).read_text(), "run `python -m tests.operator.test_overlays`, read the diff"
+
+
+def test_every_golden_file_has_its_kustomization() -> None:
+    assert sorted(GOLDEN.iterdir()) == sorted(map(golden, WHOLE))
+
+
+def test_production_is_what_the_chart_makes() -> None:
+    rendered = by_key(parsed(template(OPERATOR, *PRODUCTION.values)), PRODUCTION)
+    built = by_key(parsed(kustomized(PRODUCTION.folder)), PRODUCTION)
+
+    assert rendered.keys() == built.keys()
+    for key, manifest in built.items():
+        assert rendered[key] == manifest, key
+
+
+def test_the_alerts_are_those_of_the_documents() -> None:
+    rows = re.findall(
+        r"^\| (\w+) \| `([^`]+)` \| (\d+) m \|", (ROOT / "docs" / "operator.md").read_text(), re.MULTILINE
+    )
+    (group,) = only("overlays/production", "PrometheusRule")["spec"]["groups"]
+
+    assert [(one["alert"], one["expr"], one["for"]) for one in group["rules"]] == [
+        (name, expression.replace("&#124;", "|"), f"{minutes}m") for name, expression, minutes in rows
+    ]
+
+
+def test_two_operators_of_production_are_apart_and_one_stays() -> None:
+    deployment = only("overlays/production", "Deployment")["spec"]
+    (spread,) = deployment["template"]["spec"]["topologySpreadConstraints"]
+    budget = only("overlays/production", "PodDisruptionBudget")["spec"]
+
+    assert deployment["replicas"] - budget["maxUnavailable"] == 1
+    assert budget["selector"] == spread["labelSelector"] == deployment["selector"]
+
+
+@pytest.mark.parametrize("text", [path.read_text() for path in SAMPLES], ids=[path.stem for path in SAMPLES])
+async def test_a_sample_is_taken(kube: Kube, text: str) -> None:
+    """By whatever server there is; ``tests/charts`` shows the objects of other operators to a real one."""
+    (sample,) = (one for one in parsed(text) if one["kind"] == KIND)
+    made = await kube.apply(sample, manager="kubectl")
+
+    assert made["metadata"]["namespace"] == kube.namespace
+    assert made["spec"]["image"] == sample["spec"]["image"]
+
+
+@pytest.mark.parametrize("name", WHOLE)
+async def test_an_overlay_is_taken(kube: Kube, name: str) -> None:
+    """All of it that belongs to a namespace and that servers know by themselves."""
+    found = [one for one in parsed(kustomized(name)) if one["kind"] in KINDS and KINDS[one["kind"]].namespaced]
+    assert "Deployment" in {one["kind"] for one in found}
+    for manifest in found:
+        await kube.apply(in_namespace(manifest, kube.namespace), manager="kubectl")
+
+
+def in_namespace(manifest: Manifest, namespace: str) -> Manifest:
+    return {**manifest, "metadata": {**manifest["metadata"], "namespace": namespace}}
+
+
+if __name__ == "__main__":
+    GOLDEN.mkdir(exist_ok=True)
+    for each in WHOLE:
+        golden(each).write_text(shown(each))

@@ -1,0 +1,64 @@
+"""What an older operator stored is read by this one: versions of the CRD stay, and so do the fields of ``spec``.
+
+``stored.json`` has every version that was ever stored, with the type of each field that a release had. A release adds
+to it by ``python -m tests.operator.test_stored_versions``; nothing is ever taken out of it without a conversion.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from livescore_operator.crd import crd
+
+STORED = Path(__file__).parent / "stored.json"
+
+Schema = dict[str, Any]
+
+
+def versions() -> dict[str, Schema]:
+    """The schema of ``spec`` by version."""
+    return {
+        one["name"]: one["schema"]["openAPIV3Schema"]["properties"]["spec"]
+        for one in crd()["spec"]["versions"]
+        if one["served"]
+    }
+
+
+def fields(schema: Schema, path: str = "spec") -> Iterator[tuple[str, str]]:
+    """Every field below a schema with its type."""
+    yield path, schema.get("type", "any")
+    for name, field in schema.get("properties", {}).items():
+        yield from fields(field, f"{path}.{name}")
+    if "items" in schema:
+        yield from fields(schema["items"], f"{path}[]")
+
+
+def stored() -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = json.loads(STORED.read_text())
+    return found
+
+
+def test_every_version_that_was_stored_is_served() -> None:
+    assert stored().keys() <= versions().keys()
+
+
+@pytest.mark.parametrize("version", stored())
+def test_every_field_that_was_stored_is_there_and_of_its_type(version: str) -> None:
+    present = dict(fields(versions()[version]))
+    assert {path: present.get(path) for path in stored()[version]} == stored()[version]
+
+
+@pytest.mark.parametrize("version", stored())
+def test_nothing_is_required_that_was_not(version: str) -> None:
+    assert versions()[version]["required"] == ["image"]
+
+
+def test_one_version_is_stored() -> None:
+    assert [one["name"] for one in crd()["spec"]["versions"] if one["storage"]] == list(stored())[-1:]
+
+
+if __name__ == "__main__":
+    STORED.write_text(json.dumps({name: dict(fields(schema)) for name, schema in versions().items()}, indent=1) + "\n")

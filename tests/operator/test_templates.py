@@ -1,0 +1,66 @@
+"""Upgrading the operator alone restarts no pod: it makes the same pod templates of the LiveScores of ``golden``.
+
+``templates.json`` has the digest of each. One that changes means that the pods of every such LiveScore are replaced
+when this operator comes: say so under "What restarts" in ``docs/upgrade.md`` and in ``CHANGELOG.md``, and then write
+the file anew by ``python -m tests.operator.test_templates``.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+import livescore_operator
+from livescore_operator.components import build
+from livescore_operator.resource import Manifest
+from tests.operator.test_golden import NAMES, load
+
+DIGESTS = Path(__file__).parent / "templates.json"
+
+Templates = dict[str, str]
+
+
+def templates(case: str) -> Templates:
+    """The digest of the pod template of everything that starts pods, by kind and name."""
+    return {
+        f"{one['kind']}/{one['metadata']['name']}": digest(one["spec"]["template"])
+        for one in build(*load(case))
+        if "template" in one.get("spec", {})
+    }
+
+
+def digest(template: Manifest) -> str:
+    return hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def committed() -> dict[str, Templates]:
+    found: dict[str, Templates] = json.loads(DIGESTS.read_text())
+    return found
+
+
+@pytest.mark.parametrize("case", NAMES)
+def test_no_pod_is_restarted_by_a_new_operator(case: str) -> None:
+    changed = {name for name, one in templates(case).items() if committed()[case].get(name, one) != one}
+    assert changed == set(), f"pods of these are replaced when this operator comes: {__doc__}"
+
+
+def test_every_template_has_a_digest() -> None:
+    assert {case: sorted(templates(case)) for case in NAMES} == {
+        case: sorted(found) for case, found in committed().items()
+    }
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "Job"])
+def test_whatever_starts_pods_is_among_them(kind: str) -> None:
+    assert any(name.startswith(f"{kind}/") for found in committed().values() for name in found)
+
+
+def test_the_version_of_the_operator_is_in_no_template(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(livescore_operator, "__version__", "99.0.0")
+    monkeypatch.setenv("LIVESCORE_COMMIT", "another")
+    assert templates("full") == committed()["full"]
+
+
+if __name__ == "__main__":
+    DIGESTS.write_text(json.dumps({case: templates(case) for case in NAMES}, indent=2) + "\n")

@@ -1,0 +1,104 @@
+"""The workflows of GitHub call targets that there are, on every Python and Kubernetes that is supported."""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+PINNED = re.compile(r"^[\w-]+/[\w-]+@v\d+$")
+
+
+def workflow(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((ROOT / ".github" / "workflows" / f"{name}.yml").read_text())
+    return found
+
+
+def jobs(name: str) -> Iterator[dict[str, Any]]:
+    yield from workflow(name)["jobs"].values()
+
+
+def steps(name: str) -> list[dict[str, Any]]:
+    return [step for job in jobs(name) for step in job["steps"]]
+
+
+def targets() -> set[str]:
+    """Of the Makefile."""
+    return set(re.findall(r"^([a-z0-9-]+):.* ## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def called(name: str) -> set[str]:
+    """The targets that a workflow calls; of a matrix all."""
+    found: set[str] = set()
+    for job in jobs(name):
+        matrix = job.get("strategy", {}).get("matrix", {})
+        for command in (step["run"] for step in job["steps"] if "run" in step):
+            for words in re.findall(r"\bmake (?:--\S+ )*((?:[\w-]+(?: |$|\)|\n)|\$\{\{ matrix\.\w+ \}\})+)", command):
+                found |= expanded(words, matrix)
+    return found
+
+
+def expanded(words: str, matrix: dict[str, list[str]]) -> set[str]:
+    variables = re.findall(r"matrix\.(\w+)", words)
+    if variables:
+        return {value for variable in variables for value in matrix[variable]}
+    return {word.rstrip(")") for word in words.split() if not word.isupper()}
+
+
+def supported() -> list[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    found = [re.fullmatch(r"Programming Language :: Python :: (3\.\d+)", line) for line in project["classifiers"]]
+    return [one[1] for one in found if one]
+
+
+@pytest.mark.parametrize("name", [path.stem for path in WORKFLOWS])
+def test_every_target_that_is_called_is_there(name: str) -> None:
+    assert called(name)
+    assert called(name) <= targets()
+
+
+def test_what_is_called_is_found() -> None:
+    assert called("ci") == {"lint", "types", "coverage", "images"}
+    assert called("e2e") == {"kind", "undeploy", "e2e", "e2e-install"}
+    assert called("release") == {"version", "lint", "types", "dist", "images", "publish-charts"}
+
+
+@pytest.mark.parametrize("name", [path.stem for path in WORKFLOWS])
+def test_every_action_has_a_version_and_no_workflow_may_more_than_it_says(name: str) -> None:
+    used = [step["uses"] for step in steps(name) if "uses" in step]
+
+    assert [action for action in used if not PINNED.match(action)] == []
+    assert workflow(name)["permissions"] == {"contents": "read"}
+    assert all("timeout-minutes" in job for job in jobs(name))
+
+
+def test_every_supported_python_is_tested() -> None:
+    (matrix,) = (job["strategy"]["matrix"] for job in jobs("ci") if "strategy" in job)
+    assert matrix["python"] == supported()
+
+
+def test_the_oldest_kubernetes_of_the_chart_is_tested() -> None:
+    (matrix,) = (job["strategy"]["matrix"] for job in jobs("e2e"))
+    chart = yaml.safe_load((ROOT / "charts" / "livescore-operator" / "Chart.yaml").read_text())
+    assert chart["kubeVersion"] == f">={matrix['kubernetes'][0]}.0-0"
+
+
+@pytest.mark.parametrize("name", [path.stem for path in WORKFLOWS])
+def test_nothing_of_an_event_is_put_into_a_command(name: str) -> None:
+    """A name or a title that somebody else chose would be run."""
+    commands = [step["run"] for step in steps(name) if "run" in step]
+    assert [command for command in commands if re.search(r"\$\{\{ *(github|inputs|vars)\.", command)] == []
+
+
+def test_the_cluster_of_kind_is_named_as_in_the_makefile() -> None:
+    config = yaml.safe_load((ROOT / "k8s" / "kind.yaml").read_text())
+    assert (config["kind"], config["apiVersion"]) == ("Cluster", "kind.x-k8s.io/v1alpha4")
+    assert [node["role"] for node in config["nodes"]].count("worker") == 2
+    assert any("--name livescore " in step.get("run", "") for step in steps("e2e"))
+    assert re.search(r"^CLUSTER \?= livescore$", (ROOT / "Makefile").read_text(), re.MULTILINE)

@@ -24,6 +24,7 @@ from livescore_operator.scaling.adapter import GROUP, METRIC, Adapter, Values
 from livescore_operator.scaling.certificates import OVERLAP, Identity, make
 from livescore_operator.settings import Settings
 from livescore_operator.telemetry import metrics
+from tests.support.forkserver import ForkServer
 from tests.support.kubernetes.access import Access
 from tests.support.kubernetes.faults import WRITES, Faults
 from tests.support.kubernetes.kinds import Json
@@ -434,7 +435,6 @@ def _pod(name: str, ip: str) -> Json:
     return {"metadata": {"name": name}, "status": {"phase": "Running", "podIP": ip}}
 
 
-@pytest.mark.timeout(120)
 async def test_the_api_server_leads_everybody_who_may_to_the_metric(aggregated: Aggregated) -> None:
     for version in PRIORITIES:
         answer = await aggregated.get(aggregated.path(version), labelSelector="app.kubernetes.io/instance=demo")
@@ -545,8 +545,9 @@ def test_every_role_is_bound_and_every_binding_has_its_role() -> None:
     assert bound == roles | {"system:auth-delegator", "extension-apiserver-authentication-reader"}
 
 
-@pytest.mark.timeout(120)
-async def test_the_operator_with_the_shipped_rights_registers_and_answers(real_api: Server, tmp_path: Path) -> None:
+async def test_the_operator_with_the_shipped_rights_registers_and_answers(
+    real_api: Server, operator_forks: ForkServer, tmp_path: Path
+) -> None:
     """A real process, whose account has what the overlay grants, and of the rest only what the default grants."""
     async with Kube(real_api.access, f"test-{datetime.now(UTC):%H%M%S%f}") as kube:
         await kube.make_namespace()
@@ -555,7 +556,7 @@ async def test_the_operator_with_the_shipped_rights_registers_and_answers(real_a
         access = await asyncio.to_thread(real_api.access_of, kube.namespace, "livescore-operator")
         port = Port()
         operator = Operator(
-            *(tmp_path, "operator", kube.namespace, access.write(tmp_path / "kubeconfig.yaml")),
+            *(tmp_path, "operator", kube.namespace, access.write(tmp_path / "kubeconfig.yaml"), operator_forks),
             METRICS_ADAPTER="true",
             METRICS_ADAPTER_PORT=str(port.number),
         )

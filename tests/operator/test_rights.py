@@ -11,6 +11,7 @@ import yaml
 
 from livescore_operator.resource import KIND
 from tests.operator.stack import Stack, secret
+from tests.support.forkserver import ForkServer
 from tests.support.kubernetes.faults import Faults
 from tests.support.kubernetes.kinds import KINDS, Json
 from tests.support.kubernetes.kube import Kube, eventually
@@ -62,10 +63,10 @@ async def proxy(real_api: Server, kube: Kube) -> AsyncIterator[Faults]:
 
 
 @pytest.fixture
-def operator(proxy: Faults, kube: Kube, tmp_path: Path) -> Iterator[Operator]:
+def operator(proxy: Faults, kube: Kube, operator_forks: ForkServer, tmp_path: Path) -> Iterator[Operator]:
     """The operator with the rights of its account alone."""
     kubeconfig = proxy.access.write(tmp_path / "kubeconfig.yaml")
-    operator = Operator(tmp_path, ACCOUNT, kube.namespace, kubeconfig)
+    operator = Operator(tmp_path, ACCOUNT, kube.namespace, kubeconfig, operator_forks)
     yield operator
     operator.close()
     operator.release()

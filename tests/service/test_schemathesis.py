@@ -47,7 +47,7 @@ OPTIONS = [
 ]
 
 
-@pytest.mark.timeout(SECONDS + 150)
+@pytest.mark.timeout(SECONDS + 300)
 async def test_no_request_is_answered_otherwise_than_openapi_says(start: Start, tmp_path: Path) -> None:
     service = await start("api", LOG_LEVEL="ERROR")
     await populate(service)

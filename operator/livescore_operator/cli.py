@@ -39,6 +39,7 @@ def run(
     """Reconcile LiveScores until SIGTERM."""
     from livescore_operator import process
     from livescore_operator.cluster import NoCluster
+    from livescore_operator.listener import AddressError
     from livescore_operator.telemetry import logs
 
     configured = settings.load(**({"namespaces": namespace} if namespace else {}))
@@ -50,7 +51,7 @@ def run(
     except NoCluster as error:
         typer.echo(f"livescore-operator run: no cluster to talk to: {error}", err=True)
         sys.exit(1)
-    except process.AddressError as error:
+    except AddressError as error:
         typer.echo(f"livescore-operator run: {error}", err=True)
         sys.exit(1)
 

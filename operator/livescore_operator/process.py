@@ -3,11 +3,10 @@
 import asyncio
 import random
 import signal
-import ssl
 import time
-from collections.abc import Awaitable, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Any, cast
+from collections.abc import Awaitable
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, cast
 
 import kopf
 import structlog
@@ -15,14 +14,14 @@ from aiohttp import web
 
 from livescore_operator import cluster, handlers
 from livescore_operator.leadership import Leadership
+from livescore_operator.listener import Listener
 from livescore_operator.queue import Key, Queue
 from livescore_operator.reconciler import Reconciler
-from livescore_operator.registration import Registration
-from livescore_operator.resource import Manifest
-from livescore_operator.scaling.access import Door, Reviews
-from livescore_operator.scaling.adapter import Adapter, Values
 from livescore_operator.settings import Settings
 from livescore_operator.telemetry import metrics
+
+if TYPE_CHECKING:
+    from livescore_operator.aggregation import MetricsAdapter
 
 log = structlog.get_logger(__name__)
 
@@ -49,9 +48,15 @@ class Operator:
         )
         connected.may_write = lambda: self.leadership.leading
         self.reconciler = Reconciler(connected, settings.pod_namespace, settings.pod_name, on_gone=self.queue.forget)
-        self.adapter = MetricsAdapter(connected, settings, self.leadership) if settings.metrics_adapter else None
+        self.adapter = self._metrics_adapter(connected) if settings.metrics_adapter else None
         self.watching = asyncio.Event()
         self._pulse = time.monotonic()
+
+    def _metrics_adapter(self, connected: cluster.Cluster) -> "MetricsAdapter":
+        # Only here, since its cryptography holds 9 MB that nobody else needs.
+        from livescore_operator.aggregation import MetricsAdapter
+
+        return MetricsAdapter(connected, self._settings, self.leadership)
 
     async def run(self) -> None:
         """Work until SIGTERM or SIGINT, then give the Lease back."""
@@ -132,12 +137,12 @@ class Operator:
 
     # Probes and metrics
 
-    def _served(self) -> "_Server":
+    def _served(self) -> Listener:
         application = web.Application()
         application.router.add_get("/healthz", self._live)
         application.router.add_get("/readyz", self._ready)
         application.router.add_get("/metrics", self._metrics)
-        return _Server(application, self._settings.host, self._settings.port, "probes and metrics", "PORT")
+        return Listener(application, self._settings.host, self._settings.port, "probes and metrics", "PORT")
 
     async def _live(self, _: web.Request) -> web.Response:
         stuck = self.queue.stuck(STUCK_SECONDS)
@@ -151,64 +156,6 @@ class Operator:
 
     async def _metrics(self, _: web.Request) -> web.Response:
         return web.Response(body=metrics.render(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
-
-
-class MetricsAdapter:
-    """The server of custom.metrics.k8s.io, in every replica: to answer needs no Lease."""
-
-    def __init__(self, connected: cluster.Cluster, settings: Settings, leadership: Leadership) -> None:
-        self._cluster, self._settings = connected, settings
-        self.door = Door()
-        self.registration = Registration(
-            connected,
-            self.door,
-            settings.pod_namespace,
-            settings.metrics_adapter_service,
-            leading=lambda: leadership.leading,
-            led=leadership.wait,
-        )
-
-    def served(self) -> AbstractAsyncContextManager[None]:
-        """Serve it for the length of a block."""
-        application = Adapter(self.door, Reviews(self._cluster.review), Values(self._pods)).application()
-        host, port = self._settings.host, self._settings.metrics_adapter_port
-        return _Server(application, host, port, "metrics adapter", "METRICS_ADAPTER_PORT", self.door.context)
-
-    async def _pods(self, namespace: str, selector: str) -> Sequence[Manifest]:
-        return await self._cluster.select("Pod", namespace, selector) or []
-
-
-class AddressError(Exception):
-    """What should be served cannot be; the text names the variables."""
-
-
-class _Server(AbstractAsyncContextManager[None]):
-    """An aiohttp server for the length of a block."""
-
-    def __init__(
-        self,
-        application: web.Application,
-        host: str,
-        port: int,
-        what: str,
-        variable: str,
-        context: ssl.SSLContext | None = None,
-    ) -> None:
-        self._runner = web.AppRunner(application, access_log=None)
-        self._host, self._port, self._context = host, port, context
-        self._what, self._variable = what, variable
-
-    async def __aenter__(self) -> None:
-        await self._runner.setup()
-        try:
-            await web.TCPSite(self._runner, self._host, self._port, ssl_context=self._context).start()
-        except OSError as error:
-            where = f"HOST {self._host} and {self._variable} {self._port}"
-            raise AddressError(f"{where} cannot be used: {error.strerror}") from error
-        log.info(self._what, host=self._host, port=self._port)
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._runner.cleanup()
 
 
 async def run(settings: Settings) -> None:

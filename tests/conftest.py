@@ -29,6 +29,15 @@ SHOWN_CHARACTERS = 20_000
 """Of each log of a failed test: its last few hundred lines."""
 
 
+LONGEST = ("test_schemathesis.py", "test_convergence.py")
+"""Files of one test that takes half a minute."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest tests come first, so that none of them is what everybody waits for in the end."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 def pytest_report_header() -> str:
     """Which API server the operator meets."""
     return choice.header()

@@ -85,11 +85,11 @@ class Stack:
         before: Mapping[str, str] = {}
         for _ in range(ROUNDS):
             await self.reconcile()
+            await self.make_ready(*unready)
             now = await self.versions()
             if now == before:
                 break
-            await self.make_ready(*unready)
-            before = await self.versions()
+            before = now
         return await self.livescore()
 
     async def make_ready(self, *unready: str) -> None:

@@ -27,7 +27,7 @@ def by_autoscaler(**more: Any) -> Json:
 @pytest.fixture
 async def scene(kube: Kube, kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
     monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
-    async with connect() as cluster, opened(kube, cluster) as found:
+    async with connect(30) as cluster, opened(kube, cluster) as found:
         yield found
 
 

@@ -18,7 +18,7 @@ from tests.support.kubernetes.server import Server
 @pytest.fixture
 async def reconciler(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Reconciler]:
     monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
-    async with connect() as cluster:
+    async with connect(30) as cluster:
         yield Reconciler(cluster, "livescore-system", "test")
 
 

@@ -130,4 +130,4 @@ async def test_servers_with_a_password_and_sentinels_without_one(watched: valkey
     await valkeys.until(broker.ping)
     await broker.close()
     with redis_sync(load(database_url="postgresql://localhost/x", redis_url=url)) as client:
-        assert await asyncio.to_thread(client.ping)
+        await valkeys.until(lambda: asyncio.to_thread(client.ping))

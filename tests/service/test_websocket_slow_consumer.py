@@ -76,9 +76,11 @@ async def test_fault_17_who_reads_nothing_is_closed_with_1013_while_others_get_e
     ):
         await one.subscribe(match_id)
         await two.next("subscribedAll")
-        newest = await _shout_until_cut(api, match_id, one, two)
+        newest = 5 + await _shout_until_cut(api, match_id, one, two)
         last, code = await _read_all(stalled)
         assert code == 1013
+        await _shout(api, match_id, 5)
+        await all_reach((one, two), match_id, newest)
         assert 1 <= last < newest
         feed = await feed_of(api.base_url, match_id)
         assert one.of_type("commentary") == two.of_type("commentary") == feed[1:]

@@ -12,7 +12,7 @@ import pytest
 
 from livescore.scores.migrations import HEAD
 from tests.support.clients import Listener
-from tests.support.command import livescore
+from tests.support.command import Command, livescore
 from tests.support.servers import Postgres
 from tests.support.service import Kind, Start, eventually
 
@@ -45,8 +45,8 @@ async def test_help_names_every_command() -> None:
 
 
 @pytest.mark.parametrize("arguments", [("serve",), ("api", "--port", "1"), ("replay",)])
-async def test_what_is_no_command_ends_with_2(arguments: tuple[str, ...]) -> None:
-    done = await livescore(*arguments, **NOWHERE)
+async def test_what_is_no_command_ends_with_2(forked: Command, arguments: tuple[str, ...]) -> None:
+    done = await forked(*arguments, **NOWHERE)
 
     assert (done.returncode, done.stdout) == (2, "")
     assert "Traceback" not in done.stderr
@@ -61,8 +61,8 @@ async def test_descriptions_are_json_and_need_no_configuration(command: str, ver
 
 
 @pytest.mark.parametrize("command", ["api", "worker", "scheduler", "migrate"])
-async def test_a_wrong_configuration_ends_with_2_and_names_every_fault(command: str) -> None:
-    done = await livescore(command, PORT="eighty", SECURITY_MODE="ON", REDIS_URL="redis://127.0.0.1:1")
+async def test_a_wrong_configuration_ends_with_2_and_names_every_fault(forked: Command, command: str) -> None:
+    done = await forked(command, PORT="eighty", SECURITY_MODE="ON", REDIS_URL="redis://127.0.0.1:1")
 
     assert (done.returncode, done.stdout) == (2, "")
     assert [line.split(":")[0].strip() for line in done.stderr.splitlines()] == [
@@ -88,8 +88,8 @@ async def test_migrating_again_changes_nothing(postgres_server: Postgres) -> Non
     postgres_server.drop_database(name)
 
 
-async def test_migrating_without_a_database_is_one_line() -> None:
-    done = await livescore("migrate", **NOWHERE)
+async def test_migrating_without_a_database_is_one_line(forked: Command) -> None:
+    done = await forked("migrate", **NOWHERE)
 
     assert (done.returncode, done.stdout) == (1, "")
     assert "Traceback" not in done.stderr
@@ -97,10 +97,10 @@ async def test_migrating_without_a_database_is_one_line() -> None:
 
 
 @pytest.mark.parametrize("name", ["PORT", "MANAGEMENT_PORT"])
-async def test_a_port_that_is_taken_is_one_line(name: str, taken: str) -> None:
+async def test_a_port_that_is_taken_is_one_line(forked: Command, name: str, taken: str) -> None:
     ports = {"HOST": "127.0.0.1", "MANAGEMENT_HOST": "127.0.0.1", "PORT": "0", "MANAGEMENT_PORT": "0", name: taken}
 
-    done = await livescore("api", **NOWHERE, **ports)
+    done = await forked("api", **NOWHERE, **ports)
 
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("livescore api: ")
@@ -108,9 +108,9 @@ async def test_a_port_that_is_taken_is_one_line(name: str, taken: str) -> None:
     assert done.stderr.count("\n") == 1
 
 
-async def test_an_address_of_another_machine_is_one_line() -> None:
+async def test_an_address_of_another_machine_is_one_line(forked: Command) -> None:
     # Of the range for documentation: no machine has it.
-    done = await livescore("api", **NOWHERE, HOST="192.0.2.1", PORT="0")
+    done = await forked("api", **NOWHERE, HOST="192.0.2.1", PORT="0")
 
     assert done.returncode == 1
     assert done.stderr == "livescore api: HOST 192.0.2.1 and PORT 0 cannot be used: Cannot assign requested address\n"

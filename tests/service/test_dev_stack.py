@@ -20,12 +20,12 @@ import redis
 
 from livescore.dev import servers
 from livescore.dev.servers import BrokenDataDir, DataDirInUse, Postgres, Server, Valkey
-from livescore.settings import Settings
+from tests.support.command import Command
 from tests.support.forkserver import Forked, ForkServer, started
 from tests.support.ports import Port
 from tests.support.servers import OwnPostgres
 from tests.support.servers import Valkey as ValkeyHandle
-from tests.support.service import eventually, match_body
+from tests.support.service import eventually, inherited, match_body
 
 START_SECONDS = 90.0
 """Longest a whole stack may take here, on two cores that other tests use too; alone it takes some five."""
@@ -103,7 +103,7 @@ class Dev:
         print(self.log)
 
     def _launch(self) -> "subprocess.Popen[bytes] | Forked":
-        environment = _environment(self.environment)
+        environment = inherited() | self.environment
         with self.log_file.open("ab") as log:
             if self._forks:
                 return self._forks.run(["dev"], environment, log)
@@ -346,25 +346,27 @@ class TestStack:
             http.headers["X-API-Key"] = "a-key-of-mine-1234"
             assert (await http.post("/matches", json=match_body())).status_code == 201
 
-    async def test_says_in_one_line_that_the_data_is_in_use(self, start_dev: StartDev) -> None:
+    async def test_says_in_one_line_that_the_data_is_in_use(self, forked: Command, start_dev: StartDev) -> None:
         stack = await start_dev()
         with _free_port() as port, _free_port() as management:
-            error = _failure({**stack.environment, "PORT": str(port), "MANAGEMENT_PORT": str(management)})
+            error = await _failure(forked, {**stack.environment, "PORT": str(port), "MANAGEMENT_PORT": str(management)})
         assert f"in use by process {stack.process.pid}" in error
 
     @pytest.mark.parametrize("variable", ["PORT", "MANAGEMENT_PORT"])
-    def test_says_in_one_line_which_port_is_taken(self, tmp_path: Path, variable: str) -> None:
+    async def test_says_in_one_line_which_port_is_taken(self, forked: Command, tmp_path: Path, variable: str) -> None:
         with _free_port() as free, _free_port() as taken, _listening(taken):
             ports = {"PORT": str(free), "MANAGEMENT_PORT": str(free + 1), variable: str(taken)}
-            error = _failure({"DATA_DIR": str(tmp_path / "data"), **ports})
+            error = await _failure(forked, {"DATA_DIR": str(tmp_path / "data"), **ports})
         assert error == f"livescore dev: port {taken} is in use: set {variable} to another one"
         assert not (tmp_path / "data" / "postgres").exists()
 
-    def test_says_in_one_line_that_the_data_is_broken(self, tmp_path: Path) -> None:
+    async def test_says_in_one_line_that_the_data_is_broken(self, forked: Command, tmp_path: Path) -> None:
         (tmp_path / "postgres").mkdir()
         (tmp_path / "postgres" / "holiday.jpg").touch()
         with _free_port() as port, _free_port() as management:
-            error = _failure({"DATA_DIR": str(tmp_path), "PORT": str(port), "MANAGEMENT_PORT": str(management)})
+            error = await _failure(
+                forked, {"DATA_DIR": str(tmp_path), "PORT": str(port), "MANAGEMENT_PORT": str(management)}
+            )
         assert "is no PostgreSQL data" in error
 
 
@@ -409,22 +411,13 @@ def _refuses(server: Server, reason: str) -> None:
     assert len(str(refused.value).splitlines()) == 1
 
 
-def _dev() -> list[str]:
-    return servers.guarded([sys.executable, "-m", "livescore", "dev"], signal.SIGKILL)
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-def _environment(given: dict[str, str]) -> dict[str, str]:
-    settings = {field.upper() for field in Settings.model_fields}
-    return {name: value for name, value in os.environ.items() if name not in settings} | given
-
-
-def _run(command: list[str], environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
-
-
-def _failure(environment: dict[str, str]) -> str:
+async def _failure(forked: Command, environment: dict[str, str]) -> str:
     """What ``livescore dev`` says in its one line when it cannot run."""
-    result = _run(_dev(), _environment(environment))
+    result = await forked("dev", **environment)
     assert result.returncode == 1, result.stdout + result.stderr
     (line,) = result.stderr.splitlines()
     return line

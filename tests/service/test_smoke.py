@@ -4,11 +4,12 @@ import pytest
 
 from tests.e2e.entrance import Entrance
 from tests.smoke import HEAR_SECONDS, heard
-from tests.support.service import Service
+from tests.support.service import Start
 
 
-async def test_the_match_that_is_made_is_heard_of(service: Service) -> None:
-    entrance = Entrance(service.base_url.removeprefix("http://"))
+async def test_the_match_that_is_made_is_heard_of(start: Start) -> None:
+    api = await start("api")
+    entrance = Entrance(api.base_url.removeprefix("http://"))
 
     seconds = await heard(entrance)
 

@@ -20,8 +20,8 @@ LOST = range(LAST_PRUNED)
 KEPT = (LAST_PRUNED, LAST_PRUNED + 1)
 """From where a client cannot resume, and from where it can."""
 
-INSTANT_DAYS = "0.000001"
-"""A retention of 0.1 s."""
+INSTANT_DAYS = "0.0000001"
+"""A retention of 0.01 s: a worker looks at once when it starts, and then not for a minute."""
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,6 @@ class Forker:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
         child = os.fork()
         if child:
-            report.send(child)
             self._reports[child] = report
         else:
             self._detach(report)
@@ -77,14 +76,16 @@ class Forker:
     def _detach(self, report: Connection) -> None:
         """Keep nothing of the fork server, and die with it."""
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for connection in (report, *self._reports.values()):
-            connection.close()
-        self._control.close()
         os.setsid()
         if sys.platform == "linux":
             self._libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != self._own:
                 os.kill(os.getpid(), signal.SIGKILL)
+        # Not before it leads its session: whoever knows the number may signal the whole group.
+        report.send(os.getpid())
+        for connection in (report, *self._reports.values()):
+            connection.close()
+        self._control.close()
 
 
 def main() -> None:

@@ -7,9 +7,24 @@ from pathlib import Path
 import pytest
 import yaml
 
+from livescore_operator.components.hpa import METRIC
+from livescore_operator.resource import API_VERSION, KIND
 from tests.e2e.environment import OPERATOR_IMAGE
 from tests.e2e.kubectl import Kubectl
-from tests.e2e.rush import LEAST, MOST, TARGET, WINDOW_SECONDS, Rush, bounded, grow, rush, shrink, spec, up
+from tests.e2e.rush import (
+    LEAST,
+    MOST,
+    RAMP_SECONDS,
+    TARGET,
+    WINDOW_SECONDS,
+    Rush,
+    bounded,
+    grow,
+    rush,
+    shrink,
+    spec,
+    up,
+)
 from tests.e2e.stack import Stack
 from tests.e2e.system import MANIFESTS, NAMESPACE, System
 from tests.support.kubernetes.access import Access
@@ -108,6 +123,43 @@ async def test_an_autoscaler_follows_the_sockets_and_nobody_is_dropped(stack: St
         bounded(found.timeline.samples)
         await decided(stack, LEAST)
         await stack.ready()
+
+
+@pytest.mark.usefixtures("adapter")
+async def test_an_autoscaler_may_target_the_livescore_itself(stack: Stack) -> None:
+    given = spec("none", TARGET, MOST, WINDOW_SECONDS)
+    await stack.up(**{**given, "api": {**given["api"], "replicas": LEAST}})
+    async with rush(stack) as found:
+        await stack.kubectl.apply(foreign(stack))
+        await found.crowd.join(TARGET * 3, RAMP_SECONDS / 3)
+        count = await found.settled((3, 4))
+        assert (await stack.get())["spec"]["api"]["replicas"] == count
+        await found.crowd.leave(TARGET * 2)
+        await found.settled({LEAST})
+        assert (await stack.get())["spec"]["api"]["replicas"] == LEAST
+        await found.holds()
+        assert found.crowd.dropped == []
+
+
+def foreign(stack: Stack) -> Json:
+    """Somebody else's autoscaler."""
+    target = {"type": "AverageValue", "averageValue": str(TARGET)}
+    down = {
+        "stabilizationWindowSeconds": WINDOW_SECONDS,
+        "policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}],
+    }
+    return {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "somebodys"},
+        "spec": {
+            "scaleTargetRef": {"apiVersion": API_VERSION, "kind": KIND, "name": stack.name},
+            "minReplicas": LEAST,
+            "maxReplicas": 4,
+            "metrics": [{"type": "Pods", "pods": {"metric": {"name": METRIC}, "target": target}}],
+            "behavior": {"scaleDown": down},
+        },
+    }
 
 
 async def measured(found: Rush) -> bool:

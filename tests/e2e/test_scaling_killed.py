@@ -1,5 +1,6 @@
 """What is killed in the middle of a drain, and what is rolled in the middle of a scale-up, costs nobody an event."""
 
+import json
 from contextlib import suppress
 
 import pytest
@@ -69,6 +70,28 @@ async def test_an_api_pod_that_dies_while_it_drains_costs_no_event(full: Stack) 
         dropped = found.crowd.dropped
         MEASURES.note("sockets that ended with a killed API pod, without a hint", str(len(dropped)))
         assert {one.instance for one in dropped} <= {killed}
+
+
+async def test_an_evicted_pod_sends_its_clients_elsewhere_first(full: Stack) -> None:
+    """What the drain of a node does to each pod on it."""
+    async with rush(full) as found:
+        before = await crowded(found)
+        evicted = min(before)
+        await evict(full, evicted)
+        await full.kube.gone("Pod", evicted)
+        await found.settled({MOST})
+        assert before - await found.pods() == {evicted}
+        await found.holds()
+        assert found.crowd.dropped == []
+        assert any(one.instance == evicted for one in found.crowd.closes)
+
+
+async def evict(stack: Stack, pod: str) -> None:
+    """As ``kubectl drain`` does, which would first close the only node here."""
+    namespace = stack.kubectl.namespace
+    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace}}
+    path = f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction"
+    await stack.kubectl("create", "--raw", path, "-f", "-", given=json.dumps(body))
 
 
 async def kill(stack: Stack, pod: str) -> None:

@@ -38,7 +38,7 @@ class Reloader:
             state = self._state()
             self._process = subprocess.Popen(self._command)
             if self._changed(self._process, state):
-                print(f"sources changed: {' '.join(self._command)} starts anew", file=sys.stderr, flush=True)  # noqa: T201
+                sys.stderr.write(f"sources changed: {' '.join(self._command)} starts anew\n")
             elif self._process.returncode == 0 or self._stopping:
                 return self._process.returncode
             else:

@@ -3,7 +3,7 @@
 The decisions themselves, which know nothing of Kubernetes' objects, stand in ``scaling``.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import structlog
 
 from livescore_operator import conditions
-from livescore_operator.components import config
+from livescore_operator.components import config, hpa
 from livescore_operator.components.common import Scale
 from livescore_operator.observation import Observation
 from livescore_operator.resource import Draining, Floor, Learnt, LiveScore, Manifest, Readings, Scaling
@@ -28,14 +28,12 @@ FIXTURES_SECONDS = 60.0
 # From when a pod closed its last socket until that was read.
 NOTICE_SECONDS = 5.0
 
-HPA = "HorizontalPodAutoscaler"
-
 
 class Outlook(NamedTuple):
     """What the matches ask for, and what was learnt of them."""
 
     floor: Floor | None = None
-    learnt: list[Learnt] = []  # noqa: RUF012 - never changed
+    learnt: Sequence[Learnt] = ()
 
 
 @dataclass(frozen=True)
@@ -48,10 +46,10 @@ class Assessment:
         scale: how many there should be.
         scaling: for the status; None in mode none.
         steps: of a scale-down; in other modes than connections those that take one back.
+        draining: pods that are emptied, for the status.
         decision: in mode connections.
         rolling: whether a roll-out is under way.
         again: seconds until the next look although nothing happens.
-        kept: pods that were being emptied, where nothing new is done about them.
     """
 
     pods: tuple[Pod, ...]
@@ -59,17 +57,10 @@ class Assessment:
     scale: Scale
     scaling: Scaling | None = None
     steps: drain.Steps | None = None
+    draining: tuple[Draining, ...] = ()
     decision: Decision | None = None
     rolling: bool = False
     again: float | None = None
-    kept: tuple[Draining, ...] | None = None
-
-    @property
-    def draining(self) -> list[Draining]:
-        """Pods that are emptied, for the status."""
-        if self.kept is not None:
-            return list(self.kept)
-        return list(self.steps.draining) if self.steps else []
 
 
 def initial(resource: LiveScore) -> int:
@@ -82,7 +73,7 @@ def initial(resource: LiveScore) -> int:
 
 
 def _deployment(seen: Observation, resource: LiveScore) -> Manifest | None:
-    return seen.children.get(("Deployment", f"{resource.name}-api"))
+    return seen.children.get(("Deployment", resource.api_name))
 
 
 def replicas(seen: Observation, resource: LiveScore) -> int | None:
@@ -179,17 +170,16 @@ def withdrawn(resource: LiveScore, seen: Observation, base: Assessment, now: dat
     mine = [replace(pod, draining=pod.draining and pod.name in {one.pod for one in begun}) for pod in base.pods]
     steps = drain.plan(mine, begun, current=number, desired=number, rolling=base.rolling, deadline_seconds=0, now=now)
     left = [one for one in begun if one.pod in steps.cancel and not one.released]
-    steps = replace(steps, draining=(*steps.draining, *left))
-    return replace(base, steps=steps, again=steps.again)
+    return replace(base, steps=steps, draining=(*steps.draining, *left), again=steps.again)
 
 
 def observed(resource: LiveScore, seen: Observation, base: Assessment, outlook: Outlook) -> Assessment:
     """What is to be said where a HorizontalPodAutoscaler decides."""
     live = replicas(seen, resource)
-    autoscaler = seen.children.get((HPA, f"{resource.name}-api")) or {}
+    autoscaler = seen.children.get(hpa.key(resource)) or {}
     wanted = (autoscaler.get("status") or {}).get("desiredReplicas") or live or base.scale.least
-    text = f"HorizontalPodAutoscaler {resource.name}-api decides"
-    scaling = status(resource, base.pods, wanted, HPA, text, outlook)
+    text = f"{hpa.KIND} {resource.name}-api decides"
+    scaling = status(resource, base.pods, wanted, hpa.KIND, text, outlook)
     # It begins with what is known, and is nobody's but the HorizontalPodAutoscaler's from then on.
     # Of none it makes none: Kubernetes takes that for a pause.
     scale = replace(base.scale, replicas=None if live else max(base.scale.least, wanted))
@@ -207,7 +197,7 @@ def status(
         message=message,
         readings=_readings(pods),
         floor=outlook.floor,
-        learnt=outlook.learnt,
+        learnt=list(outlook.learnt),
         last_scale_time=before.last_scale_time if before else None,
     )
 
@@ -225,7 +215,7 @@ def _readings(pods: Iterable[Pod]) -> Readings:
 
 def periodic(resource: LiveScore, pods: Iterable[Pod]) -> float | None:
     """Seconds until the next look at what tells nothing by itself: silent pods, and fixtures."""
-    silent = any(pod.serving and pod.connections is None for pod in pods)
+    silent = any(pod.silent for pod in pods)
     fixtures = resource.spec.autoscaling.match_day.enabled
     return soonest(UNREAD_SECONDS if silent else None, FIXTURES_SECONDS if fixtures else None)
 

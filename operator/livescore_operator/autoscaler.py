@@ -17,7 +17,7 @@ from livescore_operator.cluster import Cluster
 from livescore_operator.components.common import Scale
 from livescore_operator.events import Recorder
 from livescore_operator.observation import Observation
-from livescore_operator.resource import LiveScore, Manifest, Scaling
+from livescore_operator.resource import LiveScore, Manifest, Scaling, timestamp
 from livescore_operator.scaling import algorithm, drain, forecast, rebalance
 from livescore_operator.scaling.algorithm import History, Pod
 from livescore_operator.scaling.connections import Crowd
@@ -88,13 +88,13 @@ class Autoscaler:
         wanted, before = resource.spec.autoscaling, resource.status.scaling or Scaling(replicas=0, reason="")
         if wanted.mode == "none" or not wanted.match_day.enabled:
             return Outlook()
-        told = [seen.addresses[pod.name] for pod in pods if pod.serving and pod.name in seen.addresses]
-        fixtures = assessment.parsed(await self.crowd.fixtures(told, wanted.match_day.lead_minutes * 60))
+        able = [seen.addresses[pod.name] for pod in pods if pod.serving and not pod.silent]
+        fixtures = assessment.parsed(await self.crowd.fixtures(able, wanted.match_day.lead_minutes * 60))
         if fixtures is None:
             return Outlook(assessment.lasting(before.floor, self._now()), before.learnt)
-        whole = connections is not None and not any(pod.serving and pod.connections is None for pod in pods)
+        whole = connections is not None and not any(pod.silent for pod in pods)
         learnt = forecast.learn(before.learnt, fixtures, connections or 0, self._now()) if whole else before.learnt
-        return Outlook(forecast.floor(wanted, fixtures, learnt, self._now()), list(learnt))
+        return Outlook(forecast.floor(wanted, fixtures, learnt, self._now()), learnt)
 
     def _decided(self, resource: LiveScore, seen: Observation, base: Assessment, outlook: Outlook) -> Assessment:
         current = assessment.current(resource, seen, base.scale.least)
@@ -107,9 +107,7 @@ class Autoscaler:
             assessment.marked(resource, base.pods),
             floor=outlook.floor.replicas if outlook.floor else 0,
             rolling=base.rolling,
-            history=memory.history
-            if memory.history.recommendations
-            else assessment.begun(resource, current, now.timestamp()),
+            history=memory.history,
             now=now.timestamp(),
         )
         memory.history = decision.history
@@ -129,6 +127,7 @@ class Autoscaler:
                 resource, base.pods, decision.replicas, decision.reason, decision.message, outlook
             ),
             steps=steps,
+            draining=steps.draining,
             decision=decision,
             again=assessment.soonest(decision.again, steps.again, assessment.periodic(resource, base.pods)),
         )
@@ -150,7 +149,7 @@ class Autoscaler:
         shed = await self._rebalance(resource, seen, found)
         scaling = found.scaling
         if scaling is not None and changed:
-            scaling = scaling.model_copy(update={"last_scale_time": f"{self._now():%Y-%m-%dT%H:%M:%SZ}"})
+            scaling = scaling.model_copy(update={"last_scale_time": timestamp(self._now())})
         _tell_metrics(resource, found)
         return replace(
             found, scaling=scaling, again=assessment.soonest(found.again, REBALANCE_SECONDS if shed else None)
@@ -158,7 +157,7 @@ class Autoscaler:
 
     def wait(self, resource: LiveScore, found: Assessment) -> Assessment:
         """Tell the pods nothing, as nothing came of the assessment: what was begun stands as it stood."""
-        found = replace(found, scaling=resource.status.scaling, kept=tuple(resource.status.draining))
+        found = replace(found, scaling=resource.status.scaling, draining=tuple(resource.status.draining))
         _tell_metrics(resource, found)
         return found
 
@@ -254,7 +253,7 @@ def _tell_metrics(resource: LiveScore, found: Assessment) -> None:
         metrics.SCALING_REPLICAS: None if scaling is None else scaling.replicas,
         metrics.SCALING_FLOOR: floor,
         metrics.SPREAD: rebalance.spread(found.pods),
-        metrics.SILENT: sum(pod.serving and pod.connections is None for pod in found.pods),
+        metrics.SILENT: sum(pod.silent for pod in found.pods),
         metrics.DRAINING: len(found.draining),
     }
     for gauge, value in values.items():

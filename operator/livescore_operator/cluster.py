@@ -222,26 +222,26 @@ class Cluster:
     async def create_lease(self, lease: Manifest) -> bool:
         """Make the Lease; False when another one was faster."""
         answer = await self._request("POST", path("Lease", lease["metadata"]["namespace"]), body=lease)
-        return answer.status != 409 and bool(self._checked(answer))
+        return self._was_first(answer)
 
     async def replace_lease(self, lease: Manifest) -> bool:
         """Replace the Lease if nobody has written it since it was read; False otherwise."""
         metadata = lease["metadata"]
         answer = await self._request("PUT", path("Lease", metadata["namespace"], metadata["name"]), body=lease)
-        return answer.status not in (404, 409) and bool(self._checked(answer))
+        return self._was_first(answer, 404)
 
     # The Secret of the metrics adapter: every replica needs it, so the first one makes it; the leader renews it
 
     async def create_secret(self, secret: Manifest) -> bool:
         """Make a Secret; False when another one was faster."""
         answer = await self._request("POST", path("Secret", secret["metadata"]["namespace"]), body=secret)
-        return answer.status != 409 and bool(self._checked(answer))
+        return self._was_first(answer)
 
     async def replace_secret(self, secret: Manifest) -> bool:
         """Replace a Secret if nobody has written it since it was read; False otherwise."""
         metadata = secret["metadata"]
         answer = await self._write("PUT", path("Secret", metadata["namespace"], metadata["name"]), body=secret)
-        return answer.status not in (404, 409) and bool(self._checked(answer))
+        return self._was_first(answer, 404)
 
     # Requests
 
@@ -299,6 +299,10 @@ class Cluster:
             answer = await self._client.call_api(*serialized, _request_timeout=self._timeout)
             content = await answer.read()
         return Answer(answer.status, content.decode(errors="replace"))
+
+    def _was_first(self, answer: Answer, *lost: int) -> bool:
+        """Whether it was written; a conflict, or one of the other statuses ``lost``, says that somebody was faster."""
+        return answer.status not in (409, *lost) and bool(self._checked(answer))
 
     @staticmethod
     def _checked(answer: Answer) -> Answer:

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from livescore_operator.components import migration
+from livescore_operator.components import hpa, migration
 from livescore_operator.errors import ReconcileError, Terminal, Waiting
-from livescore_operator.resource import Condition, ConditionStatus, LiveScore, Manifest, Scaling
+from livescore_operator.resource import Condition, ConditionStatus, LiveScore, Manifest, Scaling, timestamp
 from livescore_operator.scaling import algorithm
 
 Children = Mapping[tuple[str, str], Manifest]
@@ -164,7 +164,7 @@ def _old(serving_image: str | None) -> str:
 
 def api(resource: LiveScore, children: Children) -> Finding:
     """Whether the API serves."""
-    return _deployments("ApiAvailable", [f"{resource.name}-api"], children)
+    return _deployments("ApiAvailable", [resource.api_name], children)
 
 
 def workers(resource: LiveScore, children: Children) -> Finding:
@@ -178,7 +178,7 @@ def scaling(resource: LiveScore, children: Children, scaled: Scaling | None) -> 
     if mode == "none":
         return Finding("ScalingActive", "False", "ModeNone", "api.replicas says how many API pods there are")
     if mode == "hpa":
-        return _autoscaler(children.get(("HorizontalPodAutoscaler", f"{resource.name}-api")))
+        return _autoscaler(children.get(hpa.key(resource)))
     if scaled is None or scaled.reason == algorithm.NO_READINGS:
         return Finding("ScalingActive", "False", "NoReadings", "no serving API pod tells its connections")
     return Finding("ScalingActive", "True", "Connections", "the operator scales; status.scaling says what and why")
@@ -271,7 +271,5 @@ def _condition(found: Finding, before: Condition | None, generation: int, now: d
         reason=found.reason,
         message=found.message,
         observed_generation=generation,
-        last_transition_time=now.strftime("%Y-%m-%dT%H:%M:%SZ")
-        if moved or before is None
-        else before.last_transition_time,
+        last_transition_time=timestamp(now) if moved or before is None else before.last_transition_time,
     )

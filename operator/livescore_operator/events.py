@@ -7,7 +7,7 @@ import structlog
 
 from livescore_operator.cluster import Cluster
 from livescore_operator.errors import ReconcileError
-from livescore_operator.resource import API_VERSION, KIND, Condition, LiveScore, Manifest
+from livescore_operator.resource import API_VERSION, KIND, Condition, LiveScore, Manifest, timestamp
 
 log = structlog.get_logger(__name__)
 
@@ -63,7 +63,7 @@ def _severity(condition: Condition) -> str:
 
 
 def _event(resource: LiveScore, severity: str, reason: str, message: str, instance: str) -> Manifest:
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    now = timestamp(datetime.now(UTC))
     return {
         "apiVersion": "v1",
         "kind": "Event",

@@ -87,7 +87,7 @@ def serving_image(resource: LiveScore, seen: Observation) -> str | None:
     job = seen.children.get(("Job", migration.name(resource)))
     if job is not None and migration.succeeded(job):
         return resource.spec.image
-    deployment = seen.children.get(("Deployment", f"{resource.name}-api"))
+    deployment = seen.children.get(("Deployment", resource.api_name))
     if deployment is None:
         return resource.status.image
     image: str = deployment["spec"]["template"]["spec"]["containers"][0]["image"]

@@ -1,6 +1,6 @@
 """What the status says. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from livescore_operator.components import migration
@@ -25,7 +25,7 @@ class Scaled(NamedTuple):
 
     connections: int | None
     scaling: Scaling | None
-    draining: list[Draining]
+    draining: Sequence[Draining]
 
 
 def status(
@@ -37,7 +37,7 @@ def status(
     plan: Plan | None,
 ) -> Status:
     """The whole status of a LiveScore."""
-    deployment = children.get(("Deployment", f"{resource.name}-api")) or {}
+    deployment = children.get(("Deployment", resource.api_name)) or {}
     now, wanted = deployment.get("status") or {}, (deployment.get("spec") or {}).get("replicas", 0)
     ready = now.get("readyReplicas", 0)
     return Status(
@@ -49,7 +49,7 @@ def status(
         selector=",".join(f"{name}={value}" for name, value in selector(resource, "api").items()),
         connections=resource.status.connections if scaled.connections is None else scaled.connections,
         scaling=scaled.scaling,
-        draining=scaled.draining,
+        draining=list(scaled.draining),
         image=serving_image if deployment else resource.status.image,
         schema_image=_migrated(resource, children) or resource.status.schema_image,
         endpoints=endpoints(resource),

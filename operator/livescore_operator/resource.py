@@ -3,7 +3,7 @@
 Every description here is what ``kubectl explain`` shows; every rule is CEL that the API server checks.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
@@ -14,6 +14,12 @@ Manifest = dict[str, Any]
 
 GROUP, VERSION, KIND, PLURAL = "livescore.dev", "v1", "LiveScore", "livescores"
 API_VERSION = f"{GROUP}/{VERSION}"
+
+# The service's default. No client may reach it: no Service has it.
+MANAGEMENT_PORT = 9100
+
+METRIC = "livescore_websocket_connections"
+"""Of every API pod: its open WebSockets."""
 
 # Names of children are the resource's name and up to 23 characters, in labels of at most 63.
 MAX_NAME = 40
@@ -42,6 +48,11 @@ RESERVED_ENV = (
 def _rules(*rules: tuple[str, str]) -> dict[str, Any]:
     """CEL rules, each with a message that says what to do."""
     return {"x-kubernetes-validations": [{"rule": rule, "message": message} for rule, message in rules]}
+
+
+def timestamp(moment: datetime) -> str:
+    """A moment as Kubernetes writes one: RFC 3339 in UTC and whole seconds, the rest cut off."""
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _is_empty(value: Any) -> bool:
@@ -242,7 +253,9 @@ class Api(Model):
     """The API: REST, WebSocket and server-sent events."""
 
     model_config = ConfigDict(
-        json_schema_extra=_rules(("self.port != 9100", "9100 is the management port: choose another api.port"))
+        json_schema_extra=_rules(
+            (f"self.port != {MANAGEMENT_PORT}", f"{MANAGEMENT_PORT} is the management port: choose another api.port")
+        )
     )
 
     replicas: int = Field(2, ge=0, le=1000, description="API pods, where autoscaling.mode is none.")
@@ -292,6 +305,12 @@ class ScalingPolicy(Model):
     period_seconds: int = Field(ge=1, le=1800, description="Length of the period in seconds.")
 
 
+def _steps(*policies: ScalingPolicy) -> Any:
+    """The field of the policies, with its default where there is one."""
+    default = list(policies) if policies else ...
+    return Field(default, min_length=1, max_length=8, description="Steps that are allowed.")
+
+
 class ScalingRules(Model):
     """How fast the number of pods follows, as in the `behavior` of a HorizontalPodAutoscaler."""
 
@@ -301,7 +320,7 @@ class ScalingRules(Model):
     select_policy: Literal["Max", "Min", "Disabled"] = Field(
         "Max", description="Which policy counts where several are given; Disabled never scales in this direction."
     )
-    policies: list[ScalingPolicy] = Field(min_length=1, max_length=8, description="Steps that are allowed.")
+    policies: list[ScalingPolicy] = _steps()
 
 
 class ScaleUp(ScalingRules):
@@ -310,14 +329,9 @@ class ScaleUp(ScalingRules):
     stabilization_window_seconds: int = Field(
         0, ge=0, le=3600, description="Seconds of which the lowest recommendation counts."
     )
-    policies: list[ScalingPolicy] = Field(
-        [
-            ScalingPolicy(type="Percent", value=100, period_seconds=15),
-            ScalingPolicy(type="Pods", value=4, period_seconds=15),
-        ],
-        min_length=1,
-        max_length=8,
-        description="Steps that are allowed.",
+    policies: list[ScalingPolicy] = _steps(
+        ScalingPolicy(type="Percent", value=100, period_seconds=15),
+        ScalingPolicy(type="Pods", value=4, period_seconds=15),
     )
 
 
@@ -327,14 +341,9 @@ class ScaleDown(ScalingRules):
     stabilization_window_seconds: int = Field(
         300, ge=0, le=3600, description="Seconds of which the highest recommendation counts."
     )
-    policies: list[ScalingPolicy] = Field(
-        [
-            ScalingPolicy(type="Percent", value=10, period_seconds=60),
-            ScalingPolicy(type="Pods", value=1, period_seconds=60),
-        ],
-        min_length=1,
-        max_length=8,
-        description="Steps that are allowed.",
+    policies: list[ScalingPolicy] = _steps(
+        ScalingPolicy(type="Percent", value=10, period_seconds=60),
+        ScalingPolicy(type="Pods", value=1, period_seconds=60),
     )
 
 
@@ -398,7 +407,7 @@ class Autoscaling(Model):
         "none",
         description=(
             "none: api.replicas, which `kubectl scale` moves. connections: the operator, by open WebSockets. "
-            "hpa: a HorizontalPodAutoscaler on the metric livescore_websocket_connections."
+            f"hpa: a HorizontalPodAutoscaler on the metric {METRIC}."
         ),
     )
     min_replicas: int = Field(2, ge=1, le=1000, description="Fewest API pods.")
@@ -733,3 +742,8 @@ class LiveScore(Model):
     def namespace(self) -> str:
         """Its namespace."""
         return self.metadata.namespace
+
+    @property
+    def api_name(self) -> str:
+        """Name of the Deployment of the API, and of the HorizontalPodAutoscaler that scales it."""
+        return f"{self.name}-api"

@@ -49,22 +49,27 @@ def spec(mode: str, target: int, most: int, window: int) -> dict[str, Any]:
         most: pods.
         window: of the scale-down, in seconds: longer than clients are away that were asked to come in again.
     """
-    down = {
-        "stabilizationWindowSeconds": window,
-        "policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}],
-    }
     bounds = {"minReplicas": LEAST, "maxReplicas": most, "targetConnectionsPerPod": target, "tolerance": TOLERANCE}
     return {
-        "autoscaling": {"mode": mode, **bounds, "scaleDown": down},
+        "autoscaling": {"mode": mode, **bounds, "scaleDown": scale_down(window)},
         # Clients of a test are many in one address.
         "api": {"securityMode": "DRY_RUN", "drain": {"deadlineSeconds": 10}, "resources": _REQUESTS},
+    }
+
+
+def scale_down(window: int) -> Json:
+    """All at once, after a window in seconds; of a LiveScore and of any HorizontalPodAutoscaler."""
+    return {
+        "stabilizationWindowSeconds": window,
+        "policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}],
     }
 
 
 class Commentator(Writer):
     """A writer who leaves clients and pods the time to tell everybody."""
 
-    async def _run(self) -> None:
+    async def run(self) -> None:
+        """Write more slowly."""
         while True:
             await self._write(f"commentary {len(self.acknowledged)}", str(uuid4()))
             await asyncio.sleep(PAUSE_SECONDS)

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from livescore_operator.components.hpa import METRIC
-from livescore_operator.resource import API_VERSION, KIND
+from livescore_operator.resource import API_VERSION, KIND, METRIC
 from tests.e2e.environment import OPERATOR_IMAGE
 from tests.e2e.kubectl import Kubectl
 from tests.e2e.rush import (
@@ -21,6 +20,7 @@ from tests.e2e.rush import (
     bounded,
     grow,
     rush,
+    scale_down,
     shrink,
     spec,
     up,
@@ -144,10 +144,6 @@ async def test_an_autoscaler_may_target_the_livescore_itself(stack: Stack) -> No
 def foreign(stack: Stack) -> Json:
     """Somebody else's autoscaler."""
     target = {"type": "AverageValue", "averageValue": str(TARGET)}
-    down = {
-        "stabilizationWindowSeconds": WINDOW_SECONDS,
-        "policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}],
-    }
     return {
         "apiVersion": "autoscaling/v2",
         "kind": "HorizontalPodAutoscaler",
@@ -157,14 +153,14 @@ def foreign(stack: Stack) -> Json:
             "minReplicas": LEAST,
             "maxReplicas": 4,
             "metrics": [{"type": "Pods", "pods": {"metric": {"name": METRIC}, "target": target}}],
-            "behavior": {"scaleDown": down},
+            "behavior": {"scaleDown": scale_down(WINDOW_SECONDS)},
         },
     }
 
 
 async def measured(found: Rush) -> bool:
     """Whether the metric tells the sockets of each pod."""
-    path = f"{METRICS}/namespaces/{found.stack.kubectl.namespace}/pods/*/livescore_websocket_connections"
+    path = f"{METRICS}/namespaces/{found.stack.kubectl.namespace}/pods/*/{METRIC}"
     items = json.loads(await found.stack.kubectl("get", "--raw", path))["items"]
     told = {item["describedObject"]["name"]: int(item["value"]) for item in items}
     return set(told) == await found.pods() and sum(told.values()) == len(found.crowd.present)

@@ -4,16 +4,15 @@ import asyncio
 import json
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import monotonic
-from types import TracebackType
 from typing import Self
 
-from tests.e2e.chart import GREEN, RED, Line, document, panel
+from tests.e2e.background import Background
 from tests.e2e.crowd import Crowd
 from tests.e2e.stack import Stack
+from tests.support.plot import DOTTED, GREEN, RED, Line, Panel, document
 
 SECONDS = 1.0
 """Between two samples."""
@@ -54,7 +53,7 @@ class Sample:
         return self.highest / self.mean if self.mean else 0.0
 
 
-class Timeline:
+class Timeline(Background):
     """Samples of a LiveScore and its clients, one a second.
 
     Attributes:
@@ -62,23 +61,14 @@ class Timeline:
     """
 
     def __init__(self, stack: Stack, crowd: Crowd) -> None:
+        super().__init__()
         self._stack, self._crowd = stack, crowd
         self.samples: list[Sample] = []
         self._began = monotonic()
-        self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         self.samples.append(await self.sample())
-        self._task = asyncio.create_task(self._run())
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._task is not None
-        self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
+        return await super().__aenter__()
 
     @property
     def now(self) -> float:
@@ -108,7 +98,8 @@ class Timeline:
             draining=len(status.get("draining", [])),
         )
 
-    async def _run(self) -> None:
+    async def run(self) -> None:
+        """Take them."""
         while True:
             await asyncio.sleep(SECONDS)
             self.samples.append(await self.sample())
@@ -127,14 +118,15 @@ class Timeline:
     def _svg(self, title: str) -> str:
         seconds = max(self.samples[-1].seconds, 1.0)
         panels = [
-            ("clients; those that have a socket dotted", self._lines(lambda one: one.clients, lambda one: one.open)),
-            ("replicas; ready pods dotted", self._lines(lambda one: one.wanted, lambda one: one.ready)),
-            ("sockets of the fullest pod; mean dotted", self._lines(lambda one: one.highest, lambda one: one.mean)),
+            self._panel("clients; those that have a socket dotted", lambda one: one.clients, lambda one: one.open),
+            self._panel("replicas; ready pods dotted", lambda one: one.wanted, lambda one: one.ready),
+            self._panel("sockets of the fullest pod; mean dotted", lambda one: one.highest, lambda one: one.mean),
         ]
-        return document(title, [panel(at, text, lines, seconds) for at, (text, lines) in enumerate(panels)])
+        return document(title, panels, seconds)
 
-    def _lines(self, plain: Callable[[Sample], float], dotted: Callable[[Sample], float]) -> list[Line]:
-        return [
+    def _panel(self, title: str, plain: Callable[[Sample], float], dotted: Callable[[Sample], float]) -> Panel:
+        lines = [
             Line([(one.seconds, plain(one)) for one in self.samples], GREEN),
-            Line([(one.seconds, dotted(one)) for one in self.samples], RED, "3 3"),
+            Line([(one.seconds, dotted(one)) for one in self.samples], RED, DOTTED),
         ]
+        return Panel(title, lines)

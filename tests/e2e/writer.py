@@ -1,13 +1,12 @@
 """Somebody who writes commentary all the time, and somebody who listens: what was acknowledged must be heard once."""
 
 import asyncio
-from contextlib import suppress
-from types import TracebackType
 from typing import Self
 from uuid import uuid4
 
 import httpx
 
+from tests.e2e.background import Background
 from tests.e2e.entrance import Entrance
 from tests.support.clients import Listener, feed_of
 
@@ -21,7 +20,7 @@ HEAR_SECONDS = 60.0
 """Longest until the last one is heard: a client that comes back waits, and the machine is slow."""
 
 
-class Writer:
+class Writer(Background):
     """Posts commentary to one match, one after the other, each again until it is acknowledged.
 
     Attributes:
@@ -30,24 +29,16 @@ class Writer:
     """
 
     def __init__(self, entrance: Entrance, match_id: int) -> None:
+        super().__init__()
         self._entrance = entrance
         self.match_id = match_id
         self.acknowledged: list[int] = []
         self.failures: list[str] = []
-        self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._run())
+        await super().__aenter__()
         await self.writes(3)
         return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._task is not None
-        self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
 
     async def writes(self, count: int, timeout: float = WRITE_SECONDS) -> None:
         """Wait until so many more are acknowledged.
@@ -59,17 +50,13 @@ class Writer:
         try:
             async with asyncio.timeout(timeout):
                 while len(self.acknowledged) < wanted:
-                    self._ended()
+                    self.ended()
                     await asyncio.sleep(PAUSE_SECONDS)
         except TimeoutError:
             raise TimeoutError(f"nothing is acknowledged for {timeout:g} s: {self.failures[-5:]}") from None
 
-    def _ended(self) -> None:
-        """Fail as the writer did, where it did."""
-        if self._task is not None and self._task.done():
-            self._task.result()
-
-    async def _run(self) -> None:
+    async def run(self) -> None:
+        """Write one after the other."""
         while True:
             await self._write(f"commentary {len(self.acknowledged)}", str(uuid4()))
             await asyncio.sleep(PAUSE_SECONDS)

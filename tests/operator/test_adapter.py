@@ -16,12 +16,11 @@ import pytest
 from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from livescore_operator.components import hpa
 from livescore_operator.components.common import selector
 from livescore_operator.errors import Terminal, Transient
-from livescore_operator.resource import LiveScore, Manifest
+from livescore_operator.resource import METRIC, LiveScore, Manifest
 from livescore_operator.scaling.access import Caller, Door, Reviews, Trust, Unauthorized, caller
-from livescore_operator.scaling.adapter import API_PODS, METRIC, VERSIONS, Adapter, Values, connections
+from livescore_operator.scaling.adapter import API_PODS, VERSIONS, Adapter, Values, connections
 from livescore_operator.scaling.certificates import Identity, make, renewed
 from tests.support.kubernetes.certificates import Certificates
 
@@ -90,8 +89,9 @@ class Client:
         **query: str,
     ) -> tuple[int, Json]:
         url = f"https://127.0.0.1:{self.port}{path}"
-        wanted = {"ssl": self.context, "server_hostname": HOST, "headers": headers, "params": query}
-        async with session.request(method, url, **wanted) as answer:  # type: ignore[arg-type]  # each has its type
+        async with session.request(
+            method, url, ssl=self.context, server_hostname=HOST, headers=headers, params=query
+        ) as answer:
             text = await answer.text()
             return answer.status, json.loads(text) if text.startswith("{") else {"text": text}
 
@@ -286,7 +286,6 @@ async def test_the_pods_themselves_are_asked() -> None:
 
 def test_metric_and_labels_are_those_that_the_operator_gives() -> None:
     resource = LiveScore.parse({"metadata": {"name": "demo"}, "spec": {"image": "livescore:1"}})
-    assert hpa.METRIC == METRIC
     assert {tuple(term.split("=")) for term in API_PODS.split(",")} <= set(selector(resource, "api").items())
 
 

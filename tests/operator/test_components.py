@@ -21,9 +21,9 @@ from livescore_operator.components import (
     process,
     references,
 )
-from livescore_operator.components.common import MANAGEMENT_PORT, digest, pruned, quantity, to_yaml
+from livescore_operator.components.common import digest, pruned, quantity, to_yaml
 from livescore_operator.errors import Waiting
-from livescore_operator.resource import MAX_NAME, RESERVED_ENV, LiveScore, Manifest
+from livescore_operator.resource import MANAGEMENT_PORT, MAX_NAME, RESERVED_ENV, LiveScore, Manifest
 from tests.operator.test_golden import NAMES, built, facts_of, load
 
 OWN_LABELS = {

@@ -38,6 +38,7 @@ class Pods:
 
         application = web.Application()
         application.router.add_get("/connections", connections)
+        application.router.add_get("/fixtures", connections)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         self._runners.append(runner)
@@ -118,6 +119,24 @@ async def test_a_pod_that_does_not_tell_is_missing_and_delays_nobody(pods: Pods,
 
     assert await read([ONE, TWO, THREE], pods.port) == {TWO: Reading(5)}
     assert time.monotonic() - started < TIMEOUT * 5
+
+
+async def test_the_first_pod_that_tells_of_fixtures_is_enough(pods: Pods) -> None:
+    await pods.start(ONE, failing)
+    await pods.start(TWO, {"matches": []})
+    await pods.start(THREE, {"matches": [1]})
+
+    assert await Crowd(pods.port).fixtures([ONE, TWO, THREE], 60) == {"matches": []}
+    assert pods.asked == [ONE, TWO]
+
+
+async def test_only_a_few_pods_are_asked_for_fixtures_where_none_tells(pods: Pods) -> None:
+    addresses = [f"127.0.0.{number}" for number in range(1, connections.TRIES + 2)]
+    for address in addresses:
+        await pods.start(address, failing)
+
+    assert await Crowd(pods.port).fixtures(addresses, 60) is None
+    assert pods.asked == addresses[: connections.TRIES]
 
 
 @pytest.mark.usefixtures("pods")

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from livescore_operator.resource import API_VERSION, KIND, LiveScore, Postgres, Redis
-from livescore_operator.scaling.adapter import METRIC
+from livescore_operator.resource import API_VERSION, KIND, METRIC, LiveScore, Postgres, Redis
 from livescore_operator.settings import Settings
 
 ROOT = Path(__file__).parents[2]

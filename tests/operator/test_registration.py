@@ -19,8 +19,9 @@ from structlog.testing import capture_logs
 
 from livescore_operator.cluster import Cluster, connect
 from livescore_operator.registration import AUTHENTICATION, PRIORITIES, Registration
+from livescore_operator.resource import METRIC
 from livescore_operator.scaling.access import Door, Reviews
-from livescore_operator.scaling.adapter import GROUP, METRIC, Adapter, Values
+from livescore_operator.scaling.adapter import GROUP, Adapter, Values
 from livescore_operator.scaling.certificates import OVERLAP, Identity, make
 from livescore_operator.settings import Settings
 from livescore_operator.telemetry import metrics
@@ -340,13 +341,15 @@ async def test_an_adapter_that_is_faster_by_a_moment_is_not_overwritten(kube: Ku
     assert (await kube.get("APIService", NAMES[0]))["spec"]["service"]["namespace"] == "monitoring"
 
 
-async def test_one_step_that_fails_keeps_no_other_from_its_work(kube: Kube, cluster: Cluster) -> None:
+async def test_one_step_that_fails_keeps_no_other_from_its_work(
+    kube: Kube, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     leader = Replica(cluster, kube.namespace)
 
     async def broken() -> None:
         raise ValueError("certificate")
 
-    leader.registration._learn = broken  # type: ignore[method-assign]
+    monkeypatch.setattr(leader.registration, "_learn", broken)
     assert not await leader.registration.turn()
     assert leader.registration.state == "Registered"
 

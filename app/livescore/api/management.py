@@ -1,8 +1,7 @@
 """The management port: metrics, probes, connections, drain, fixtures. No client reaches it."""
 
-import re
 from http import HTTPStatus
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import orjson
 from pydantic import BeforeValidator, Field, Strict
@@ -13,7 +12,7 @@ from starlette.routing import Route
 
 from livescore.api import errors, health, parse
 from livescore.api.context import Services, services
-from livescore.api.schemas import OMITTED, Query
+from livescore.api.schemas import OMITTED, Query, numeral
 from livescore.scores.rules import INT4_MAX
 from livescore.telemetry import metrics
 
@@ -24,11 +23,7 @@ FIXTURES_LIMIT = 1_000
 FIXTURES_HORIZON = 86_400
 
 
-def _numeral(value: Any) -> Any:
-    return int(value) if re.fullmatch("0|[1-9][0-9]{0,9}", value) else value
-
-
-_Whole = Annotated[int, Strict(), BeforeValidator(_numeral)]
+_Whole = Annotated[int, Strict(), BeforeValidator(numeral)]
 _Some = Annotated[_Whole, Field(ge=1, le=INT4_MAX)]
 
 

@@ -61,5 +61,5 @@ def _budget(resource: LiveScore) -> list[Manifest]:
         # A pod that is not ready serves nobody: it must not hold up the drain of its node.
         "unhealthyPodEvictionPolicy": "AlwaysAllow",
     }
-    name = f"{resource.name}-api"
+    name = resource.api_name
     return [manifest(resource, "policy/v1", "PodDisruptionBudget", name, "api", spec=spec)] if budget.enabled else []

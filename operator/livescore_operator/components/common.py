@@ -21,9 +21,6 @@ MANAGED_BY = {"app.kubernetes.io/managed-by": "livescore-operator"}
 # On Secrets, of which the operator watches no other: its own have it, the user's may.
 WATCH = f"{GROUP}/watch"
 
-# The app's default. No client may reach it: no Service has it.
-MANAGEMENT_PORT = 9100
-
 # Superseded revisions of a workload that are kept to look at; the operator itself never goes back to one.
 HISTORY = 3
 

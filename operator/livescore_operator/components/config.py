@@ -1,8 +1,8 @@
 """What the processes are told, and the ServiceAccount under which they run."""
 
 from livescore_operator.components import credentials
-from livescore_operator.components.common import MANAGEMENT_PORT, Facts, manifest
-from livescore_operator.resource import KeyReference, LiveScore, Manifest
+from livescore_operator.components.common import Facts, manifest
+from livescore_operator.resource import MANAGEMENT_PORT, KeyReference, LiveScore, Manifest
 
 # Seconds in which kube-proxy and Ingress controllers forget a pod that is no longer ready.
 DRAIN_GRACE_SECONDS = 5
@@ -26,7 +26,7 @@ def data(resource: LiveScore) -> dict[str, str]:
     settings = {
         "HOST": "0.0.0.0",  # noqa: S104 - the pod's address is its own; NetworkPolicies say who reaches it
         "PORT": str(api.port),
-        "MANAGEMENT_HOST": "0.0.0.0",  # noqa: S104 - likewise
+        "MANAGEMENT_HOST": "0.0.0.0",  # noqa: S104 - the operator and Prometheus read it, and NetworkPolicies let nobody else
         "MANAGEMENT_PORT": str(MANAGEMENT_PORT),
         "ENVIRONMENT": "production",
         "LOG_FORMAT": "json",

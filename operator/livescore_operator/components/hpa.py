@@ -1,24 +1,28 @@
 """The HorizontalPodAutoscaler of mode hpa, on the metric that every API pod has."""
 
 from livescore_operator.components.common import Facts, manifest, quantity
-from livescore_operator.resource import LiveScore, Manifest, ScalingRules
+from livescore_operator.resource import METRIC, LiveScore, Manifest, ScalingRules
 
-METRIC = "livescore_websocket_connections"
+KIND = "HorizontalPodAutoscaler"
 
 
 def build(resource: LiveScore, facts: Facts) -> list[Manifest]:
     """The HorizontalPodAutoscaler, where one is to decide."""
     if resource.spec.autoscaling.mode != "hpa":
         return []
-    name = f"{resource.name}-api"
-    return [manifest(resource, "autoscaling/v2", "HorizontalPodAutoscaler", name, "api", spec=_spec(resource, facts))]
+    return [manifest(resource, "autoscaling/v2", KIND, resource.api_name, "api", spec=_spec(resource, facts))]
+
+
+def key(resource: LiveScore) -> tuple[str, str]:
+    """Kind and name of it."""
+    return KIND, resource.api_name
 
 
 def _spec(resource: LiveScore, facts: Facts) -> Manifest:
     wanted = resource.spec.autoscaling
     target = {"type": "AverageValue", "averageValue": quantity(str(wanted.target_connections_per_pod))}
     return {
-        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": f"{resource.name}-api"},
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": resource.api_name},
         # Matches raise it for their time.
         "minReplicas": facts.scale.least,
         "maxReplicas": wanted.max_replicas,

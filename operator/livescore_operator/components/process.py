@@ -4,8 +4,18 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from livescore_operator.components import config, credentials, pods
-from livescore_operator.components.common import HISTORY, MANAGEMENT_PORT, Facts, digest, manifest, selector
-from livescore_operator.resource import RESERVED_ENV, Api, EnvVar, KeyReference, LiveScore, Manifest, Scheduler, Worker
+from livescore_operator.components.common import HISTORY, Facts, digest, manifest, selector
+from livescore_operator.resource import (
+    MANAGEMENT_PORT,
+    RESERVED_ENV,
+    Api,
+    EnvVar,
+    KeyReference,
+    LiveScore,
+    Manifest,
+    Scheduler,
+    Worker,
+)
 
 # The user of the image, see Dockerfile.
 USER = 10001

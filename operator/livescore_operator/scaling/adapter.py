@@ -18,9 +18,9 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from livescore_operator.errors import ReconcileError, Terminal
-from livescore_operator.resource import Manifest
+from livescore_operator.resource import MANAGEMENT_PORT, METRIC, Manifest, timestamp
 from livescore_operator.scaling.access import Door, Reviews, Unauthorized, caller
-from livescore_operator.scaling.connections import MANAGEMENT_PORT, read
+from livescore_operator.scaling.connections import read
 
 log = structlog.get_logger(__name__)
 
@@ -28,7 +28,6 @@ GROUP = "custom.metrics.k8s.io"
 VERSIONS = ("v1beta2", "v1beta1")
 """The preferred one first."""
 
-METRIC = "livescore_websocket_connections"
 
 # What the pods of every LiveScore's API carry.
 API_PODS = "app.kubernetes.io/name=livescore,app.kubernetes.io/component=api"
@@ -224,7 +223,7 @@ def _value(version: str, namespace: str, pod: str, count: int, at: datetime) -> 
     return {
         "describedObject": {"kind": "Pod", "namespace": namespace, "name": pod, "apiVersion": "v1"},
         **metric,
-        "timestamp": at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "timestamp": timestamp(at),
         "value": str(count),
     }
 

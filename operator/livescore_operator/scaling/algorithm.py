@@ -72,6 +72,11 @@ class Pod:
         """Whether it takes new connections and will go on doing so."""
         return self.ready and not self.draining and not self.terminating
 
+    @property
+    def silent(self) -> bool:
+        """Whether it serves and does not tell how many."""
+        return self.serving and self.connections is None
+
 
 @dataclass(frozen=True, slots=True)
 class History:
@@ -193,13 +198,12 @@ def _asked(spec: Autoscaling, current: int, pods: Sequence[Pod], rolling: bool) 
     pods, never for fewer. Silent pods that do not serve count for nothing: their clients are with the others by now.
     """
     step = _needed(spec, current, sum(pod.connections or 0 for pod in pods))
-    serving = [pod for pod in pods if pod.serving]
-    unread = sum(pod.connections is None for pod in serving)
+    serving, unread = sum(pod.serving for pod in pods), sum(pod.silent for pod in pods)
     if unread:
-        step = step._replace(message=f"{step.message}; {unread} of {len(serving)} serving pods do not tell theirs")
+        step = step._replace(message=f"{step.message}; {unread} of {serving} serving pods do not tell theirs")
     if step.replicas >= current:
         return step
-    if unread == len(serving):
+    if unread == serving:
         return _Step(current, NO_READINGS, "no serving pod tells its connections")
     if unread:
         return _Step(current, READINGS_MISSING, f"{step.message}; none is removed")
@@ -215,7 +219,7 @@ def _estimate(spec: Autoscaling, current: int, pods: Sequence[Pod], asked: _Step
     if asked.reason != READINGS_MISSING:
         return asked.replicas
     known = sum(pod.connections or 0 for pod in pods)
-    unread = sum(pod.serving and pod.connections is None for pod in pods)
+    unread = sum(pod.silent for pod in pods)
     return min(current, math.ceil(known / spec.target_connections_per_pod) + unread)
 
 

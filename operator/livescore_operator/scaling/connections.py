@@ -4,16 +4,20 @@ import asyncio
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import aiohttp
 
-Key = tuple[str, str]
+from livescore_operator.resource import MANAGEMENT_PORT
 
-MANAGEMENT_PORT = 9100
+Key = tuple[str, str]
 
 # One lost pod delays nobody: all are asked side by side, and none is waited for longer than this.
 TIMEOUT_SECONDS = 2.0
+
+# Pods that are asked for fixtures before it is given up for this round: each may take the whole time.
+TRIES = 3
 
 # All pods of all LiveScores are asked in turn within this time, not in the same instant.
 JITTER_SECONDS = 0.2
@@ -75,9 +79,9 @@ class Crowd:
             return await _ask(session, "POST", address, self._port, path) is not None
 
     async def fixtures(self, addresses: Iterable[str], within_seconds: int) -> object | None:
-        """What the first of these pods that answers tells of matches: live ones and those that start soon; or None."""
+        """What one of these pods tells of matches, live ones and those that start soon; None where the first do not."""
         async with _session() as session:
-            for address in addresses:
+            for address in islice(addresses, TRIES):
                 path = f"/fixtures?withinSeconds={within_seconds}"
                 found: object = await _ask(session, "GET", address, self._port, path)
                 if found is not None:

@@ -35,9 +35,9 @@ A listed pod that does not say that it drains is told again.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
-from livescore_operator.resource import Draining
+from livescore_operator.resource import Draining, timestamp
 from livescore_operator.scaling.algorithm import Pod
 
 # Below what anybody else would give a pod, and within the 32 bits that Kubernetes reads.
@@ -194,11 +194,11 @@ class _Look:
         return max(self.desired, len(self.live))
 
     def _begun(self, name: str) -> Draining:
-        deadline = _timestamp(self.now + timedelta(seconds=self.deadline_seconds))
+        deadline = _deadline(self.now + timedelta(seconds=self.deadline_seconds))
         return Draining(pod=name, connections=self.live[name].connections or 0, deadline=deadline)
 
     def _release(self, batch: Sequence[Draining]) -> Steps:
-        patience = _timestamp(self.now + timedelta(seconds=RELEASE_SECONDS))
+        patience = _deadline(self.now + timedelta(seconds=RELEASE_SECONDS))
         released = tuple(one.model_copy(update={"released": True, "deadline": patience}) for one in batch)
         return Steps(len(self.live) - len(released), draining=released, again=LOOK_SECONDS)
 
@@ -221,7 +221,6 @@ def _worth(pod: Pod) -> tuple[bool, float, str]:
     return able, math.inf if pod.connections is None else pod.connections, pod.name
 
 
-def _timestamp(moment: datetime) -> str:
+def _deadline(moment: datetime) -> str:
     """RFC 3339 in whole seconds, never earlier than the moment."""
-    whole = moment.astimezone(UTC) + timedelta(microseconds=999_999)
-    return whole.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return timestamp(moment + timedelta(microseconds=999_999))

@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 from pydantic import AwareDatetime
 
-from livescore_operator.resource import Autoscaling, Expectation, Floor, Learnt, MatchDay, Model
+from livescore_operator.resource import Autoscaling, Expectation, Floor, Learnt, MatchDay, Model, timestamp
 
 # The status holds them; a service that makes up sports must not fill it.
 MAX_SPORTS = 50
@@ -124,7 +124,7 @@ def floor(
     pods = _count(replicas, "pod") + (f" of {needed} needed (maxReplicas)" if needed > replicas else "")
     return Floor(
         replicas=replicas,
-        until=end.strftime("%Y-%m-%dT%H:%M:%SZ") if end > now else None,
+        until=timestamp(end) if end > now else None,
         message=f"{pods} until {_moment(end, now)}: {_summary(demands)}",
     )
 

@@ -9,6 +9,12 @@ ProcessCollector(registry=REGISTRY)
 
 CONDITION_VALUES = {"True": 1.0, "False": 0.0, "Unknown": -1.0}
 
+
+def _gauge(name: str, help_text: str, *labels: str) -> Gauge:
+    """One that every LiveScore has of its own."""
+    return Gauge(f"livescore_operator_{name}", help_text, ["namespace", "name", *labels], registry=REGISTRY)
+
+
 RECONCILES = Counter("livescore_operator_reconciles", "Reconciles by their result.", ["result"], registry=REGISTRY)
 SECONDS = Histogram(
     "livescore_operator_reconcile_seconds",
@@ -32,48 +38,13 @@ ADAPTER_REGISTERED = Gauge(
     "1 while the metrics API is registered to the operator's adapter.",
     registry=REGISTRY,
 )
-CONDITION = Gauge(
-    "livescore_operator_condition",
-    "Conditions of every LiveScore: 1 True, 0 False, -1 Unknown.",
-    ["namespace", "name", "type"],
-    registry=REGISTRY,
-)
-CONNECTIONS = Gauge(
-    "livescore_operator_connections",
-    "Open WebSockets of a LiveScore, as last read.",
-    ["namespace", "name"],
-    registry=REGISTRY,
-)
-SCALING_REPLICAS = Gauge(
-    "livescore_operator_scaling_replicas",
-    "API pods that are wanted, where they are scaled.",
-    ["namespace", "name"],
-    registry=REGISTRY,
-)
-SCALING_FLOOR = Gauge(
-    "livescore_operator_scaling_floor",
-    "Least number of API pods because of matches, 0 for none.",
-    ["namespace", "name"],
-    registry=REGISTRY,
-)
-SPREAD = Gauge(
-    "livescore_operator_connection_spread",
-    "Connections of the fullest serving API pod, in parts of the mean.",
-    ["namespace", "name"],
-    registry=REGISTRY,
-)
-SILENT = Gauge(
-    "livescore_operator_silent_pods",
-    "Serving API pods that did not tell their connections.",
-    ["namespace", "name"],
-    registry=REGISTRY,
-)
-DRAINING = Gauge(
-    "livescore_operator_draining_pods",
-    "API pods that are emptied before they are removed.",
-    ["namespace", "name"],
-    registry=REGISTRY,
-)
+CONDITION = _gauge("condition", "Conditions of every LiveScore: 1 True, 0 False, -1 Unknown.", "type")
+CONNECTIONS = _gauge("connections", "Open WebSockets of a LiveScore, as last read.")
+SCALING_REPLICAS = _gauge("scaling_replicas", "API pods that are wanted, where they are scaled.")
+SCALING_FLOOR = _gauge("scaling_floor", "Least number of API pods because of matches, 0 for none.")
+SPREAD = _gauge("connection_spread", "Connections of the fullest serving API pod, in parts of the mean.")
+SILENT = _gauge("silent_pods", "Serving API pods that did not tell their connections.")
+DRAINING = _gauge("draining_pods", "API pods that are emptied before they are removed.")
 SCALINGS = Counter(
     "livescore_operator_scalings",
     "Changes of the number of API pods by the operator.",

@@ -167,7 +167,7 @@ async def test_a_leader_that_lost_the_lease_stops_writing(make: Make, stack: Sta
 
 
 async def test_an_operator_that_was_killed_half_way_goes_on_from_what_is_there(make: Make, stack: Stack) -> None:
-    operator = make(LEASE_SECONDS="1", REQUEST_TIMEOUT_SECONDS="0.3")
+    operator = make(LEASE_SECONDS="2", REQUEST_TIMEOUT_SECONDS="0.6")
     await operator.start()
     await stack.create()
     for kind, name in (("StatefulSet", "demo-postgres"), ("Job", ""), ("Deployment", "demo-api")):

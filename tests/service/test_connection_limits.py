@@ -55,6 +55,15 @@ async def test_a_full_process_answers_503(start: Start) -> None:
         pass
 
 
+async def test_a_refusal_is_no_error_of_the_server(start: Start) -> None:
+    """Whoever knocks a thousand times would else fill the log."""
+    api = await start("api", MAX_CONNECTIONS="1")
+    async with Listener(api.ws_url):
+        assert (await refused(api.port))[0] == 503
+    assert await api.terminate() == 0
+    assert "handshake" not in api.log
+
+
 async def test_streams_count_as_connections_and_are_counted_off(start: Start) -> None:
     api = await start("api", MAX_CONNECTIONS_PER_ADDRESS="2")
     async with api.client() as http:

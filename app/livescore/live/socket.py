@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable
 from typing import Any, cast
 
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import Protocol, Side
@@ -75,6 +76,12 @@ class HandshakeProtocol(WebSocketsSansIOProtocol):
         """Offer the way out to the application."""
         cast(dict[str, Any], self.scope)["extensions"][EXTENSION] = self.detach
         await super().run_asgi()
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Hold a handshake that was answered by an HTTP error for complete: uvicorn would log it as a fault of ours."""
+        await super().send(message)
+        if self.initial_response is not None and self.close_sent:
+            self.handshake_complete = True
 
     def detach(self, node: Node, address: str) -> "LiveSocket":
         """Hand the connection over; this object and everything around it can be forgotten."""

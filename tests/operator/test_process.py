@@ -137,7 +137,9 @@ async def test_a_leader_that_stops_gives_the_lease_back(make: Make) -> None:
     await first.leads()
     await second.start()
 
+    stopped = time.monotonic()
     assert await first.stop() == 0
+    assert time.monotonic() - stopped < 4  # Kopf by itself waits five for whatever else is in the process
 
     await second.leads()
 

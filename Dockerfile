@@ -5,7 +5,7 @@ ARG PYTHON_IMAGE=python:3.13-slim
 FROM ${PYTHON_IMAGE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
-# `strip`: most of some wheels are symbols for debuggers. Nothing is installed into what runs.
+# `strip`: most of some wheels are symbols. Nothing is installed into what runs.
 RUN command -v strip >/dev/null || { \
       apt-get update -qq && apt-get install -y -qq --no-install-recommends binutils && rm -rf /var/lib/apt/lists/*; }
 COPY requirements/build.lock requirements/app.lock requirements/operator.lock requirements/
@@ -30,8 +30,7 @@ RUN set -e; \
     done; \
     export PYTHONHASHSEED=0; \
     /opt/app/bin/python images/slim.py livescore.cli livescore.server livescore.application livescore.jobs.processes \
-      livescore.scores.store livescore.scores.migrations alembic.command alembic.ddl psycopg uvloop httptools \
-      sqlalchemy.dialects.postgresql.psycopg; \
+      livescore.scores.store psycopg uvloop httptools; \
     /opt/operator/bin/python images/slim.py livescore_operator.cli livescore_operator.process
 
 FROM ${PYTHON_IMAGE} AS runtime

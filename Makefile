@@ -153,8 +153,9 @@ deploy: ## Install the operator and a LiveScore on the cluster of KUBECONFIG, an
 smoke: $(READY) ## See the LiveScore `demo` work: create a match and hear of it (NAMESPACE)
 	$(BIN)/python -m tests.smoke --namespace $(NAMESPACE)
 
+# In the foreground: by then the garbage collector knows the kind, which would come too late after the CRD has gone.
 undeploy: ## Remove what `make deploy` installed, the data of the LiveScore too (OVERLAY, NAMESPACE)
-	$(KUBECTL) delete livescore/demo --namespace $(NAMESPACE) --ignore-not-found
+	$(KUBECTL) delete livescore/demo --namespace $(NAMESPACE) --ignore-not-found --cascade=foreground
 	$(KUBECTL) delete -k $(OVERLAY) --ignore-not-found
 	$(KUBECTL) delete pvc,secret --namespace $(NAMESPACE) -l app.kubernetes.io/name=livescore,app.kubernetes.io/instance=demo
 

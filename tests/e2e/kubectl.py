@@ -28,9 +28,13 @@ class CommandError(Exception):
 
 
 class Kubectl:
-    """The command, in one namespace."""
+    """The command, in one namespace.
 
-    def __init__(self, program: str, namespace: str = "default") -> None:
+    Attributes:
+        namespace: empty for that of the kubeconfig; only then files may name others.
+    """
+
+    def __init__(self, program: str, namespace: str = "") -> None:
         self._program = program
         self.namespace = namespace
 
@@ -40,7 +44,7 @@ class Kubectl:
 
     def command(self, *arguments: str) -> list[str]:
         """The whole command line."""
-        return [self._program, "--namespace", self.namespace, *arguments]
+        return [self._program, *(["--namespace", self.namespace] if self.namespace else []), *arguments]
 
     def run(self, *arguments: str, given: str | None = None, timeout: float = COMMAND_SECONDS) -> str:
         """Run it to its end and return what it printed.

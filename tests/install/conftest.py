@@ -58,9 +58,8 @@ def remove_all(program: Kubectl, folder: Path) -> None:
     helm = Helm(NAMESPACE, folder)
     for name in helm.releases():
         helm.run("uninstall", name)
-    limit = f"--timeout={DELETE_SECONDS:g}s"
-    for overlay in ("overlays/metrics-adapter", "default"):
-        program.run("delete", "-k", str(K8S / overlay), "--ignore-not-found", limit, timeout=DELETE_SECONDS + 10)
+    everything, limit = str(K8S / "overlays/metrics-adapter"), f"--timeout={DELETE_SECONDS:g}s"
+    program.run("delete", "-k", everything, "--ignore-not-found", limit, timeout=DELETE_SECONDS + 10)
 
 
 @pytest.fixture

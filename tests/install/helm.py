@@ -45,7 +45,7 @@ class Helm:
 
     def releases(self) -> list[str]:
         """The names of the releases in the namespace."""
-        return [one["name"] for one in json.loads(self.run("list", "--all", "--output", "json"))]
+        return [one["name"] for one in json.loads(self.run("list", "--output", "json"))]
 
     # Both charts
 

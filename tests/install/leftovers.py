@@ -8,8 +8,8 @@ CLUSTER = ("customresourcedefinitions", "clusterroles", "clusterrolebindings", "
 NOISE = {"events", "events.events.k8s.io", "endpoints", "endpointslices.discovery.k8s.io", "pods.metrics.k8s.io"}
 """What happened, and what the cluster makes of something else and takes away by itself."""
 
-DEFAULTS = {"ConfigMap/kube-root-ca.crt", "ServiceAccount/default"}
-"""In every namespace."""
+DEFAULTS = {"ConfigMap/kube-root-ca.crt", "ConfigMap/openshift-service-ca.crt", "ServiceAccount/default"}
+"""In every namespace; the second one where the controller manager is OpenShift's."""
 
 CRD = "CustomResourceDefinition/livescores.livescore.dev"
 LEASE = "Lease/livescore-operator"

@@ -19,7 +19,7 @@ PROGRAM = LIVESCORE / "files" / "conversation.py"
 async def conversation(url: str, program: Path = PROGRAM, **environment: str) -> subprocess.CompletedProcess[str]:
     return await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, str(program)],
+        [sys.executable, "-W", "error", str(program)],
         env=inherited() | {"URL": url, "SECONDS": "0"} | environment,
         capture_output=True,
         text=True,

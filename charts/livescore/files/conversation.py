@@ -7,7 +7,6 @@ import json
 import os
 import sys
 import time
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -46,8 +45,11 @@ def converse(url: str, headers: dict[str, str]) -> None:
     Raises:
         TimeoutError: when the event does not come.
     """
-    socket = connect(f"ws{url.removeprefix('http')}/ws?all=1", additional_headers=headers, proxy=None)
-    with closing(socket), httpx.Client(base_url=url, headers=headers, trust_env=False) as rest:
+    feed = f"ws{url.removeprefix('http')}/ws?all=1"
+    with (
+        connect(feed, additional_headers=headers, proxy=None) as socket,
+        httpx.Client(base_url=url, headers=headers, trust_env=False) as rest,
+    ):
         begin = time.monotonic()
         match = rest.post("/matches", json=fixture()).raise_for_status().json()["data"]["id"]
         while not is_creation(json.loads(socket.recv(begin + HEARD_SECONDS - time.monotonic())), match):

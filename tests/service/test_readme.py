@@ -1,0 +1,83 @@
+"""As a newcomer on a laptop: the README's block, as printed but for the port."""
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from tests.support.service import Service, Start
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = Path(sys.executable).parents[1]
+
+SECONDS = 60.0
+"""Longest a command may take, or need until it says what it should."""
+
+
+def lines() -> list[str]:
+    """What is to be typed while the service runs."""
+    block = re.search(r"```sh\n(\.venv/bin/livescore replay .*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert block
+    return [line.partition("  #")[0].strip() for line in block[1].splitlines()]
+
+
+def prepared(folder: Path) -> Path:
+    """A folder as a newcomer has it: the environment, and a file to play."""
+    (folder / ".venv").symlink_to(ENVIRONMENT)
+    (folder / "worldcup.json").symlink_to(ROOT / "tests" / "data" / "tournament-today.json")
+    return folder
+
+
+@asynccontextmanager
+async def typed(line: str, api: Service, folder: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a line until the block ends, with what it prints."""
+    command = line.replace("localhost:8000", f"127.0.0.1:{api.port}")
+    process = await asyncio.create_subprocess_exec(
+        *("bash", "-c", command),
+        cwd=folder,
+        # As at a terminal, where every line is shown at once.
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+
+
+async def says(process: asyncio.subprocess.Process, text: bytes) -> None:
+    """Wait until it has printed this."""
+    assert process.stdout
+    said = b""
+    async with asyncio.timeout(SECONDS):
+        while text not in said:
+            more = await process.stdout.read(65536)
+            assert more, said
+            said += more
+
+
+async def test_what_is_typed_beside_make_run_plays_a_tournament_and_shows_it(start: Start, tmp_path: Path) -> None:
+    api, folder = await start("api"), prepared(tmp_path)
+    replay, everything, matches, stream = lines()
+    async with typed(everything, api, folder) as watching:
+        await says(watching, b"welcome")
+        async with typed(f"{replay} --base-url {api.base_url}", api, folder) as playing:
+            async with asyncio.timeout(SECONDS):
+                await playing.communicate()
+            assert playing.returncode == 0
+        await says(watching, b"match_status_changed")
+    async with typed(matches, api, folder) as listing:
+        await says(listing, b'"homeTeam"')
+    async with typed(stream, api, folder) as following:
+        await says(following, b"retry:")
+        await api.comment(1)
+        await says(following, b'"commentary"')

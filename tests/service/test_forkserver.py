@@ -53,3 +53,12 @@ async def test_it_ends_with_its_fork_server(tmp_path: Path) -> None:
     await eventually(lambda: not psutil.pid_exists(process.pid))
 
     assert process.wait(60) == -signal.SIGKILL
+
+
+def test_those_that_end_at_the_same_time_are_all_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "fleeting.py").write_text("import os\ndef main(): os._exit(7)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    with forkserver.running("fleeting", "fleeting") as forks, (tmp_path / "log").open("wb") as log:
+        for _ in range(200):
+            processes = [forks.run([], {}, log) for _ in range(3)]
+            assert [process.wait(60) for process in processes] == [7, 7, 7]

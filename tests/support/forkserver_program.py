@@ -6,6 +6,7 @@ It imports nothing of the tests, so that a fork holds what the command itself wo
 import ctypes
 import gc
 import os
+import select
 import signal
 import socket
 import sys
@@ -37,35 +38,47 @@ class Forker:
         self._control = control
         self._reports: dict[int, Connection] = {}
         self._own = os.getpid()
+        self._ended, self._ending = os.pipe()
         self._libc = ctypes.CDLL(None)
 
     def serve(self) -> Request | None:
         """Return in every fork what it shall become, and at last, when nobody can ask any more, nothing."""
-        signal.signal(signal.SIGCHLD, self._reap)
+        self._hear_of_ends()
+        control = self._control.fileno()
         self._control.sendall(b"\0")
-        while descriptors := socket.recv_fds(self._control, 1, 3)[1]:
-            assert threading.active_count() == 1, "no fork is safe beside threads"
-            if request := self._fork(*descriptors):
-                return request
-        return None
+        while True:
+            asked, _, _ = select.select([control, self._ended], [], [])
+            if self._ended in asked:
+                self._reap()
+            if control in asked:
+                if not (descriptors := socket.recv_fds(self._control, 1, 3)[1]):
+                    return None
+                if request := self._fork(*descriptors):
+                    return request
+
+    def _hear_of_ends(self) -> None:
+        """By a pipe: a handler could be interrupted by the next one, between a question and its answer."""
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for end in (self._ended, self._ending):
+            os.set_blocking(end, False)
+        signal.set_wakeup_fd(self._ending)
 
     def _fork(self, reporting: int, *outputs: int) -> Request | None:
+        assert threading.active_count() == 1, "no fork is safe beside threads"
         report = Connection(reporting)
         request: Request = report.recv()
-        # A child that ends at once is not reaped before it is known.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
         child = os.fork()
         if child:
             self._reports[child] = report
         else:
             self._detach(report)
             _redirect(*outputs)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
         for descriptor in outputs:
             os.close(descriptor)
         return None if child else request
 
-    def _reap(self, *_: object) -> None:
+    def _reap(self) -> None:
+        os.read(self._ended, 65536)
         while self._reports:
             child, status = os.waitpid(-1, os.WNOHANG)
             if not child:
@@ -75,6 +88,7 @@ class Forker:
 
     def _detach(self, report: Connection) -> None:
         """Keep nothing of the fork server, and die with it."""
+        signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
         if sys.platform == "linux":
@@ -86,6 +100,8 @@ class Forker:
         for connection in (report, *self._reports.values()):
             connection.close()
         self._control.close()
+        os.close(self._ended)
+        os.close(self._ending)
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ class MetricsAdapter:
             self.door,
             settings.pod_namespace,
             settings.metrics_adapter_service,
+            settings.metrics_adapter_role,
             leading=lambda: leadership.leading,
             led=leadership.wait,
         )

@@ -44,6 +44,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "NetworkPolicy": ("networking.k8s.io/v1", "networkpolicies"),
     "HorizontalPodAutoscaler": ("autoscaling/v2", "horizontalpodautoscalers"),
     "Lease": ("coordination.k8s.io/v1", "leases"),
+    "ClusterRole": ("rbac.authorization.k8s.io/v1", "clusterroles"),
     "APIService": ("apiregistration.k8s.io/v1", "apiservices"),
     "SubjectAccessReview": ("authorization.k8s.io/v1", "subjectaccessreviews"),
     "Cluster": ("postgresql.cnpg.io/v1", "clusters"),

@@ -53,6 +53,7 @@ class Registration:
         door: what learns whom to trust and what to show.
         namespace: of the operator.
         service: that leads to the adapters of all replicas.
+        role: the ClusterRole that admits to registration: who removes it removes the APIServices.
         leading: whether this process leads.
         led: waits until it does.
         now: an aware time.
@@ -69,13 +70,14 @@ class Registration:
         door: Door,
         namespace: str,
         service: str,
+        role: str,
         leading: Callable[[], bool],
         led: Callable[[], Awaitable[None]],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         port: int = PORT,
     ) -> None:
         self._cluster, self._door = cluster, door
-        self._namespace, self._service, self._port = namespace, service, port
+        self._namespace, self._service, self._role, self._port = namespace, service, role, port
         self._leading, self._led, self._now = leading, led, now
         self._identity: Identity | None = None
         self.state: State = "Unknown"
@@ -170,8 +172,9 @@ class Registration:
     async def _apply(self, found: Mapping[str, Manifest | None]) -> None:
         if self._identity is None:
             raise ValueError("there is no certificate yet that the API server could trust")
+        owners = await self._owners()
         for version, old in found.items():
-            new = self._api_service(version, self._identity)
+            new = self._api_service(version, self._identity, owners)
             if old is None or not _holds(old, new):
                 # Where it was not there, nothing is forced: somebody may have been faster.
                 await self._cluster.apply(new, force=old is not None)
@@ -182,11 +185,23 @@ class Registration:
             if one is not None and self._is_ours(one):
                 await self._cluster.delete({**one, "kind": "APIService"})
 
-    def _api_service(self, version: str, identity: Identity) -> Manifest:
+    async def _owners(self) -> list[Manifest]:
+        """What the APIServices go with: no manifest has them, and while they lead nowhere no namespace gets deleted."""
+        role = await self._cluster.get("ClusterRole", "", self._role)
+        if role is None:
+            return []
+        owner = {"apiVersion": KINDS["ClusterRole"][0], "kind": "ClusterRole", "name": self._role}
+        return [{**owner, "uid": role["metadata"]["uid"]}]
+
+    def _api_service(self, version: str, identity: Identity, owners: list[Manifest]) -> Manifest:
         return {
             "apiVersion": KINDS["APIService"][0],
             "kind": "APIService",
-            "metadata": {"name": f"{version}.{GROUP}", "labels": MANAGED_BY},
+            "metadata": {
+                "name": f"{version}.{GROUP}",
+                "labels": MANAGED_BY,
+                **({"ownerReferences": owners} if owners else {}),
+            },
             "spec": {
                 "group": GROUP,
                 "version": version,
@@ -218,4 +233,5 @@ def _service(found: Manifest) -> str:
 def _holds(old: Manifest, new: Manifest) -> bool:
     """Whether it is as it should be; what is false is left out by the API server."""
     spec: Manifest = new["spec"]
-    return {key: old["spec"].get(key, False) for key in spec} == spec
+    owners = [one["metadata"].get("ownerReferences", []) for one in (old, new)]
+    return owners[0] == owners[1] and {key: old["spec"].get(key, False) for key in spec} == spec

@@ -51,6 +51,10 @@ class Settings(BaseSettings):
     metrics_adapter_service: str = Field(
         "livescore-operator-metrics", description="Service of the metrics adapter, in the namespace of the operator."
     )
+    metrics_adapter_role: str = Field(
+        "livescore-operator-registration",
+        description="ClusterRole by which the metrics adapter is registered; its APIServices go with it.",
+    )
     request_timeout_seconds: float = Field(
         5.0, gt=0, description="Longest a request to the API server may take; at most a third of `LEASE_SECONDS`."
     )

@@ -121,6 +121,19 @@ async def test_two_releases_side_by_side(
     await left_is(spaces[1], {*data(), LEASE})
 
 
+async def test_the_metrics_adapter_goes_with_its_release(program: Kubectl, system_helm: Helm) -> None:
+    """Without a LiveScore; an APIService that stayed would keep namespaces from being deleted."""
+    services = ("apiservice/v1beta1.custom.metrics.k8s.io", "apiservice/v1beta2.custom.metrics.k8s.io")
+    await system_helm.operator("install", metricsAdapter={"enabled": True})
+    for verb in ("create", "condition=Available"):
+        await program("wait", *services, f"--for={verb}", "--timeout=120s", timeout=130)
+
+    await system_helm("uninstall", "livescore-operator")
+    await program("wait", *services, "--for=delete", "--timeout=60s", timeout=70)
+    assert in_cluster(program) == WIDE
+    await left_is(program.within(NAMESPACE), {LEASE, "Secret/livescore-operator-metrics-tls"})
+
+
 async def test_what_kustomize_made_is_not_taken_over_unasked(program: Kubectl, system_helm: Helm) -> None:
     await program("apply", "-k", str(K8S / "default"))
     before = within(program.within(NAMESPACE))

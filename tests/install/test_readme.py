@@ -1,4 +1,4 @@
-"""As a newcomer: the block of the README, as printed, in the namespace ``default``."""
+"""As a newcomer: what the README says to type, as printed, in the namespace ``default``."""
 
 import asyncio
 import os
@@ -17,9 +17,17 @@ from tests.e2e.environment import APP_IMAGE, OPERATOR_IMAGE
 from tests.e2e.kubectl import Kubectl
 from tests.e2e.measures import MEASURES
 from tests.e2e.stack import GONE_SECONDS
+from tests.install.helm import Helm
 from tests.smoke import heard
+from tests.support import tools
 
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = [
+    pytest.mark.timeout(1200),
+    pytest.mark.skipif(
+        (APP_IMAGE, OPERATOR_IMAGE) != ("livescore:dev", "livescore-operator:dev"),
+        reason="the README knows the images by the names that `make images` gives them",
+    ),
+]
 
 BLOCK_SECONDS = 900.0
 """Longest the block may take; the wait in it is ten minutes long."""
@@ -35,11 +43,22 @@ def lines() -> list[str]:
     return found[1].splitlines()
 
 
+def row(way: str) -> list[str]:
+    """The commands of a row of the table."""
+    found = re.search(rf"^\| {re.escape(way)} \| (.*?) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert found
+    return re.findall(r"`([^`]+)`", found[1])
+
+
 @pytest.fixture
 def newcomer(program: Kubectl, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """An environment with ``kubectl`` on its path, and a namespace that is empty afterwards."""
-    (tmp_path / "kubectl").symlink_to(Path(program.command()[0]).resolve())
+    """An environment with ``kubectl`` and ``helm`` on its path, and a namespace that is empty afterwards."""
+    for name, place in (("kubectl", Path(program.command()[0])), ("helm", tools.helm())):
+        (tmp_path / name).symlink_to(place.resolve())
     yield {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    helm = Helm("default", tmp_path)
+    for name in helm.releases():
+        helm.run("uninstall", name)
     limit = f"--timeout={GONE_SECONDS:g}s"
     program.run("delete", "lsc/demo", "--ignore-not-found", limit, timeout=GONE_SECONDS + 10)
     program.run("delete", "pvc,secret", "-l", LABELS, limit, timeout=GONE_SECONDS + 10)
@@ -73,8 +92,6 @@ async def opened(entrance: Entrance) -> None:
 
 
 async def test_the_block_leads_to_the_first_event(newcomer: dict[str, str]) -> None:
-    if (APP_IMAGE, OPERATOR_IMAGE) != ("livescore:dev", "livescore-operator:dev"):
-        pytest.skip("the README knows the images by the names that `make images` gives them")
     *commands, forward = lines()
     began = monotonic()
     await typed(commands, newcomer)
@@ -82,4 +99,12 @@ async def test_the_block_leads_to_the_first_event(newcomer: dict[str, str]) -> N
         entrance = Entrance("127.0.0.1:8000")
         await opened(entrance)
         await heard(entrance)
-        MEASURES.seconds("README: first command to first event", [monotonic() - began])
+        MEASURES.seconds("README, kubectl: first command to first event", [monotonic() - began])
+
+
+@pytest.mark.parametrize("way", ["Helm", "make on any cluster"])
+async def test_a_row_of_the_table_leads_to_the_first_event(newcomer: dict[str, str], way: str) -> None:
+    """The last command of each makes a match and hears of it."""
+    began = monotonic()
+    await typed(row(way), newcomer)
+    MEASURES.seconds(f"README, {way}: first command to first event", [monotonic() - began])

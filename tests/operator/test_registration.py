@@ -17,7 +17,7 @@ import yaml
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from livescore_operator.cluster import Cluster, connect
+from livescore_operator.cluster import KINDS, Cluster, connect
 from livescore_operator.registration import AUTHENTICATION, PRIORITIES, Registration
 from livescore_operator.resource import METRIC
 from livescore_operator.scaling.access import Door, Reviews
@@ -35,6 +35,7 @@ from tests.support.operators import Operator
 from tests.support.ports import Port
 
 SERVICE, SECRET = "livescore-operator-metrics", "livescore-operator-metrics-tls"
+ROLE = "livescore-operator-registration"
 NAMES = [f"{version}.{GROUP}" for version in PRIORITIES]
 K8S = Path(__file__).parents[2] / "k8s"
 OVERLAY = K8S / "overlays" / "metrics-adapter"
@@ -47,9 +48,9 @@ async def kube(api: Server, kube: Kube) -> AsyncIterator[Kube]:
     if not api.is_real:
         await _trust(api.access)
     yield kube
-    for name in NAMES:
+    for kind, name in (("ClusterRole", ROLE), *(("APIService", name) for name in NAMES)):
         with contextlib.suppress(ApiError):
-            await kube.delete("APIService", name)
+            await kube.delete(kind, name)
 
 
 async def _trust(access: Access) -> None:
@@ -76,7 +77,7 @@ class Replica:
         self.door = Door()
         self.led = asyncio.Event()
         self.registration = Registration(
-            cluster, self.door, namespace, SERVICE, lambda: self.leads, self._led, lambda: self.now, port
+            cluster, self.door, namespace, SERVICE, ROLE, lambda: self.leads, self._led, lambda: self.now, port
         )
 
     async def _led(self) -> None:
@@ -245,7 +246,7 @@ async def test_nothing_is_written_while_nothing_changes(
         faults.reset()
         await leader.registration.turn()
     assert faults.count(*WRITES) == 0
-    assert faults.count("get") == 4
+    assert faults.count("get") == 5
 
 
 async def test_who_does_not_lead_registers_nothing_and_tells_what_is_so(kube: Kube, cluster: Cluster) -> None:
@@ -279,6 +280,26 @@ async def test_what_somebody_changes_is_taken_back(kube: Kube, cluster: Cluster,
     assert (spec["service"]["name"], spec["versionPriority"]) == (SERVICE, 200)
     assert not spec.get("insecureSkipTLSVerify")
     assert await bundles(kube) == {(await kept(kube)).authorities}
+
+
+async def owners(kube: Kube) -> list[str]:
+    """Of both APIServices, the uids."""
+    found = [await kube.get("APIService", name) for name in NAMES]
+    return [owner["uid"] for one in found for owner in one["metadata"].get("ownerReferences", [])]
+
+
+async def test_they_go_with_the_role_by_which_they_were_made(kube: Kube, cluster: Cluster) -> None:
+    leader = Replica(cluster, kube.namespace)
+    assert await leader.registration.turn()
+    assert await owners(kube) == []
+
+    for _ in range(2):
+        role = await kube.create(
+            {"apiVersion": KINDS["ClusterRole"][0], "kind": "ClusterRole", "metadata": {"name": ROLE}}
+        )
+        assert await leader.registration.turn()
+        assert await owners(kube) == [role["metadata"]["uid"]] * 2
+        await kube.delete("ClusterRole", ROLE)
 
 
 @pytest.mark.parametrize("version", PRIORITIES)
@@ -531,13 +552,14 @@ def test_the_manifests_agree_with_the_settings() -> None:
     assert port["containerPort"] == fields["metrics_adapter_port"].default
     assert [(one["port"], one["targetPort"]) for one in service["spec"]["ports"]] == [(443, port["name"])]
     assert container["env"] == [{"name": "METRICS_ADAPTER", "value": "true"}]
+    assert fields["metrics_adapter_role"].default == ROLE
 
 
 def test_rights_are_to_what_is_named_where_a_name_can_be_asked_of() -> None:
     rules = [rule for role in shipped("ClusterRole", "Role") for rule in role["rules"]]
     named = {name for rule in rules for name in rule.get("resourceNames", [])}
 
-    assert named == {SECRET, *NAMES}
+    assert named == {SECRET, ROLE, *NAMES}
     assert [rule["verbs"] for rule in rules if "resourceNames" not in rule] == [["create"], ["get"], ["create"]]
     assert not any("*" in item for rule in rules for items in rule.values() for item in items)
 

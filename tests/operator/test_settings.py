@@ -52,6 +52,7 @@ def test_every_setting_has_a_variable_of_its_name(monkeypatch: pytest.MonkeyPatc
         "metrics_adapter": "True",
         "metrics_adapter_port": "7",
         "metrics_adapter_service": "s",
+        "metrics_adapter_role": "r",
         "request_timeout_seconds": "0.25",
         "log_level": "DEBUG",
         "log_format": "json",

@@ -78,6 +78,6 @@ async def test_what_is_typed_beside_make_run_plays_a_tournament_and_shows_it(sta
     async with typed(matches, api, folder) as listing:
         await says(listing, b'"homeTeam"')
     async with typed(stream, api, folder) as following:
-        await says(following, b"retry:")
+        await says(following, b'"subscribed"')
         await api.comment(1)
         await says(following, b'"commentary"')

@@ -6,7 +6,7 @@ import re
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from tests.support.service import Service, Start
@@ -49,9 +49,11 @@ async def typed(line: str, api: Service, folder: Path) -> AsyncIterator[asyncio.
     try:
         yield process
     finally:
-        if process.returncode is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
+        # It may be about to end by itself.
+        with suppress(ProcessLookupError):
+            if process.returncode is None:
+                os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
 
 
 async def says(process: asyncio.subprocess.Process, text: bytes) -> None:

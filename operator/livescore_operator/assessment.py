@@ -178,7 +178,7 @@ def observed(resource: LiveScore, seen: Observation, base: Assessment, outlook: 
     live = replicas(seen, resource)
     autoscaler = seen.children.get(hpa.key(resource)) or {}
     wanted = (autoscaler.get("status") or {}).get("desiredReplicas") or live or base.scale.least
-    text = f"{hpa.KIND} {resource.name}-api decides"
+    text = f"{hpa.KIND} {resource.api_name} decides"
     scaling = status(resource, base.pods, wanted, hpa.KIND, text, outlook)
     # It begins with what is known, and is nobody's but the HorizontalPodAutoscaler's from then on.
     # Of none it makes none: Kubernetes takes that for a pause.

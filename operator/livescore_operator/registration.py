@@ -230,8 +230,12 @@ def _service(found: Manifest) -> str:
     return f"{service['namespace']}/{service['name']}" if service else "the API server itself"
 
 
+def _owners(found: Manifest) -> list[Manifest]:
+    owners: list[Manifest] = found["metadata"].get("ownerReferences", [])
+    return owners
+
+
 def _holds(old: Manifest, new: Manifest) -> bool:
     """Whether it is as it should be; what is false is left out by the API server."""
     spec: Manifest = new["spec"]
-    owners = [one["metadata"].get("ownerReferences", []) for one in (old, new)]
-    return owners[0] == owners[1] and {key: old["spec"].get(key, False) for key in spec} == spec
+    return _owners(old) == _owners(new) and {key: old["spec"].get(key, False) for key in spec} == spec

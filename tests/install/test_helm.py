@@ -9,6 +9,7 @@ from tests.e2e.environment import NEXT_IMAGE
 from tests.e2e.kubectl import Kubectl
 from tests.e2e.stack import Stack
 from tests.e2e.system import NAMESPACE
+from tests.e2e.test_scaling_hpa import API_SERVICES, CERTIFICATE
 from tests.install.conftest import Make, StackIn, SystemIn
 from tests.install.helm import Helm
 from tests.install.leftovers import CRD, LEASE, data, in_cluster, within
@@ -123,7 +124,7 @@ async def test_two_releases_side_by_side(
 
 async def test_the_metrics_adapter_goes_with_its_release(program: Kubectl, system_helm: Helm) -> None:
     """Without a LiveScore; an APIService that stayed would keep namespaces from being deleted."""
-    services = ("apiservice/v1beta1.custom.metrics.k8s.io", "apiservice/v1beta2.custom.metrics.k8s.io")
+    services = [f"apiservice/{name}" for name in API_SERVICES]
     await system_helm.operator("install", metricsAdapter={"enabled": True})
     for verb in ("create", "condition=Available"):
         await program("wait", *services, f"--for={verb}", "--timeout=120s", timeout=130)
@@ -131,7 +132,7 @@ async def test_the_metrics_adapter_goes_with_its_release(program: Kubectl, syste
     await system_helm("uninstall", "livescore-operator")
     await program("wait", *services, "--for=delete", "--timeout=60s", timeout=70)
     assert in_cluster(program) == WIDE
-    await left_is(program.within(NAMESPACE), {LEASE, "Secret/livescore-operator-metrics-tls"})
+    await left_is(program.within(NAMESPACE), {LEASE, f"Secret/{CERTIFICATE}"})
 
 
 async def test_what_kustomize_made_is_not_taken_over_unasked(program: Kubectl, system_helm: Helm) -> None:

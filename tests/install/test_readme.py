@@ -5,7 +5,7 @@ import os
 import re
 import signal
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from time import monotonic
 
@@ -80,7 +80,9 @@ async def running(command: str, environment: dict[str, str]) -> AsyncIterator[No
     try:
         yield
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
+        # It ends by itself where what it leads to is gone.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
         await process.wait()
 
 

@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from livescore.api import errors, health, parse
 from livescore.api.context import Services, services
-from livescore.api.schemas import OMITTED, Query, numeral
+from livescore.api.schemas import OMITTED, Query, canonical
 from livescore.scores.rules import INT4_MAX
 from livescore.telemetry import metrics
 
@@ -23,7 +23,7 @@ FIXTURES_LIMIT = 1_000
 FIXTURES_HORIZON = 86_400
 
 
-_Whole = Annotated[int, Strict(), BeforeValidator(numeral)]
+_Whole = Annotated[int, Strict(), BeforeValidator(canonical)]
 _Some = Annotated[_Whole, Field(ge=1, le=INT4_MAX)]
 
 

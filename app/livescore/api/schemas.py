@@ -58,7 +58,7 @@ def _numeral(value: Any) -> Any:
     return int(value) if isinstance(value, str) and _NUMERAL.fullmatch(value) else _whole(value)
 
 
-def numeral(value: str) -> Any:
+def canonical(value: str) -> Any:
     """A query's integer, written in the one usual way; anything else as it is, for pydantic to refuse."""
     return int(value) if re.fullmatch("0|[1-9][0-9]{0,9}", value) else value
 
@@ -260,7 +260,7 @@ def _delta_issues(delta: Any, path: tuple[str, ...]) -> Iterator[Issue]:
 
 # Queries
 
-Limit = Annotated[int, Strict(), Field(ge=1, le=100), BeforeValidator(numeral), WithJsonSchema(_integer(1, 100))]
+Limit = Annotated[int, Strict(), Field(ge=1, le=100), BeforeValidator(canonical), WithJsonSchema(_integer(1, 100))]
 
 # Milliseconds since 1970 and a match id, in hexadecimal: a position in the list, not a secret.
 _CURSOR = re.compile("([0-9a-f]{1,11})-([0-9a-f]{1,7}|[0-7][0-9a-f]{7})")

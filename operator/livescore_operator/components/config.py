@@ -26,7 +26,7 @@ def data(resource: LiveScore) -> dict[str, str]:
     settings = {
         "HOST": "0.0.0.0",  # noqa: S104 - the pod's address is its own; NetworkPolicies say who reaches it
         "PORT": str(api.port),
-        "MANAGEMENT_HOST": "0.0.0.0",  # noqa: S104 - the operator and Prometheus read it, and NetworkPolicies let nobody else
+        "MANAGEMENT_HOST": "0.0.0.0",  # noqa: S104 - as above; the operator reads it there, and no Service leads to it
         "MANAGEMENT_PORT": str(MANAGEMENT_PORT),
         "ENVIRONMENT": "production",
         "LOG_FORMAT": "json",

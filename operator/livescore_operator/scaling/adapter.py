@@ -28,7 +28,6 @@ GROUP = "custom.metrics.k8s.io"
 VERSIONS = ("v1beta2", "v1beta1")
 """The preferred one first."""
 
-
 # What the pods of every LiveScore's API carry.
 API_PODS = "app.kubernetes.io/name=livescore,app.kubernetes.io/component=api"
 

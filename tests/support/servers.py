@@ -2,6 +2,7 @@
 
 import asyncio
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -46,12 +47,15 @@ class Handle(Generic[AnyServer]):
     def pause(self) -> None:
         """Freeze it (SIGSTOP): connections stay open and nothing answers."""
         for process in self._processes():
-            process.suspend()
+            # A connection's process ends with it, at any time.
+            with suppress(psutil.NoSuchProcess):
+                process.suspend()
 
     def resume(self) -> None:
         """Let it go on (SIGCONT), exactly where it stood; nothing happens to one that runs."""
         for process in reversed(self._processes()):
-            process.resume()
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
 
     def close(self) -> None:
         """Stop it for good, at once: nobody needs its data any more."""

@@ -5,9 +5,8 @@
 
 import asyncio
 import os
-import random
 import secrets
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -80,6 +79,22 @@ DELETABLE = (
 )
 """What somebody may delete by mistake; credentials and volumes are told of, not made anew."""
 
+DRIFTS: list[tuple[str, str, Json]] = [
+    ("Deployment", "demo-api", {"spec": {"replicas": 7}}),
+    ("Deployment", "demo-worker", {"spec": {"template": {"spec": {"serviceAccountName": "other"}}}}),
+    ("ConfigMap", "demo-config", {"data": {"PORT": "1", "MORE": "theirs"}}),
+    ("ConfigMap", "demo-config", {"metadata": {"labels": None}}),
+    ("Service", "demo", {"spec": {"ports": None}, "metadata": {"annotations": {"example.com/theirs": "yes"}}}),
+    ("Deployment", "demo-api", {"metadata": {"labels": {"app.kubernetes.io/managed-by": "me"}}}),
+]
+
+LOTS = st.integers(0, 2**16)
+"""What one of the things that happen to be there is chosen by.
+
+It is drawn whether anything is there or not: what is drawn may not depend on what the cluster holds.
+"""
+
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -132,43 +147,34 @@ class Convergence(RuleBasedStateMachine):
     def edit(self, edit: Json) -> None:
         self.run(self.stack.edit(**edit))
 
-    @rule(chance=st.randoms(use_true_random=False))
-    def delete_a_child(self, chance: random.Random) -> None:
-        self.run(self._delete(chance))
+    @rule(lot=LOTS)
+    def delete_a_child(self, lot: int) -> None:
+        self.run(self._delete(lot))
 
-    async def _delete(self, chance: random.Random) -> None:
+    async def _delete(self, lot: int) -> None:
         children = [one for one in (await self.stack.children()).values() if one["kind"] in DELETABLE]
         if children:
-            victim = chance.choice(children)
+            victim = _chosen(children, lot)
             with suppress(ApiError):
                 await self.kube.delete(victim["kind"], victim["metadata"]["name"], propagationPolicy="Background")
 
-    @rule(chance=st.randoms(use_true_random=False))
-    def change_a_field_of_ours(self, chance: random.Random) -> None:
-        self.run(self._drift(chance))
+    @rule(drift=st.sampled_from(DRIFTS))
+    def change_a_field_of_ours(self, drift: tuple[str, str, Json]) -> None:
+        self.run(self._drift(*drift))
 
-    async def _drift(self, chance: random.Random) -> None:
-        drifts: list[tuple[str, str, Json]] = [
-            ("Deployment", "demo-api", {"spec": {"replicas": 7}}),
-            ("Deployment", "demo-worker", {"spec": {"template": {"spec": {"serviceAccountName": "other"}}}}),
-            ("ConfigMap", "demo-config", {"data": {"PORT": "1", "MORE": "theirs"}}),
-            ("ConfigMap", "demo-config", {"metadata": {"labels": None}}),
-            ("Service", "demo", {"spec": {"ports": None}, "metadata": {"annotations": {"example.com/theirs": "yes"}}}),
-            ("Deployment", "demo-api", {"metadata": {"labels": {"app.kubernetes.io/managed-by": "me"}}}),
-        ]
-        kind, name, body = chance.choice(drifts)
+    async def _drift(self, kind: str, name: str, body: Json) -> None:
         with suppress(ApiError):
             await self.kube.patch(kind, name, body, fieldManager="somebody")
 
-    @rule(kind=st.sampled_from(["Deployment", "StatefulSet"]), chance=st.randoms(use_true_random=False))
-    def lose_readiness(self, kind: str, chance: random.Random) -> None:
-        self.run(self._unready(kind, chance))
+    @rule(kind=st.sampled_from(["Deployment", "StatefulSet"]), lot=LOTS)
+    def lose_readiness(self, kind: str, lot: int) -> None:
+        self.run(self._unready(kind, lot))
 
-    async def _unready(self, kind: str, chance: random.Random) -> None:
+    async def _unready(self, kind: str, lot: int) -> None:
         workloads = await self.kube.list(kind)
         if workloads:
             with suppress(ApiError):
-                await make_unready(self.kube, kind, chance.choice(workloads)["metadata"]["name"])
+                await make_unready(self.kube, kind, _chosen(workloads, lot)["metadata"]["name"])
 
     @rule()
     def play_kubelet(self) -> None:
@@ -275,6 +281,10 @@ class Convergence(RuleBasedStateMachine):
         await self.kube.remove_namespace()
         await self.kube.__aexit__()
         self.faults.close()
+
+
+def _chosen(items: Sequence[Item], lot: int) -> Item:
+    return items[lot % len(items)]
 
 
 def _scale(resource: LiveScore) -> Scale:

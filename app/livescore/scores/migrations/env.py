@@ -1,11 +1,13 @@
 """What Alembic runs: migrations on the connection that :func:`livescore.scores.migrations.upgrade` gives."""
 
 from alembic import context
-from sqlmodel import SQLModel
+
+from livescore.scores.models import Match
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=SQLModel.metadata,
+    target_metadata=Match.metadata,
+    compare_server_default=True,
     transactional_ddl=True,
     transaction_per_migration=False,
 )

@@ -3,16 +3,25 @@
 Revision: 0001, the first.
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
-
-from livescore.scores.models import TransactionId
 
 revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
+
+
+class Xid8(sa.types.UserDefinedType[str]):
+    """The type as it was then: a step of the schema's history does not change with today's models."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        return "xid8"
 
 
 def upgrade() -> None:
@@ -126,7 +135,7 @@ def upgrade() -> None:
         sa.Column("data", sa.JSON(), nullable=False),
         sa.Column("request_id", sa.Text(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("txid", TransactionId(), server_default=sa.text("pg_current_xact_id()"), nullable=False),
+        sa.Column("txid", Xid8(), server_default=sa.text("pg_current_xact_id()"), nullable=False),
         sa.ForeignKeyConstraint(["match_id"], ["match.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("match_id", "seq"),
     )

@@ -97,20 +97,8 @@ class Autoscaler:
         return Outlook(forecast.floor(wanted, fixtures, learnt, self._now()), learnt)
 
     def _decided(self, resource: LiveScore, seen: Observation, base: Assessment, outlook: Outlook) -> Assessment:
-        current = assessment.current(resource, seen, base.scale.least)
-        memory, now = self._memory(resource), self._now()
-        if not memory.history.recommendations:
-            memory.history = assessment.begun(resource, current, now.timestamp())
-        decision = algorithm.decide(
-            resource.spec.autoscaling,
-            current,
-            assessment.marked(resource, base.pods),
-            floor=outlook.floor.replicas if outlook.floor else 0,
-            rolling=base.rolling,
-            history=memory.history,
-            now=now.timestamp(),
-        )
-        memory.history = decision.history
+        current, now = assessment.current(resource, seen, base.scale.least), self._now()
+        decision = self._decision(resource, current, base, outlook, now.timestamp())
         steps = drain.plan(
             base.pods,
             resource.status.draining,
@@ -131,6 +119,25 @@ class Autoscaler:
             decision=decision,
             again=assessment.soonest(decision.again, steps.again, assessment.periodic(resource, base.pods)),
         )
+
+    def _decision(
+        self, resource: LiveScore, current: int, base: Assessment, outlook: Outlook, now: float
+    ) -> algorithm.Decision:
+        """What the rule says, and remember what it goes by the next time."""
+        memory = self._memory(resource)
+        if not memory.history.recommendations:
+            memory.history = assessment.begun(resource, current, now)
+        decision = algorithm.decide(
+            resource.spec.autoscaling,
+            current,
+            assessment.marked(resource, base.pods),
+            floor=outlook.floor.replicas if outlook.floor else 0,
+            rolling=base.rolling,
+            history=memory.history,
+            now=now,
+        )
+        memory.history = decision.history
+        return decision
 
     def _memory(self, resource: LiveScore) -> _Memory:
         return self._memories.setdefault(_key(resource), _Memory())

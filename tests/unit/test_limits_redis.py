@@ -13,7 +13,8 @@ from livescore import settings as configuration
 from livescore.security.limits import Limiter, RateLimit
 from tests.support.servers import Valkey
 
-TIMEOUT = 0.2
+WINDOW_SECONDS = 60
+"""Longer than what any of these tests hits takes, on however busy a machine; so is the time-out of Redis."""
 
 
 @pytest.fixture
@@ -33,9 +34,9 @@ def _settings(url: str, **overrides: Any) -> configuration.Settings:
     defaults = {
         "database_url": "postgresql://localhost/x",
         "redis_url": url,
-        "redis_timeout_seconds": TIMEOUT,
-        "http_limit": "20 per 2 seconds",
-        "handshake_limit": "3 per 1 second",
+        "redis_timeout_seconds": 10,
+        "http_limit": f"20 per {WINDOW_SECONDS} seconds",
+        "handshake_limit": f"3 per {WINDOW_SECONDS} seconds",
     }
     return configuration.load(**{**defaults, **overrides})
 
@@ -55,8 +56,7 @@ async def test_exactly_the_limit_is_allowed(limiter: Callable[..., Limiter]) -> 
 
 
 async def test_exactly_the_limit_is_allowed_to_concurrent_hits(limiter: Callable[..., Limiter]) -> None:
-    # Sixty connections at once on a busy machine: what is tested is the count, not the time-out.
-    one = limiter(redis_timeout_seconds=10)
+    one = limiter()
     decisions = await asyncio.gather(*(one.hit("http", "a") for _ in range(60)))
     assert sum(decision.allowed for decision in decisions) == 20
 
@@ -75,8 +75,7 @@ async def test_processes_share_one_window(limiter: Callable[..., Limiter]) -> No
 
 
 async def test_an_address_seen_by_one_process_only_is_known_to_the_other(limiter: Callable[..., Limiter]) -> None:
-    # The limit lasts longer than the hits take on a busy machine.
-    first, second = (limiter(http_limit="20 per 60 second", redis_timeout_seconds=10) for _ in range(2))
+    first, second = limiter(), limiter()
     await _hits(first, 25)
     # A tenth of the limit is not looked up: that is the price of not asking Redis about everybody.
     assert sum(await _hits(second, 25)) <= 2
@@ -84,9 +83,8 @@ async def test_an_address_seen_by_one_process_only_is_known_to_the_other(limiter
 
 async def test_after_the_time_it_named_a_hit_is_allowed_again(limiter: Callable[..., Limiter]) -> None:
     one = limiter(http_limit="3 per 1 second")
-    await _hits(one, 3)
-    refused = await one.hit("http", "a")
-    assert not refused.allowed
+    while (refused := await one.hit("http", "a")).allowed:
+        pass
     assert refused.remaining == 0
     assert 0 < refused.reset_after_seconds <= 1
     await asyncio.sleep(refused.reset_after_seconds)
@@ -97,7 +95,7 @@ async def test_the_remaining_quota_counts_down(limiter: Callable[..., Limiter]) 
     one = limiter()
     decisions = [await one.hit("http", "a") for _ in range(20)]
     assert [decision.remaining for decision in decisions] == list(range(19, -1, -1))
-    assert all(decision.limit == 20 and 0 < decision.reset_after_seconds <= 2 for decision in decisions)
+    assert all(decision.limit == 20 and 0 < decision.reset_after_seconds <= WINDOW_SECONDS for decision in decisions)
 
 
 async def test_an_address_over_its_limit_costs_redis_nothing(
@@ -113,7 +111,7 @@ async def test_an_address_over_its_limit_costs_redis_nothing(
 async def test_an_address_far_below_its_limit_costs_redis_nothing(
     limiter: Callable[..., Limiter], redis_client: redis.Redis
 ) -> None:
-    one = limiter(http_limit="20 per 60 seconds")
+    one = limiter()
     await _hits(one, 1)
     assert redis_client.dbsize() == 0
 
@@ -142,7 +140,7 @@ async def test_the_memory_for_addresses_is_bounded(
 
 
 async def test_without_redis_the_limit_holds_in_memory() -> None:
-    one = Limiter(_settings("redis://127.0.0.1:1/0", http_limit="20 per 60 seconds"))
+    one = Limiter(_settings("redis://127.0.0.1:1/0"))
     try:
         assert await _hits(one, 25) == [True] * 20 + [False] * 5
     finally:
@@ -235,7 +233,7 @@ async def test_live_refuses_with_429_and_says_when_to_come_back(client: Callable
     _, headers, body = answers[-1]
     assert body == b'{"error":"Too many requests"}'
     assert headers["content-type"] == "application/json"
-    assert 1 <= int(headers["retry-after"]) <= 2
+    assert 1 <= int(headers["retry-after"]) <= WINDOW_SECONDS
     assert live.limited == [("http", "LIVE")]
 
 
@@ -243,8 +241,10 @@ async def test_every_limited_response_names_policy_and_quota(client: Callable[[s
     live = client("LIVE")
     for remaining in (19, 18):
         _, headers, _ = await live.request()
-        assert headers["ratelimit-policy"] == '"http";q=20;w=2'
-        assert headers["ratelimit"] == f'"http";r={remaining};t=2'
+        assert headers["ratelimit-policy"] == f'"http";q=20;w={WINDOW_SECONDS}'
+        quota, _, seconds = headers["ratelimit"].partition(";t=")
+        assert quota == f'"http";r={remaining}'
+        assert 1 <= int(seconds) <= WINDOW_SECONDS
 
 
 async def test_probes_are_exempt_and_their_neighbours_are_not(client: Callable[[str], Client]) -> None:

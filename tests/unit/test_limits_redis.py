@@ -83,8 +83,9 @@ async def test_an_address_seen_by_one_process_only_is_known_to_the_other(limiter
 
 async def test_after_the_time_it_named_a_hit_is_allowed_again(limiter: Callable[..., Limiter]) -> None:
     one = limiter(http_limit="3 per 1 second")
-    while (refused := await one.hit("http", "a")).allowed:
-        pass
+    await _hits(one, 3)
+    refused = await one.hit("http", "a")
+    assert not refused.allowed
     assert refused.remaining == 0
     assert 0 < refused.reset_after_seconds <= 1
     await asyncio.sleep(refused.reset_after_seconds)
@@ -242,9 +243,7 @@ async def test_every_limited_response_names_policy_and_quota(client: Callable[[s
     for remaining in (19, 18):
         _, headers, _ = await live.request()
         assert headers["ratelimit-policy"] == f'"http";q=20;w={WINDOW_SECONDS}'
-        quota, _, seconds = headers["ratelimit"].partition(";t=")
-        assert quota == f'"http";r={remaining}'
-        assert 1 <= int(seconds) <= WINDOW_SECONDS
+        assert headers["ratelimit"] == f'"http";r={remaining};t={WINDOW_SECONDS}'
 
 
 async def test_probes_are_exempt_and_their_neighbours_are_not(client: Callable[[str], Client]) -> None:

@@ -16,7 +16,7 @@ from livescore.scores.database import opened
 from livescore.scores.feed import Event
 from livescore.scores.rules import Conflict, MatchState, Revision, Score, revise, score_delta, set_score
 from livescore.scores.store import NotFound, Store, Written
-from tests.support.clients import Listener, Message, feed_of
+from tests.support.clients import Listener, Message, announced_match, feed_of
 from tests.support.promise import same
 from tests.support.service import Service
 
@@ -225,7 +225,7 @@ def test_a_client_that_resumes_anywhere_while_others_write_gets_exactly_the_rest
 
 
 async def resume_everywhere(service: Service, before: list[list[Operation]], meanwhile: list[list[Operation]]) -> None:
-    match_id = (await service.create_match())["id"]
+    match_id = (await announced_match(service))["id"]
     async with service.client() as http, AsyncExitStack() as stack:
         editor = Editor(http, match_id)
         await together(editor.write(program) for program in before)

@@ -54,7 +54,9 @@ async def test_events_arrive_once_and_in_order(database_url: str, redis_url: str
         Listener(f"ws://127.0.0.1:{port}/ws") as listener,
         Listener(f"ws://127.0.0.1:{port}/ws?all=1") as everything,
     ):
+        await everything.next("subscribedAll")
         match_id = await _match(http)
+        await listener.until_seq(match_id, 1)
         await listener.subscribe(match_id, since=1)
         for number in range(20):
             await _comment(http, match_id, str(number))

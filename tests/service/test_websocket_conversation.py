@@ -10,7 +10,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from livescore.scores.rules import INT4_MAX
-from tests.support.clients import Listener, Message, all_reach
+from tests.support.clients import Listener, Message, all_reach, announced_match
 from tests.support.raw_websocket import BINARY, TEXT, frame, raw_websocket
 from tests.support.service import Service, Start
 
@@ -219,7 +219,7 @@ async def test_a_match_named_twice_is_followed_once(service: Service) -> None:
 
 
 async def test_subscribe_all_hears_every_match_once(service: Service) -> None:
-    before = await service.create_match()
+    before = await announced_match(service)
     async with Listener(service.ws_url) as listener:
         await listener.subscribe(before["id"])
         assert await listener.ask({"type": "subscribeAll"}, "subscribedAll") == {"type": "subscribedAll"}
@@ -290,7 +290,7 @@ async def test_the_address_may_name_matches(service: Service) -> None:
 
 
 async def test_the_address_may_say_since_when(service: Service) -> None:
-    match = await service.create_match()
+    match = await announced_match(service)
     for _ in range(3):
         await service.comment(match["id"])
     async with Listener(f"{service.ws_url}?matchId={match['id']}&since=2") as listener:

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.support.clients import Listener, Message, feed_of
+from tests.support.clients import Listener, Message, announced_match, feed_of
 from tests.support.service import Service, Start
 
 EVENTS = 12
@@ -16,7 +16,7 @@ EVENTS = 12
 @pytest.fixture
 async def match_id(service: Service) -> int:
     """A match with a feed of :data:`EVENTS` events."""
-    made: int = (await service.create_match())["id"]
+    made: int = (await announced_match(service))["id"]
     async with service.client() as http:
         for minute in range(EVENTS - 1):
             body = {"minute": minute, "message": "a chance"}
@@ -118,7 +118,7 @@ async def test_before_the_pruned_horizon_there_is_a_snapshot_and_never_a_partial
 
 async def test_a_fully_pruned_feed_gives_a_snapshot_and_goes_on(start: Start, database_url: str) -> None:
     api = await start("api")
-    match_id = (await api.create_match())["id"]
+    match_id = (await announced_match(api))["id"]
     for _ in range(3):
         await api.comment(match_id)
     with psycopg.connect(database_url) as database:

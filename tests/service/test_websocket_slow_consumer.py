@@ -9,7 +9,7 @@ import httpx
 import psutil
 import psycopg
 
-from tests.support.clients import Listener, Message, all_reach, feed_of
+from tests.support.clients import Listener, Message, all_reach, announced_match, feed_of
 from tests.support.raw_websocket import CLOSE, PATIENCE_SECONDS, TEXT, RawWebSocket, handshake, raw_websocket
 from tests.support.service import Service, Start
 
@@ -144,7 +144,7 @@ async def test_a_long_history_is_no_reason_to_take_a_client_for_a_slow_consumer(
 ) -> None:
     """Several MB come at the client's own pace, and what is written meanwhile comes after them."""
     api = await start("api", SLOW_CONSUMER_BYTES="300000")
-    match_id = (await api.create_match())["id"]
+    match_id = (await announced_match(api))["id"]
     await api.comment(match_id, message="x" * 150)
     _write_history(database_url, match_id)
     async with raw_websocket(api.port, f"/ws?matchId={match_id}&since=1") as client:

@@ -12,6 +12,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from livescore.scores.feed import EVENT_TYPES
+from tests.support.service import Json, Service
 from tests.support.validation import Undocumented, check_answer, message_faults
 
 Message = dict[str, Any]
@@ -253,6 +254,14 @@ class Listener:
 
 def _is_event(message: Message) -> bool:
     return message["type"] in EVENT_TYPES and "seq" in message
+
+
+async def announced_match(service: Service) -> Json:
+    """Make a match of which everybody has been told: who connects to this instance now hears of it what follows."""
+    async with Listener(service.ws_url) as witness:
+        match = await service.create_match()
+        await witness.until_seq(match["id"], 1)
+    return match
 
 
 async def all_reach(listeners: Sequence[Listener], match_id: int, seq: int, timeout: float = 30.0) -> None:

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 
+ANNOUNCEMENT = b'{"type":"match_created"'
+
 PATIENCE_SECONDS = 10.0
 """Longest a test waits for one frame of the server."""
 
@@ -96,11 +98,17 @@ class RawWebSocket:
                 await asyncio.sleep(0)
 
     async def receive(self) -> ServerFrame:
-        """The next frame of the server.
+        """The next frame of the server. Announcements are left out: they come whenever anybody makes a match.
 
         Raises:
             asyncio.IncompleteReadError: when the server closed the TCP connection.
         """
+        received = await self._frame()
+        while received.payload.startswith(ANNOUNCEMENT):
+            received = await self._frame()
+        return received
+
+    async def _frame(self) -> ServerFrame:
         async with asyncio.timeout(PATIENCE_SECONDS):
             first, second = await self._reader.readexactly(2)
             assert not first & 0x70, "a server must not set reserved bits"

@@ -13,6 +13,7 @@ from aiohttp import web
 from tests.support.kubernetes.kinds import Json
 from tests.support.kubernetes.kube import Kube
 from tests.support.kubernetes.kubelet import make_pod
+from tests.support.kubernetes.stopping import stop
 from tests.support.ports import Port
 
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
@@ -92,7 +93,7 @@ class Fleet:
 
     async def stop(self) -> None:
         """Let all pods be lost."""
-        await self._runner.cleanup()
+        await stop(self._runner)
         self._port.release()
 
     # What they hold and hear

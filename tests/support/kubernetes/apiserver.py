@@ -16,6 +16,7 @@ from tests.support.kubernetes.certificates import Certificates
 from tests.support.kubernetes.kinds import KINDS, Json
 from tests.support.kubernetes.loops import Loop
 from tests.support.kubernetes.server import NODE, Logs, Server
+from tests.support.kubernetes.stopping import stop
 from tests.support.ports import Port
 
 ASSETS = "KUBEBUILDER_ASSETS"
@@ -223,7 +224,7 @@ class Kubelet:
 
     def close(self) -> None:
         """Stop it."""
-        self._loop.run(self._runner.cleanup())
+        self._loop.run(stop(self._runner))
         self._loop.close()
 
 

@@ -27,6 +27,7 @@ from tests.support.kubernetes.refusals import Refusal
 from tests.support.kubernetes.requests import Asked
 from tests.support.kubernetes.schemas import Custom
 from tests.support.kubernetes.server import Logs, Server
+from tests.support.kubernetes.stopping import stop
 from tests.support.kubernetes.store import HISTORY, Change, Gone, Store, resource
 
 NAMESPACES = ("default", "kube-system")
@@ -333,7 +334,7 @@ class Emulator(Server):
 
     async def _stop(self) -> None:
         self._api.close()
-        await self._runner.cleanup()
+        await stop(self._runner)
         await self._api.__aexit__(None, None, None)
 
 

@@ -23,6 +23,7 @@ from tests.support.kubernetes.access import Access
 from tests.support.kubernetes.loops import Loop
 from tests.support.kubernetes.refusals import Refusal
 from tests.support.kubernetes.requests import Asked
+from tests.support.kubernetes.stopping import stop
 
 WRITES = ("create", "update", "patch", "delete", "deletecollection")
 """The verbs that change something."""
@@ -243,7 +244,7 @@ class Faults:
 
     async def _stop(self) -> None:
         await self._sever()
-        await self._runner.cleanup()
+        await stop(self._runner)
         await self._session.close()
 
 

@@ -11,7 +11,7 @@ import uvloop
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tests.load import scenarios, servers, socket_load
+from tests.load import floor, scenarios, servers, socket_load
 from tests.load.http_load import LoadError, Round, Work, run_round
 from tests.load.report import Comparison, Figure, Result, compare, fan_out_figures, process_figures
 from tests.load.servers import Backends, Measured
@@ -54,7 +54,8 @@ class Bench:
         """Requests first, then each audience at a fresh process."""
         comparisons, figures = self._requests()
         fan_outs = [self._fan_out(subscribers, rate) for subscribers, rate in self._size.audiences.items()]
-        return Result(comparisons, figures + [row for each in fan_outs for row in fan_out_figures(each)], fan_outs)
+        figures += [row for each, least in fan_outs for row in fan_out_figures(each, least)]
+        return Result(comparisons, figures, [each for each, _ in fan_outs])
 
     def _requests(self) -> tuple[list[Comparison], list[Figure]]:
         with ExitStack() as stack:
@@ -93,13 +94,15 @@ class Bench:
             self._progress.advance(self._task)
         return measured
 
-    def _fan_out(self, subscribers: int, rate: float) -> FanOut:
+    def _fan_out(self, subscribers: int, rate: float) -> tuple[FanOut, float]:
+        """What an audience costs, and right after it the least that a delivery to as many costs, in microseconds."""
         self._progress.update(self._task, description=f"{subscribers} subscribers")
         pace = Pace(rate, self._size.paced_seconds, self._size.bursts)
         with servers.livescore(self._backends, f"fan-out-{subscribers}") as server:
             result = uvloop.run(socket_load.measure(server, subscribers, pace))
+        least = uvloop.run(floor.measure(subscribers, result.message_bytes, pace))
         self._progress.advance(self._task)
-        return result
+        return result, least
 
 
 def main(

@@ -105,12 +105,14 @@ def process_figures(livescore_bytes: int, textbook_bytes: int) -> list[Figure]:
     ]
 
 
-def fan_out_figures(result: FanOut) -> list[Figure]:
-    """The figures of one audience."""
+def fan_out_figures(result: FanOut, least: float) -> list[Figure]:
+    """The figures of one audience; ``least`` is the floor under a paced message, in microseconds of CPU."""
     crowd = f"{result.subscribers} subscribers"
     return [
         Figure(f"{crowd}: without every event", result.subscribers - result.complete, "sockets", 0),
         Figure(f"{crowd}: paced, CPU", result.paced.cpu_microseconds, "µs/message", MESSAGE_AIM_MICROSECONDS),
+        Figure(f"{crowd}: a bare send, paced, CPU", least, "µs/message"),
+        Figure(f"{crowd}: paced, over a bare send", result.paced.cpu_microseconds / least, "×"),
         Figure(f"{crowd}: paced, latency p50", result.paced.p50_seconds * 1e3, "ms"),
         Figure(f"{crowd}: paced, latency p99", result.paced.p99_seconds * 1e3, "ms"),
         Figure(f"{crowd}: ten at once, CPU", result.burst.cpu_microseconds, "µs/message", MESSAGE_AIM_MICROSECONDS),

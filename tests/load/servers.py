@@ -108,7 +108,7 @@ def livescore(backends: Backends, name: str = "livescore") -> Iterator[Measured]
     urls = {"DATABASE_URL": backends.postgres.url("livescore"), "REDIS_URL": backends.valkey.url()}
     service = Service("api", backends.directory, name, {**SERVICE_ENVIRONMENT, **urls})
     try:
-        with _on_the_server_core():
+        with on_the_server_core():
             service.launch()
         service.wait_ready(START_SECONDS)
         assert service.process is not None
@@ -135,7 +135,7 @@ def textbook(backends: Backends) -> Iterator[Measured]:
 
 def _start_textbook(log_file: Path, url: str, port: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "uvicorn", "tests.load.textbook:app", "--port", str(port), "--no-access-log"]
-    with _on_the_server_core(), log_file.open("wb") as log:
+    with on_the_server_core(), log_file.open("wb") as log:
         return subprocess.Popen(
             guarded(command, signal.SIGKILL),
             env=os.environ | {"TEXTBOOK_DATABASE_URL": url},
@@ -154,7 +154,7 @@ def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
 
 
 @contextmanager
-def _on_the_server_core() -> Iterator[None]:
+def on_the_server_core() -> Iterator[None]:
     """A child inherits the cores of the thread that starts it."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, SERVER_CORE)

@@ -1,0 +1,78 @@
+"""The floor under a delivery: one ``send(2)`` of as many bytes to each socket in turn, and nothing else.
+
+``python -m tests.load.floor PORT SOCKETS BYTES PER_SECOND SECONDS`` sends; it is a process of its own, as a server is.
+"""
+
+import asyncio
+import signal
+import socket
+import sys
+import time
+from asyncio.subprocess import PIPE
+from contextlib import ExitStack
+from zlib import crc32
+
+import typer
+
+from livescore.dev.servers import guarded
+from tests.load.http_load import HOST, LoadError
+from tests.load.servers import on_the_server_core
+from tests.load.socket_load import MICROSECONDS, Pace
+
+CONNECT_SECONDS = 30.0
+"""Longest all sockets together may take to connect."""
+
+
+class Reader(asyncio.Protocol):
+    """Does with its bytes what a subscriber of the bench does, so that the sender finds it as often asleep."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.checksum = 0
+
+    def data_received(self, data: bytes) -> None:
+        self.size += len(data)
+        self.checksum = crc32(data, self.checksum)
+
+
+async def measure(sockets: int, message_bytes: int, pace: Pace) -> float:
+    """Microseconds of CPU that one message costs who does nothing but send it, on the servers' core.
+
+    Raises:
+        LoadError: when the sender fails; its own words stand above.
+    """
+    server = await asyncio.get_running_loop().create_server(Reader, HOST, 0, backlog=sockets)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        arguments = (port, sockets, message_bytes, pace.per_second, pace.seconds)
+        command = [sys.executable, "-m", "tests.load.floor", *map(str, arguments)]
+        with on_the_server_core():
+            sender = await asyncio.create_subprocess_exec(*guarded(command, signal.SIGKILL), stdout=PIPE)
+        output, _ = await asyncio.wait_for(sender.communicate(), CONNECT_SECONDS + 2 * pace.seconds)
+    if sender.returncode:
+        raise LoadError(f"the sender of the floor ended with {sender.returncode}")
+    return float(output)
+
+
+def main(port: int, sockets: int, message_bytes: int, per_second: float, seconds: float) -> None:
+    """Connect, send to everybody at the pace, and print what :func:`measure` returns."""
+    with ExitStack() as stack:
+        readers = [stack.enter_context(_connected(port)) for _ in range(sockets)]
+        message, events = bytes(message_bytes), round(per_second * seconds)
+        start, cpu = time.perf_counter(), time.process_time()
+        for number in range(events):
+            time.sleep(max(0.0, start + number / per_second - time.perf_counter()))
+            for reader in readers:
+                reader.send(message)
+        spent = time.process_time() - cpu
+    print(spent / (events * sockets) * MICROSECONDS)
+
+
+def _connected(port: int) -> socket.socket:
+    reader = socket.create_connection((HOST, port))
+    reader.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as the servers do
+    return reader
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,6 +1,6 @@
 """The floor under a delivery: one ``send(2)`` of as many bytes to each socket in turn, and nothing else.
 
-``python -m tests.load.floor PORT SOCKETS BYTES PER_SECOND SECONDS`` sends; it is a process of its own, as a server is.
+``python -m tests.load.floor PORT SOCKETS BYTES EVENTS PER_SECOND`` sends; it is a process of its own, as a server is.
 """
 
 import asyncio
@@ -10,41 +10,30 @@ import sys
 import time
 from asyncio.subprocess import PIPE
 from contextlib import ExitStack
-from zlib import crc32
 
 import typer
 
 from livescore.dev.servers import guarded
 from tests.load.http_load import HOST, LoadError
 from tests.load.servers import on_the_server_core
-from tests.load.socket_load import MICROSECONDS, Pace
+from tests.load.socket_load import MICROSECONDS, Pace, Tally
 
 CONNECT_SECONDS = 30.0
 """Longest all sockets together may take to connect."""
 
 
-class Reader(asyncio.Protocol):
-    """Does with its bytes what a subscriber of the bench does, so that the sender finds it as often asleep."""
-
-    def __init__(self) -> None:
-        self.size = 0
-        self.checksum = 0
-
-    def data_received(self, data: bytes) -> None:
-        self.size += len(data)
-        self.checksum = crc32(data, self.checksum)
-
-
 async def measure(sockets: int, message_bytes: int, pace: Pace) -> float:
     """Microseconds of CPU that one message costs who does nothing but send it, on the servers' core.
+
+    Who reads does with the bytes what a subscriber does, so that the sender finds it as often asleep.
 
     Raises:
         LoadError: when the sender fails; its own words stand above.
     """
-    server = await asyncio.get_running_loop().create_server(Reader, HOST, 0, backlog=sockets)
+    server = await asyncio.get_running_loop().create_server(Tally, HOST, 0, backlog=sockets)
     async with server:
         port = server.sockets[0].getsockname()[1]
-        arguments = (port, sockets, message_bytes, pace.per_second, pace.seconds)
+        arguments = (port, sockets, message_bytes, pace.events, pace.per_second)
         command = [sys.executable, "-m", "tests.load.floor", *map(str, arguments)]
         with on_the_server_core():
             sender = await asyncio.create_subprocess_exec(*guarded(command, signal.SIGKILL), stdout=PIPE)
@@ -54,11 +43,11 @@ async def measure(sockets: int, message_bytes: int, pace: Pace) -> float:
     return float(output)
 
 
-def main(port: int, sockets: int, message_bytes: int, per_second: float, seconds: float) -> None:
+def main(port: int, sockets: int, message_bytes: int, events: int, per_second: float) -> None:
     """Connect, send to everybody at the pace, and print what :func:`measure` returns."""
     with ExitStack() as stack:
         readers = [stack.enter_context(_connected(port)) for _ in range(sockets)]
-        message, events = bytes(message_bytes), round(per_second * seconds)
+        message = bytes(message_bytes)
         start, cpu = time.perf_counter(), time.process_time()
         for number in range(events):
             time.sleep(max(0.0, start + number / per_second - time.perf_counter()))

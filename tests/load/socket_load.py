@@ -57,18 +57,28 @@ _HANDSHAKE = "\r\n".join(
 ).encode()
 
 
-class Subscriber(asyncio.Protocol):
-    """One WebSocket.
+class Tally(asyncio.Protocol):
+    """Who only adds up what comes: ``size`` and ``checksum`` of the bytes."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.checksum = 0
+
+    def data_received(self, data: bytes) -> None:
+        self.size += len(data)
+        self.checksum = crc32(data, self.checksum)
+
+
+class Subscriber(Tally):
+    """One WebSocket; it adds up from :meth:`count` on.
 
     Attributes:
-        size, checksum: of the bytes since :meth:`count`.
         kept: these bytes, if it is to keep them.
         arrivals: ``size`` and time after each arrival, if it is to note them.
     """
 
     def __init__(self, *, keep: bool, note: bool) -> None:
-        self.size = 0
-        self.checksum = 0
+        super().__init__()
         self.kept = bytearray() if keep else None
         self.arrivals: list[tuple[int, float]] | None = [] if note else None
         self._counting = False
@@ -88,8 +98,7 @@ class Subscriber(asyncio.Protocol):
             return
         if PING in data:
             data = self._answer_ping(data)
-        self.size += len(data)
-        self.checksum = crc32(data, self.checksum)
+        super().data_received(data)
         if self.arrivals is not None:
             self.arrivals.append((self.size, time.perf_counter()))
         if self.kept is not None:
@@ -226,6 +235,11 @@ class Pace:
     seconds: float
     bursts: int
 
+    @property
+    def events(self) -> int:
+        """How many come one after the other."""
+        return round(self.per_second * self.seconds)
+
 
 class Audience:
     """The subscribers of one match, and those who post to it."""
@@ -261,7 +275,7 @@ class Audience:
         first, cpu = len(self._sent), self.server.cpu_seconds()
         poster = await connect(self.server.port)
         start = time.perf_counter()
-        for number in range(round(pace.per_second * pace.seconds)):
+        for number in range(pace.events):
             await asyncio.sleep(start + number / pace.per_second - time.perf_counter())
             await self._post([poster])
         await self._delivered()

@@ -23,6 +23,7 @@ from livescore_operator.scaling.access import Caller, Door, Reviews, Trust, Unau
 from livescore_operator.scaling.adapter import API_PODS, VERSIONS, Adapter, Values, connections
 from livescore_operator.scaling.certificates import Identity, make, renewed
 from tests.support.kubernetes.certificates import Certificates
+from tests.support.kubernetes.stopping import stop
 
 HOST = "livescore-operator-metrics.livescore-system.svc"
 ROOT = "/apis/custom.metrics.k8s.io"
@@ -143,7 +144,7 @@ async def serving(world: World, door: Door) -> AsyncIterator[int]:
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=door.context).start()
     yield runner.addresses[0][1]
-    await runner.cleanup()
+    await stop(runner)
 
 
 @pytest.fixture(scope="module")
@@ -281,7 +282,7 @@ async def test_the_pods_themselves_are_asked() -> None:
     try:
         assert await connections(["127.0.0.1", "127.0.0.2"], runner.addresses[0][1]) == {"127.0.0.1": 7}
     finally:
-        await runner.cleanup()
+        await stop(runner)
 
 
 def test_metric_and_labels_are_those_that_the_operator_gives() -> None:

@@ -20,6 +20,7 @@ from livescore_operator.cluster import CHILDREN, KINDS, Cluster, NoCluster, opti
 from livescore_operator.errors import FieldConflict, NotLeading, ReconcileError, Terminal, Transient
 from livescore_operator.resource import Manifest
 from livescore_operator.telemetry import metrics
+from tests.support.kubernetes.stopping import stop
 
 TIMEOUT = 0.4
 """Seconds instead of those of production, so that nobody waits."""
@@ -69,7 +70,7 @@ async def api() -> AsyncIterator[Api]:
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     found.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     yield found
-    await runner.cleanup()
+    await stop(runner)
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from livescore_operator.scaling import connections
 from livescore_operator.scaling.connections import Crowd, Reading, read
+from tests.support.kubernetes.stopping import stop
 
 DEMO, OTHER = ("sport", "demo"), ("sport", "other")
 ONE, TWO, THREE, SIXTH = "127.0.0.1", "127.0.0.2", "127.0.0.3", "::1"
@@ -47,7 +48,7 @@ class Pods:
         self.port = runner.addresses[0][1]
 
     async def stop(self) -> None:
-        await asyncio.gather(*(runner.cleanup() for runner in self._runners))
+        await asyncio.gather(*(stop(runner) for runner in self._runners))
 
 
 @pytest.fixture

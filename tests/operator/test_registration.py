@@ -31,6 +31,7 @@ from tests.support.kubernetes.faults import WRITES, Faults
 from tests.support.kubernetes.kinds import Json
 from tests.support.kubernetes.kube import ApiError, Kube, eventually
 from tests.support.kubernetes.server import Server
+from tests.support.kubernetes.stopping import stop
 from tests.support.operators import Operator
 from tests.support.ports import Port
 
@@ -451,7 +452,7 @@ async def _registered(found: Aggregated, cluster: Cluster) -> AsyncIterator[None
         await eventually(found.available, 30)
         yield
     finally:
-        await runner.cleanup()
+        await stop(runner)
         port.release()
 
 

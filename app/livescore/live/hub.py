@@ -1,8 +1,8 @@
 """Who listens to what, and how an event reaches them all.
 
 An event is encoded once. It waits in its group's pending list; one flush per iteration of the event loop joins what is
-pending and writes it once to every socket of the group. The kernel's ``write`` is nine tenths of the cost of a
-delivery, so fewer writes are what makes fan-out fast.
+pending and writes it once to every socket of the group. The kernel's ``write`` is most of the cost of a delivery, so
+fewer writes are what makes fan-out fast.
 """
 
 import asyncio

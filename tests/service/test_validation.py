@@ -1,5 +1,6 @@
 """Bad input is 400 with the place of every fault: never 422, never 500."""
 
+import gzip
 import json
 from typing import Any
 
@@ -220,6 +221,58 @@ async def test_fault_13_what_is_no_json_is_bad_input(
 async def test_fault_13_deep_metadata_is_refused(http: httpx.AsyncClient, commentary: str) -> None:
     deep = '{"minute":1,"message":"m","metadata":' + '{"a":' * 40 + "1" + "}" * 41
     assert places(await post(http, commentary, deep), "Invalid request body") == [["metadata", *["a"] * 32]]
+
+
+ROUTES = [
+    "POST /matches",
+    "POST {match}/commentary",
+    "PATCH {match}",
+    "PATCH {match}/score",
+    "PATCH {match}/commentary/1",
+]
+HEADERS: list[dict[str, str]] = [
+    {},
+    {"Idempotency-Key": "k"},
+    {"If-Match": "*"},
+    {"Content-Type": "Application/Json;x=y"},
+]
+
+
+@pytest.mark.parametrize("levels", [40, 254, 255, 1_020, 1_024, 15_000])
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+async def test_nesting_is_judged_alike_whatever_the_route_and_the_headers(
+    http: httpx.AsyncClient, commentary: str, levels: int, opening: str
+) -> None:
+    deep = opening * levels + "1" + {"[": "]"}.get(opening, "}") * levels
+    for route in ROUTES:
+        method, _, path = route.format(match=commentary.removesuffix("/commentary")).partition(" ")
+        for headers in HEADERS:
+            sent = {"Content-Type": "application/json", **headers}
+            body = f'{{"unknown":{deep},"minute":1,"message":"m","sport":"x","homeScore":1,"awayScore":1}}'
+            places(await http.request(method, path, content=body, headers=sent), "Invalid request body")
+
+
+@pytest.mark.parametrize("number", ["-0", "-0.0", "1e22", "18446744073709551615", "18446744073709551616", "5e-324"])
+async def test_a_number_that_parses_is_stored_with_and_without_an_idempotency_key(
+    http: httpx.AsyncClient, commentary: str, number: str
+) -> None:
+    body = f'{{"minute":1,"message":"m","metadata":{{"n":{number}}},"unknown":{number}}}'
+    for headers in ({}, {"Idempotency-Key": f"number{number}"}):
+        answer = await http.post(commentary, content=body, headers={"Content-Type": "application/json", **headers})
+        assert (answer.status_code, answer.json()["data"]["metadata"]) == (201, {"n": json.loads(number)})
+
+
+async def test_a_fault_under_a_long_key_is_answered_shortly(http: httpx.AsyncClient, commentary: str) -> None:
+    metadata = {"k" * 50_000: ["\0"] * 1_000}
+    answer = await http.post(commentary, json={"minute": 1, "message": "m", "metadata": metadata})
+    assert places(answer, "Invalid request body")[0] == ["metadata", "k" * 100, 0]
+    assert len(answer.content) < 10_000
+
+
+async def test_a_compressed_body_is_refused_with_the_header_at_fault(http: httpx.AsyncClient, commentary: str) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    answer = await http.post(commentary, content=gzip.compress(b'{"minute":1,"message":"m"}'), headers=headers)
+    assert places(answer, "Invalid request body") == [["Content-Encoding"]]
 
 
 async def test_numbers_that_only_floating_point_holds_are_kept_as_such(

@@ -181,14 +181,6 @@ def test_u0000_is_found_wherever_it_hides_in_metadata() -> None:
     assert paths({"a": [1, {"b": "\0"}], "c": {"d\0": 1}}) == [("metadata", "a", 1, "b"), ("metadata", "c")]
 
 
-def test_metadata_is_nested_so_deep_and_no_deeper() -> None:
-    deep: Any = "bottom"
-    for _ in range(schemas.METADATA_DEPTH - 1):
-        deep = [deep]
-    assert paths({"a": deep}) == []
-    assert len(paths({"a": [deep]})) == 1
-
-
 @pytest.mark.parametrize("delta", [{}, {"home": 1}, {"home": 0, "away": 1000}, {"home": 2.0, "other": "x"}])
 def test_a_score_delta_is_an_object_of_small_integers(delta: dict[str, Any]) -> None:
     assert paths({"scoreDelta": delta}) == []

@@ -36,8 +36,9 @@ from livescore.security.keys import AccessDenied
 
 log = structlog.get_logger(__name__)
 
-# Enough to mend a request by; a body full of faults must not be answered by one many times its size.
+# Caps on reported faults: the answer to a body full of faults must not be many times its size.
 MOST_DETAILS = 20
+LONGEST_KEY = 100  # characters of a client's own key in the path of a fault
 
 # Seconds. Long enough for a fail-over's first try, short enough that a client with one retry is served.
 RETRY = {"Retry-After": "1"}
@@ -122,7 +123,7 @@ def _refused(error: Refused | Invalid) -> Response:
 
 
 def _detail(path: tuple[str | int, ...], message: str) -> dict[str, Any]:
-    return {"path": path, "message": message}
+    return {"path": [part[:LONGEST_KEY] if isinstance(part, str) else part for part in path], "message": message}
 
 
 def _http(request: Request, error: HTTPException) -> Response:

@@ -4,15 +4,15 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from itertools import islice
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 from urllib.parse import parse_qsl
 
-import orjson
 from pydantic import ValidationError
 from starlette.requests import Request
 
 from livescore.api.errors import INVALID_BODY, MOST_DETAILS, BadRequest, Issue
 from livescore.api.schemas import Body, Query
+from livescore.scores import json_text
 from livescore.scores.rules import INT4_MAX
 
 AnyBody = TypeVar("AnyBody", bound=Body)
@@ -24,23 +24,41 @@ _ID = re.compile("[1-9][0-9]{0,9}")
 
 
 async def body(request: Request, model: type[AnyBody]) -> AnyBody:
-    """The JSON body as a ``model``.
+    """Return the JSON body as a ``model``.
 
-    orjson refuses what JSON does not have (NaN, lone surrogates, invalid UTF-8, endless nesting); an integer beyond
-    64 bits becomes a float, as in JavaScript.
+    Raises:
+        BadRequest: naming the places of all faults.
     """
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        raise BadRequest(INVALID_BODY, Issue((), "Content-Type should be application/json"))
     try:
-        parsed = model.model_validate(orjson.loads(await request.body()))
-    except orjson.JSONDecodeError as error:
-        raise BadRequest(INVALID_BODY, Issue((), f"Malformed JSON: {error}")) from None
+        parsed = model.model_validate(await json_body(request))
     except ValidationError as error:
         raise BadRequest.of(INVALID_BODY, error) from None
     if issues := tuple(islice(parsed.issues(), MOST_DETAILS)):
         raise BadRequest(INVALID_BODY, *issues)
     return parsed
+
+
+async def json_body(request: Request) -> Any:
+    """Return the body as parsed JSON. It is parsed once per request, so that every use judges it alike.
+
+    Raises:
+        BadRequest: if the body is not declared as JSON, or is no JSON that :mod:`livescore.scores.json_text` takes.
+    """
+    if not hasattr(request.state, "json_body"):
+        _check_media_type(request)
+        try:
+            request.state.json_body = json_text.parse(await request.body())
+        except json_text.JsonError as error:
+            raise BadRequest(INVALID_BODY, Issue(error.path, str(error))) from None
+    return request.state.json_body
+
+
+def _check_media_type(request: Request) -> None:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise BadRequest(INVALID_BODY, Issue((), "Content-Type should be application/json"))
+    if request.headers.get("content-encoding", "").strip().lower() not in ("", "identity"):
+        raise BadRequest(INVALID_BODY, Issue(("Content-Encoding",), "Content codings are not supported: send it plain"))
 
 
 def query(request: Request, model: type[AnyQuery]) -> AnyQuery:

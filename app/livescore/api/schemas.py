@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from livescore.api.errors import Issue
 from livescore.scores.feed import EventType
+from livescore.scores.json_text import MAX_NESTING
 from livescore.scores.rules import INT4_MAX, Status
 
 INT4_MIN = -INT4_MAX - 1
@@ -18,8 +19,8 @@ INT4_MIN = -INT4_MAX - 1
 # The indexes on these columns hold at most 2704 bytes; UTF-8 takes up to four for a character.
 NAME_LENGTH = 500
 
-# Objects and lists within each other. Whatever reads the feed later has a limit of its own; this is below all of them.
-METADATA_DEPTH = 32
+# Levels within `metadata`: the body around it is the first one.
+METADATA_DEPTH = MAX_NESTING - 1
 
 # Goals, points or sets of one event; more is a slip of the keyboard.
 SCORE_DELTA_MAX = 1000
@@ -239,9 +240,6 @@ def _json_issues(value: Any, path: tuple[str | int, ...]) -> Iterator[Issue]:
 
 
 def _nested_issues(value: dict[str, Any] | list[Any], path: tuple[str | int, ...]) -> Iterator[Issue]:
-    if len(path) > METADATA_DEPTH:
-        yield Issue(path, f"At most {METADATA_DEPTH} levels may be nested")
-        return
     for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
         if isinstance(key, str) and "\0" in key:
             yield Issue(path, NO_NUL_MESSAGE)

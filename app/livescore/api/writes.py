@@ -2,11 +2,13 @@
 
 import hashlib
 import re
+from typing import Any
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from livescore.api import parse
 from livescore.api.context import services
 from livescore.api.errors import BadRequest, Issue
 from livescore.scores.store import Once, Written
@@ -24,12 +26,12 @@ async def once(request: Request, target: str, caller: str) -> Once | None:
     if len(keys) != 1 or not _IDEMPOTENCY_KEY.fullmatch(keys[0]):
         issue = Issue(("Idempotency-Key",), "Input should be 1 to 255 visible ASCII characters, given once")
         raise BadRequest("Invalid Idempotency-Key", issue)
-    return Once(f"{target} {caller}", keys[0], _fingerprint(await request.body()))
+    return Once(f"{target} {caller}", keys[0], _fingerprint(await parse.json_body(request)))
 
 
-def _fingerprint(body: bytes) -> bytes:
-    """The same for the same JSON, however it is written."""
-    return hashlib.sha256(orjson.dumps(orjson.loads(body), option=orjson.OPT_SORT_KEYS)).digest()
+def _fingerprint(value: Any) -> bytes:
+    """Return a digest of parsed JSON, which does not depend on how its text was formatted."""
+    return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).digest()
 
 
 def announce(request: Request, written: Written) -> None:

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from fastapi import FastAPI
-from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 from livescore import __version__
 from livescore.api import asyncapi, commentary, errors, events, health, matches, openapi, root, sockets
@@ -24,7 +24,8 @@ from livescore.redis_url import RedisUrl
 from livescore.scores.database import Database
 from livescore.scores.store import Store
 from livescore.security.keys import ApiKey, Keyring
-from livescore.security.limits import ClientAddress, ConnectionCaps, Limiter, RateLimit, WebSocketOrigin
+from livescore.security.limits import ClientAddress, ConnectionCaps, Limiter, RateLimit
+from livescore.security.origins import Cors, OriginPolicy, WebSocketOrigin
 from livescore.settings import Settings
 from livescore.telemetry import metrics
 
@@ -58,6 +59,7 @@ def assemble(settings: Settings) -> Services:
         keyring=Keyring(settings, lambda: _keys(store)),
         limiter=Limiter(settings),
         caps=caps,
+        origins=OriginPolicy(settings),
         address=ClientAddress(settings.trusted_proxies),
     )
 
@@ -95,26 +97,16 @@ def create(parts: Services) -> FastAPI:
     return application
 
 
+def served(parts: Services) -> ASGIApp:
+    """Return the application with what wraps it, so that even an unhandled error is counted and readable for pages."""
+    return metrics.RequestTelemetry(Cors(create(parts), policy=parts.origins))
+
+
 def _surround(application: FastAPI, parts: Services) -> None:
     """Middleware, innermost first."""
     settings = parts.settings
     application.add_middleware(BodyLimit, settings=settings)
-    if settings.allowed_origins:
-        application.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.allowed_origins,
-            allow_methods=["*"],
-            allow_headers=["*"],
-            expose_headers=[
-                "ETag",
-                "Idempotency-Replayed",
-                "RateLimit",
-                "RateLimit-Policy",
-                "Retry-After",
-                "X-Request-ID",
-            ],
-        )
-    application.add_middleware(WebSocketOrigin, settings=settings)
+    application.add_middleware(WebSocketOrigin, policy=parts.origins)
     application.add_middleware(RateLimit, settings=settings, limiter=parts.limiter, on_limited=metrics.rate_limited)
 
 

@@ -18,7 +18,6 @@ from livescore.api.context import Services
 from livescore.api.protocol import bounded
 from livescore.live.socket import HandshakeProtocol
 from livescore.settings import Settings
-from livescore.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 
@@ -76,11 +75,10 @@ def run(settings: Settings) -> None:
         signal.signal(number, _exit)
     parts = application.assemble(settings)
     config = uvicorn.Config(
-        # Outermost, so that even an unhandled error is counted and carries its request id.
-        metrics.RequestTelemetry(application.create(parts)),
+        application.served(parts),
         host=settings.host,
         port=settings.port,
-        http=bounded(settings),
+        http=bounded(settings, parts.origins),
         ws=HandshakeProtocol,
         ws_max_size=settings.max_frame_bytes,
         ws_ping_interval=None,

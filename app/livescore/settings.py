@@ -13,6 +13,7 @@ import limits
 from pydantic import AfterValidator, BeforeValidator, Field, IPvAnyNetwork, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from livescore import web_origin
 from livescore.redis_url import RedisUrl
 
 
@@ -36,7 +37,7 @@ def _redis_url(url: SecretStr) -> SecretStr:
 
 RateLimitText = Annotated[str, AfterValidator(_rate_limit)]
 RedisUrlText = Annotated[SecretStr, AfterValidator(_redis_url)]
-StringList = Annotated[list[str], NoDecode, BeforeValidator(_split)]
+OriginList = Annotated[list[str], NoDecode, BeforeValidator(web_origin.parse_list)]
 NetworkList = Annotated[list[IPvAnyNetwork], NoDecode, BeforeValidator(_split)]
 
 
@@ -149,9 +150,12 @@ class Settings(BaseSettings):
     trusted_proxies: NetworkList = Field(
         default_factory=list, description="Networks whose `X-Forwarded-For` is believed, separated by commas."
     )
-    allowed_origins: StringList = Field(
+    allowed_origins: OriginList = Field(
         default_factory=list,
-        description="Browser origins that may call, separated by commas; `*` for all, unset for none other.",
+        description=(
+            "Browser origins that may call and open WebSockets, as `https://app.example.com`, separated by commas; `*` "
+            "for all, `null` for local files and sandboxed frames, unset for none but this service's own."
+        ),
     )
     read_keys_required: bool = Field(False, description="Reads and `/ws` need a key too.")
     api_keys_file: Path | None = Field(

@@ -11,6 +11,7 @@ from livescore.live.node import Node
 from livescore.scores.store import Store
 from livescore.security.keys import Keyring
 from livescore.security.limits import ClientAddress, ConnectionCaps, Limiter
+from livescore.security.origins import OriginPolicy
 from livescore.settings import Settings
 
 
@@ -26,6 +27,7 @@ class Services:
     keyring: Keyring
     limiter: Limiter
     caps: ConnectionCaps
+    origins: OriginPolicy
     address: ClientAddress
     representations: Representations = field(default_factory=Representations)
 

@@ -13,6 +13,7 @@ import httptools
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from livescore.security.origins import OriginPolicy
 from livescore.settings import Settings
 
 # Seconds a refused client may take to read its answer. Closing at once, with its bytes unread, resets the connection,
@@ -39,6 +40,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     request_timeout_seconds: ClassVar[float]
     max_header_bytes: ClassVar[int]
+    origins: ClassVar[OriginPolicy | None] = None
 
     _phase = _Phase.IDLE
     _head_bytes = 0
@@ -161,27 +163,35 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if not wanted:  # the request was answered before its body ended: a second answer would be nobody's
             self.transport.close()
             return
-        self.transport.write(_response(status, message, self.server_state.default_headers))
+        self.transport.write(_response(status, message, [*self.server_state.default_headers, *self._cors()]))
         if self.transport.can_write_eof():
             self.transport.write_eof()
             self.loop.call_later(LINGER_SECONDS, self.transport.close)
         else:
             self.transport.close()
 
+    def _cors(self) -> list[tuple[bytes, bytes]]:
+        """Return the CORS headers, as far as the head was read: None before the first one began."""
+        return self.origins.response_headers(self.headers or ()) if self.origins else []
 
-def bounded(settings: Settings) -> type[BoundedHttpProtocol]:
-    """The protocol class with the bounds of ``settings``, for ``uvicorn.Config(http=…)``."""
+
+def bounded(settings: Settings, origins: OriginPolicy | None = None) -> type[BoundedHttpProtocol]:
+    """Return the protocol class with the bounds of ``settings``, for ``uvicorn.Config(http=…)``.
+
+    With ``origins``, its own answers carry CORS headers as those of the application do.
+    """
     bounds = {
         "request_timeout_seconds": settings.request_timeout_seconds,
         "max_header_bytes": settings.max_header_bytes,
+        "origins": origins,
     }
     return type("BoundedHttpProtocol", (BoundedHttpProtocol,), bounds)
 
 
-def _response(status: int, message: str, default_headers: list[tuple[bytes, bytes]]) -> bytes:
+def _response(status: int, message: str, headers: list[tuple[bytes, bytes]]) -> bytes:
     body = b'{"error":"%s"}' % message.encode()
     headers = [
-        *default_headers,
+        *headers,
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
         (b"connection", b"close"),

@@ -1,4 +1,4 @@
-"""Limits per client address: requests and handshakes in a moving window, sockets by number, browsers by origin.
+"""Limits per client address: requests and handshakes in a moving window, sockets by number.
 
 The window is shared through Redis and falls back to this process's memory while Redis is away. Redis costs some
 150 µs of CPU per hit, so it is asked only about addresses between a tenth of their limit (:data:`LIGHT_SHARE`) and
@@ -469,38 +469,3 @@ class ConnectionCaps:
         self._open[address] -= 1
         if not self._open[address]:
             del self._open[address]
-
-
-class OriginCheck:
-    """Which web pages may open a WebSocket: of this very host, of ``ALLOWED_ORIGINS``, or any with ``*``.
-
-    Clients other than browsers send no ``Origin`` and are not meant.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        self._allowed = frozenset(origin.rstrip("/").lower() for origin in settings.allowed_origins)
-
-    def allows(self, scope: Scope) -> bool:
-        """Whether the handshake's ``Origin``, if it has one, may connect."""
-        if "*" in self._allowed:
-            return True
-        headers: dict[bytes, bytes] = dict(scope["headers"])
-        origin = headers.get(b"origin", b"").decode("latin-1").lower()
-        if not origin or origin in self._allowed:
-            return True
-        host = headers.get(b"host", b"").decode("latin-1").lower()
-        return bool(host) and origin.partition("://")[2] == host
-
-
-class WebSocketOrigin:
-    """ASGI middleware that answers 403 to WebSocket handshakes from foreign web pages."""
-
-    def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
-        self.app = app
-        self._check = OriginCheck(settings)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket" and not self._check.allows(scope):
-            await refuse_handshake(scope, receive, send, 403, "Origin not allowed")
-        else:
-            await self.app(scope, receive, send)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from io import StringIO
@@ -86,7 +87,7 @@ async def stands_as_in(file: Path, service: Service) -> None:
             instant(script.record_end(match)),
         )
         assert await steps_of(service, record["id"]) == [step.id for step in script.plan(match)]
-        if match.played:
+        if match.decided:
             assert (record["homeScore"], record["awayScore"]) == match.score.final
             assert record["status"] == "finished"
 
@@ -98,7 +99,7 @@ async def test_final_scores_equal_the_file(service: Service, copy: Copy, name: s
     summary = await play(file, service)
 
     await stands_as_in(file, service)
-    assert (summary.matches, summary.played, summary.scheduled, summary.skipped) == (4, 3, 1, 0)
+    assert (summary.matches, summary.played, summary.not_played, summary.skipped) == (4, 3, 1, 0)
     assert summary.mismatches == []
 
 
@@ -116,6 +117,122 @@ async def test_a_match_to_come_is_scheduled_and_a_cancelled_one_is_cancelled(ser
 
     assert (await found(service, read(today).matches[3]))["status"] == "scheduled"
     assert (await found(service, read(rounds).matches[2]))["status"] == "cancelled"
+
+
+OUTCOMES = [
+    ({"status": "POSTPONED"}, ("postponed", 0, 0), []),
+    ({"status": "Cancelled"}, ("cancelled", 0, 0), []),
+    ({"status": "annulled", "score": {"ft": [2, 1]}}, ("cancelled", 0, 0), []),
+    ({}, ("postponed", 0, 0), []),
+    ({"score": {"ft": []}}, ("postponed", 0, 0), []),
+    ({"status": "AWARDED"}, ("postponed", 0, 0), []),
+    ({"status": "AWARDED", "score": {"ft": [3, 0]}}, ("finished", 3, 0), ["awarded"]),
+    ({"status": "w/o", "score": [0, 3]}, ("finished", 0, 3), ["awarded"]),
+    ({"status": "ABANDONED"}, ("cancelled", 0, 0), ["abandoned"]),
+    ({"status": "ABANDONED", "score": {"ft": [0, 1]}}, ("cancelled", 0, 1), ["abandoned"]),
+    (
+        {"status": "SUSPENDED", "score": {"ft": [1, 0]}, "goals1": [{"name": "Ada Holm", "minute": 12}]},
+        ("cancelled", 1, 0),
+        ["kick-off", "goal-home-1", "abandoned"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("fields", "state", "steps"), OUTCOMES)
+async def test_a_match_keeps_the_outcome_of_the_file(
+    service: Service, copy: Copy, fields: Json, state: tuple[str, int, int], steps: list[str]
+) -> None:
+    file = copy(TODAY)
+    fixture = json.loads(file.read_text())["matches"][1]
+    file.write_text(json.dumps({"name": "Cup", "matches": [{**fixture, "score": None, **fields}]}))
+
+    await play(file, service)
+    again = await play(file, service)
+
+    (match,) = read(file).matches
+    record = await found(service, match)
+    assert (record["status"], record["homeScore"], record["awayScore"]) == state
+    assert record["endTime"] == instant(script.record_end(match))
+    assert await steps_of(service, record["id"]) == steps
+    assert again.skipped == 1
+
+
+async def test_a_match_without_result_is_never_shown_as_finished(service: Service, copy: Copy) -> None:
+    file = copy(TODAY)
+    fixture = json.loads(file.read_text())["matches"][1]
+    file.write_text(json.dumps({"name": "Cup", "matches": [{**fixture, "score": None}]}))
+
+    await play(file, service)
+
+    record = await found(service, read(file).matches[0])
+    async with service.client() as http:
+        events = (await http.get(f"/matches/{record['id']}/events")).json()["data"]
+    statuses = [event["data"].get("status") or event["data"].get("newStatus") for event in events]
+    assert "finished" not in statuses
+
+
+async def test_a_postponed_match_is_played_once_the_file_has_its_score(service: Service, copy: Copy) -> None:
+    file = copy(TODAY)
+    fixture = json.loads(file.read_text())["matches"][0]
+    file.write_text(json.dumps({"name": "Cup", "matches": [{**fixture, "status": "POSTPONED"}]}))
+    assert (await play(file, service)).not_played == 1
+
+    file.write_text(json.dumps({"name": "Cup", "matches": [fixture]}))
+    assert (await play(file, service)).played == 1
+
+    await stands_as_in(file, service)
+
+
+async def test_the_score_agrees_with_the_text_of_every_entry(service: Service, copy: Copy) -> None:
+    """The second match has scores without goals, the third one goal too few at half-time."""
+    file = copy(TODAY)
+    first, second, third, _ = json.loads(file.read_text())["matches"]
+    second["score"] = {"ht": [1, 0], "ft": [1, 2]}
+    third["goals1"] = third["goals1"][1:]
+    file.write_text(json.dumps({"name": "Cup", "matches": [first, second, third]}))
+
+    await play(file, service)
+
+    for match in read(file).matches:
+        record = await found(service, match)
+        async with service.client() as http:
+            events = (await http.get(f"/matches/{record['id']}/events", params={"limit": 100})).json()["data"]
+        scores = stated_and_actual_scores(events, match)
+        assert len(scores) >= 3
+        assert [stated for stated, _ in scores] == [actual for _, actual in scores]
+
+
+def stated_and_actual_scores(events: list[Json], match: Match) -> list[tuple[str, str]]:
+    """Return the score in each text and the score of the match once the change of that text is complete."""
+    pairs = []
+    for position, event in enumerate(events):
+        if stated := score_in(event, match):
+            follower = events[position + 1]
+            updates = [each for each in [*events[:position], follower] if each["type"] == "score_update"]
+            data = updates[-1]["data"] if updates else {"homeScore": 0, "awayScore": 0}
+            pairs.append((stated, f"{match.home} {data['homeScore']}\u2013{data['awayScore']} {match.away}"))
+    return pairs
+
+
+def score_in(event: Json, match: Match) -> str | None:
+    text = event["data"].get("message", "") if event["type"] == "commentary" else ""
+    found = re.search(rf"{re.escape(match.home)} \d+\u2013\d+ {re.escape(match.away)}", text)
+    return found[0] if found and "shoot-out" not in text else None
+
+
+async def test_repeated_matches_are_skipped_with_a_warning(service: Service, copy: Copy) -> None:
+    file = copy(TODAY)
+    first = json.loads(file.read_text())["matches"][0]
+    file.write_text(json.dumps({"name": "Cup", "matches": [{**first, "score": None}, first]}))
+    shown = StringIO()
+    console = Console(file=shown, width=200)
+
+    summary = await replay(file, speed=AS_FAST_AS_POSSIBLE, base_url=service.base_url, api_key=None, console=console)
+
+    assert "match 2 (" in shown.getvalue()
+    assert "was skipped" in shown.getvalue()
+    assert summary.played == 1
+    await stands_as_in(file, service)
 
 
 @pytest.mark.parametrize("name", [TODAY, ROUNDS])
@@ -152,7 +269,7 @@ async def test_a_match_ended_by_the_clock_is_played_once_the_file_has_its_score(
     file = copy(TODAY)
     match = json.loads(file.read_text())["matches"][0]
     file.write_text(json.dumps({"name": "Cup", "matches": [{**match, "score": None, "goals1": [], "goals2": []}]}))
-    assert (await play(file, service)).scheduled == 1
+    assert (await play(file, service)).not_played == 1
 
     file.write_text(json.dumps({"name": "Cup", "matches": [match]}))
     assert (await play(file, service)).played == 1

@@ -41,6 +41,7 @@ def test_reads_a_file_of_today() -> None:
         ),
         stage="Group A",
         ground="Dune Park",
+        outcome="played",
     )
 
 
@@ -58,7 +59,7 @@ def test_reads_rounds_with_scores_and_teams_of_older_editions() -> None:
     assert semi.score == Score(half_time=Pair(1, 1), full_time=Pair(3, 1))
     assert [goal.minute for goal in semi.goals] == [None, None, 70, 12]
     assert (other.away, other.score.final) == ("WIL", Pair(2, 1))
-    assert (cancelled.cancelled, cancelled.played) == (True, False)
+    assert cancelled.outcome == "cancelled"
     assert (final.score.final, final.goals) == (Pair(0, 1), (Goal("away", "Kim Stahl", 5),))
 
 
@@ -111,7 +112,28 @@ def test_minutes_in_every_notation(tmp_path: Path, fields: dict[str, Any], minut
 
 @pytest.mark.parametrize("score", [None, {}, {"ft": []}, {"ft": [None, None]}, {"ht": [1, 0]}])
 def test_a_match_without_a_final_score_is_not_played(tmp_path: Path, score: Any) -> None:
-    assert not read_match(tmp_path, score=score).played
+    assert read_match(tmp_path, score=score).outcome == "unplayed"
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [
+        (None, "played"),
+        ("", "played"),
+        ("FT", "played"),
+        ("POSTPONED", "postponed"),
+        ("Postponed", "postponed"),
+        ("CANCELED", "cancelled"),
+        ("cancelled", "cancelled"),
+        ("ANNULLED", "cancelled"),
+        ("ABANDONED", "abandoned"),
+        ("suspended", "abandoned"),
+        ("AWARDED", "awarded"),
+        (" W/O ", "awarded"),
+    ],
+)
+def test_the_status_of_the_file_decides_the_outcome(tmp_path: Path, status: str | None, outcome: str) -> None:
+    assert read_match(tmp_path, status=status, score={"ft": [1, 0]}).outcome == outcome
 
 
 def test_the_file_name_stands_in_for_a_missing_name(tmp_path: Path) -> None:
@@ -163,9 +185,14 @@ def test_all_errors_come_at_once_but_not_too_many(tmp_path: Path) -> None:
     assert lines[-1] == "  and 8 more"
 
 
-def test_two_matches_that_could_not_be_told_apart_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(FormatError, match=r"match 2 \(Juist . Borkum, .*repeat another match"):
-        read(write(tmp_path / "file.json", {"matches": [PLAIN, PLAIN]}))
+def test_a_repeated_match_is_skipped_with_a_warning_and_the_result_is_kept(tmp_path: Path) -> None:
+    played = {**PLAIN, "score": {"ft": [1, 0]}}
+
+    tournament = read(write(tmp_path / "file.json", {"matches": [PLAIN, played, PLAIN]}))
+
+    assert [match.score.final for match in tournament.matches] == [Pair(1, 0)]
+    assert [warning.split(" (")[0] for warning in tournament.warnings] == ["match 2", "match 3"]
+    assert "Juist" in tournament.warnings[0]
 
 
 @pytest.mark.parametrize(

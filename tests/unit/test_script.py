@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from livescore.dev.openfootball import Goal, Match, Pair, Score, read
+from livescore.dev.openfootball import Goal, Match, Outcome, Pair, Score, read
 from livescore.dev.script import Step, plan, record_end, timeline
 
 DATA = Path(__file__).parent.parent / "data"
@@ -13,7 +13,7 @@ KICK_OFF = datetime(2021, 6, 11, 19, tzinfo=UTC)
 
 
 def match(*goals: Goal, **scores: Pair) -> Match:
-    return Match("Juist", "Borkum", KICK_OFF, Score(**scores), goals)
+    return Match("Juist", "Borkum", KICK_OFF, Score(**scores), goals, outcome="played")
 
 
 def goals_of(steps: list[Step]) -> list[Step]:
@@ -148,9 +148,35 @@ def test_goals_add_up_where_the_file_lists_them_all() -> None:
     assert [scored(plan(each)) for each in (first, goalless, final)] == [(2, 1), (0, 0), (3, 3)]
 
 
-def test_what_was_not_played_has_no_steps() -> None:
-    assert plan(match()) == []
-    assert plan(Match("Juist", "Borkum", KICK_OFF, Score(full_time=Pair(0, 0)), cancelled=True)) == []
+@pytest.mark.parametrize("outcome", ["unplayed", "postponed", "cancelled"])
+def test_a_match_that_was_not_played_has_no_steps(outcome: Outcome) -> None:
+    assert plan(Match("Juist", "Borkum", KICK_OFF, Score(full_time=Pair(0, 0)), outcome=outcome)) == []
+
+
+def test_an_abandoned_match_is_played_up_to_its_last_goal() -> None:
+    goals = (Goal("home", "Ada Holm", 12), Goal("away", "Eve Lund", 61))
+    steps = plan(Match("Juist", "Borkum", KICK_OFF, Score(full_time=Pair(1, 1)), goals, outcome="abandoned"))
+
+    ids = ["kick-off", "goal-home-1", "half-time", "second-half", "goal-away-1", "abandoned"]
+    assert [step.id for step in steps] == ids
+    assert steps[-1].body["message"] == "The match was abandoned: Juist 1\u20131 Borkum"
+    assert [step.score for step in steps] == [None] * 6
+
+
+def test_an_awarded_match_has_one_entry_with_its_score() -> None:
+    goals = (Goal("home", "Ada Holm", 12),)
+    (step,) = plan(Match("Juist", "Borkum", KICK_OFF, Score(full_time=Pair(0, 3)), goals, outcome="awarded"))
+
+    assert step.body["message"] == "The match was awarded: Juist 0\u20133 Borkum"
+    assert step.score == Pair(0, 3)
+
+
+def test_a_score_that_the_goals_do_not_make_is_set_where_the_text_states_it() -> None:
+    steps = plan(match(Goal("away", "Eve Lund", 60), half_time=Pair(1, 0), full_time=Pair(2, 2)))
+
+    corrections = {step.id: step.score for step in steps if step.score}
+    assert corrections == {"half-time": Pair(1, 0), "full-time": Pair(2, 2)}
+    assert goals_of(steps)[0].body["message"].endswith("Juist 1\u20131 Borkum")
 
 
 def test_the_record_ends_later_with_extra_time() -> None:

@@ -101,12 +101,17 @@ def dev() -> None:
 
 @app.command()
 def replay(
-    file: Annotated[Path, typer.Argument(help="World Cup in the format of the openfootball project.")],
+    file: Annotated[Path, typer.Argument(help="JSON file of the openfootball project.")],
     speed: Annotated[float, typer.Option(help="Times faster than the matches were.")] = 60.0,
     base_url: Annotated[str, typer.Option(help="Where the API is.")] = "http://127.0.0.1:8000",
     api_key: Annotated[str | None, typer.Option(help="A key that may write.", envvar="LIVESCORE_API_KEY")] = None,
 ) -> None:
-    """Play a real World Cup through the REST API."""
+    """Play real matches through the REST API: a World Cup, a Euro, another cup, or a season of a league.
+
+    FILE is a JSON file of the openfootball project: worldcup.json, euro.json, champions-league.json and other cups,
+    or a league of football.json: the Premier League (en.1), La Liga (es.1), Serie A (it.1), the Bundesliga (de.1).
+    Matches that were postponed, cancelled, abandoned, awarded or not played yet keep that outcome.
+    """
     from livescore.dev.replay import ReplayError
     from livescore.dev.replay import replay as play
 

@@ -1,7 +1,8 @@
-"""Reading of tournament files in the formats of the openfootball project, from the first editions to today's.
+"""Read tournaments and league seasons in the JSON formats of the openfootball project, from the oldest to today's.
 
-The classes with ``File`` in their name mirror what is written in a file, so that an error names the field that its
-author sees; :class:`Match` and its parts are what they mean. Source: https://github.com/openfootball/worldcup.json.
+The classes with ``File`` in their name mirror the file, so that an error names the field that its author sees;
+:class:`Match` and its parts hold the meaning. Sources: https://github.com/openfootball/worldcup.json (and its siblings
+for other cups) and https://github.com/openfootball/football.json (leagues).
 """
 
 import json
@@ -15,6 +16,8 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 
 Side = Literal["home", "away"]
+# How a match ended, or why it did not. An unplayed match has no result yet and no reason for that.
+Outcome = Literal["played", "awarded", "abandoned", "postponed", "cancelled", "unplayed"]
 
 
 class Pair(NamedTuple):
@@ -40,7 +43,10 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The score at half-time, after 90 minutes, after 120 minutes, and of the penalty shoot-out."""
+    """The score at half-time, after 90 minutes, after 120 minutes, and of the penalty shoot-out.
+
+    An abandoned match has the score at which it was abandoned, an awarded one the score it was awarded with.
+    """
 
     half_time: Pair | None = None
     full_time: Pair | None = None
@@ -49,7 +55,7 @@ class Score:
 
     @property
     def final(self) -> Pair | None:
-        """The score of the record (shoot-outs do not count); None as long as the match is not over."""
+        """The score of the record (shoot-outs do not count), or None if the file has none."""
         return self.extra_time or self.full_time
 
 
@@ -64,12 +70,12 @@ class Match:
     goals: tuple[Goal, ...] = ()
     stage: str | None = None
     ground: str | None = None
-    cancelled: bool = False
+    outcome: Outcome = "unplayed"
 
     @property
-    def played(self) -> bool:
-        """Whether it was played to its end."""
-        return self.score.final is not None and not self.cancelled
+    def decided(self) -> bool:
+        """Whether the match has a result, on the pitch or by decision."""
+        return self.outcome in {"played", "awarded"}
 
     @property
     def title(self) -> str:
@@ -78,20 +84,36 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Tournament:
-    """A file: its name and its matches in the order of their kick-off."""
+    """A file: its name, its matches in the order of their kick-off, and warnings about entries that were skipped."""
 
     name: str
     matches: tuple[Match, ...]
+    warnings: tuple[str, ...] = ()
 
 
 class FormatError(Exception):
     """The file cannot be read; the text names every match and field at fault."""
 
 
+# The words for an outcome that the files and other feeds use, in lower case; every other word says nothing about it.
+OUTCOMES: dict[str, Outcome] = {
+    "annulled": "cancelled",
+    "canceled": "cancelled",
+    "cancelled": "cancelled",
+    "void": "cancelled",
+    "postponed": "postponed",
+    "abandoned": "abandoned",
+    "interrupted": "abandoned",
+    "suspended": "abandoned",
+    "awarded": "awarded",
+    "walkover": "awarded",
+    "w/o": "awarded",
+}
+
 # Files with more faults than this are of another format altogether.
 MAX_PROBLEMS = 10
 
-# Abbreviations seen in the files beside UTC offsets, in hours east of Greenwich.
+# Abbreviations that the files use instead of UTC offsets, in hours east of Greenwich.
 ZONES = {"UTC": 0, "GMT": 0, "Z": 0, "WET": 0, "BST": 1, "WEST": 1, "CET": 1, "CEST": 2, "EET": 2, "EEST": 3, "MSK": 3}
 NOON = time(12, tzinfo=UTC)
 
@@ -250,8 +272,15 @@ class FileMatch(_File):
             goals=tuple(self._goals()),
             stage=self.group or self.round or stage,
             ground=self.ground or self.stadium,
-            cancelled=(self.status or "").lower() in {"canceled", "cancelled"},
+            outcome=self._outcome(),
         )
+
+    def _outcome(self) -> Outcome:
+        stated = OUTCOMES.get((self.status or "").lower())
+        has_result = self._score().final is not None
+        if stated == "awarded" and not has_result:
+            return "unplayed"
+        return stated or ("played" if has_result else "unplayed")
 
     def _kick_off(self) -> datetime:
         clock = self.time or NOON
@@ -293,13 +322,14 @@ def read(path: Path) -> Tournament:
             matches.append(FileMatch.model_validate(written).match(stage))
         except ValidationError as error:
             problems += (f"{_label(number, written)}: {_fault(issue)}" for issue in error.errors())
-    problems = problems or _doubles(matches)
     if problems:
         raise FormatError("\n".join([f"{path} cannot be read:", *_shortened(problems)]))
+    distinct, warnings = _without_repeats(matches)
     name = document.get("name")
     return Tournament(
         name.strip() if isinstance(name, str) and name.strip() else path.stem,
-        tuple(sorted(matches, key=lambda match: match.kick_off)),
+        tuple(sorted(distinct, key=lambda match: match.kick_off)),
+        tuple(warnings),
     )
 
 
@@ -316,7 +346,7 @@ def _document(path: Path) -> dict[str, Any]:
 
 
 def _written(document: dict[str, Any], path: Path) -> Iterator[tuple[str | None, Any]]:
-    """Every match as written, beside the name of the round around it."""
+    """Yield every match as written, with the name of the round that contains it."""
     if "rounds" not in document:
         yield from ((None, match) for match in _list(document, "matches", path))
         return
@@ -347,16 +377,22 @@ def _fault(issue: Any) -> str:
     return f"field {field}: {issue['msg'].removeprefix('Value error, ')}"
 
 
-def _doubles(matches: list[Match]) -> list[str]:
-    """Teams and kick-off identify a match on the server: two alike could not be told apart."""
-    seen: set[tuple[str, str, datetime]] = set()
-    problems = []
+def _without_repeats(matches: list[Match]) -> tuple[list[Match], list[str]]:
+    """Keep one entry per match, and return a warning for every other one.
+
+    Teams and kick-off identify a match on the server. Of entries that share them the first with a result is kept,
+    because a file that lists a fixture again usually does so to add its result.
+    """
+    kept: dict[tuple[str, str, datetime], Match] = {}
+    warnings = []
     for number, match in enumerate(matches, 1):
         identity = (match.home, match.away, match.kick_off)
-        if identity in seen:
-            problems.append(f"match {number} ({match.title}): fields team1, team2, date and time repeat another match")
-        seen.add(identity)
-    return problems
+        earlier = kept.get(identity)
+        if earlier is not None:
+            warnings.append(f"match {number} ({match.title}) repeats another match of the file and was skipped")
+        if earlier is None or (match.decided and not earlier.decided):
+            kept[identity] = match
+    return list(kept.values()), warnings
 
 
 def _shortened(problems: list[str]) -> list[str]:

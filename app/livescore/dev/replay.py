@@ -1,4 +1,4 @@
-"""Plays a tournament through the public REST API by a virtual clock, and picks up where an earlier run stopped."""
+"""Play a tournament through the public REST API by a virtual clock, and continue where an earlier run stopped."""
 
 import asyncio
 import math
@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 from uuid import NAMESPACE_URL, uuid5
 
 from rich.console import Console
+from rich.text import Text
 
 from livescore.dev import openfootball, script
 from livescore.dev.display import Display, table
-from livescore.dev.openfootball import Match, Pair, Tournament
+from livescore.dev.openfootball import Match, Tournament
 from livescore.dev.rest import Client, Record, RequestError, instant
 from livescore.dev.script import Step
 
@@ -30,16 +31,20 @@ T = TypeVar("T")
 
 
 class ReplayError(Exception):
-    """The replay cannot go on, or ended with wrong scores; the text names match and field and what to do."""
+    """The replay cannot continue, or ended with wrong scores; the text names match and field and the next step."""
 
 
 @dataclass(slots=True)
 class Summary:
-    """What a replay did. ``skipped`` matches were there already; the goals of ``corrected`` ones do not add up."""
+    """Counts of a replay.
+
+    ``played`` includes abandoned and awarded matches, ``not_played`` those that are scheduled, postponed or cancelled,
+    ``skipped`` those that the server had already. The goals listed for ``corrected`` matches do not make the score.
+    """
 
     matches: int = 0
     played: int = 0
-    scheduled: int = 0
+    not_played: int = 0
     skipped: int = 0
     events: int = 0
     goals: int = 0
@@ -47,8 +52,8 @@ class Summary:
     mismatches: list[str] = field(default_factory=list)
 
     def rows(self) -> dict[str, int]:
-        names = ("matches", "played", "scheduled", "skipped", "events", "goals", "corrected")
-        return {**{name: getattr(self, name) for name in names}, "mismatches": len(self.mismatches)}
+        names = ("matches", "played", "not_played", "skipped", "events", "goals", "corrected")
+        return {**{name.replace("_", " "): getattr(self, name) for name in names}, "mismatches": len(self.mismatches)}
 
 
 async def replay(
@@ -71,6 +76,8 @@ async def replay(
     console = console or Console()
     try:
         tournament = openfootball.read(path)
+        for warning in tournament.warnings:
+            console.print(Text(f"{path}: {warning}", style="yellow"))
         display = Display(console, tournament.name)
         async with Client(base_url, api_key, display.waiting) as client:
             with display:
@@ -85,7 +92,7 @@ async def replay(
 
 @dataclass(slots=True)
 class _Task:
-    """A match, what the server has of it, and what is left to play; ``steps`` is None when nothing at all is to do."""
+    """A match, its record on the server, and the steps left to write; ``steps`` is None if nothing at all is left."""
 
     match: Match
     record: Record | None
@@ -93,7 +100,7 @@ class _Task:
 
     @property
     def began(self) -> timedelta:
-        """Where the play (re)starts, counted from kick-off."""
+        """Return the time since kick-off at which the match starts or continues."""
         return self.steps[0].at if self.steps else timedelta()
 
     @property
@@ -122,6 +129,7 @@ class _Player:
         self.speed = speed
         self.display = display
         self.summary = Summary(matches=len(tournament.matches))
+        self.corrected: set[int] = set()
 
     async def run(self) -> Summary:
         tasks = await _together(_about(match, self._survey(match)) for match in self.tournament.matches)
@@ -133,11 +141,11 @@ class _Player:
         return self.summary
 
     async def _perform(self, tasks: list[_Task]) -> None:
-        """Announce what is still to come at once, and play what was played by the clock of the file."""
-        played = [task for task in tasks if task.match.played]
+        """Enter the matches without commentary at once, and play the others by the clock of the file."""
+        played = [task for task in tasks if script.plan(task.match)]
         starts = script.timeline([(task.match.kick_off + task.began, task.duration) for task in played])
         clock = _Clock(self.speed)
-        works = [(task, self._announce(task)) for task in tasks if not task.match.played]
+        works = [(task, self._enter(task)) for task in tasks if not script.plan(task.match)]
         works += [(task, self._play(task, start, clock)) for task, start in zip(played, starts, strict=True)]
         await _together(_about(task.match, work) for task, work in works)
 
@@ -145,27 +153,38 @@ class _Player:
         record = await self.client.find(match.home, match.away, match.kick_off)
         if record is None and _opening(match) != match.kick_off:
             record = await self.client.find(match.home, match.away, _opening(match))
+        steps = script.plan(match)
         if record is None:
-            return _Task(match, None, script.plan(match))
-        return _Task(
-            match, record, await self._remaining(match, record) if match.played else _to_announce(match, record)
-        )
+            return _Task(match, None, steps)
+        if steps:
+            return _Task(match, record, await self._remaining(match, record, steps))
+        return _Task(match, record, [] if await self._needs_status(match, record) else None)
 
-    async def _remaining(self, match: Match, record: Record) -> list[Step] | None:
-        """The steps that an earlier run did not come to; None when the match is over, by us or by somebody else."""
+    async def _remaining(self, match: Match, record: Record, steps: list[Step]) -> list[Step] | None:
+        """Return the steps that an earlier run did not write, or None if the match is over on the server.
+
+        A match that an earlier run postponed is played now that the file has its result.
+        """
         right = _score(record) == match.score.final
         over = record.status == "finished"
-        if record.status in {"postponed", "cancelled"} or (
-            over and right and record.end_time == script.record_end(match)
-        ):
+        if record.status == "cancelled" or (over and right and record.end_time == script.record_end(match)):
             return None
         done = await self.client.commented(record.id)
-        if script.END in done:
+        if done & script.LAST_STEPS:
             return [] if right or not over else None
-        # Over without a step: announced before it was played and ended by the clock, or written by somebody else.
+        # Finished without a step: entered before it was played and ended by the clock, or written by another client.
         if over and not done and (right or _score(record) != (0, 0)):
             return None
-        return [step for step in script.plan(match) if step.id not in done]
+        return [step for step in steps if step.id not in done]
+
+    async def _needs_status(self, match: Match, record: Record) -> bool:
+        """Return whether a match that was not played still has to be postponed or cancelled.
+
+        A match with a score or commentary was played according to another client, and is left alone.
+        """
+        if _unplayed_status(match) in {None, record.status}:
+            return False
+        return _score(record) == (0, 0) and not await self.client.has_commentary(record.id)
 
     def _skip(self, task: _Task) -> None:
         self.summary.skipped += 1
@@ -173,21 +192,28 @@ class _Player:
         if task.record:
             self._check(task.match, task.record)
 
-    async def _announce(self, task: _Task) -> None:
+    async def _enter(self, task: _Task) -> None:
+        """Enter a match that was not played, and set the status that the clock would not give it."""
         match = task.match
-        record = task.record or await self._create(match, match.kick_off, script.record_end(match))
-        if match.cancelled:
-            await self.client.revise(record.id, status="cancelled")
-        self.summary.scheduled += 1
+        status = _unplayed_status(match)
+        record = task.record or await self._create(match, match.kick_off, self._end_of_entry(match))
+        if status is not None and record.status != status:
+            end = instant(script.record_end(match))
+            await self.client.revise(record.id, status=status, startTime=instant(match.kick_off), endTime=end)
+        self.summary.not_played += 1
         self.display.match_done()
+
+    def _end_of_entry(self, match: Match) -> datetime:
+        """Return an end time in the future, so that the clock does not finish a match that was not played."""
+        end = script.record_end(match)
+        return end if end > datetime.now(UTC) else self._hold(timedelta())
 
     async def _play(self, task: _Task, start: timedelta, clock: _Clock) -> None:
         await clock.until(start)
         record = task.record if task.record and not task.steps else await self._open(task)
         for step in task.steps or ():
             await clock.until(start + step.at - task.began)
-            if step.id == script.END:
-                await self._correct(task.match, record.id)
+            await self._correct(task.match, record.id, step)
             await self._comment(task.match, record.id, step)
         await self._finish(task.match, record.id)
         self.summary.played += 1
@@ -195,16 +221,16 @@ class _Player:
 
     async def _open(self, task: _Task) -> Record:
         """Make the match live until long after its last step."""
-        start, end = _opening(task.match), self._hold(task)
+        start, end = _opening(task.match), self._hold(task.duration)
         if task.record is None:
             return await self._create(task.match, start, end)
         if task.record.status == "live" and task.record.end_time >= end:
             return task.record
         return await self.client.revise(task.record.id, startTime=instant(start), endTime=instant(end))
 
-    def _hold(self, task: _Task) -> datetime:
-        """A midnight, so that a repeated creation is the same request all day long."""
-        end = datetime.now(UTC) + MARGIN + task.duration / self.speed
+    def _hold(self, duration: timedelta) -> datetime:
+        """Return a midnight long after the replay, so that a repeated creation is the same request all day long."""
+        end = datetime.now(UTC) + MARGIN + duration / self.speed
         return end.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
 
     async def _create(self, match: Match, start: datetime, end: datetime) -> Record:
@@ -224,25 +250,31 @@ class _Player:
         self.summary.goals += scored
         self.display.event_sent(f"{step.body['minute']}' {step.body['message']}" if scored else None)
 
-    async def _correct(self, match: Match, match_id: int) -> None:
-        """Set the final score where the goals listed in the file do not add up to it."""
-        final = _final(match)
-        if _score(await self.client.match(match_id)) != final:
-            await self.client.set_score(match_id, final.home, final.away)
-            self.summary.corrected += 1
+    async def _correct(self, match: Match, match_id: int, step: Step) -> None:
+        """Set the score that the step states, where the goals listed in the file do not add up to it."""
+        last = step.id in script.LAST_STEPS
+        score = step.score or (match.score.final if last else None)
+        if score is not None and _score(await self.client.match(match_id)) != score:
+            await self.client.set_score(match_id, score.home, score.away)
+            self.corrected.add(match_id)
+            self.summary.corrected = len(self.corrected)
 
     async def _finish(self, match: Match, match_id: int) -> None:
-        """End the match now, then write down when it really was."""
-        await self.client.end(match_id)
+        """End the match now, then set the times at which it really was played."""
         times = {"startTime": instant(match.kick_off), "endTime": instant(script.record_end(match))}
-        self._check(match, await self.client.revise(match_id, **times))
+        if match.outcome == "abandoned":
+            self._check(match, await self.client.revise(match_id, status=_last_status(match), **times))
+        else:
+            await self.client.end(match_id)
+            self._check(match, await self.client.revise(match_id, **times))
 
     def _check(self, match: Match, record: Record) -> None:
-        if match.played and (record.status != "finished" or _score(record) != _final(match)):
-            said = f"{record.home_score}{script.EN_DASH}{record.away_score}, {record.status}"
-            wanted = f"{_final(match).home}{script.EN_DASH}{_final(match).away}"
+        final = match.score.final
+        if match.decided and final and (record.status != "finished" or _score(record) != final):
+            actual = f"{record.home_score}{script.EN_DASH}{record.away_score}, {record.status}"
+            expected = f"{final.home}{script.EN_DASH}{final.away}"
             self.summary.mismatches.append(
-                f"  match {record.id} ({match.title}): the server has {said}, the file {wanted} (field score): "
+                f"  match {record.id} ({match.title}): the server has {actual}, the file {expected} (field score): "
                 f"correct it with PATCH /matches/{record.id}"
             )
 
@@ -253,23 +285,27 @@ class _Player:
 
 
 def _opening(match: Match) -> datetime:
-    """The start time that makes the match live at once."""
+    """Return the start time that makes the match live at once."""
     return match.kick_off if match.kick_off <= datetime.now(UTC) else match.kick_off - CENTURY
 
 
-def _to_announce(match: Match, record: Record) -> list[Step] | None:
-    return [] if match.cancelled and record.status != "cancelled" else None
+def _last_status(match: Match) -> str:
+    """Return the status of a match after its last step; the service has none for abandoned matches."""
+    return "cancelled" if match.outcome == "abandoned" else "finished"
+
+
+def _unplayed_status(match: Match) -> str | None:
+    """Return the status of a match without commentary, or None if the clock decides it.
+
+    A fixture of the past without a result counts as postponed: the clock would finish it with 0-0.
+    """
+    if match.outcome in {"cancelled", "postponed"}:
+        return match.outcome
+    return "postponed" if script.record_end(match) <= datetime.now(UTC) else None
 
 
 def _score(record: Record) -> tuple[int, int]:
     return record.home_score, record.away_score
-
-
-def _final(match: Match) -> Pair:
-    final = match.score.final
-    if final is None:
-        raise ReplayError(f"{match.title}: field score is missing")
-    return final
 
 
 async def _about(match: Match, work: Coroutine[Any, Any, T]) -> T:

@@ -141,8 +141,12 @@ class Client:
     async def comment(self, match_id: int, body: dict[str, Any], key: str) -> None:
         await self._call("POST", f"/matches/{match_id}/commentary", body, key)
 
+    async def has_commentary(self, match_id: int) -> bool:
+        """Return whether a match has any commentary, of a replay or of another client."""
+        return bool(await self._call("GET", f"/matches/{match_id}/commentary", params={"limit": 1}))
+
     async def commented(self, match_id: int) -> set[str]:
-        """The steps of a replay that the commentary of a match already has."""
+        """Return the steps of a replay that the commentary of a match already has."""
         entries = await self._call("GET", f"/matches/{match_id}/commentary", params={"limit": PAGE})
         found = ((entry.get("metadata") or {}).get("replay") for entry in entries)
         return {step for step in found if isinstance(step, str)}

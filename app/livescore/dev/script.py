@@ -1,4 +1,4 @@
-"""What happens in a match, minute by minute, as commentary: pure functions of what a file says about it."""
+"""The commentary of a match, minute by minute: pure functions of the match as its file describes it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,8 +15,11 @@ WITH_EXTRA_TIME = timedelta(hours=2, minutes=30)
 SHOOT_OUT_TIME = timedelta(minutes=10)
 SHOOT_OUT = 5
 
-# The last step of every match.
+# The last step of a match that was played, abandoned or awarded.
 END = "end"
+ABANDONED = "abandoned"
+AWARDED = "awarded"
+LAST_STEPS = {END, ABANDONED, AWARDED}
 
 EN_DASH = "\N{EN DASH}"
 EM_DASH = "\N{EM DASH}"
@@ -24,11 +27,20 @@ EM_DASH = "\N{EM DASH}"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One commentary: ``id`` is stable within its match, ``at`` counts from kick-off, ``body`` is for the API."""
+    """One commentary entry.
+
+    Attributes:
+        id: stable within its match, so that a second run recognises the step.
+        at: time since kick-off.
+        body: the request body for the API.
+        score: the score that the text states, where the goals listed so far do not add up to it; else None. The match
+            must have this score before the entry is written.
+    """
 
     id: str
     at: timedelta
     body: dict[str, Any]
+    score: Pair | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,22 +73,35 @@ EXTRA_TIME = (
 
 
 def periods(match: Match) -> tuple[Period, ...]:
-    """The parts that were played; a shoot-out may follow without extra time."""
+    """Return the periods of a match; a shoot-out may follow without extra time."""
     return HALVES + EXTRA_TIME if match.score.extra_time else HALVES
 
 
 def record_end(match: Match) -> datetime:
-    """When the match ended, for the record: kick-off plus 2 h, or 2.5 h with extra time."""
+    """Return the end of a match for the record: kick-off plus 2 h, or 2.5 h with extra time."""
     return match.kick_off + (WITH_EXTRA_TIME if match.score.extra_time else REGULAR_TIME)
 
 
 def plan(match: Match) -> list[Step]:
-    """Every commentary of a match in order; none for a match that was not played to its end."""
-    return list(_Script(match).steps()) if match.played else []
+    """Return the commentary of a match in order.
+
+    An abandoned match has what the file knows of it up to its abandonment, an awarded one a single entry, and a match
+    that was not played has none.
+    """
+    script = _Script(match)
+    match match.outcome:
+        case "played":
+            return list(script.played())
+        case "abandoned":
+            return list(script.abandoned())
+        case "awarded":
+            return [script.awarded()]
+        case _:
+            return []
 
 
 def timeline(spans: Sequence[tuple[datetime, timedelta]]) -> list[timedelta]:
-    """When each match begins on the virtual clock: as far apart as in the file, without the idle gaps.
+    """Return the start of each match on the virtual clock: as far apart as in the file, without the idle gaps.
 
     Args:
         spans: kick-off and duration of each match, in the order of kick-off.
@@ -94,7 +119,7 @@ def timeline(spans: Sequence[tuple[datetime, timedelta]]) -> list[timedelta]:
 
 
 def _goals_by_period(match: Match) -> list[tuple[Period, list[Goal]]]:
-    """The goals of each period in the order in which they fell."""
+    """Return the goals of each period in the order in which they were scored."""
     played = periods(match)
     chosen: dict[int, list[Goal]] = {period.number: [] for period in played}
     for goal in match.goals:
@@ -115,7 +140,7 @@ def _period_at(minute: int, played: tuple[Period, ...]) -> Period:
 def _period_short_of_goals(
     side: Side, chosen: dict[int, list[Goal]], match: Match, played: tuple[Period, ...]
 ) -> Period:
-    """Where a goal without a minute belongs: the first period at whose end the file counts more than were placed."""
+    """Return the period of a goal without a minute: the first one whose final score exceeds the goals placed so far."""
     placed = 0
     for period in played:
         placed += sum(goal.side == side for goal in chosen[period.number])
@@ -126,8 +151,13 @@ def _period_short_of_goals(
 
 
 def _stated(match: Match, period: Period) -> Pair | None:
-    """The score that the file gives for the end of a period."""
+    """Return the score that the file gives for the end of a period.
+
+    The score of an abandoned match is the one of its abandonment, whatever the file calls it.
+    """
     score = match.score
+    if match.outcome == "abandoned":
+        return score.half_time if period.number == 1 else None
     return {1: score.half_time, 2: score.full_time, 4: score.extra_time}.get(period.number)
 
 
@@ -137,10 +167,11 @@ class _Script:
     def __init__(self, match: Match) -> None:
         self.match = match
         self.elapsed = timedelta()
+        self.score = Pair(0, 0)
         self.goals: dict[Side, int] = {"home": 0, "away": 0}
         self.written = 0
 
-    def steps(self) -> Iterator[Step]:
+    def played(self) -> Iterator[Step]:
         for period, goals in _goals_by_period(self.match):
             yield from self._period(period, goals)
         if self.match.score.penalties:
@@ -148,28 +179,52 @@ class _Script:
             yield self._shoot_out(self.match.score.penalties)
         yield self._end()
 
+    def abandoned(self) -> Iterator[Step]:
+        """Yield the periods up to the one of the last goal, or nothing but the abandonment if no goal is known."""
+        by_period = [entry for entry in _goals_by_period(self.match) if entry[1]]
+        last = by_period[-1][0] if by_period else None
+        for period, goals in _goals_by_period(self.match) if last else []:
+            yield self._opening(period)
+            yield from self._goals(period, goals)
+            if period == last:
+                break
+            yield self._closing(period)
+            self.elapsed += period.pause
+        final = self.match.score.final or self.score
+        text = f"The match was abandoned: {self._line(final)}"
+        yield self._mark(ABANDONED, text, self._minute(), last.number if last else 1, final)
+
+    def awarded(self) -> Step:
+        final = self.match.score.final or self.score
+        return self._mark(AWARDED, f"The match was awarded: {self._line(final)}", 0, 1, final)
+
     def _period(self, period: Period, goals: list[Goal]) -> Iterator[Step]:
-        began = self.elapsed
         yield self._opening(period)
+        yield from self._goals(period, goals)
+        yield self._closing(period)
+        self.elapsed += period.pause
+
+    def _goals(self, period: Period, goals: list[Goal]) -> Iterator[Step]:
+        """Yield the goals of a period and leave the clock at its end."""
+        began = self.elapsed
         for goal in goals:
             minute = period.last if goal.minute is None else goal.minute
             self.elapsed = began + timedelta(minutes=max(0, minute - period.first) + goal.stoppage)
             yield self._goal(goal, minute, period.number)
         self.elapsed = max(self.elapsed, began + timedelta(minutes=period.last - period.first))
-        yield self._closing(period)
-        self.elapsed += period.pause
 
     def _opening(self, period: Period) -> Step:
         name, text = period.opening
         if period.number > 1:
             return self._mark(name, f"{text} under way", period.first, period.number)
         place = {"stage": self.match.stage, "ground": self.match.ground}
-        facts = {key: value for key, value in place.items() if value}
+        facts: dict[str, Any] = {key: value for key, value in place.items() if value}
         return self._mark(name, f"{text}: {self.match.home} {EN_DASH} {self.match.away}", 0, 1, **facts)
 
     def _closing(self, period: Period) -> Step:
         name, text = period.closing
-        return self._mark(name, f"{text}: {self._line(_stated(self.match, period))}", period.last, period.number)
+        score = _stated(self.match, period) or self.score
+        return self._mark(name, f"{text}: {self._line(score)}", period.last, period.number, score)
 
     def _shoot_out(self, score: Pair) -> Step:
         text = f"Penalty shoot-out: {self._line(score)}"
@@ -177,47 +232,54 @@ class _Script:
 
     def _end(self) -> Step:
         score = self.match.score
-        text = f"The match is over: {self._line(score.final)}"
+        final = score.final or self.score
+        text = f"The match is over: {self._line(final)}"
         if score.penalties:
             text += f" ({score.penalties.home}{EN_DASH}{score.penalties.away} on penalties)"
         last = SHOOT_OUT if score.penalties else periods(self.match)[-1].number
-        return self._mark(END, text, self._last_minute(), last)
+        return self._mark(END, text, self._last_minute(), last, final)
 
     def _last_minute(self) -> int:
         return periods(self.match)[-1].last
 
+    def _minute(self) -> int:
+        """Return the minute of the latest goal, as far as the file knows it."""
+        return max((goal.minute or 0 for goal in self.match.goals), default=0)
+
     def _goal(self, goal: Goal, minute: int, period: int) -> Step:
         self.goals[goal.side] += 1
+        self.score = Pair(self.score.home + (goal.side == "home"), self.score.away + (goal.side == "away"))
         kind = "own goal" if goal.own_goal else "penalty" if goal.penalty else ""
         scorer = " ".join(part for part in (goal.scorer, f"({kind})" if kind else "") if part)
         known = {"actor": goal.scorer} if goal.scorer else {}
-        return self._step(
-            f"goal-{goal.side}-{self.goals[goal.side]}",
-            {
-                "minute": minute,
-                "period": period,
-                "eventType": "goal",
-                "team": getattr(self.match, goal.side),
-                "message": f"Goal! {scorer} {EM_DASH} {self._line(None)}" if scorer else f"Goal! {self._line(None)}",
-                "tags": ["goal", *([kind.replace(" ", "-")] if kind else [])],
-                **known,
-            },
-            _goal_facts(goal),
-        )
+        line = self._line(self.score)
+        body = {
+            "minute": minute,
+            "period": period,
+            "eventType": "goal",
+            "team": getattr(self.match, goal.side),
+            "message": f"Goal! {scorer} {EM_DASH} {line}" if scorer else f"Goal! {line}",
+            "tags": ["goal", *([kind.replace(" ", "-")] if kind else [])],
+            **known,
+        }
+        return self._step(f"goal-{goal.side}-{self.goals[goal.side]}", body, _goal_facts(goal))
 
-    def _mark(self, name: str, message: str, minute: int, period: int, **facts: Any) -> Step:
+    def _mark(self, name: str, message: str, minute: int, period: int, score: Pair | None = None, **facts: Any) -> Step:
+        """Write an entry that is no goal; from it on the match has the score that its text states, if it states one."""
         kind = name.replace("-", "_")
         body = {"minute": minute, "period": period, "eventType": kind, "message": message, "tags": ["period"]}
-        return self._step(name, body, facts)
+        correction = score if score != self.score else None
+        self.score = score or self.score
+        return self._step(name, body, facts, correction)
 
-    def _step(self, name: str, body: dict[str, Any], facts: dict[str, Any]) -> Step:
+    def _step(self, name: str, body: dict[str, Any], facts: dict[str, Any], score: Pair | None = None) -> Step:
         # The sequence keeps stoppage time of a half before the first minute of the next one.
         self.written += 1
-        return Step(name, self.elapsed, {**body, "sequence": self.written, "metadata": {**facts, "replay": name}})
+        metadata = {**facts, "replay": name}
+        return Step(name, self.elapsed, {**body, "sequence": self.written, "metadata": metadata}, score)
 
-    def _line(self, stated: Pair | None) -> str:
-        home, away = stated or (self.goals["home"], self.goals["away"])
-        return f"{self.match.home} {home}{EN_DASH}{away} {self.match.away}"
+    def _line(self, score: Pair) -> str:
+        return f"{self.match.home} {score.home}{EN_DASH}{score.away} {self.match.away}"
 
 
 def _goal_facts(goal: Goal) -> dict[str, Any]:

@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
+import structlog
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from livescore import __version__
 from livescore.api import asyncapi, commentary, errors, events, health, matches, openapi, root, sockets
+from livescore.api.access import EndRevokedResponses
 from livescore.api.context import Services
 from livescore.api.protocol import BodyLimit
 from livescore.jobs.schedule import Schedule
@@ -29,10 +31,12 @@ from livescore.security.origins import Cors, OriginPolicy, WebSocketOrigin
 from livescore.settings import Settings
 from livescore.telemetry import metrics
 
-# A revoked key stops working within this time.
+log = structlog.get_logger(__name__)
+
+# A revoked key stops working, and what it opened is closed, within this time.
 KEY_REFRESH_SECONDS = 5.0
 
-# Until the keys are known nobody may write; PostgreSQL may be a moment later than this process.
+# Until the keys are read, requests that need one are refused; PostgreSQL may start a moment later than this process.
 KEY_RETRY_SECONDS = 0.25
 
 
@@ -44,10 +48,13 @@ def assemble(settings: Settings) -> Services:
         timeout=settings.database_timeout_seconds,
     )
     store, caps = Store(database), ConnectionCaps(settings)
+    keyring = Keyring(settings, lambda: _keys(store))
     broker = _broker(settings.redis_url.get_secret_value(), settings.redis_timeout_seconds)
 
     def on_close(connection: Connection) -> None:
         caps.release(connection.state.address)
+        if connection.state.watch is not None:
+            keyring.unwatch(connection.state.watch)
 
     live = Node(settings, store, broker, on_close)
     return Services(
@@ -56,7 +63,7 @@ def assemble(settings: Settings) -> Services:
         live=live,
         drain=Drain(live),
         schedule=Schedule(settings),
-        keyring=Keyring(settings, lambda: _keys(store)),
+        keyring=keyring,
         limiter=Limiter(settings),
         caps=caps,
         origins=OriginPolicy(settings),
@@ -105,6 +112,8 @@ def served(parts: Services) -> ASGIApp:
 def _surround(application: FastAPI, parts: Services) -> None:
     """Middleware, innermost first."""
     settings = parts.settings
+    if settings.read_keys_required:
+        application.add_middleware(EndRevokedResponses, keyring=parts.keyring)
     application.add_middleware(BodyLimit, settings=settings)
     application.add_middleware(WebSocketOrigin, policy=parts.origins)
     application.add_middleware(RateLimit, settings=settings, limiter=parts.limiter, on_limited=metrics.rate_limited)
@@ -129,9 +138,12 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
 
 
 async def _refresh_keys(keyring: Keyring) -> None:
-    """The first time at once; until it succeeds, what needs a key is answered 503."""
+    """Refresh the keys at once and then regularly; until the first success, requests that need a key get 503."""
     while True:
-        await keyring.refresh()
+        try:
+            await keyring.refresh()
+        except Exception:  # a fault in one turn must not keep revoked keys valid for ever
+            log.exception("API keys could not be refreshed")
         await asyncio.sleep(KEY_REFRESH_SECONDS if keyring.complete else KEY_RETRY_SECONDS)
 
 

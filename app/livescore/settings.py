@@ -41,6 +41,10 @@ OriginList = Annotated[list[str], NoDecode, BeforeValidator(web_origin.parse_lis
 NetworkList = Annotated[list[IPvAnyNetwork], NoDecode, BeforeValidator(_split)]
 
 
+PRODUCTION = ("production", "prod")
+"""Names of ``ENVIRONMENT``, in any case, in which writes need a key from the start."""
+
+
 class Settings(BaseSettings):
     """The configuration of one process. Invalid values are reported all at once by :func:`load`."""
 
@@ -59,7 +63,13 @@ class Settings(BaseSettings):
             "`rediss+sentinel://` and `rediss+cluster://` use TLS."
         )
     )
-    environment: str = Field("development", description="Name of the deployment, shown by `/health` and in the logs.")
+    environment: str = Field(
+        "development",
+        description=(
+            "Name of the deployment, shown by `/health` and in the logs. `production` (or `prod`) refuses writes until "
+            "an API key exists."
+        ),
+    )
     host: str = Field("0.0.0.0", description="Address that clients reach.")
     port: int = Field(8000, ge=0, le=65535, description="Port that clients reach.")
     management_host: str = Field("0.0.0.0", description="Address of metrics, probes and drain.")
@@ -157,10 +167,22 @@ class Settings(BaseSettings):
             "for all, `null` for local files and sandboxed frames, unset for none but this service's own."
         ),
     )
-    read_keys_required: bool = Field(False, description="Reads and `/ws` need a key too.")
+    read_keys_required: bool = Field(
+        False, description="Reads and `/ws` need a key too. While there is no valid key, the API is not ready."
+    )
+    allow_anonymous_writes: bool = Field(
+        False, description="Writes need no key, in production too and where keys exist; a wrong key is still refused."
+    )
     api_keys_file: Path | None = Field(
         None,
         description="JSON file of hashed keys, as `livescore keys create --json` prints them, e.g. a mounted Secret.",
+    )
+    admin_key_file: Path | None = Field(
+        None,
+        description=(
+            "File with one key of scope `admin` in plain text, e.g. a mounted Secret: valid until the file holds "
+            "another one. At least 16 characters."
+        ),
     )
     dev_api_key: SecretStr | None = Field(None, description="A key that may write, for development.")
 
@@ -176,6 +198,11 @@ class Settings(BaseSettings):
     # Development
     data_dir: Path = Field(Path(".data"), description="Where `livescore dev` keeps PostgreSQL and Valkey.")
     instances: int = Field(1, ge=1, le=16, description="API processes that `livescore dev` starts, on `PORT`+n.")
+
+    @property
+    def is_production(self) -> bool:
+        """Whether this deployment must not be open to everybody by default."""
+        return self.environment.strip().casefold() in PRODUCTION
 
 
 class SettingsError(Exception):

@@ -43,8 +43,6 @@ class Dev:
         self.log_file = directory / "dev.log"
         self.environment = {
             "DATA_DIR": str(self.data_dir),
-            "HOST": "127.0.0.1",
-            "MANAGEMENT_HOST": "127.0.0.1",
             "PORT": str(self.port.number),
             "MANAGEMENT_PORT": str(self.management_port.number),
             "INSTANCES": str(instances),
@@ -294,9 +292,14 @@ class TestStack:
                 assert metrics.status_code == 200
         everybody = stack.descendants()
         assert len(everybody) >= 6
+        assert _addresses(everybody) == {"127.0.0.1"}
         assert await stack.end(signal.SIGINT) == 0
         assert await _gone(everybody)
         assert "Traceback" not in stack.log
+
+    async def test_opens_to_the_network_only_where_host_says_so(self, start_dev: StartDev) -> None:
+        stack = await start_dev(HOST="0.0.0.0", MANAGEMENT_HOST="")
+        assert _addresses(stack.descendants()) == {"127.0.0.1", "0.0.0.0"}
 
     async def test_stops_the_apis_first_and_the_servers_last(self, start_dev: StartDev) -> None:
         stack = await start_dev()
@@ -449,6 +452,12 @@ def _order_of_ends(processes: list[psutil.Process]) -> list[int]:
         order += [process.pid for process in processes if process.pid not in order and _is_gone(process)]
         time.sleep(0.002)
     return order
+
+
+def _addresses(processes: list[psutil.Process]) -> set[str]:
+    """The addresses on which these processes accept TCP connections."""
+    found = [connection for process in processes for connection in process.net_connections("tcp")]
+    return {connection.laddr.ip for connection in found if connection.status == psutil.CONN_LISTEN}
 
 
 def _is_healthy(stack: Dev) -> bool:

@@ -102,7 +102,7 @@ async def _objection(parts: Services) -> str | None:
         return "database away"
     if version != migrations.HEAD:
         return f"unknown schema: {version or 'none'}"
-    return None if parts.keyring.complete else "API keys not read yet"
+    return parts.keyring.problem
 
 
 async def _schema_version(parts: Services) -> str | None:
@@ -126,7 +126,12 @@ def _answer(content: dict[str, Any], status: int = 200) -> Response:
 
 _TAGS = ["health"]
 _DEGRADED = {503: {"model": Health, "description": "A part of the service fails"}}
-_NOT_READY = {503: {"model": NotReady, "description": "Draining, database away or schema unknown"}}
+_NOT_READY = {
+    503: {
+        "model": NotReady,
+        "description": "Draining, database away, schema unknown or no API key where reads need one",
+    }
+}
 
 # Of the public port and of the management port.
 probes = [

@@ -18,7 +18,7 @@ from livescore.live.hub import Group, Item
 from livescore.live.messages import Welcome
 from livescore.live.node import Node
 from livescore.live.socket import EXTENSION
-from livescore.security.keys import AccessDenied
+from livescore.security.keys import AccessDenied, ApiKey
 from livescore.security.limits import TooManyConnections, refuse_handshake
 
 # The original's clients may be behind an ingress that only forwards /api.
@@ -26,11 +26,11 @@ PATHS = ("/ws", "/api/ws")
 
 
 async def connect(websocket: WebSocket) -> None:
-    """Accept a WebSocket, or say by an HTTP status why not."""
+    """Accept a WebSocket, or refuse it with an HTTP status that says why."""
     parts = services(websocket)
     address = parts.address(websocket.scope)
     try:
-        access.reader(websocket)
+        key = access.reader(websocket)
         _room(parts)
         parts.caps.acquire(address)
     except AccessDenied as error:
@@ -44,21 +44,25 @@ async def connect(websocket: WebSocket) -> None:
     except BaseException:
         parts.caps.release(address)
         raise
-    await _converse(parts, websocket, address)
+    await _converse(parts, websocket, address, key)
 
 
-async def _converse(parts: Services, websocket: WebSocket, address: str) -> None:
+async def _converse(parts: Services, websocket: WebSocket, address: str, key: ApiKey | None) -> None:
     detach = websocket.scope.get("extensions", {}).get(EXTENSION)
     if detach is not None:
-        _begin(parts, detach(parts.live, address), websocket)
+        _begin(parts, detach(parts.live, address), websocket, key)
         return
     connection = AsgiConnection(parts.live, websocket, address)
-    _begin(parts, connection, websocket)
+    _begin(parts, connection, websocket, key)
     await connection.run()
 
 
-def _begin(parts: Services, connection: Connection, websocket: WebSocket) -> None:
+def _begin(parts: Services, connection: Connection, websocket: WebSocket, key: ApiKey | None) -> None:
     parts.live.attach(connection)
+    if key is not None:
+        # The key may have been revoked during the handshake: the socket is then closed here.
+        close = partial(connection.close, access.KEY_REVOKED)
+        connection.state.watch = parts.keyring.watch(key, "read", close)
     connection.send(Welcome(instance=parts.settings.instance).encode())
     for message in _asked(websocket):
         session.take(parts.live, connection, orjson.dumps(message))

@@ -51,6 +51,9 @@ LAST_OUTPUT_SECONDS = 1.0
 
 PORT_VARIABLES = ("PORT", "MANAGEMENT_PORT")
 
+LOOPBACK = {"HOST": "127.0.0.1", "MANAGEMENT_HOST": "127.0.0.1"}
+"""Where a development stack listens unless its environment says otherwise: writes need no key there."""
+
 COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "bright_red")
 NAME_WIDTH = len("scheduler")
 
@@ -64,6 +67,7 @@ def run(environment: Mapping[str, str]) -> int:
     Raises:
         SettingsError: if the environment is not a configuration.
     """
+    environment = LOOPBACK | {name: value for name, value in environment.items() if value or name not in LOOPBACK}
     settings = _settings(environment)
     try:
         with ExitStack() as held:
@@ -396,9 +400,7 @@ class Stack:
             table.add_row("API", f"http://{host}:{public}/docs")
             table.add_row("WebSocket", f"ws://{host}:{public}/ws")
             table.add_row("Metrics", f"http://{management}:{private}/metrics")
-        table.add_row(
-            "Writes", "need DEV_API_KEY" if self.settings.dev_api_key else "need no key, unless some were created"
-        )
+        table.add_row("Writes", _write_access(self.settings))
         table.add_row("Data", str(self.settings.data_dir.absolute()))
         return table
 
@@ -428,6 +430,17 @@ async def _answers(http: httpx.AsyncClient, url: str) -> bool:
 
 def _is_false(answer: bool) -> bool:
     return not answer
+
+
+def _write_access(settings: Settings) -> str:
+    """Return what a write needs, in a few words."""
+    if settings.allow_anonymous_writes:
+        return "need no key"
+    if settings.dev_api_key:
+        return "need DEV_API_KEY"
+    if settings.is_production:
+        return "need a key: livescore keys create NAME"
+    return "need no key, unless some were created"
 
 
 def _reachable(host: str) -> str:

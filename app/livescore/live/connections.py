@@ -5,6 +5,7 @@ from time import monotonic
 from typing import Protocol
 
 from livescore.live.hub import Group
+from livescore.security.keys import Watch
 
 # The close codes that we send, by RFC 6455 and its registry.
 GOING_AWAY = 1001
@@ -45,7 +46,7 @@ class Connection(Protocol):
 class State:
     """What the conversation on one socket has come to. Empty members are None: thousands of sockets are idle."""
 
-    __slots__ = ("address", "announced", "follows_all", "inbox", "matches", "stamp", "tokens")
+    __slots__ = ("address", "announced", "follows_all", "inbox", "matches", "stamp", "tokens", "watch")
 
     def __init__(self, address: str, burst: int) -> None:
         self.address = address
@@ -54,6 +55,8 @@ class State:
         # Messages, each with the last match that everybody had been told of when it came; then that of the current one.
         self.inbox: deque[tuple[bytes, int | None]] | None = None
         self.announced: int | None = None
+        # Of the key that opened the socket, where one was needed.
+        self.watch: Watch | None = None
         self.tokens = float(burst)
         self.stamp = monotonic()
 

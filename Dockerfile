@@ -29,9 +29,9 @@ RUN set -e; \
       pip --python /opt/$image/bin/python install --quiet --no-compile --no-deps --no-index /wheels/*.whl; \
     done; \
     export PYTHONHASHSEED=0; \
-    /opt/app/bin/python images/slim.py livescore.cli livescore.server livescore.application livescore.jobs.processes \
+    /opt/app/bin/python images/slim.py livescore.__main__ livescore.cli livescore.server livescore.application livescore.jobs.processes \
       livescore.scores.store psycopg uvloop httptools; \
-    /opt/operator/bin/python images/slim.py livescore_operator.cli livescore_operator.process
+    /opt/operator/bin/python images/slim.py livescore_operator.__main__ livescore_operator.cli livescore_operator.process
 
 FROM ${PYTHON_IMAGE} AS runtime
 # What is not compiled is not worth a file, and the root is read-only.

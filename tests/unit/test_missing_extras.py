@@ -1,0 +1,58 @@
+"""A command without the packages of its extra names the extra in one sentence."""
+
+import subprocess
+import sys
+
+import pytest
+
+WITHOUT = """
+import sys
+sys.modules[sys.argv[1]] = None
+from {program}.__main__ import main
+sys.argv = ["program", *sys.argv[2:]]
+main()
+"""
+"""Runs a command while the import of one package fails as if it were not installed."""
+
+
+def run(program: str, missing: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    code = WITHOUT.format(program=program)
+    return subprocess.run(
+        [sys.executable, "-c", code, missing, *arguments],
+        env={"DATABASE_URL": "postgresql://localhost/livescore", "REDIS_URL": "redis://localhost"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize(
+    ("program", "missing", "arguments", "extra"),
+    [
+        ("livescore", "orjson", ["--help"], "app"),
+        ("livescore", "psycopg", ["keys", "list"], "app"),
+        ("livescore", "fastapi", ["api"], "app"),
+        ("livescore", "rq", ["worker"], "app"),
+        ("livescore", "rq_scheduler", ["scheduler"], "app"),
+        ("livescore", "alembic", ["migrate"], "app"),
+        ("livescore", "httpx", ["replay", "cup.json"], "app"),
+        ("livescore", "psutil", ["dev"], "app,embedded"),
+        ("livescore_operator", "kopf", ["run", "--all-namespaces"], "operator"),
+        ("livescore_operator", "yaml", ["crd"], "operator"),
+    ],
+)
+def test_a_missing_package_is_one_sentence_with_the_extra(
+    program: str, missing: str, arguments: list[str], extra: str
+) -> None:
+    done = run(program, missing, *arguments)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1
+    assert f"{missing} is missing" in done.stderr
+    assert f"pip install '.[{extra}]'" in done.stderr
+
+
+def test_a_missing_module_of_our_own_is_still_a_traceback() -> None:
+    done = run("livescore", "livescore.settings", "--help")
+
+    assert "Traceback" in done.stderr

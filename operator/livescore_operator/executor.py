@@ -1,5 +1,7 @@
 """Carries a plan out, or lets the API server say what it would do."""
 
+from collections.abc import Iterable
+
 import structlog
 
 from livescore_operator import planning
@@ -20,13 +22,13 @@ class Executor:
         self._cluster = cluster
         self._recorder = recorder
 
-    async def preview(self, resource: LiveScore, plan: list[Change]) -> Plan:
-        """Change nothing, and tell what would change: a server-side dry run."""
+    async def preview(self, resource: LiveScore, plan: list[Change], secrets: Iterable[Manifest] = ()) -> Plan:
+        """Return what would change, by a server-side dry run, with the values of Secrets masked."""
         results = [(change, await self._dry_run(change)) for change in plan]
         return Plan(
             observed_generation=resource.metadata.generation,
             summary=planning.summary(plan),
-            diff=planning.diff(results),
+            diff=planning.diff(results, secrets),
         )
 
     async def _dry_run(self, change: Change) -> Manifest | None:

@@ -52,6 +52,12 @@ class Observation:
         return {name: found for (kind, _, name), found in kinds if kind == "Secret"}
 
     @property
+    def held_secrets(self) -> list[Manifest]:
+        """All Secrets that exist: of the LiveScore, and among the references."""
+        own = (child for (kind, _), child in self.children.items() if kind == "Secret")
+        return [*own, *(secret for secret in self.secrets.values() if secret)]
+
+    @property
     def claims(self) -> dict[str, str]:
         """Size that each volume claim asks for, by name."""
         found = {name: child for (kind, name), child in self.children.items() if kind == "PersistentVolumeClaim"}
@@ -117,17 +123,24 @@ def secret_references(resource: LiveScore) -> list[KeyReference]:
 
 
 def require_secrets(resource: LiveScore, secrets: Mapping[str, Manifest | None]) -> None:
-    """See that every key that the spec refers to is there.
+    """See that every key that the spec refers to exists, and that its value can be used.
 
     Raises:
-        Waiting: naming the first Secret, or key, that is missing.
+        Waiting: The first Secret, or key, that is missing.
+        Terminal: The first value that is not text, or not a URL where one is expected.
     """
+    servers = [server.external for server in (resource.spec.postgres, resource.spec.redis) if server.mode == "external"]
+    urls = [server.secret_ref for server in servers if server]
     for reference in secret_references(resource):
         secret, name = secrets.get(reference.name), f"Secret {resource.namespace}/{reference.name}"
         if secret is None:
             raise Waiting("SecretNotFound", f"{name} does not exist: create it with key {reference.key}")
         if reference.key not in (secret.get("data") or {}):
             raise Waiting("SecretKeyNotFound", f"{name} has no key {reference.key}: add it")
+        if reference in urls:
+            credentials.require_url(secret, reference)
+        else:
+            credentials.text(secret, reference)
 
 
 # Whose an object is

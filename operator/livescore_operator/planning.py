@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import yaml
 
+from livescore_operator.redaction import Redactor
 from livescore_operator.resource import Manifest
 
 Key = tuple[str, str]
@@ -25,8 +26,6 @@ NOISE = ("managedFields", "resourceVersion", "uid", "creationTimestamp", "genera
 
 # Characters of a diff that fit well into a status; etcd takes 1.5 MB for the whole object.
 MAX_DIFF = 32_000
-
-MASK = "********"
 
 # What the API server adds within atomic values: to ports of NetworkPolicies and to volume claim templates.
 ATOMIC_DEFAULTS: Manifest = {
@@ -225,32 +224,29 @@ def summary(plan: list[Change]) -> str:
     return ", ".join(f"{count} to {verb}" for verb, count in counts.items())
 
 
-def diff(plan: Iterable[tuple[Change, Manifest | None]]) -> str:
-    """What changes, as a unified diff of YAML.
+def diff(plan: Iterable[tuple[Change, Manifest | None]], secrets: Iterable[Manifest] = ()) -> str:
+    """Return what changes as a unified diff of YAML, without a value of any Secret.
 
     Args:
-        plan: each change, with the object as it would be after it, None when it would be gone.
+        plan: Each change, with the object as it would be afterwards; None if it would be deleted.
+        secrets: Secrets that the objects refer to. Those in the plan need not be among them.
     """
-    text = "".join(line for change, after in plan for line in _diff(change, after))
+    changes = list(plan)
+    shown = [manifest for change, after in changes for manifest in (change.live, change.manifest, after) if manifest]
+    redactor = Redactor([*secrets, *(manifest for manifest in shown if manifest["kind"] == "Secret")])
+    text = "".join(line for change, after in changes for line in _diff(change, after, redactor))
     return text if len(text) <= MAX_DIFF else f"{text[:MAX_DIFF]}\n… cut: the whole has {len(text)} characters\n"
 
 
-def _diff(change: Change, after: Manifest | None) -> Iterator[str]:
+def _diff(change: Change, after: Manifest | None, redactor: Redactor) -> Iterator[str]:
     kind, name = key(change.manifest)
-    old, new = _lines(change.live), _lines(after)
+    old, new = _lines(change.live, redactor), _lines(after, redactor)
     yield from difflib.unified_diff(old, new, f"live {kind}/{name}", f"planned {kind}/{name}")
 
 
-def _lines(manifest: Manifest | None) -> list[str]:
+def _lines(manifest: Manifest | None, redactor: Redactor) -> list[str]:
     if manifest is None:
         return []
-    shown = {name: value for name, value in masked(manifest).items() if name != "status"}
+    shown = {name: value for name, value in redactor.manifest(manifest).items() if name != "status"}
     shown["metadata"] = {name: value for name, value in shown["metadata"].items() if name not in NOISE}
     return yaml.safe_dump(shown, sort_keys=True, width=120).splitlines(keepends=True)
-
-
-def masked(manifest: Manifest) -> Manifest:
-    """The manifest without what a Secret keeps."""
-    if manifest["kind"] != "Secret":
-        return manifest
-    return {**manifest, "data": dict.fromkeys(manifest.get("data") or {}, MASK)}

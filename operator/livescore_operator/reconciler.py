@@ -20,6 +20,7 @@ from livescore_operator.events import Recorder
 from livescore_operator.executor import Executor
 from livescore_operator.observation import Observation, is_remains, observe, require_ownership
 from livescore_operator.planning import Change
+from livescore_operator.redaction import Redactor
 from livescore_operator.resource import KIND, Condition, LiveScore, Manifest, Plan, Status
 from livescore_operator.telemetry import metrics
 
@@ -91,7 +92,7 @@ class Reconciler:
             found = await self.autoscaler.act(resource, seen, found)
         else:
             found = self.autoscaler.wait(resource, found)
-        await self._report(resource, outcome, found)
+        await self._report(resource, seen, outcome, found)
         return _look_again(resource, outcome, found, self.now())
 
     async def _bring_about(self, resource: LiveScore, seen: Observation, found: Assessment) -> Outcome:
@@ -103,7 +104,7 @@ class Reconciler:
             require_ownership(resource, wanted, children)
             plan = _plan(resource, wanted, children, self.now())
             if resource.spec.reconcile_policy == "Plan":
-                return Outcome(children, serving, plan=await self._executor.preview(resource, plan))
+                return Outcome(children, serving, plan=await self._executor.preview(resource, plan, seen.held_secrets))
             applied = await self._executor.carry_out(resource, plan)
             return Outcome(seen.updated(applied), serving)
         except (Terminal, Waiting) as problem:
@@ -130,9 +131,10 @@ class Reconciler:
         found = [await self._cluster.get(kind, resource.namespace, name) for kind, name in missing]
         return {**seen.children, **{key: rival for key, rival in zip(missing, found, strict=True) if rival}}
 
-    async def _report(self, resource: LiveScore, outcome: Outcome, found: Assessment) -> None:
+    async def _report(self, resource: LiveScore, seen: Observation, outcome: Outcome, found: Assessment) -> None:
         children, image = outcome.children, outcome.serving_image
-        failure = await self._last_words(resource, children)
+        # A driver's error may quote a part of the URL, and the status has more readers than the Secret.
+        failure = Redactor(seen.held_secrets).text(await self._last_words(resource, children))
         findings = conditions.assess(resource, children, image, failure, outcome.problem, found.scaling)
         if outcome.plan is not None:
             findings = conditions.planned(findings, outcome.plan.summary)

@@ -686,7 +686,7 @@ def test_servers_run_as_the_user_of_their_image_and_own_their_volume() -> None:
 def test_redis_keeps_jobs_and_asks_for_its_password() -> None:
     one = container(children(), "redis")
     assert " ".join(one["args"]) == (
-        "--appendonly yes --save  --maxmemory-policy noeviction --dir /data --requirepass $(REDIS_PASSWORD)"
+        "--appendonly yes --save  --maxmemory-policy noeviction --requirepass $(REDIS_PASSWORD) --dir /data"
     )
     assert "command" not in one
 

@@ -1,5 +1,6 @@
 """The loop against an API server: what is made, in which order, and that it stays as the resource says."""
 
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -220,6 +221,33 @@ async def test_credentials_are_made_once(stack: Stack) -> None:
 
     assert await stack.secret("demo-credentials") == before
     assert before["postgres-password"] in before["database-url"]
+
+
+async def test_a_rotated_password_is_trimmed_and_reaches_the_url_encoded(stack: Stack) -> None:
+    await stack.create()
+    await stack.settle()
+    data = {"postgres-password": b64encode(b"n@w/p:w\n").decode()}
+    await stack.kube.patch("Secret", "demo-credentials", {"data": data})
+    await stack.settle()
+    found = await stack.secret("demo-credentials")
+    assert found["postgres-password"] == "n@w/p:w"
+    assert "livescore:n%40w%2Fp%3Aw@demo-postgres." in found["database-url"]
+    assert await stack.condition("Ready") == ("True", "Ready")
+    assert "n@w" not in str(await stack.events()) + str(await stack.livescore())
+
+
+async def test_a_password_that_is_not_text_is_invalid_in_the_status_until_it_is_corrected(stack: Stack) -> None:
+    await stack.create()
+    await stack.settle()
+    await stack.kube.patch("Secret", "demo-credentials", {"data": {"redis-password": b64encode(b"\xff\xfe").decode()}})
+    await stack.reconcile()
+    ready = (await stack.conditions())["Ready"]
+    assert (ready["status"], ready["reason"]) == ("False", "Invalid")
+    assert "key redis-password of Secret demo-credentials is not UTF-8" in ready["message"]
+    assert await stack.condition("Stalled") == ("True", "Invalid")
+    await stack.kube.patch("Secret", "demo-credentials", {"data": {"redis-password": b64encode(b"good").decode()}})
+    await stack.settle()
+    assert await stack.condition("Ready") == ("True", "Ready")
 
 
 async def test_lost_credentials_of_a_volume_are_told_and_not_made_anew(stack: Stack) -> None:

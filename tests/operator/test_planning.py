@@ -1,5 +1,6 @@
 """What must be done: nothing where an apply would change nothing, and no less where it would change anything."""
 
+import base64
 import copy
 import json
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from livescore_operator import planning
-from livescore_operator.planning import ATOMIC_DEFAULTS, MASK, MAX_DIFF, Change, changes, is_applied, quantity
+from livescore_operator.planning import ATOMIC_DEFAULTS, MAX_DIFF, Change, changes, is_applied, quantity
+from livescore_operator.redaction import LAST_APPLIED, MASK
 from livescore_operator.resource import Manifest
 
 MANAGER = "livescore-operator"
@@ -505,8 +507,19 @@ def test_a_diff_never_tells_a_secret(value: str, verb: planning.Verb) -> None:
     assert f"+  url: '{MASK}'" in diff
 
 
-def test_a_secret_without_data_can_be_shown() -> None:
-    assert planning.masked({"kind": "Secret", "data": None}) == {"kind": "Secret", "data": {}}
+def test_a_diff_masks_the_values_of_secrets_in_other_objects_too() -> None:
+    """Whether the Secret is in the plan or only referred to by it."""
+    own = secret(password=base64.b64encode(b"hunter2-of-postgres").decode())
+    foreign = secret(url=base64.b64encode(b"postgresql://me:s%40cret-of-me@db/scores").decode())
+    applied = json.dumps(config("hunter2-of-postgres"))
+    live = config("postgres://me:s@cret-of-me@db", annotations={LAST_APPLIED: applied})
+    plan = [(Change("create", own), own), (Change("update", config("8000"), live), config("8000"))]
+
+    diff = planning.diff(plan, [foreign])
+
+    assert "hunter2" not in diff
+    assert "cret-of-me" not in diff
+    assert f"-  PORT: postgres://me:{MASK}@db" in diff
 
 
 def test_a_diff_that_would_fill_the_status_is_cut_and_says_so() -> None:

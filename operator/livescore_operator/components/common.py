@@ -34,7 +34,7 @@ _SELECTORS = frozenset({"podSelector", "namespaceSelector", "labelSelector"})
 
 @dataclass(frozen=True)
 class Credentials:
-    """Passwords of the servers that the operator runs, safe within URLs. Made once per LiveScore, then kept."""
+    """Passwords of the servers that the operator runs. Made once per LiveScore, then kept. Any character may occur."""
 
     postgres_password: str
     redis_password: str

@@ -1,18 +1,32 @@
-"""Passwords of the servers that the operator runs: made once, kept as long as the data that they open."""
+"""Passwords of the servers that the operator runs: made once, kept as long as the data that they open.
 
+People edit these Secrets, so values are read as people write them: surrounding whitespace does not count, and any
+other character is valid in a password.
+"""
+
+import re
 import secrets
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Set
+from urllib.parse import quote
 
 from livescore_operator.components import server
 from livescore_operator.components.common import WATCH, Credentials, manifest
-from livescore_operator.errors import Waiting
-from livescore_operator.resource import LiveScore, Manifest
+from livescore_operator.errors import Terminal, Waiting
+from livescore_operator.resource import KeyReference, LiveScore, Manifest
 
 PASSWORDS = ("postgres-password", "redis-password")
 
 # Bytes of randomness: nobody guesses 192 bits.
 _BYTES = 24
+
+# Where drivers see user, password, hosts and ports in what follows `://`: libpq takes everything up to a first @ that
+# no / precedes for the user, as RFC 3986 does not.
+_LIBPQ_AUTHORITY = re.compile(r"([^@/]*@)?[^/?]*")
+_AUTHORITY = re.compile(r"[^/?#]*")
+
+# A host name or address, with its port.
+_HOST = re.compile(r"([\w.~%-]+|\[[\w:.%]+\])?(:[0-9]*)?", re.ASCII)
 
 
 def name(resource: LiveScore) -> str:
@@ -21,32 +35,93 @@ def name(resource: LiveScore) -> str:
 
 
 def new() -> str:
-    """A password that is safe within URLs."""
+    """Return a random password."""
     return secrets.token_urlsafe(_BYTES)
 
 
+def text(secret: Manifest, reference: KeyReference) -> str:
+    """Return a value of a Secret without what editors and `echo` add to it: surrounding whitespace, a byte-order mark.
+
+    Raises:
+        Terminal: The value is not UTF-8 or contains a NUL character. As in all errors of this module, the message names
+            the Secret and the key, and contains nothing of the value.
+    """
+    try:
+        value = b64decode(secret["data"][reference.key]).decode("utf-8-sig").strip()
+    except ValueError:
+        raise _invalid(reference, "is not UTF-8 text: encode the value as UTF-8") from None
+    if "\0" in value:
+        raise _invalid(reference, "contains a NUL character, which no environment variable can hold: remove it")
+    return value
+
+
+def require_url(secret: Manifest, reference: KeyReference) -> None:
+    """See that a value of a Secret can be read as a URL in one way only.
+
+    A password with a raw `@` or `/` moves the border between password and host. The part that drivers then take for a
+    host would appear in their error messages.
+
+    Raises:
+        Terminal: The value is empty, or its user or password is not percent-encoded.
+    """
+    value = text(secret, reference)
+    if not value:
+        raise _invalid(reference, "is empty: set it to a URL")
+    if _is_ambiguous(value):
+        raise _invalid(
+            reference,
+            "is a URL whose user or password contains reserved characters: percent-encode them, @ as %40, / as %2F, "
+            ": as %3A, # as %23, ? as %3F and % as %25",
+        )
+
+
+def _is_ambiguous(url: str) -> bool:
+    """Whether a part of the user or password would be taken for a host, a path or an option."""
+    scheme, _, rest = url.partition("://")
+    is_postgres = scheme.startswith("postgres")
+    authority = (_LIBPQ_AUTHORITY if is_postgres else _AUTHORITY).match(rest)[0]  # type: ignore[index]  # matches always
+    # libpq ends the user at the first @, Python's parser at the last one.
+    hosts = (
+        (authority.partition("@") if is_postgres else authority.rpartition("@"))[2] if "@" in authority else authority
+    )
+    tail = rest[len(authority) :]
+    path, _, query = tail.partition("?")
+    options = [option for option in query.split("&") if "@" in option]
+    if "@" in hosts or "@" in path or any("=" not in option.partition("@")[0] for option in options):
+        return True
+    return bool(options) and not all(_HOST.fullmatch(host) for host in hosts.split(","))
+
+
+def _invalid(reference: KeyReference, problem: str) -> Terminal:
+    return Terminal("Invalid", f"key {reference.key} of Secret {reference.name} {problem}")
+
+
 def kept(resource: LiveScore, found: Manifest | None, claims: Set[str], make: Callable[[], str] = new) -> Credentials:
-    """The passwords that the Secret has, and new ones for those that it lacks.
+    """Return the passwords in the Secret, and new ones for those that are missing.
 
     Args:
-        resource: Whose passwords these are.
-        found: The Secret as it is; None where there is none.
+        resource: The LiveScore that the passwords belong to.
+        found: The Secret as it is; None if it does not exist.
         claims: Names of the volume claims that exist.
         make: Makes a new password.
 
     Raises:
-        Waiting: where the volume of PostgreSQL knows a password that nobody else knows any more.
+        Waiting: The volume of PostgreSQL exists, and the Secret with its password does not.
+        Terminal: A password cannot be used.
     """
-    data = (found or {}).get("data") or {}
+    secret = found or {}
+    data = secret.get("data") or {}
     _require_password(resource, data, claims)
-    passwords = (b64decode(data[key]).decode() if key in data else make() for key in PASSWORDS)
-    return Credentials(*passwords)
+    references = (KeyReference(name=name(resource), key=key) for key in PASSWORDS)
+    passwords = Credentials(*(_password(secret, one) if one.key in data else make() for one in references))
+    _require_one_line(resource, passwords, claims)
+    return passwords
 
 
 def secret(resource: LiveScore, credentials: Credentials) -> Manifest:
-    """The Secret. It has no owner: it outlives the LiveScore as its volumes do, which could not be read without it."""
+    """Return the Secret. It has no owner: it outlives the LiveScore, as the volumes do that need its passwords."""
     passwords = dict(zip(PASSWORDS, (credentials.postgres_password, credentials.redis_password), strict=True))
-    texts = {**passwords, **urls(resource, credentials)}
+    values = {**passwords, **urls(resource, credentials)}
     return manifest(
         resource,
         "v1",
@@ -56,20 +131,40 @@ def secret(resource: LiveScore, credentials: Credentials) -> Manifest:
         labels={WATCH: "true"},
         owned=False,
         type="Opaque",
-        data={key: b64encode(text.encode()).decode() for key, text in texts.items()},
+        data={key: b64encode(value.encode()).decode() for key, value in values.items()},
     )
 
 
 def urls(resource: LiveScore, credentials: Credentials) -> dict[str, str]:
-    """URLs of the servers that the operator runs, by their keys in the Secret."""
+    """Return the URLs of the servers that the operator runs, by their keys in the Secret."""
     found, spec = {}, resource.spec
     if spec.postgres.mode == "standalone":
         address = f"{server.host(resource, 'postgres')}:{server.POSTGRES_PORT}"
-        found["database-url"] = f"postgresql://livescore:{credentials.postgres_password}@{address}/livescore"
+        found["database-url"] = f"postgresql://livescore:{_quoted(credentials.postgres_password)}@{address}/livescore"
     if spec.redis.mode == "standalone":
         address = f"{server.host(resource, 'redis')}:{server.REDIS_PORT}"
-        found["redis-url"] = f"redis://:{credentials.redis_password}@{address}/0"
+        found["redis-url"] = f"redis://:{_quoted(credentials.redis_password)}@{address}/0"
     return found
+
+
+def _password(secret: Manifest, reference: KeyReference) -> str:
+    value = text(secret, reference)
+    if not value:
+        raise _invalid(reference, "is empty: set a password")
+    return value
+
+
+def _quoted(password: str) -> str:
+    """Return a password in the form in which a URL holds it: every reserved character percent-encoded."""
+    return quote(password, safe="")
+
+
+def _require_one_line(resource: LiveScore, passwords: Credentials, claims: Set[str]) -> None:
+    """Refuse a line break in the password of a new database: the image of PostgreSQL would use the first line only."""
+    new_database = resource.spec.postgres.mode == "standalone" and server.claim(resource, "postgres") not in claims
+    if new_database and "\n" in passwords.postgres_password:
+        reference = KeyReference(name=name(resource), key="postgres-password")
+        raise _invalid(reference, "has several lines: use a password of one line for a new database")
 
 
 def _require_password(resource: LiveScore, data: dict[str, str], claims: Set[str]) -> None:

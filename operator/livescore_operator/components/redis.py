@@ -16,8 +16,9 @@ ARGUMENTS = (
     ("--save", ""),
     # Jobs must not vanish when memory runs out.
     ("--maxmemory-policy", "noeviction"),
-    ("--dir", FOLDER),
+    # Not the last argument, where a password that is "-" would mean a configuration on standard input.
     ("--requirepass", "$(REDIS_PASSWORD)"),
+    ("--dir", FOLDER),
 )
 
 

@@ -1,0 +1,131 @@
+"""Masks what Secrets hold, in whatever form it occurs: in manifests of a plan, and in texts that others wrote. Pure."""
+
+import json
+import re
+from base64 import b64decode, b64encode, urlsafe_b64encode
+from collections.abc import Iterable, Iterator
+from typing import Any
+from urllib.parse import quote, quote_plus, unquote
+
+from livescore_operator.resource import Manifest
+
+MASK = "********"
+
+# What kubectl keeps of the manifest that it applied: all of a Secret, once more.
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
+# Keys that operators of databases put next to a password. Masking a user such as `livescore` would mask every name.
+IDENTITY_KEYS = frozenset({"user", "username", "host", "port", "database", "dbname", "db", "ca.crt", "tls.crt"})
+
+# A shorter value is masked only where it is the whole of a string: `yes` occurs in many words.
+MIN_LENGTH = 6
+
+# Where a driver that misreads a URL cuts it.
+_DELIMITERS = re.compile(r"[:/@?#&=,;\s\[\]]+")
+
+
+class Redactor:
+    """Masks the values of some Secrets.
+
+    Args:
+        secrets: Secrets, with `data` or `stringData`.
+    """
+
+    def __init__(self, secrets: Iterable[Manifest]) -> None:
+        values = {value for secret in secrets for value in _values(secret)}
+        passwords = {password for value in values for password in _passwords(value)}
+        self._whole = frozenset(form for value in values | passwords for form in _forms(value))
+        self._anywhere = _alternatives(form for form in self._whole if len(form) >= MIN_LENGTH)
+        parts = {part for password in passwords for part in (password, *_DELIMITERS.split(password))}
+        self._parts = _alternatives((part for part in parts if part), tokens=True)
+
+    def text(self, text: str) -> str:
+        """Return a text of another program without values, and without any part of a URL's password.
+
+        A driver that takes a raw `@` or `/` in a password for a delimiter reports a part of it, as a host or a port.
+        """
+        return self._parts.sub(MASK, self._anywhere.sub(MASK, text))
+
+    def manifest(self, manifest: Manifest) -> Manifest:
+        """Return a manifest without values: none of the data of a Secret, and no copy of a value anywhere else."""
+        shown: Manifest = self._masked(_without_data(manifest) if manifest["kind"] == "Secret" else manifest)
+        return shown
+
+    def _masked(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: self._masked(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._masked(item) for item in value]
+        return self._string(value) if isinstance(value, str) else value
+
+    def _string(self, value: str) -> str:
+        return MASK if value.strip() in self._whole else self._anywhere.sub(MASK, value)
+
+
+def _without_data(secret: Manifest) -> Manifest:
+    """Return a Secret with the keys of its data alone."""
+    shown = dict(secret)
+    for field in ("data", "stringData"):
+        if field in secret:
+            shown[field] = dict.fromkeys(secret[field] or {}, MASK)
+    annotations = (secret.get("metadata") or {}).get("annotations") or {}
+    if LAST_APPLIED in annotations:
+        shown["metadata"] = {**secret["metadata"], "annotations": {**annotations, LAST_APPLIED: MASK}}
+    return shown
+
+
+def _values(secret: Manifest) -> Iterator[str]:
+    """Yield the values of a Secret that are secret, without surrounding whitespace."""
+    for field in ("data", "stringData"):
+        for key, value in (secret.get(field) or {}).items():
+            if key.lower() not in IDENTITY_KEYS:
+                yield from _readings(_decoded(str(value)) if field == "data" else str(value).encode())
+
+
+def _decoded(value: str) -> bytes:
+    try:
+        return b64decode(value, validate=True)
+    except ValueError:
+        return value.encode()
+
+
+def _readings(value: bytes) -> Iterator[str]:
+    """Yield a value as text, and as the data of a Secret encodes it."""
+    yield b64encode(value).decode()
+    yield urlsafe_b64encode(value).decode().rstrip("=")
+    if text := value.decode(errors="ignore").strip():
+        yield text
+        yield b64encode(text.encode()).decode()
+
+
+def _passwords(value: str) -> Iterator[str]:
+    """Yield the password of a URL: everything between the colon of the user and the last @, however it is encoded."""
+    for line in value.splitlines():
+        _, scheme, rest = line.partition("://")
+        user, at, _ = rest.rpartition("@")
+        if scheme and at and (password := user.partition(":")[2]):
+            yield password
+            yield unquote(password)
+
+
+def _forms(value: str) -> Iterator[str]:
+    """Yield the spellings of a value in URLs, in JSON of Python and Go, and in YAML."""
+    yield value
+    yield unquote(value)
+    yield quote(value, safe="")
+    yield quote(value)
+    yield quote_plus(value)
+    escaped = json.dumps(value, ensure_ascii=False)[1:-1]
+    yield escaped
+    yield json.dumps(value)[1:-1]
+    yield escaped.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    yield value.replace("'", "''")
+
+
+def _alternatives(values: Iterable[str], *, tokens: bool = False) -> re.Pattern[str]:
+    """Return a pattern of all values, longest first; of whole tokens, parts of words do not match."""
+    ordered = sorted(values, key=lambda value: (-len(value), value))
+    if not ordered:
+        return re.compile(r"(?!)")
+    pattern = "|".join(map(re.escape, ordered))
+    return re.compile(rf"(?<!\w)(?:{pattern})(?!\w)" if tokens else pattern, re.IGNORECASE)

@@ -1,6 +1,7 @@
 """The way from this machine to a Service: its address where that is reachable, else ``kubectl port-forward``."""
 
 import asyncio
+from base64 import b64decode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -34,9 +35,11 @@ class Entrance:
 
     Attributes:
         address: host and port.
+        api_key: a key that may write, where one is needed.
     """
 
     address: str
+    api_key: str = ""
 
     @property
     def base_url(self) -> str:
@@ -53,6 +56,7 @@ class Entrance:
         given: dict[str, Any] = {"timeout": 10, "event_hooks": {"response": [check_answer]}}
         return httpx.AsyncClient(
             base_url=self.base_url,
+            headers={"X-API-Key": self.api_key} if self.api_key else {},
             trust_env=False,
             verify=False,
             limits=httpx.Limits(max_keepalive_connections=0),
@@ -81,11 +85,17 @@ class Entrance:
         return False
 
 
+async def admin_key(kubectl: Kubectl, name: str) -> str:
+    """Return the API key that the operator made for the administrator of a LiveScore."""
+    encoded = await kubectl("get", "secret", f"{name}-credentials", "-o", "jsonpath={.data.admin-key}")
+    return b64decode(encoded).decode()
+
+
 @asynccontextmanager
 async def opened(kubectl: Kubectl, kube: Kube, service: str) -> AsyncIterator[Entrance]:
     """The way into a Service whose pods are ready."""
     spec = (await kube.get("Service", service))["spec"]
-    direct = Entrance(f"{spec['clusterIP']}:{spec['ports'][0]['port']}")
+    direct = Entrance(f"{spec['clusterIP']}:{spec['ports'][0]['port']}", await admin_key(kubectl, service))
     for _ in range(TRIES):
         if await direct.answers():
             yield direct
@@ -99,7 +109,7 @@ async def opened(kubectl: Kubectl, kube: Kube, service: str) -> AsyncIterator[En
 async def forwarded(kubectl: Kubectl, service: str, port: int) -> AsyncIterator[Entrance]:
     """The way by ``kubectl port-forward``, opened again whenever its pod has gone."""
     local = Port()
-    entrance = Entrance(f"127.0.0.1:{local.number}")
+    entrance = Entrance(f"127.0.0.1:{local.number}", await admin_key(kubectl, service))
     task = asyncio.create_task(_forward(kubectl, service, f"{local.number}:{port}"))
     try:
         async with asyncio.timeout(OPEN_SECONDS):

@@ -59,7 +59,8 @@ async def _connections(stack: Stack, wanted: int) -> bool:
 async def test_a_replay_ends_with_the_right_scores(stack: Stack) -> None:
     await stack.up()
     async with stack.entered() as entrance:
-        done = await livescore("replay", str(TOURNAMENT), "--base-url", entrance.base_url, "--speed", SPEED)
+        target = ("--base-url", entrance.base_url, "--api-key", entrance.api_key)
+        done = await livescore("replay", str(TOURNAMENT), *target, "--speed", SPEED)
         assert done.returncode == 0, done.stdout + done.stderr
         await final_scores_are_right(entrance)
 

@@ -43,6 +43,17 @@ def lines() -> list[str]:
     return found[1].splitlines()
 
 
+async def printed_key(environment: dict[str, str]) -> str:
+    """Return what the README's line for the administrator's API key prints."""
+    found = re.search(r"```sh\n(kubectl get secret .*)\n```", (ROOT / "README.md").read_text())
+    assert found
+    shell = ("bash", "-euc", found[1])
+    process = await asyncio.create_subprocess_exec(*shell, cwd=ROOT, env=environment, stdout=asyncio.subprocess.PIPE)
+    output, _ = await process.communicate()
+    assert process.returncode == 0, found[1]
+    return output.decode()
+
+
 def row(way: str) -> list[str]:
     """The commands of a row of the table."""
     found = re.search(rf"^\| {re.escape(way)} \| (.*?) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
@@ -98,7 +109,7 @@ async def test_the_block_leads_to_the_first_event(newcomer: dict[str, str]) -> N
     began = monotonic()
     await typed(commands, newcomer)
     async with running(forward, newcomer):
-        entrance = Entrance("127.0.0.1:8000")
+        entrance = Entrance("127.0.0.1:8000", await printed_key(newcomer))
         await opened(entrance)
         await heard(entrance)
         MEASURES.seconds("README, kubectl: first command to first event", [monotonic() - began])

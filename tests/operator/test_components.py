@@ -2,7 +2,7 @@
 
 import copy
 import re
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -22,7 +22,7 @@ from livescore_operator.components import (
     references,
 )
 from livescore_operator.components.common import digest, pruned, quantity, to_yaml
-from livescore_operator.errors import Waiting
+from livescore_operator.errors import Terminal, Waiting
 from livescore_operator.resource import MANAGEMENT_PORT, MAX_NAME, RESERVED_ENV, LiveScore, Manifest
 from tests.operator.test_golden import NAMES, built, facts_of, load
 
@@ -369,8 +369,8 @@ def test_a_changed_secret_rolls_what_reads_it_and_nothing_else(reference: str, r
 @pytest.mark.parametrize(
     ("new", "readers"),
     [
-        (Credentials("other", "redis-password"), PROCESSES | {"postgres"}),
-        (Credentials("postgres-password", "other"), PROCESSES | {"redis"}),
+        (Credentials("other", "redis-password", "lsk_admin_key"), PROCESSES | {"postgres"}),
+        (Credentials("postgres-password", "other", "lsk_admin_key"), PROCESSES | {"redis"}),
     ],
 )
 def test_a_changed_password_rolls_what_reads_it_and_nothing_else(new: Credentials, readers: set[str]) -> None:
@@ -378,7 +378,7 @@ def test_a_changed_password_rolls_what_reads_it_and_nothing_else(new: Credential
 
 
 def test_passwords_that_nobody_uses_roll_nothing() -> None:
-    assert changed(children(EXTERNAL), children(EXTERNAL, credentials=Credentials("a", "b"))) == set()
+    assert changed(children(EXTERNAL), children(EXTERNAL, credentials=Credentials("a", "b", "c"))) == set()
 
 
 def test_a_changed_setting_rolls_the_processes() -> None:
@@ -560,12 +560,14 @@ def test_the_secret_holds_passwords_and_the_urls_of_what_is_ours() -> None:
     assert decoded(find(children(), "Secret", "demo-credentials")) == {
         "postgres-password": "postgres-password",
         "redis-password": "redis-password",
+        "admin-key": "lsk_admin_key",
         "database-url": "postgresql://livescore:postgres-password@demo-postgres.scores.svc:5432/livescore",
         "redis-url": "redis://:redis-password@demo-redis.scores.svc:6379/0",
     }
     assert decoded(find(children(EXTERNAL), "Secret", "demo-credentials")).keys() == {
         "postgres-password",
         "redis-password",
+        "admin-key",
     }
 
 
@@ -576,8 +578,49 @@ def test_passwords_are_made_once_and_fit_into_urls() -> None:
     assert credentials.kept(resource(), credentials.secret(resource(), made), {"data-demo-postgres-0"}) == made
 
 
+def test_the_admin_key_is_made_once_and_one_that_was_edited_is_kept() -> None:
+    made = credentials.kept(resource(), None, frozenset())
+    assert re.fullmatch(r"lsk_admin_[A-Za-z0-9_-]{32}", made.admin_key)
+    secret = credentials.secret(resource(), made)
+    secret["data"]["admin-key"] = b64encode(b"an-administrator's-own-key").decode()
+    assert credentials.kept(resource(), secret, frozenset()).admin_key == "an-administrator's-own-key"
+    del secret["data"]["admin-key"]
+    assert credentials.kept(resource(), secret, frozenset()).admin_key != made.admin_key
+
+
+@pytest.mark.parametrize("spec", [{}, {"api": {"apiKeysSecret": {"name": "own", "key": "keys.json"}}}, EXTERNAL])
+def test_the_api_reads_the_admin_key_from_a_folder_and_no_other_process_does(spec: Manifest) -> None:
+    manifests = children(spec)
+    file = find(manifests, "ConfigMap", "demo-config")["data"]["ADMIN_KEY_FILE"]
+    pod = find(manifests, "Deployment", "demo-api")["spec"]["template"]["spec"]
+    mounts = {mount["name"]: mount for mount in pod["containers"][0]["volumeMounts"]}
+    volume = next(volume for volume in pod["volumes"] if volume["name"] == "admin-key")
+    assert volume["secret"] == {
+        "secretName": "demo-credentials",
+        "items": [{"key": "admin-key", "path": "admin-key"}],
+    }
+    assert f"{mounts['admin-key']['mountPath']}/admin-key" == file
+    assert "subPath" not in mounts["admin-key"]
+    workloads = [one for one in manifests if one["kind"] in ("Deployment", "Job")]
+    others = [one for one in workloads if one["metadata"]["name"] != "demo-api"]
+    assert others
+    assert "admin-key" not in str(others)
+
+
+def test_an_admin_key_that_the_api_would_not_accept_is_invalid_and_not_shown() -> None:
+    secret = credentials.secret(resource(), Credentials("p", "r", " tooshort\n"))
+    with pytest.raises(Terminal, match="key admin-key of Secret demo-credentials has fewer than 16") as caught:
+        credentials.kept(resource(), secret, frozenset())
+    assert "tooshort" not in str(caught.value)
+
+
+def test_a_rotated_admin_key_rolls_no_pods() -> None:
+    other = Credentials("postgres-password", "redis-password", "lsk_admin_other")
+    assert changed(children(), children(credentials=other)) == set()
+
+
 def test_a_lost_redis_password_is_made_again() -> None:
-    secret = credentials.secret(resource(), Credentials("kept", "lost"))
+    secret = credentials.secret(resource(), Credentials("kept", "lost", "lsk_admin_0123456789"))
     del secret["data"]["redis-password"]
     found = credentials.kept(resource(), secret, {"data-demo-postgres-0", "data-demo-redis-0"})
     assert found.postgres_password == "kept"

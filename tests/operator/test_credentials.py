@@ -87,7 +87,7 @@ def test_any_character_of_a_password_survives_its_url(password: str) -> None:
 @pytest.mark.parametrize("form", SPACES)
 def test_whitespace_and_line_ends_around_a_password_do_not_count(form: str) -> None:
     found = kept(form.format("one two").encode(), form.format("r").encode())
-    assert found == Credentials("one two", "r")
+    assert found == Credentials("one two", "r", found.admin_key)
     written = decoded(credentials.secret(resource(), found))
     assert (written["postgres-password"], written["redis-password"]) == ("one two", "r")
 
@@ -123,7 +123,7 @@ async def test_a_redis_server_takes_any_password_as_its_argument(kind: str, tmp_
     given = {"$(REDIS_PASSWORD)": password, "/data": str(tmp_path)}
     arguments = [given.get(argument, argument) for pair in ARGUMENTS for argument in pair]
     command = [get_binary_path(), "--port", "0", "--unixsocket", str(tmp_path / "s"), *arguments]
-    from_url = parse_url(credentials.urls(resource(), Credentials("p", password))["redis-url"])["password"]
+    from_url = parse_url(credentials.urls(resource(), Credentials("p", password, "key"))["redis-url"])["password"]
     with subprocess.Popen(guarded(command, signal.SIGKILL), stdin=subprocess.DEVNULL) as process:  # noqa: ASYNC220
         try:
             async with redis.Redis(unix_socket_path=str(tmp_path / "s"), password=from_url, protocol=2) as client:

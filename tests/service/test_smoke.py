@@ -1,5 +1,7 @@
 """What `make smoke` does once it is inside, against a real service."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.e2e.entrance import Entrance
@@ -7,9 +9,11 @@ from tests.smoke import HEAR_SECONDS, heard
 from tests.support.service import Start
 
 
-async def test_the_match_that_is_made_is_heard_of(start: Start) -> None:
-    api = await start("api")
-    entrance = Entrance(api.base_url.removeprefix("http://"))
+async def test_the_match_that_is_made_is_heard_of(start: Start, tmp_path: Path) -> None:
+    key = "lsk_admin_0123456789abcdef"
+    (tmp_path / "admin-key").write_text(key)
+    api = await start("api", ENVIRONMENT="production", ADMIN_KEY_FILE=str(tmp_path / "admin-key"))
+    entrance = Entrance(api.base_url.removeprefix("http://"), key)
 
     seconds = await heard(entrance)
 

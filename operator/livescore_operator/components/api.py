@@ -1,6 +1,6 @@
 """The API: a Deployment whose pods are added before one is taken, and drained before it stops."""
 
-from livescore_operator.components import config, pods, process
+from livescore_operator.components import config, credentials, pods, process
 from livescore_operator.components.common import Facts, manifest, selector
 from livescore_operator.resource import KeyReference, LiveScore, Manifest
 
@@ -28,7 +28,7 @@ def _deployment(resource: LiveScore, facts: Facts, image: str) -> Manifest:
         api,
         _container(resource, image),
         pod={
-            "volumes": _volumes(api.api_keys_secret),
+            "volumes": _volumes(resource),
             # No preStop hook: SIGTERM is the drain, a hook would only delay it.
             "terminationGracePeriodSeconds": config.DRAIN_GRACE_SECONDS + api.drain.deadline_seconds + STOP_SECONDS,
         },
@@ -43,14 +43,24 @@ def _deployment(resource: LiveScore, facts: Facts, image: str) -> Manifest:
 def _container(resource: LiveScore, image: str) -> Manifest:
     api = resource.spec.api
     ports = [pods.port("http", api.port), process.management()]
-    mounts = [{"name": "api-keys", "mountPath": config.KEYS_FOLDER, "readOnly": True}] if api.api_keys_secret else []
+    mounts = [{"name": "admin-key", "mountPath": config.ADMIN_FOLDER, "readOnly": True}]
+    if api.api_keys_secret:
+        mounts.append({"name": "api-keys", "mountPath": config.KEYS_FOLDER, "readOnly": True})
     return process.container(resource, "api", "api", image, api, ports=ports, mounts=mounts, **process.probes())
 
 
-def _volumes(keys: KeyReference | None) -> list[Manifest]:
-    # The folder is mounted, not the file: only so the kubelet brings a changed Secret into running pods.
-    items = [{"key": keys.key, "path": config.KEYS_FILE}] if keys else []
-    return [{"name": "api-keys", "secret": {"secretName": keys.name, "items": items}}] if keys else []
+def _volumes(resource: LiveScore) -> list[Manifest]:
+    admin = KeyReference(name=credentials.name(resource), key=credentials.ADMIN_KEY)
+    volumes = [_secret_volume("admin-key", admin, credentials.ADMIN_KEY)]
+    if keys := resource.spec.api.api_keys_secret:
+        volumes.append(_secret_volume("api-keys", keys, config.KEYS_FILE))
+    return volumes
+
+
+def _secret_volume(name: str, reference: KeyReference, path: str) -> Manifest:
+    """Return a volume with one key of a Secret. A folder is mounted: the kubelet never updates a mounted file."""
+    items = [{"key": reference.key, "path": path}]
+    return {"name": name, "secret": {"secretName": reference.name, "items": items}}
 
 
 def _budget(resource: LiveScore) -> list[Manifest]:

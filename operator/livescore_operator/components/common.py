@@ -38,6 +38,7 @@ class Credentials:
 
     postgres_password: str
     redis_password: str
+    admin_key: str
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,9 @@ DRAIN_GRACE_SECONDS = 5
 
 KEYS_FOLDER, KEYS_FILE = "/etc/livescore", "keys.json"
 
+# A folder of its own, so that the administrator's key is there with and without a file of keys.
+ADMIN_FOLDER = "/etc/livescore-admin"
+
 
 def build(resource: LiveScore, facts: Facts) -> list[Manifest]:
     """ConfigMap, Secret of credentials, ServiceAccount."""
@@ -34,6 +37,7 @@ def data(resource: LiveScore) -> dict[str, str]:
         "ALLOWED_ORIGINS": ",".join(api.allowed_origins),
         "DRAIN_GRACE_SECONDS": str(DRAIN_GRACE_SECONDS),
         "DRAIN_SECONDS": str(api.drain.deadline_seconds),
+        "ADMIN_KEY_FILE": f"{ADMIN_FOLDER}/{credentials.ADMIN_KEY}",
         "API_KEYS_FILE": f"{KEYS_FOLDER}/{KEYS_FILE}" if api.api_keys_secret else "",
     }
     return {name: value for name, value in settings.items() if value}

@@ -17,6 +17,12 @@ from livescore_operator.resource import KeyReference, LiveScore, Manifest
 
 PASSWORDS = ("postgres-password", "redis-password")
 
+# Key of the Secret with the API key of the administrator, which the API reads from a mounted file.
+ADMIN_KEY = "admin-key"
+
+# Characters: the API accepts no shorter one.
+SHORTEST_ADMIN_KEY = 16
+
 # Bytes of randomness: nobody guesses 192 bits.
 _BYTES = 24
 
@@ -112,8 +118,10 @@ def kept(resource: LiveScore, found: Manifest | None, claims: Set[str], make: Ca
     secret = found or {}
     data = secret.get("data") or {}
     _require_password(resource, data, claims)
-    references = (KeyReference(name=name(resource), key=key) for key in PASSWORDS)
-    passwords = Credentials(*(_password(secret, one) if one.key in data else make() for one in references))
+    references = [KeyReference(name=name(resource), key=key) for key in PASSWORDS]
+    postgres, redis = (_password(secret, one) if one.key in data else make() for one in references)
+    admin_key = _admin_key(resource, secret) if ADMIN_KEY in data else f"lsk_admin_{make()}"
+    passwords = Credentials(postgres, redis, admin_key)
     _require_one_line(resource, passwords, claims)
     return passwords
 
@@ -121,7 +129,7 @@ def kept(resource: LiveScore, found: Manifest | None, claims: Set[str], make: Ca
 def secret(resource: LiveScore, credentials: Credentials) -> Manifest:
     """Return the Secret. It has no owner: it outlives the LiveScore, as the volumes do that need its passwords."""
     passwords = dict(zip(PASSWORDS, (credentials.postgres_password, credentials.redis_password), strict=True))
-    values = {**passwords, **urls(resource, credentials)}
+    values = {**passwords, ADMIN_KEY: credentials.admin_key, **urls(resource, credentials)}
     return manifest(
         resource,
         "v1",
@@ -151,6 +159,15 @@ def _password(secret: Manifest, reference: KeyReference) -> str:
     value = text(secret, reference)
     if not value:
         raise _invalid(reference, "is empty: set a password")
+    return value
+
+
+def _admin_key(resource: LiveScore, secret: Manifest) -> str:
+    reference = KeyReference(name=name(resource), key=ADMIN_KEY)
+    value = text(secret, reference)
+    if len(value) < SHORTEST_ADMIN_KEY:
+        problem = f"has fewer than {SHORTEST_ADMIN_KEY} characters: set a longer API key, or remove it to get a new one"
+        raise _invalid(reference, problem)
     return value
 
 

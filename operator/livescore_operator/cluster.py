@@ -1,11 +1,9 @@
 """The API server: the only file that talks to it. Reads, server-side apply, deletion, Events, the Lease."""
 
 import asyncio
-import json
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from urllib.parse import quote
 
 import aiohttp
@@ -14,7 +12,8 @@ from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
 
 from livescore_operator import __version__
-from livescore_operator.errors import FieldConflict, NotLeading, Terminal, Transient
+from livescore_operator.answers import Answer, checked
+from livescore_operator.errors import NotLeading, Transient
 from livescore_operator.resource import API_VERSION, KIND, PLURAL, Manifest
 from livescore_operator.telemetry import metrics
 
@@ -71,28 +70,6 @@ CHILDREN = (
 OPTIONAL_KINDS = ("Cluster", "PodMonitor")
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What the API server said."""
-
-    status: int
-    body: str
-
-    @property
-    def object(self) -> Manifest:
-        """The object in it, or an empty one where it is none."""
-        try:
-            found = json.loads(self.body)
-        except ValueError:
-            return {}
-        return found if isinstance(found, dict) else {}
-
-    @property
-    def message(self) -> str:
-        """What went wrong, as the API server words it."""
-        return str(self.object.get("message") or self.body[:200] or f"HTTP {self.status}")
-
-
 def optional_kind(kind: str) -> str:
     """How the facts name an optional kind: ``Cluster.postgresql.cnpg.io``."""
     return f"{kind}.{KINDS[kind][0].partition('/')[0]}"
@@ -127,7 +104,7 @@ class Cluster:
             Transient: when the API server does not answer, or refuses.
         """
         answer = await self._request("GET", path(kind, namespace, name))
-        return None if answer.status == 404 else self._checked(answer).object
+        return None if answer.status == 404 else checked(answer).object
 
     async def select(self, kind: str, namespace: str, selector: str) -> list[Manifest] | None:
         """All objects of a kind that a selector takes, with ``kind`` and ``apiVersion``; None for an unknown kind.
@@ -139,7 +116,7 @@ class Cluster:
         answer = await self._request("GET", path(kind, namespace), {"labelSelector": selector})
         if answer.status == 404:
             return None
-        items: list[Manifest] = self._checked(answer).object.get("items") or []
+        items: list[Manifest] = checked(answer).object.get("items") or []
         return [{"apiVersion": KINDS[kind][0], "kind": kind, **item} for item in items]
 
     async def list(self, kind: str, namespace: str, labels: Mapping[str, str]) -> list[Manifest] | None:
@@ -153,18 +130,28 @@ class Cluster:
             Terminal, Transient: when it does not say.
         """
         body = {"apiVersion": KINDS["SubjectAccessReview"][0], "kind": "SubjectAccessReview", "spec": spec}
-        answer = self._checked(await self._request("POST", path("SubjectAccessReview", ""), body=body))
+        answer = checked(await self._request("POST", path("SubjectAccessReview", ""), body=body))
         return (answer.object.get("status") or {}).get("allowed") is True
 
-    async def last_words(self, namespace: str, labels: Mapping[str, str]) -> str:
-        """The last line that the newest failed one of these pods logged, empty where there is none."""
+    async def last_words(self, namespace: str, labels: Mapping[str, str], container: str) -> str:
+        """Return the last line that a container of the newest failed pod logged, empty if there is none."""
         pods = await self.list("Pod", namespace, labels) or []
         failed = [pod["metadata"] for pod in pods if (pod.get("status") or {}).get("phase") == "Failed"]
         newest = max(failed, key=lambda metadata: str(metadata.get("creationTimestamp")), default=None)
-        return await self._last_line(namespace, newest["name"]) if newest else ""
+        return await self.last_line(namespace, newest["name"], container) if newest else ""
 
-    async def _last_line(self, namespace: str, pod: str) -> str:
-        query = {"tailLines": "5", "limitBytes": str(LOG_BYTES)}
+    async def last_line(self, namespace: str, pod: str, container: str, *, previous: bool = False) -> str:
+        """Return the last line that a container logged, empty if there is none.
+
+        Args:
+            namespace: of the pod.
+            pod: its name.
+            container: its name; a pod may have others beside it.
+            previous: whether the log of the container's run before the last restart is meant.
+        """
+        query = {"container": container, "tailLines": "5", "limitBytes": str(LOG_BYTES)}
+        if previous:
+            query["previous"] = "true"
         answer = await self._request("GET", path("Pod", namespace, pod, "log"), query)
         lines = [line for line in answer.body.splitlines() if line.strip()] if answer.status == 200 else []
         return lines[-1] if lines else ""
@@ -186,7 +173,7 @@ class Cluster:
         query = {"fieldManager": manager, "force": str(force).lower()}
         if dry_run:
             query["dryRun"] = "All"
-        return self._checked(await self._patch(target, query, manifest, dry_run)).object
+        return checked(await self._patch(target, query, manifest, dry_run)).object
 
     async def apply_status(self, manifest: Manifest) -> None:
         """Write the status of a LiveScore; the operator owns all of it."""
@@ -194,7 +181,7 @@ class Cluster:
         target = path(KIND, metadata["namespace"], metadata["name"], "status")
         answer = await self._patch(target, {"fieldManager": FIELD_MANAGER, "force": "true"}, manifest)
         if answer.status != 404:  # deleted meanwhile
-            self._checked(answer)
+            checked(answer)
 
     async def annotate(self, kind: str, namespace: str, name: str, annotations: Mapping[str, str | None]) -> None:
         """Set annotations of somebody else's object, or remove those that are None; nothing happens if it is gone."""
@@ -203,7 +190,7 @@ class Cluster:
         query = {"fieldManager": FIELD_MANAGER}
         answer = await self._write("PATCH", path(kind, namespace, name), query, body, headers)
         if answer.status != 404:
-            self._checked(answer)
+            checked(answer)
 
     async def delete(self, manifest: Manifest) -> None:
         """Delete this very object, not another one that has its name meanwhile; what it owns goes with it."""
@@ -212,11 +199,11 @@ class Cluster:
         options = {"propagationPolicy": "Background", "preconditions": {"uid": metadata["uid"]}}
         answer = await self._write("DELETE", target, body=options)
         if answer.status not in (404, 409):
-            self._checked(answer)
+            checked(answer)
 
     async def create_event(self, event: Manifest) -> None:
         """Record an Event."""
-        self._checked(await self._write("POST", path("Event", event["metadata"]["namespace"]), body=event))
+        checked(await self._write("POST", path("Event", event["metadata"]["namespace"]), body=event))
 
     # The Lease: written by those who do not lead yet, so nobody is asked
 
@@ -274,7 +261,11 @@ class Cluster:
     ) -> Answer:
         try:
             answer = await self._send(method, target, query, body, headers)
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        except TimeoutError as error:
+            metrics.API_REQUESTS.labels(method, "error").inc()
+            message = f"{method} {target}: no answer within {self._timeout.total:g} s"
+            raise Transient("ApiServerUnreachable", message) from error
+        except (aiohttp.ClientError, OSError) as error:
             metrics.API_REQUESTS.labels(method, "error").inc()
             raise Transient("ApiServerUnreachable", f"{method} {target}: {type(error).__name__} {error}") from error
         metrics.API_REQUESTS.labels(method, str(answer.status)).inc()
@@ -303,22 +294,7 @@ class Cluster:
 
     def _was_first(self, answer: Answer, *lost: int) -> bool:
         """Whether it was written; a conflict, or one of the other statuses ``lost``, says that somebody was faster."""
-        return answer.status not in (409, *lost) and bool(self._checked(answer))
-
-    @staticmethod
-    def _checked(answer: Answer) -> Answer:
-        """The answer, if it is a good one; what kind of error it is otherwise."""
-        if answer.status < 400:
-            return answer
-        causes = (answer.object.get("details") or {}).get("causes") or []
-        if answer.status == 409 and any(cause.get("reason") == "FieldManagerConflict" for cause in causes):
-            raise FieldConflict(tuple(f"{cause.get('message')}: {cause.get('field')}" for cause in causes))
-        if answer.status in (400, 422):
-            raise Terminal("Invalid", answer.message)
-        if answer.status == 403 and " cannot " not in answer.message:  # admission, not missing rights
-            raise Terminal("Refused", answer.message)
-        reason = "Forbidden" if answer.status in (401, 403) else f"Http{answer.status}"
-        raise Transient(reason, answer.message)
+        return answer.status not in (409, *lost) and bool(checked(answer))
 
 
 class NoCluster(Exception):

@@ -95,17 +95,41 @@ def _obstacle(parts: list[Finding], problem: ReconcileError | None) -> Finding |
     return next((part for part in parts if part.status != "True" or part.reason in UNFINISHED), None)
 
 
+def interrupted(problem: ReconcileError) -> list[Finding]:
+    """Return what changes if a reconcile ended before the owned objects were seen; the other conditions stay."""
+    stalled = isinstance(problem, Terminal)
+    reason, message = problem.reason, problem.message
+    return [
+        Finding("Ready", "False" if stalled else "Unknown", reason, message),
+        Finding("Reconciling", "False" if stalled else "True", reason, message),
+        Finding("Stalled", "True" if stalled else "False", reason, message if stalled else ""),
+    ]
+
+
 def suspended() -> list[Finding]:
-    """What changes while nothing is reconciled; the other conditions stay as they were."""
-    message = "spec.suspend is true: nothing is changed or repaired"
-    return [Finding("Reconciling", "False", "Suspended", message), Finding("Stalled", "False", "Suspended", message)]
+    """Return what changes while nothing is reconciled; the other conditions stay as they were."""
+    message = "spec.suspend is true: nothing is checked, changed or repaired"
+    return [
+        Finding("Ready", "Unknown", "Suspended", message),
+        Finding("Reconciling", "False", "Suspended", message),
+        Finding("Stalled", "False", "Suspended", message),
+    ]
 
 
-def planned(findings: Iterable[Finding], summary: str) -> list[Finding]:
-    """What changes while only a plan is made: nothing is under way."""
+def planned(findings: Iterable[Finding], summary: str, *, pending: bool) -> list[Finding]:
+    """Return the findings while only a plan is made: nothing is under way.
+
+    Args:
+        findings: what is so.
+        summary: of the plan.
+        pending: whether the plan has changes: then the cluster is not as the spec says.
+    """
     message = f"reconcilePolicy is Plan: {summary}; see status.plan"
-    paused = Finding("Reconciling", "False", "PlanOnly", message)
-    return [paused if finding.type == "Reconciling" else finding for finding in findings]
+    replaced = {"Reconciling": Finding("Reconciling", "False", "PlanOnly", message)}
+    found = {finding.type: finding for finding in findings}
+    if pending and found["Stalled"].status != "True":
+        replaced["Ready"] = Finding("Ready", "False", "PlanPending", f"{message}; set reconcilePolicy to Apply")
+    return [replaced.get(name, finding) for name, finding in found.items()]
 
 
 # The parts

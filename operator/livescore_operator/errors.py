@@ -3,7 +3,7 @@
 ::
 
     ReconcileError
-    ├── Terminal      the spec cannot be carried out: Stalled, and no retry until something changes
+    ├── Terminal      the spec cannot be carried out: Stalled until a person acts
     ├── Waiting       something is missing that will come: a condition, and a look after a short delay
     └── Transient     the API server or the network: tried again with back-off
     NotLeading        this process lost the Lease: it stops writing
@@ -27,7 +27,13 @@ class ReconcileError(Exception):
 
 @dataclass(unsafe_hash=True)
 class Terminal(ReconcileError):
-    """The spec, or something in its way, must be changed by a person."""
+    """The spec, or something in its way, must be changed by a person.
+
+    Attributes:
+        after: seconds after which to look again, if the change may come without an event; None otherwise.
+    """
+
+    after: float | None = field(default=None, compare=False)
 
 
 @dataclass(unsafe_hash=True)

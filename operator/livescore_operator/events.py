@@ -14,8 +14,8 @@ log = structlog.get_logger(__name__)
 # Conditions whose changes people want to hear of; the others say why.
 TOLD = ("Ready", "Stalled", "SchemaCurrent")
 
-# Reasons for not being ready that belong to every upgrade.
-ON_ITS_WAY = ("Migrating", "RollingOut", "WaitingForDatabase")
+# Reasons for not being ready that somebody ordered: those of every upgrade, and pauses.
+ON_ITS_WAY = ("Migrating", "RollingOut", "WaitingForDatabase", "Suspended", "PlanPending")
 
 # Characters of a message that the API server takes.
 MAX_MESSAGE = 1024

@@ -1,18 +1,78 @@
-"""Carries a plan out, or lets the API server say what it would do."""
+"""Carrying out a plan, or asking the API server what it would do."""
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, replace
 
 import structlog
 
 from livescore_operator import planning
 from livescore_operator.cluster import FIELD_MANAGER, HANDOVER_MANAGER, Cluster
-from livescore_operator.errors import FieldConflict, Terminal
+from livescore_operator.errors import FieldConflict, ReconcileError, Terminal, Waiting
 from livescore_operator.events import Recorder
 from livescore_operator.planning import Change
 from livescore_operator.resource import LiveScore, Manifest, Plan
 from livescore_operator.telemetry import metrics
 
 log = structlog.get_logger(__name__)
+
+# Errors after which the other changes of a plan are not tried: the API server answers nobody now.
+SERVER_ERRORS = frozenset({"ApiServerUnreachable", "Http429", "Http503"})
+
+# Writes of one plan that may time out. A slow admission webhook delays a write for the whole time-out of a request; the
+# kinds it does not watch are still written.
+MAX_TIMEOUTS = 3
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A change that was not made.
+
+    Attributes:
+        change: the change.
+        error: why, with the object's kind and name in the message.
+    """
+
+    change: Change
+    error: ReconcileError
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a plan.
+
+    Attributes:
+        objects: made or changed objects, as the API server returned them.
+        failures: changes that were not made.
+        skipped: whether changes were left out because the API server does not answer.
+    """
+
+    objects: tuple[Manifest, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    skipped: bool = False
+
+    @property
+    def errors(self) -> list[ReconcileError]:
+        """Why the changes were not made, in their order."""
+        return [failure.error for failure in self.failures]
+
+    def failed(self, key: planning.Key) -> bool:
+        """Return whether the object is not, or may not be, as it was planned."""
+        return self.skipped or any(planning.key(failure.change.manifest) == key for failure in self.failures)
+
+
+def combined(errors: Iterable[ReconcileError]) -> ReconcileError | None:
+    """Return one error for several: the worst one, with the messages of all that are as bad."""
+    ordered = sorted(errors, key=_severity)
+    if not ordered:
+        return None
+    worst = ordered[0]
+    same = [error for error in ordered if _severity(error) == _severity(worst)]
+    message = "; ".join(dict.fromkeys(error.message for error in same))
+    return replace(worst, message=message)
+
+
+def _severity(error: ReconcileError) -> int:
+    return next(rank for rank, kind in enumerate((Terminal, Waiting, ReconcileError)) if isinstance(error, kind))
 
 
 class Executor:
@@ -22,14 +82,31 @@ class Executor:
         self._cluster = cluster
         self._recorder = recorder
 
-    async def preview(self, resource: LiveScore, plan: list[Change], secrets: Iterable[Manifest] = ()) -> Plan:
-        """Return what would change, by a server-side dry run, with the values of Secrets masked."""
-        results = [(change, await self._dry_run(change)) for change in plan]
-        return Plan(
+    async def preview(
+        self, resource: LiveScore, plan: list[Change], secrets: Iterable[Manifest] = ()
+    ) -> tuple[Plan, Result]:
+        """Ask the API server for a dry run of every change. The values of ``secrets`` are masked in its diff.
+
+        Returns:
+            The plan for the status, and which of its changes would be refused.
+
+        Raises:
+            NotLeading: Raised if another process has the Lease now.
+        """
+        after: dict[planning.Key, Manifest | None] = {}
+
+        async def dry_run(change: Change) -> list[Manifest]:
+            after[planning.key(change.manifest)] = await self._dry_run(change)
+            return []
+
+        result = await self._each(plan, dry_run)
+        results = [(change, after.get(planning.key(change.manifest), change.manifest)) for change in plan]
+        shown = Plan(
             observed_generation=resource.metadata.generation,
             summary=planning.summary(plan),
             diff=planning.diff(results, secrets),
         )
+        return shown, result
 
     async def _dry_run(self, change: Change) -> Manifest | None:
         if change.verb == "delete":
@@ -39,29 +116,45 @@ class Executor:
         manifest = {**change.manifest, "spec": {**change.manifest["spec"], **kept["spec"]}} if kept else change.manifest
         return await self._cluster.apply(manifest, force=True, dry_run=True)
 
-    async def carry_out(self, resource: LiveScore, plan: list[Change]) -> list[Manifest]:
-        """Make all changes, also those after one that the API server refuses for good.
-
-        Returns:
-            The objects that were made or changed, as they now are.
+    async def carry_out(self, resource: LiveScore, plan: list[Change]) -> Result:
+        """Make all changes; one that fails stops no other.
 
         Raises:
-            Terminal: the first refusal, after everything else was done.
+            NotLeading: Raised if another process has the Lease now.
         """
-        applied: list[Manifest] = []
         done: list[Change] = []
-        refusals: list[Terminal] = []
-        for change in plan:
-            try:
-                applied += await self._change(resource, change)
-                done.append(change)
-            except Terminal as error:
-                refusals.append(Terminal(error.reason, f"{change}: {error.message}"))
+
+        async def make(change: Change) -> list[Manifest]:
+            objects = await self._change(resource, change)
+            done.append(change)
+            return objects
+
+        result = await self._each(plan, make)
         if done:
             await self._recorder.record(resource, "Normal", "Applied", ", ".join(map(str, done)))
-        if refusals:
-            raise refusals[0]
-        return applied
+        return result
+
+    async def _each(self, plan: list[Change], act: Callable[[Change], Awaitable[list[Manifest]]]) -> Result:
+        """Act on every change in order, and collect what came of it."""
+        objects: list[Manifest] = []
+        failures: list[Failure] = []
+        slow: set[str] = set()
+        skipped = False
+        for change in plan:
+            if change.manifest["kind"] in slow:
+                skipped = True
+                continue
+            try:
+                objects += await act(change)
+            except ReconcileError as error:
+                failures.append(Failure(change, replace(error, message=f"{change}: {error.message}")))
+                timed_out = isinstance(error.__cause__, TimeoutError)
+                if timed_out:
+                    slow.add(change.manifest["kind"])
+                if len(slow) >= MAX_TIMEOUTS or (error.reason in SERVER_ERRORS and not timed_out):
+                    skipped = change is not plan[-1]
+                    break
+        return Result(tuple(objects), tuple(failures), skipped)
 
     async def _change(self, resource: LiveScore, change: Change) -> list[Manifest]:
         kind, name = planning.key(change.manifest)

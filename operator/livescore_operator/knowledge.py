@@ -1,10 +1,10 @@
 """What the builders are told of the cluster beside the spec, read out of an observation. Pure."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from livescore_operator import conditions
 from livescore_operator.cluster import optional_kind
-from livescore_operator.components import credentials, migration, server
+from livescore_operator.components import api, credentials, migration, server
 from livescore_operator.components.common import Facts, Scale
 from livescore_operator.errors import Waiting
 from livescore_operator.observation import Observation, require_secrets
@@ -78,8 +78,13 @@ def _require_cloudnative_pg(resource: LiveScore, seen: Observation) -> None:
 def _claimed(children: Mapping[Key, Manifest]) -> dict[str, str]:
     """Size in the volume claim template of each StatefulSet: the API server lets nobody change it."""
     sets = {name: child["spec"] for (kind, name), child in children.items() if kind == "StatefulSet"}
-    templates = {name: spec["volumeClaimTemplates"] for name, spec in sets.items() if spec.get("volumeClaimTemplates")}
-    return {name: claims[0]["spec"]["resources"]["requests"]["storage"] for name, claims in templates.items()}
+    claims = {name: _named(spec.get("volumeClaimTemplates"), server.VOLUME) for name, spec in sets.items()}
+    return {name: claim["spec"]["resources"]["requests"]["storage"] for name, claim in claims.items() if claim}
+
+
+def _named(items: Iterable[Manifest] | None, name: str) -> Manifest | None:
+    """Return the item of this name; others may add containers and claims of their own, in any place."""
+    return next((item for item in items or () if (item.get("metadata") or item).get("name") == name), None)
 
 
 def serving_image(resource: LiveScore, seen: Observation) -> str | None:
@@ -90,5 +95,5 @@ def serving_image(resource: LiveScore, seen: Observation) -> str | None:
     deployment = seen.children.get(("Deployment", resource.api_name))
     if deployment is None:
         return resource.status.image
-    image: str = deployment["spec"]["template"]["spec"]["containers"][0]["image"]
-    return image
+    container = _named(deployment["spec"]["template"]["spec"].get("containers"), api.CONTAINER)
+    return resource.status.image if container is None else container["image"]

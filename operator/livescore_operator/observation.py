@@ -10,7 +10,7 @@ from livescore_operator.cluster import CHILDREN, OPTIONAL_KINDS, Cluster, option
 from livescore_operator.components import credentials, references
 from livescore_operator.components.common import MANAGED_BY, family
 from livescore_operator.errors import Terminal, Waiting
-from livescore_operator.planning import Key, owner
+from livescore_operator.planning import Key, key, owner
 from livescore_operator.resource import KIND, KeyReference, LiveScore, Manifest
 
 
@@ -101,9 +101,9 @@ async def _referred(cluster: Cluster, namespace: str, reference: str) -> Manifes
 
 async def _credentials(cluster: Cluster, resource: LiveScore, children: Mapping[Key, Manifest]) -> dict[Key, Manifest]:
     """The Secret with the passwords, even if it lost its labels: it must never be made anew."""
-    key = ("Secret", credentials.name(resource))
-    found = None if key in children else await cluster.get(key[0], resource.namespace, key[1])
-    return {key: found} if found else {}
+    at = ("Secret", credentials.name(resource))
+    found = None if at in children else await cluster.get(at[0], resource.namespace, at[1])
+    return {at: found} if found else {}
 
 
 def _address(pod: Manifest) -> str | None:
@@ -162,18 +162,33 @@ def is_remains(resource: LiveScore, child: Manifest) -> bool:
     return any(one["uid"] != resource.metadata.uid for one in mine)
 
 
-def require_ownership(resource: LiveScore, wanted: Iterable[Manifest], children: Mapping[Key, Manifest]) -> None:
-    """See that no wanted name is taken by somebody else's object.
+# Objects that pods read or run as: with those of a stranger they would run with a stranger's settings and rights.
+_READ_BY_PODS = frozenset({"ConfigMap", "Secret", "ServiceAccount"})
+
+# Seconds until a name that is taken is looked at again: nothing tells when a stranger's object goes.
+CONFLICT_SECONDS = 5.0
+
+
+def name_conflicts(
+    resource: LiveScore, wanted: Iterable[Manifest], children: Mapping[Key, Manifest]
+) -> dict[Key, Terminal]:
+    """Return the wanted objects whose name a stranger's object has, each with its error.
 
     Raises:
-        Terminal: naming the object that is in the way.
+        Terminal: Raised if such an object is one that the pods would read.
     """
+    found: dict[Key, Terminal] = {}
     for manifest in wanted:
-        kind, name = manifest["kind"], manifest["metadata"]["name"]
+        kind, name = key(manifest)
         child = children.get((kind, name))
-        if child is not None and not is_ours(resource, child) and not is_remains(resource, child):
-            raise Terminal(
-                "OwnershipConflict",
-                f"{kind} {resource.namespace}/{name} exists and is not this LiveScore's: rename or delete it, or give "
-                "the LiveScore another name",
-            )
+        if child is None or is_ours(resource, child) or is_remains(resource, child):
+            continue
+        message = (
+            f"{kind} {resource.namespace}/{name} exists and is not this LiveScore's: rename or delete it, or give "
+            "the LiveScore another name"
+        )
+        conflict = Terminal("OwnershipConflict", message, after=CONFLICT_SECONDS)
+        if kind in _READ_BY_PODS:
+            raise conflict
+        found[kind, name] = conflict
+    return found

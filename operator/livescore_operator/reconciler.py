@@ -5,9 +5,10 @@ there rather than at what happened, so it may be called at any time and any numb
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+import structlog
 from pydantic import ValidationError
 
 from livescore_operator import components, conditions, knowledge, planning, reporting
@@ -15,14 +16,16 @@ from livescore_operator.assessment import Assessment
 from livescore_operator.autoscaler import Autoscaler
 from livescore_operator.cluster import FIELD_MANAGER, Cluster
 from livescore_operator.components import migration
-from livescore_operator.errors import ReconcileError, Terminal, Transient, Waiting
+from livescore_operator.errors import NotLeading, ReconcileError, Terminal, Transient, Waiting
 from livescore_operator.events import Recorder
-from livescore_operator.executor import Executor
-from livescore_operator.observation import Observation, is_remains, observe, require_ownership
+from livescore_operator.executor import SERVER_ERRORS, Executor, combined
+from livescore_operator.observation import Observation, is_remains, name_conflicts, observe
 from livescore_operator.planning import Change
 from livescore_operator.redaction import Redactor
-from livescore_operator.resource import KIND, Condition, LiveScore, Manifest, Plan, Status
+from livescore_operator.resource import KIND, Condition, LiveScore, Manifest, Metadata, Plan, Status
 from livescore_operator.telemetry import metrics
+
+log = structlog.get_logger(__name__)
 
 Key = tuple[str, str]
 Children = Mapping[planning.Key, Manifest]
@@ -30,24 +33,59 @@ Children = Mapping[planning.Key, Manifest]
 # Nothing tells of another operator's Cluster: it is looked at again so often while it starts.
 CLUSTER_SECONDS = 10.0
 
+# Failures in a row from which on an error that may pass stands in the conditions: one alone passes in half a second.
+REPORTED_FAILURES = 2
+
+# Seconds after which an error that should have passed is not expected to pass by itself any more.
+LASTING_SECONDS = 60.0
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a reconcile ended: the children as they now are, and what is to be said of them."""
+    """How a reconcile ended: the children as they now are, and what is to be said of them.
+
+    Attributes:
+        children: live objects by kind and name.
+        serving_image: image that Deployments may run.
+        problem: why not everything is as the spec says.
+        plan: what would be changed, if the spec asks for a plan only.
+        pending: whether that plan has changes.
+        scaled: whether the Deployment of the API is as it was planned.
+    """
 
     children: Children
     serving_image: str | None
     problem: ReconcileError | None = None
     plan: Plan | None = None
+    pending: bool = False
+    scaled: bool = False
 
-    @property
-    def complete(self) -> bool:
-        """Whether everything was made as it should be."""
-        return self.problem is None and self.plan is None
+
+@dataclass(frozen=True)
+class Failure:
+    """An error that repeats.
+
+    Attributes:
+        reason: its reason.
+        count: failures in a row, whatever their reasons.
+        since: when the first one with this reason was seen.
+    """
+
+    reason: str
+    count: int
+    since: datetime
+
+
+class Unfinished(Exception):
+    """Changes that failed, and may not the next time; all that is to be reported of them was reported."""
+
+    def __init__(self, problem: Transient) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
 
 
 class Reconciler:
-    """Knows how; keeps nothing of the cluster.
+    """Brings LiveScores to what they say. Keeps nothing of the cluster.
 
     Args:
         cluster: the API server.
@@ -64,6 +102,7 @@ class Reconciler:
         self._recorder = Recorder(cluster, instance)
         self._executor = Executor(cluster, self._recorder)
         self._on_gone = on_gone
+        self._failures: dict[Key, Failure] = {}
         self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
         self.autoscaler = Autoscaler(cluster, self._recorder, lambda: self.now())
 
@@ -77,53 +116,129 @@ class Reconciler:
             Transient: when the API server did not do what it was asked; try again.
             NotLeading: when another process has the Lease now.
         """
-        resource = await self._read(key)
-        if resource is None:
+        body = await self._cluster.get(KIND, *key)
+        if body is None or "deletionTimestamp" in body["metadata"]:
             self._forget(key)
             return None
+        try:
+            resource = LiveScore.parse(body)
+        except ValidationError as error:
+            await self._report_unreadable(body, error)
+            return None
+        try:
+            after = await self._reconcile(resource)
+        except NotLeading:
+            raise
+        except Unfinished as unfinished:
+            raise unfinished.problem from None
+        except Exception as error:
+            await self._report_failure(resource, error)
+            raise
+        self._failures.pop(key, None)
+        return after
+
+    async def _reconcile(self, resource: LiveScore) -> float | None:
         if resource.spec.suspend:
             await self._report_suspended(resource)
             return None
         seen = await observe(self._cluster, resource)
         found = await self.autoscaler.assess(resource, seen)
-        outcome = await self._bring_about(resource, seen, found)
+        outcome = await self._apply_desired_state(resource, seen, found)
         # Pods are told nothing that does not follow from what was really done.
-        if outcome.complete:
-            found = await self.autoscaler.act(resource, seen, found)
+        if outcome.scaled:
+            outcome, found = await self._act(resource, seen, outcome, found)
         else:
             found = self.autoscaler.wait(resource, found)
+        unfinished = None
+        if isinstance(outcome.problem, Transient):
+            unfinished = Unfinished(outcome.problem)
+            problem = self._persistent(resource, outcome.problem)
+            if problem is None:
+                raise unfinished
+            outcome = replace(outcome, problem=problem)
         await self._report(resource, seen, outcome, found)
+        if unfinished is not None and not isinstance(outcome.problem, Waiting):
+            raise unfinished
         return _look_again(resource, outcome, found, self.now())
 
-    async def _bring_about(self, resource: LiveScore, seen: Observation, found: Assessment) -> Outcome:
+    async def _act(
+        self, resource: LiveScore, seen: Observation, outcome: Outcome, found: Assessment
+    ) -> tuple[Outcome, Assessment]:
+        """Let the autoscaler act; an error of it becomes one of the outcome."""
+        try:
+            return outcome, await self.autoscaler.act(resource, seen, found)
+        except ReconcileError as error:
+            problems = [error] if outcome.problem is None else [outcome.problem, error]
+            return replace(outcome, problem=combined(problems)), self.autoscaler.wait(resource, found)
+
+    async def _apply_desired_state(self, resource: LiveScore, seen: Observation, found: Assessment) -> Outcome:
         serving = knowledge.serving_image(resource, seen)
         try:
             facts = knowledge.facts(resource, seen, serving, self._namespace, found.scale)
             wanted = components.build(resource, facts)
             children = await self._with_rivals(resource, seen, wanted)
-            require_ownership(resource, wanted, children)
-            plan = _plan(resource, wanted, children, self.now())
-            if resource.spec.reconcile_policy == "Plan":
-                return Outcome(children, serving, plan=await self._executor.preview(resource, plan, seen.held_secrets))
-            applied = await self._executor.carry_out(resource, plan)
-            return Outcome(seen.updated(applied), serving)
+            conflicts = name_conflicts(resource, wanted, children)
         except (Terminal, Waiting) as problem:
             return Outcome(seen.children, serving, problem)
-        except Transient as error:
-            if error.reason != "Forbidden":
-                raise
-            # Missing rights do not come by themselves: somebody must see them where he looks.
-            return Outcome(seen.children, serving, Waiting(error.reason, f"the operator may not: {error.message}"))
+        possible = [manifest for manifest in wanted if planning.key(manifest) not in conflicts]
+        plan = _plan(resource, possible, children, self.now())
+        if resource.spec.reconcile_policy == "Plan":
+            shown, result = await self._executor.preview(resource, plan, seen.held_secrets)
+            refused = combined([*conflicts.values(), *result.errors])
+            return Outcome(children, serving, refused, shown, pending=bool(plan))
+        result = await self._executor.carry_out(resource, plan)
+        failed = combined([*conflicts.values(), *result.errors])
+        api = ("Deployment", resource.api_name)
+        scaled = api not in conflicts and not result.failed(api)
+        return Outcome(seen.updated(result.objects), serving, failed, scaled=scaled)
 
-    async def _read(self, key: Key) -> LiveScore | None:
-        body = await self._cluster.get(KIND, *key)
-        if body is None or "deletionTimestamp" in body["metadata"]:
+    # Failures
+
+    def _persistent(self, resource: LiveScore, problem: Transient) -> ReconcileError | None:
+        """Count a failure, and return it as it is to be reported; None for the first one, which may pass at once."""
+        if problem.reason == "Forbidden":
+            # Missing rights do not come by themselves: somebody must see them where he looks.
+            return Waiting(problem.reason, f"the operator may not: {problem.message}")
+        before, now = self._failures.get(_key(resource)), self.now()
+        count = before.count + 1 if before else 1
+        since = before.since if before and before.reason == problem.reason else now
+        self._failures[_key(resource)] = Failure(problem.reason, count, since)
+        if count < REPORTED_FAILURES:
             return None
+        lasting = (now - since).total_seconds() >= LASTING_SECONDS
+        if lasting and problem.reason not in SERVER_ERRORS:
+            return Terminal(problem.reason, problem.message)
+        return problem
+
+    async def _report_failure(self, resource: LiveScore, error: Exception) -> None:
+        """Report that a reconcile ended before anything could be said of the children, if that repeats."""
+        problem: ReconcileError | None = error if isinstance(error, ReconcileError) else _unexpected(error)
+        if isinstance(problem, Transient):
+            problem = self._persistent(resource, problem)
+        if problem is None:
+            return
+        merged = self._merge(resource, conditions.interrupted(problem))
+        update = {"conditions": merged, "observed_generation": resource.metadata.generation}
         try:
-            return LiveScore.parse(body)
-        except ValidationError as error:
-            # Stored past the rules of the CRD: nothing of it can be trusted, its status neither.
-            raise Transient("InvalidResource", f"{KIND} {'/'.join(key)} cannot be read: {error}") from error
+            await self._write(resource, resource.status.model_copy(update=update))
+        except ReconcileError as failure:
+            log.warning("status could not be written", reason=failure.reason, message=failure.message)
+
+    async def _report_unreadable(self, body: Manifest, error: ValidationError) -> None:
+        """Report a LiveScore that was stored past the rules of the CRD. Its status may be as wrong as its spec."""
+        metadata = Metadata.model_validate(body["metadata"])
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        message = f"the object cannot be read, correct it: {faults}"
+        try:
+            status = Status.model_validate(body.get("status") or {})
+        except ValidationError:
+            status = Status()
+        findings = conditions.interrupted(Terminal("InvalidResource", message))
+        merged = conditions.merge(status.conditions, findings, metadata.generation, self.now())
+        update = {"conditions": merged, "observed_generation": metadata.generation}
+        written = status.model_copy(update=update)
+        if reporting.dumped(written) != reporting.dumped(status):
+            await self._cluster.apply_status(reporting.manifest(metadata, written))
 
     async def _with_rivals(self, resource: LiveScore, seen: Observation, wanted: list[Manifest]) -> Children:
         """The children, and whatever has the name of one that seems to be missing: perhaps it only lost its labels."""
@@ -134,10 +249,12 @@ class Reconciler:
     async def _report(self, resource: LiveScore, seen: Observation, outcome: Outcome, found: Assessment) -> None:
         children, image = outcome.children, outcome.serving_image
         # A driver's error may quote a part of the URL, and the status has more readers than the Secret.
-        failure = Redactor(seen.held_secrets).text(await self._last_words(resource, children))
-        findings = conditions.assess(resource, children, image, failure, outcome.problem, found.scaling)
+        redactor = Redactor(seen.held_secrets)
+        failure = redactor.text(await self._last_words(resource, children))
+        problem = outcome.problem and replace(outcome.problem, message=redactor.text(outcome.problem.message))
+        findings = conditions.assess(resource, children, image, failure, problem, found.scaling)
         if outcome.plan is not None:
-            findings = conditions.planned(findings, outcome.plan.summary)
+            findings = conditions.planned(findings, outcome.plan.summary, pending=outcome.pending)
         merged = self._merge(resource, findings)
         scaled = reporting.Scaled(found.connections, found.scaling, found.draining)
         await self._write(resource, reporting.status(resource, children, merged, image, scaled, outcome.plan))
@@ -155,7 +272,7 @@ class Reconciler:
         metrics.tell(resource.namespace, resource.name, told, status.connections)
         if reporting.dumped(status) == reporting.dumped(resource.status):
             return
-        await self._cluster.apply_status(reporting.manifest(resource, status))
+        await self._cluster.apply_status(reporting.manifest(resource.metadata, status))
         await self._recorder.record_transitions(resource, resource.status.conditions, status.conditions)
 
     async def _last_words(self, resource: LiveScore, children: Children) -> str:
@@ -164,12 +281,22 @@ class Reconciler:
         job = children.get(("Job", name))
         if job is None or migration.succeeded(job) or not (job.get("status") or {}).get("failed"):
             return ""
-        return await self._cluster.last_words(resource.namespace, {"batch.kubernetes.io/job-name": name})
+        labels = {"batch.kubernetes.io/job-name": name}
+        return await self._cluster.last_words(resource.namespace, labels, migration.CONTAINER)
 
     def _forget(self, key: Key) -> None:
         self._on_gone(key)
+        self._failures.pop(key, None)
         self.autoscaler.forget(key)
         metrics.forget(*key)
+
+
+def _key(resource: LiveScore) -> Key:
+    return resource.namespace, resource.name
+
+
+def _unexpected(error: Exception) -> Transient:
+    return Transient("OperatorError", f"unexpected error in the operator, see its log: {type(error).__name__}: {error}")
 
 
 def _plan(resource: LiveScore, wanted: Iterable[Manifest], children: Children, now: datetime) -> list[Change]:
@@ -196,7 +323,7 @@ def _look_again(resource: LiveScore, outcome: Outcome, found: Assessment, now: d
 
 def _unfinished(resource: LiveScore, outcome: Outcome, now: datetime) -> float | None:
     """When to look again because of what is not there yet."""
-    if isinstance(outcome.problem, Waiting):
+    if isinstance(outcome.problem, Waiting | Terminal) and outcome.problem.after is not None:
         return outcome.problem.after
     job = outcome.children.get(("Job", migration.name(resource)))
     if job is not None and migration.failed(job):

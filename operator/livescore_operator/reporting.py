@@ -14,6 +14,7 @@ from livescore_operator.resource import (
     Endpoints,
     LiveScore,
     Manifest,
+    Metadata,
     Plan,
     Scaling,
     Status,
@@ -74,12 +75,12 @@ def endpoints(resource: LiveScore) -> Endpoints:
     )
 
 
-def manifest(resource: LiveScore, written: Status) -> Manifest:
+def manifest(metadata: Metadata, written: Status) -> Manifest:
     """What is applied to the status subresource."""
     return {
         "apiVersion": API_VERSION,
         "kind": KIND,
-        "metadata": {"name": resource.name, "namespace": resource.namespace},
+        "metadata": {"name": metadata.name, "namespace": metadata.namespace},
         "status": dumped(written),
     }
 

@@ -17,7 +17,7 @@ from kubernetes.aio.client.configuration import Configuration
 
 from livescore_operator import __version__, cluster
 from livescore_operator.cluster import CHILDREN, KINDS, Cluster, NoCluster, optional_kind, path
-from livescore_operator.errors import FieldConflict, NotLeading, ReconcileError, Terminal, Transient
+from livescore_operator.errors import FieldConflict, NotLeading, ReconcileError, Terminal, Transient, Waiting
 from livescore_operator.resource import Manifest
 from livescore_operator.telemetry import metrics
 from tests.support.kubernetes.stopping import stop
@@ -235,18 +235,21 @@ async def test_the_last_words_are_the_last_line_of_the_newest_failed_pod(
     api.answer(200, PODS)
     api.replies.append(web.Response(text=log))
 
-    assert await connection.last_words("sport", {"job": "x"}) == words
+    assert await connection.last_words("sport", {"job": "x"}, "migration") == words
     assert [(asked.path, asked.query) for asked in api.asked] == [
         (path("Pod", "sport"), {"labelSelector": "job=x"}),
-        (path("Pod", "sport", "new", "log"), {"tailLines": "5", "limitBytes": str(cluster.LOG_BYTES)}),
-    ]
+        (
+            path("Pod", "sport", "new", "log"),
+            {"container": "migration", "tailLines": "5", "limitBytes": str(cluster.LOG_BYTES)},
+        ),
+    ], "of the container of this name: a pod may have others beside it, and the API server then wants one"
 
 
 async def test_a_log_that_is_cut_within_a_character_can_be_read(api: Api, connection: Cluster) -> None:
     api.answer(200, PODS)
     api.replies.append(web.Response(body=b"one\n\xc3"))
 
-    assert await connection.last_words("sport", {}) == "\ufffd"
+    assert await connection.last_words("sport", {}, "migration") == "\ufffd"
 
 
 @pytest.mark.parametrize("code", [400, 403, 404, 500])
@@ -254,15 +257,15 @@ async def test_a_log_that_cannot_be_read_is_no_error(api: Api, connection: Clust
     api.answer(200, PODS)
     api.answer(code, status("container is waiting to start"))
 
-    assert await connection.last_words("sport", {}) == ""
+    assert await connection.last_words("sport", {}, "migration") == ""
 
 
 async def test_where_no_pod_failed_there_are_no_last_words(api: Api, connection: Cluster) -> None:
     api.answer(200, {"items": PODS["items"][2:]})
     api.answer(404)
 
-    assert await connection.last_words("sport", {}) == ""
-    assert await connection.last_words("sport", {}) == ""
+    assert await connection.last_words("sport", {}, "migration") == ""
+    assert await connection.last_words("sport", {}, "migration") == ""
     assert len(api.asked) == 2
 
 
@@ -426,21 +429,74 @@ async def test_a_secret_is_replaced_by_the_leader_who_read_it_last(api: Api, con
 # Errors
 
 CANNOT = 'configmaps "demo" is forbidden: User "system:serviceaccount:x:y" cannot patch resource "configmaps"'
+TERMINATING = (
+    'configmaps "demo" is forbidden: unable to create new content in namespace sport because it is being terminated'
+)
+UNDECLARED = (
+    "failed to create typed patch object (sport/demo-api; apps/v1, Kind=Deployment): "
+    ".spec.template.spec.affinity.nodeAfinity: field not declared in schema"
+)
+WRONG_TYPE = (
+    "failed to create typed patch object (sport/demo-api; networking.k8s.io/v1, Kind=NetworkPolicy): "
+    ".spec.ingress[0].from: expected list, got &{map[podSelector:map[]]}"
+)
+QUOTA = 'services "demo" is forbidden: exceeded quota: small, requested: services=1, used: services=5'
+POLICY = (
+    "deployments.apps \"demo-api\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: images "
+    "cannot come from there"
+)
+DENIED = 'admission webhook "policy.example.com" denied the request: User "x" cannot patch resource "deployments" today'
+SLOW = (
+    'Internal error occurred: failed calling webhook "policy.example.com": failed to call webhook: Post '
+    '"https://policy.example.svc:443/?timeout=4s": context deadline exceeded'
+)
+CONVERTED = (
+    "failed to convert new object (sport/demo-api; apps/v1, Kind=Deployment) to proper version: unable to convert "
+    "unstructured object to apps/v1, Kind=Deployment: cannot convert float64 to int32"
+)
+CONVERSION = (
+    "failed to convert new object (x) to proper version: conversion webhook for postgresql.cnpg.io/v1, Kind=Cluster "
+    'failed: Post "https://x": dial tcp: refused'
+)
+FINALIZERS = (
+    'deployments.apps "demo-api" is forbidden: cannot set blockOwnerDeletion if an ownerReference refers to a resource '
+    "you can't set finalizers on: , <nil>"
+)
+FORBIDDEN = "Forbidden"
 ERRORS: list[tuple[int, Manifest, ReconcileError]] = [
     (400, status("unknown field"), Terminal("Invalid", "unknown field")),
     (422, status("spec.x: Required value"), Terminal("Invalid", "spec.x: Required value")),
-    (403, status("violates PodSecurity"), Terminal("Refused", "violates PodSecurity")),
-    (403, status("exceeded quota: small"), Terminal("Refused", "exceeded quota: small")),
-    (403, status(CANNOT), Transient("Forbidden", CANNOT)),
+    (413, status("too large"), Terminal("Invalid", "too large")),
+    (500, status("etcdserver: request is too large"), Terminal("Invalid", "etcdserver: request is too large")),
+    (500, status("etcdserver: leader changed"), Transient("Http500", "etcdserver: leader changed")),
+    (500, status(UNDECLARED), Terminal("Invalid", UNDECLARED)),
+    (500, status(WRONG_TYPE), Terminal("Invalid", WRONG_TYPE)),
+    (500, status(CONVERTED), Terminal("Invalid", CONVERTED)),
+    (500, status(UNDECLARED, "Unknown"), Terminal("Invalid", UNDECLARED)),
+    (403, status("violates PodSecurity", FORBIDDEN), Terminal("Refused", "violates PodSecurity")),
+    (403, status(QUOTA, FORBIDDEN), Terminal("Refused", QUOTA)),
+    (403, status(POLICY, FORBIDDEN), Terminal("Refused", POLICY)),
+    (422, status(POLICY, "Invalid", causes=[{"message": "cannot"}]), Terminal("Invalid", POLICY)),
+    *((code, status(DENIED), Terminal("Refused", DENIED)) for code in (400, 403, 404, 409, 422, 429, 500, 503)),
+    (403, status(CANNOT, FORBIDDEN), Transient("Forbidden", CANNOT)),
+    (403, status(CANNOT, FORBIDDEN, causes=[{"message": "x"}]), Terminal("Refused", CANNOT)),
+    (403, status(FINALIZERS, FORBIDDEN), Transient("Forbidden", FINALIZERS)),
     (401, status("Unauthorized"), Transient("Forbidden", "Unauthorized")),
+    (
+        403,
+        status(TERMINATING, FORBIDDEN, causes=[{"reason": "NamespaceTerminating", "field": "metadata.namespace"}]),
+        Waiting("NamespaceTerminating", TERMINATING, after=30.0),
+    ),
     (404, status("namespaces not found"), Transient("Http404", "namespaces not found")),
     (409, status("modified", "Conflict"), Transient("Http409", "modified")),
     (409, status("modified", "Conflict", causes=[{"reason": "Other"}]), Transient("Http409", "modified")),
     (409, status("modified", "Conflict", causes=None), Transient("Http409", "modified")),
+    (409, {**status("modified"), "details": None}, Transient("Http409", "modified")),
     (410, status("too old"), Transient("Http410", "too old")),
-    (413, status("too large"), Transient("Http413", "too large")),
     (429, status("too many requests"), Transient("Http429", "too many requests")),
     (500, status("etcd"), Transient("Http500", "etcd")),
+    (500, status(SLOW, "InternalError"), Transient("Http500", SLOW)),
+    (500, status(CONVERSION), Transient("Http500", CONVERSION)),
     (503, status(""), Transient("Http503", json.dumps(status("")))),
     (504, status("Timeout"), Transient("Http504", "Timeout")),
 ]

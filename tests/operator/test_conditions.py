@@ -240,7 +240,7 @@ def reasons_in_the_code() -> Iterator[str]:
 
 
 def test_every_reason_is_tested_here() -> None:
-    elsewhere = {"WaitingForDatabase", "Suspended", "PlanOnly"}
+    elsewhere = {"WaitingForDatabase", "Suspended", "PlanOnly", "PlanPending"}
     assert set(reasons_in_the_code()) == {reason for _, _, reason, *_ in TABLE} | elsewhere
 
 
@@ -362,20 +362,32 @@ def test_exactly_one_of_ready_reconciling_and_stalled_is_true(
 
 def test_while_suspended_nothing_is_under_way_and_nothing_stalls() -> None:
     assert [one[:3] for one in suspended()] == [
+        ("Ready", "Unknown", "Suspended"),
         ("Reconciling", "False", "Suspended"),
         ("Stalled", "False", "Suspended"),
     ]
 
 
-def test_while_only_planned_nothing_is_under_way() -> None:
-    findings = assess(livescore(), {}, None, "", None)
+@pytest.mark.parametrize("pending", [True, False])
+def test_while_only_planned_nothing_is_under_way_and_what_is_pending_is_not_ready(pending: bool) -> None:
+    findings = assess(livescore(), everything(), IMAGE, "", None)
 
-    paused = planned(findings, "3 to create")
+    paused = planned(findings, "3 to create", pending=pending)
 
     assert [one.type for one in paused] == [one.type for one in findings]
     differing = [(new.type, new.status, new.reason) for old, new in zip(findings, paused, strict=True) if old != new]
-    assert differing == [("Reconciling", "False", "PlanOnly")]
-    assert "3 to create" in next(one.message for one in paused if one.type == "Reconciling")
+    ready = [("Ready", "False", "PlanPending")] if pending else []
+    assert differing == [*ready, ("Reconciling", "False", "PlanOnly")]
+    assert all("3 to create" in one.message for one in paused if one.reason in ("PlanOnly", "PlanPending"))
+
+
+def test_a_plan_that_would_be_refused_stalls() -> None:
+    findings = assess(livescore(), everything(), IMAGE, "", Terminal("Invalid", "no such field"))
+
+    paused = {one.type: one for one in planned(findings, "1 to update", pending=True)}
+
+    assert paused["Ready"][1:] == ("False", "Invalid", "no such field")
+    assert paused["Stalled"][1:] == ("True", "Invalid", "no such field")
 
 
 # History

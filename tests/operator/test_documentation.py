@@ -39,7 +39,7 @@ SHARED = {"template", "env"}
 SMALL = {("requests", "limits"), ("name", "key"), ("name",)}
 """Objects with these fields alone take one row."""
 
-QUIET = {"External", "Available", "ModeNone", "Suspended", "PlanOnly", "Connections", "NoReadings", "Autoscaler"}
+QUIET = {"External", "Available", "ModeNone", "PlanOnly", "Connections", "NoReadings", "Autoscaler"}
 QUIET |= {"AutoscalerStarting", "AutoscalerFailing"}
 """Reasons that never become Events: they stand in conditions that nobody is told of."""
 

@@ -3,9 +3,9 @@
 import pytest
 
 from livescore_operator.cluster import FIELD_MANAGER, HANDOVER_MANAGER, Cluster
-from livescore_operator.errors import FieldConflict, NotLeading, Terminal, Transient
+from livescore_operator.errors import FieldConflict, NotLeading, ReconcileError, Terminal, Transient, Waiting
 from livescore_operator.events import Recorder
-from livescore_operator.executor import Executor
+from livescore_operator.executor import MAX_TIMEOUTS, SERVER_ERRORS, Executor, Result, combined
 from livescore_operator.planning import Change
 from livescore_operator.resource import LiveScore, Manifest
 from livescore_operator.telemetry import metrics
@@ -84,7 +84,8 @@ async def test_a_plan_is_carried_out_in_its_order_and_told() -> None:
     applied = await executor(cluster).carry_out(RESOURCE, PLAN)
 
     assert cluster.calls == ["apply a", "apply b", "delete c", "event Applied"]
-    assert applied == [cluster.objects["a"], cluster.objects["b"]], "as they now are"
+    assert applied.objects == (cluster.objects["a"], cluster.objects["b"]), "as they now are"
+    assert (applied.errors, applied.skipped) == ([], False)
     assert cluster.objects.keys() == {"a", "b"}
     assert cluster.events == [("Normal", "Applied", "create ConfigMap a, update ConfigMap b, delete ConfigMap c")]
     assert counted() == {verb: count + 1 for verb, count in before.items()}
@@ -93,43 +94,105 @@ async def test_a_plan_is_carried_out_in_its_order_and_told() -> None:
 async def test_an_empty_plan_asks_and_tells_nothing() -> None:
     cluster = Memory()
 
-    assert await executor(cluster).carry_out(RESOURCE, []) == []
+    assert await executor(cluster).carry_out(RESOURCE, []) == Result()
     assert cluster.calls == []
 
 
-async def test_a_refusal_stops_nothing_that_comes_after_it() -> None:
+ERRORS = [
+    Terminal("Invalid", "no such field"),
+    Terminal("Refused", "not allowed"),
+    Transient("Http500", "later"),
+    Transient("Http409", "modified"),
+    Waiting("NamespaceTerminating", "gone soon"),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS)
+async def test_one_object_that_fails_stops_no_other(error: ReconcileError) -> None:
     cluster, before = Memory(OLD, GONE), counted()
-    cluster.refused = {"a": Terminal("Invalid", "no such field"), "b": Terminal("Refused", "not allowed")}
+    cluster.refused = {"a": error, "b": Terminal("Refused", "not allowed")}
 
-    with pytest.raises(Terminal) as caught:
-        await executor(cluster).carry_out(RESOURCE, PLAN)
+    result = await executor(cluster).carry_out(RESOURCE, PLAN)
 
-    assert (caught.value.reason, caught.value.message) == ("Invalid", "create ConfigMap a: no such field"), "the first"
+    first, second = result.errors
+    assert (first.reason, first.message) == (error.reason, f"create ConfigMap a: {error.message}")
+    assert second.message == "update ConfigMap b: not allowed"
     assert cluster.calls == ["apply a", "apply b", "delete c", "event Applied"]
-    assert cluster.events == [("Normal", "Applied", "delete ConfigMap c")], "what was refused was not applied"
+    assert cluster.events == [("Normal", "Applied", "delete ConfigMap c")], "what failed was not applied"
     assert counted() == {**before, "delete": before["delete"] + 1}
+    assert [result.failed(("ConfigMap", name)) for name in "abc"] == [True, True, False]
 
 
 async def test_what_is_refused_at_every_turn_is_no_event_at_every_turn() -> None:
     cluster = Memory()
     cluster.refused = {"a": Terminal("Invalid", "no such field")}
 
-    with pytest.raises(Terminal):
-        await executor(cluster).carry_out(RESOURCE, PLAN[:1])
-
+    assert (await executor(cluster).carry_out(RESOURCE, PLAN[:1])).errors
     assert cluster.events == []
 
 
-@pytest.mark.parametrize("error", [Transient("Http500", "later"), NotLeading()])
+@pytest.mark.parametrize("reason", sorted(SERVER_ERRORS))
 @pytest.mark.parametrize("name", ["b", "c"])
-async def test_a_failure_that_passes_ends_the_plan_at_once(error: Exception, name: str) -> None:
+async def test_a_server_that_answers_nobody_is_asked_nothing_more(reason: str, name: str) -> None:
     cluster = Memory(OLD, GONE)
-    cluster.refused = {name: error}
+    cluster.refused = {name: Transient(reason, "later")}
 
-    with pytest.raises(type(error)):
+    result = await executor(cluster).carry_out(RESOURCE, [*PLAN, Change("create", thing("d"))])
+
+    assert [call for call in cluster.calls if "event" not in call] == ["apply a", "apply b", "delete c"][
+        : 2 if name == "b" else 3
+    ]
+    assert [error.reason for error in result.errors] == [reason]
+    assert result.failed(("ConfigMap", "d")), "it was not tried"
+
+
+@pytest.mark.parametrize("name", ["b", "c"])
+async def test_a_process_that_lost_the_lease_changes_nothing_more(name: str) -> None:
+    cluster = Memory(OLD, GONE)
+    cluster.refused = {name: NotLeading()}
+
+    with pytest.raises(NotLeading):
         await executor(cluster).carry_out(RESOURCE, [*PLAN, Change("create", thing("d"))])
 
     assert cluster.calls == ["apply a", "apply b", "delete c"][: 2 if name == "b" else 3]
+
+
+def slow(message: str = "no answer") -> Transient:
+    error = Transient("ApiServerUnreachable", message)
+    error.__cause__ = TimeoutError()
+    return error
+
+
+async def test_a_webhook_that_is_slow_for_one_kind_delays_no_other() -> None:
+    names = [("a", "ConfigMap"), ("b", "ConfigMap"), ("c", "Service"), ("d", "Deployment")]
+    cluster = Memory()
+    cluster.refused = {"a": slow(), "b": slow()}
+
+    result = await executor(cluster).carry_out(RESOURCE, [Change("create", thing(*one)) for one in names])
+
+    assert [call for call in cluster.calls if "event" not in call] == ["apply a", "apply c", "apply d"]
+    assert len(result.errors) == 1
+    assert result.skipped
+
+
+async def test_a_server_on_which_everything_times_out_is_not_waited_for_all_the_way() -> None:
+    kinds = ["ConfigMap", "Service", "Deployment", "Job", "Ingress"]
+    cluster = Memory()
+    cluster.refused = {kind: slow() for kind in kinds}
+
+    await executor(cluster).carry_out(RESOURCE, [Change("create", thing(kind, kind)) for kind in kinds])
+
+    assert len(cluster.calls) == MAX_TIMEOUTS
+
+
+def test_several_errors_are_one_that_names_them_all() -> None:
+    errors = [Transient("Http500", "later"), Terminal("Invalid", "a"), Waiting("W", "w"), Terminal("Refused", "b")]
+
+    found = combined(errors)
+
+    assert (type(found), found and found.reason, found and found.message) == (Terminal, "Invalid", "a; b")
+    assert combined(errors[:1]) == errors[0]
+    assert combined([]) is None
 
 
 async def test_a_field_that_somebody_else_took_is_taken_back_and_told() -> None:
@@ -139,7 +202,7 @@ async def test_a_field_that_somebody_else_took_is_taken_back_and_told() -> None:
     applied = await executor(cluster).carry_out(RESOURCE, PLAN[1:2])
 
     assert [call for call in cluster.calls if "apply" in call] == ["apply b", "forced apply b"], "asked first"
-    assert applied == [cluster.objects["b"]]
+    assert applied.objects == (cluster.objects["b"],)
     warning, normal = cluster.events
     assert warning == (
         "Warning",
@@ -172,7 +235,7 @@ async def test_replicas_that_are_let_go_are_first_kept_by_another_manager() -> N
     cluster = Memory(live)
     plan = [Change("update", new, live)]
 
-    shown = await executor(cluster).preview(RESOURCE, plan)
+    shown, _ = await executor(cluster).preview(RESOURCE, plan)
     assert cluster.calls == ["dry run of forced apply b"]
     assert "replicas" not in "".join(line for line in shown.diff.splitlines() if line.startswith(("-", "+")))
 
@@ -185,7 +248,7 @@ async def test_a_preview_tells_everything_and_changes_nothing() -> None:
     cluster.conflicts = {"b": FieldConflict(("somebody",))}
     objects = dict(cluster.objects)
 
-    plan = await executor(cluster).preview(RESOURCE, PLAN)
+    plan, _ = await executor(cluster).preview(RESOURCE, PLAN)
 
     assert cluster.calls == ["dry run of forced apply a", "dry run of forced apply b"]
     assert (cluster.objects, cluster.events, counted()) == (objects, [], before)
@@ -205,21 +268,24 @@ async def test_a_preview_tells_everything_and_changes_nothing() -> None:
 async def test_a_preview_shows_no_secret() -> None:
     cluster = Memory()
 
-    plan = await executor(cluster).preview(RESOURCE, [Change("create", thing("s", "Secret", password="hunter2"))])
+    plan, _ = await executor(cluster).preview(RESOURCE, [Change("create", thing("s", "Secret", password="hunter2"))])
 
     assert "password: '********'" in plan.diff
     assert "hunter2" not in plan.diff
 
 
 async def test_a_preview_of_nothing_says_so() -> None:
-    plan = await executor(Memory()).preview(RESOURCE, [])
+    plan, _ = await executor(Memory()).preview(RESOURCE, [])
 
     assert (plan.summary, plan.diff) == ("0 to create, 0 to update, 0 to delete", "")
 
 
-async def test_what_would_be_refused_is_refused_in_the_preview() -> None:
-    cluster = Memory()
+async def test_what_would_be_refused_is_named_and_the_rest_is_planned() -> None:
+    cluster = Memory(OLD, GONE)
     cluster.refused = {"a": Terminal("Invalid", "no such field")}
 
-    with pytest.raises(Terminal, match="no such field"):
-        await executor(cluster).preview(RESOURCE, PLAN)
+    plan, result = await executor(cluster).preview(RESOURCE, PLAN)
+
+    assert [error.message for error in result.errors] == ["create ConfigMap a: no such field"]
+    assert plan.summary == "1 to create, 1 to update, 1 to delete"
+    assert "+  text: new" in plan.diff

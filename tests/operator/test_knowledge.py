@@ -25,10 +25,14 @@ def livescore(status: Manifest | None = None, **spec: Any) -> LiveScore:
 
 
 def stateful(component: str, size: str | None = None, ready: int = 1) -> Children:
-    template = {"spec": {"resources": {"requests": {"storage": size}}}}
-    spec = {"volumeClaimTemplates": [template]} if size else {}
+    theirs, ours = [_claim_template(name, wanted) for name, wanted in (("a-cache", "1Mi"), ("data", size))]
+    spec = {"volumeClaimTemplates": [theirs, ours]} if size else {}
     name = f"demo-{component}"
     return {("StatefulSet", name): {"metadata": {"name": name}, "spec": spec, "status": {"readyReplicas": ready}}}
+
+
+def _claim_template(name: str, size: str | None) -> Manifest:
+    return {"metadata": {"name": name}, "spec": {"resources": {"requests": {"storage": size}}}}
 
 
 def job(*conditions: str) -> Children:
@@ -37,7 +41,8 @@ def job(*conditions: str) -> Children:
 
 
 def deployment(image: str) -> Children:
-    template = {"spec": {"containers": [{"name": "api", "image": image}]}}
+    sidecar = {"name": "a-proxy", "image": "proxy:9"}
+    template = {"spec": {"containers": [sidecar, {"name": "api", "image": image}], "initContainers": [sidecar]}}
     return {("Deployment", "demo-api"): {"kind": "Deployment", "spec": {"template": template}}}
 
 

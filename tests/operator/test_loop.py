@@ -430,7 +430,8 @@ async def test_nothing_is_repaired_while_it_is_suspended(stack: Stack) -> None:
     await stack.reconcile()
     assert "demo-worker" not in await stack.images()
     assert await stack.condition("Reconciling") == ("False", "Suspended")
-    assert await stack.condition("Ready") == ("True", "Ready")
+    assert await stack.condition("Ready") == ("Unknown", "Suspended"), "nobody looks"
+    assert await stack.condition("ApiAvailable") == ("True", "Available"), "as it was last seen"
 
     await stack.edit(suspend=False)
     await stack.settle()

@@ -11,7 +11,7 @@ from livescore_operator.observation import (
     digest,
     is_ours,
     is_remains,
-    require_ownership,
+    name_conflicts,
     require_secrets,
     secret_references,
 )
@@ -75,17 +75,23 @@ def test_a_name_that_somebody_else_has_is_never_taken(live: Manifest, ours: bool
     wanted = [child(live["kind"])]
     live_children = {(live["kind"], "demo-api"): live}
     if ours or remains:
-        require_ownership(livescore(), wanted, live_children)
-    else:
-        with pytest.raises(Terminal, match=f"OwnershipConflict: {live['kind']} sport/demo-api exists") as caught:
-            require_ownership(livescore(), wanted, live_children)
-        assert "rename or delete it" in caught.value.message
+        assert name_conflicts(livescore(), wanted, live_children) == {}
+        return
+    if live["kind"] == "Secret":
+        with pytest.raises(Terminal, match="OwnershipConflict: Secret sport/demo-api exists"):
+            name_conflicts(livescore(), wanted, live_children)
+        return
+    (conflict,) = name_conflicts(livescore(), wanted, live_children).values()
+    assert conflict.message.startswith(f"{live['kind']} sport/demo-api exists")
+    assert "rename or delete it" in conflict.message
+    assert conflict.after is not None, "nothing tells when it goes"
 
 
 def test_what_is_not_wanted_or_not_there_is_in_nobodys_way() -> None:
-    require_ownership(livescore(), [child()], {})
-    require_ownership(livescore(), [child()], {("StatefulSet", "demo-api"): child("StatefulSet", ANOTHER)})
-    require_ownership(livescore(), [], {("Deployment", "demo-api"): child("Deployment", ANOTHER)})
+    stateful = child("StatefulSet", ANOTHER)
+    assert name_conflicts(livescore(), [child()], {}) == {}
+    assert name_conflicts(livescore(), [child()], {("StatefulSet", "demo-api"): stateful}) == {}
+    assert name_conflicts(livescore(), [], {("Deployment", "demo-api"): child("Deployment", ANOTHER)}) == {}
 
 
 # Secrets of the user

@@ -101,7 +101,7 @@ def test_what_is_applied_is_the_status_and_nothing_else() -> None:
         type="Ready", status="True", reason="Ready", observed_generation=7, last_transition_time="then"
     )
 
-    assert reporting.manifest(livescore(), Status(conditions=[condition], api="0/0")) == {
+    assert reporting.manifest(livescore().metadata, Status(conditions=[condition], api="0/0")) == {
         "apiVersion": "livescore.dev/v1",
         "kind": "LiveScore",
         "metadata": {"name": "demo", "namespace": "sport"},

@@ -4,6 +4,9 @@ from livescore_operator.components import config, credentials, pods, process
 from livescore_operator.components.common import Facts, manifest, selector
 from livescore_operator.resource import KeyReference, LiveScore, Manifest
 
+# Name of the API's container in its pods, beside which others may be.
+CONTAINER = "api"
+
 # Seconds after grace and deadline in which requests in flight end, see docs/operations.md.
 STOP_SECONDS = 15
 
@@ -46,7 +49,7 @@ def _container(resource: LiveScore, image: str) -> Manifest:
     mounts = [{"name": "admin-key", "mountPath": config.ADMIN_FOLDER, "readOnly": True}]
     if api.api_keys_secret:
         mounts.append({"name": "api-keys", "mountPath": config.KEYS_FOLDER, "readOnly": True})
-    return process.container(resource, "api", "api", image, api, ports=ports, mounts=mounts, **process.probes())
+    return process.container(resource, CONTAINER, "api", image, api, ports=ports, mounts=mounts, **process.probes())
 
 
 def _volumes(resource: LiveScore) -> list[Manifest]:

@@ -14,6 +14,9 @@ DEADLINE_SECONDS = 600
 # Seconds after which a Job that has given up is made again: its cause may have been the database's, and gone with it.
 RETRY_SECONDS = 300.0
 
+# Name of the migration's container in its pods, beside which others may be.
+CONTAINER = "migration"
+
 # Hexadecimal digits: enough to tell the images of one LiveScore apart.
 _HASH_LENGTH = 8
 
@@ -71,7 +74,7 @@ def _template(resource: LiveScore) -> Manifest:
     spec = resource.spec
     container = process.container(
         resource,
-        "migration",
+        CONTAINER,
         "migrate",
         spec.image,
         # Variables of the workers' own are none of its: whatever is in its template makes it run again.

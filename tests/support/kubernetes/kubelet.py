@@ -1,6 +1,6 @@
 """What controllers and kubelets would do, since the API servers of the tests have none: states for a test to set."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -41,19 +41,22 @@ async def fail_job(kube: Kube, server: Server, name: str, log: str = "") -> Json
     job = await kube.get("Job", name)
     pod = f"{name}-x7k2p"
     labels = dict.fromkeys(LABELS_OF_JOB, name) | job["spec"]["template"]["metadata"].get("labels", {})
-    await make_pod(kube, pod, labels)
+    containers = [container["name"] for container in job["spec"]["template"]["spec"]["containers"]]
+    await make_pod(kube, pod, labels, containers=containers)
     await kube.set_status("Pod", pod, {"phase": "Failed"})
     server.logs.write(kube.namespace, pod, log)
     conditions = [_condition(type, "True", "BackoffLimitExceeded") for type in ("FailureTarget", "Failed")]
     return await kube.set_status("Job", name, {"startTime": _now(), "failed": 1, "conditions": conditions})
 
 
-async def make_pod(kube: Kube, name: str, labels: dict[str, str], owner: Json | None = None) -> Json:
+async def make_pod(
+    kube: Kube, name: str, labels: dict[str, str], owner: Json | None = None, containers: Sequence[str] = ("main",)
+) -> Json:
     """A pod on the tests' node, which has logs."""
     metadata: Json = {"name": name, "labels": labels}
     if owner:
         metadata["ownerReferences"] = [_reference(owner)]
-    spec = {"nodeName": NODE, "containers": [{"name": "main", "image": "tests"}]}
+    spec = {"nodeName": NODE, "containers": [{"name": one, "image": "tests"} for one in containers]}
     return await kube.create({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
 
 

@@ -1,0 +1,237 @@
+"""No error is invisible: what the API server refuses, and what fails again and again, stands in the status."""
+
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from livescore_operator.answers import Answer, checked
+from livescore_operator.cluster import Cluster, connect
+from livescore_operator.errors import ReconcileError
+from livescore_operator.planning import Key, key
+from livescore_operator.reconciler import LASTING_SECONDS, Reconciler
+from livescore_operator.resource import Manifest
+from tests.operator.stack import IMAGE, Stack
+from tests.support.kubernetes.kinds import Json
+from tests.support.kubernetes.kube import Kube
+
+UNDECLARED = (
+    "failed to create typed patch object (x/demo-api): .spec.template.spec.affinity.nodeAfinity: field not declared in "
+    "schema"
+)
+SLOW = 'Internal error occurred: failed calling webhook "policy.example.com": context deadline exceeded'
+
+
+class Refusing(Cluster):
+    """An API server that answers writes and lists of some objects with errors.
+
+    Attributes:
+        answers: error by kind and name; a list has an empty name.
+    """
+
+    answers: dict[Key, Answer]
+
+    def refuse(self, kind: str, name: str, code: int, message: str, reason: str = "", **details: Any) -> None:
+        body = {"kind": "Status", "code": code, "message": message, "reason": reason, "details": details}
+        self.answers[kind, name] = Answer(code, json.dumps(body))
+
+    async def apply(self, manifest: Manifest, **options: Any) -> Manifest:
+        if answer := self.answers.get(key(manifest)):
+            checked(answer)
+        return await super().apply(manifest, **options)
+
+    async def select(self, kind: str, namespace: str, selector: str) -> list[Manifest] | None:
+        if answer := self.answers.get((kind, "")):
+            checked(answer)
+        return await super().select(kind, namespace, selector)
+
+    async def annotate(self, kind: str, namespace: str, name: str, annotations: Any) -> None:
+        if answer := self.answers.get((kind, name)):
+            checked(answer)
+        await super().annotate(kind, namespace, name, annotations)
+
+
+@pytest.fixture
+async def cluster(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Refusing]:
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+    async with connect(30) as connected:
+        refusing = Refusing(connected._client, 30)
+        refusing.answers = {}
+        yield refusing
+
+
+@pytest.fixture
+def stack(kube: Kube, cluster: Refusing) -> Stack:
+    return Stack(kube, Reconciler(cluster, "livescore-system", "test"))
+
+
+async def up(stack: Stack) -> None:
+    await stack.create()
+    await stack.settle()
+
+
+async def fail(stack: Stack) -> ReconcileError:
+    with pytest.raises(ReconcileError) as caught:
+        await stack.reconcile()
+    return caught.value
+
+
+async def ready(stack: Stack) -> Json:
+    return (await stack.conditions())["Ready"]
+
+
+async def test_an_undeclared_field_stalls_with_the_sentence_of_the_api_server_and_the_rest_goes_on(
+    stack: Stack, cluster: Refusing
+) -> None:
+    await up(stack)
+    cluster.refuse("Deployment", "demo-api", 500, UNDECLARED)
+    await stack.kube.delete("Deployment", "demo-worker")
+    await stack.edit(api={"template": {"affinity": {"nodeAfinity": {"weight": 1}}}}, scheduler={"replicas": 0})
+
+    after = await stack.reconcile()
+
+    assert await stack.condition("Stalled") == ("True", "Invalid")
+    assert UNDECLARED in (await ready(stack))["message"]
+    assert (await stack.livescore())["status"]["observedGeneration"] == 2
+    assert after is not None, "policies and quotas change without an event"
+    assert "demo-worker" in await stack.images(), "repaired"
+    assert (await stack.kube.get("Deployment", "demo-scheduler"))["spec"]["replicas"] == 0
+
+    cluster.answers.clear()
+    await stack.edit(api={"template": {"affinity": None}})
+    await stack.settle()
+    assert await stack.condition("Ready") == ("True", "Ready")
+    assert await stack.condition("Stalled") == ("False", "Ready")
+
+
+async def test_an_error_that_repeats_is_reported_and_one_that_passes_is_not(stack: Stack, cluster: Refusing) -> None:
+    await up(stack)
+    cluster.refuse("ConfigMap", "demo-config", 500, SLOW, "InternalError")
+    await stack.edit(api={"securityMode": "DRY_RUN"})
+
+    error = await fail(stack)
+    assert await stack.condition("Ready") == ("True", "Ready"), "one failure alone says nothing"
+    assert (error.reason, SLOW in error.message) == ("Http500", True)
+
+    await fail(stack)
+    assert await stack.condition("Ready") == ("False", "Http500")
+    assert await stack.condition("Reconciling") == ("True", "Http500")
+    assert f"update ConfigMap demo-config: {SLOW}" in (await ready(stack))["message"]
+    assert (await stack.livescore())["status"]["observedGeneration"] == 2
+
+    later = datetime.now(UTC) + timedelta(seconds=LASTING_SECONDS + 1)
+    stack.reconciler.now = lambda: later
+    await fail(stack)
+    assert await stack.condition("Stalled") == ("True", "Http500"), "it does not pass by itself any more"
+
+    cluster.answers.clear()
+    await stack.settle()
+    assert await stack.condition("Ready") == ("True", "Ready")
+
+
+async def test_what_cannot_be_read_is_reported_when_it_repeats(stack: Stack, cluster: Refusing) -> None:
+    await up(stack)
+    cluster.refuse("NetworkPolicy", "", 500, "etcdserver: no leader")
+
+    for _ in range(2):
+        await fail(stack)
+
+    assert await stack.condition("Ready") == ("Unknown", "Http500")
+    assert await stack.condition("Reconciling") == ("True", "Http500")
+    assert await stack.condition("ApiAvailable") == ("True", "Available"), "as it was last seen"
+
+    cluster.refuse("NetworkPolicy", "", 403, 'networkpolicies is forbidden: User "x" cannot list resource', "Forbidden")
+    await fail(stack)
+    assert await stack.condition("Ready") == ("Unknown", "Forbidden")
+
+    cluster.answers.clear()
+    await stack.settle()
+    assert await stack.condition("Ready") == ("True", "Ready")
+
+
+async def test_an_unexpected_error_is_reported_when_it_repeats(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    await up(stack)
+    with monkeypatch.context() as patch:
+        patch.setattr(stack.reconciler.autoscaler, "assess", lambda *_: 1 / 0)
+        for _ in range(2):
+            with pytest.raises(ZeroDivisionError):
+                await stack.reconcile()
+
+    assert await stack.condition("Ready") == ("Unknown", "OperatorError")
+    assert "ZeroDivisionError" in (await ready(stack))["message"]
+
+
+async def test_a_namespace_that_is_being_deleted_is_said_and_not_fought(stack: Stack, cluster: Refusing) -> None:
+    causes = [{"reason": "NamespaceTerminating", "field": "metadata.namespace"}]
+    cluster.refuse("ConfigMap", "demo-config", 403, "is being terminated", "Forbidden", causes=causes)
+    await stack.create()
+
+    assert await stack.reconcile() is not None
+
+    assert await stack.condition("Ready") == ("False", "NamespaceTerminating")
+    assert await stack.condition("Stalled") == ("False", "NamespaceTerminating")
+
+
+async def test_a_plan_that_would_be_refused_says_so_and_shows_the_rest(stack: Stack, cluster: Refusing) -> None:
+    await up(stack)
+    cluster.refuse("Deployment", "demo-api", 500, UNDECLARED)
+    await stack.edit(
+        reconcilePolicy="Plan", api={"template": {"nodeSelector": {"disk": "ssd"}}}, worker={"replicas": 3}
+    )
+
+    await stack.reconcile()
+
+    assert await stack.condition("Stalled") == ("True", "Invalid")
+    assert "+  replicas: 3" in (await stack.livescore())["status"]["plan"]["diff"]
+
+
+async def test_an_object_of_a_stranger_stops_nothing_but_itself(stack: Stack) -> None:
+    theirs = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "demo"}, "spec": {"ports": [{"port": 1}]}}
+    await stack.kube.create(theirs)
+    await stack.create()
+
+    await stack.settle()
+    assert await stack.reconcile() is not None, "nothing tells when the name is free"
+    assert await stack.condition("Stalled") == ("True", "OwnershipConflict")
+    assert (await stack.images())["demo-api"] == IMAGE
+    assert "labels" not in (await stack.kube.get("Service", "demo"))["metadata"]
+
+    await stack.kube.delete("Service", "demo")
+    await stack.settle()
+    assert await stack.condition("Ready") == ("True", "Ready")
+
+
+# Containers of others
+
+
+@pytest.mark.parametrize("field", ["containers", "initContainers"])
+async def test_an_upgrade_takes_no_image_of_a_sidecar(stack: Stack, field: str) -> None:
+    """Wherever it stands in the list: a webhook may put it first."""
+    await up(stack)
+    for name in ("api", "worker", "scheduler"):
+        template = (await stack.kube.get("Deployment", f"demo-{name}"))["spec"]["template"]["spec"]
+        found = [{"name": "a-proxy", "image": "proxy:9"}, *template.get(field, [])]
+        await stack.kube.patch("Deployment", f"demo-{name}", {"spec": {"template": {"spec": {field: found}}}})
+
+    await stack.edit(image="livescore:2")
+    await stack.reconcile()
+    assert await own_images(stack) == {IMAGE}, "until the migration is done the old image serves"
+    assert (await stack.livescore())["status"]["image"] == IMAGE
+
+    await stack.settle()
+    assert await own_images(stack) == {"livescore:2"}
+    assert (await stack.livescore())["status"]["image"] == "livescore:2"
+
+
+async def own_images(stack: Stack) -> set[str]:
+    found = [
+        container["image"]
+        for deployment in await stack.kube.list("Deployment")
+        for container in deployment["spec"]["template"]["spec"]["containers"]
+        if container["name"] != "a-proxy"
+    ]
+    assert len(found) == 3
+    return set(found)

@@ -39,7 +39,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run migrate test report coverage bench simulate converge e2e e2e-install lint types format check lock upgrade image images sbom dist publish-charts version crd charts deploy smoke undeploy kind clean
+.PHONY: help run migrate test report coverage bench generators simulate converge e2e e2e-install lint types format check lock upgrade image images sbom dist publish-charts version crd charts deploy smoke undeploy kind clean
 
 help: ## Print this text
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,13 @@ report: ## Join what all processes of the last `make coverage` reached
 
 bench: $(READY) ## Measure the speed (tests/load)
 	$(BIN)/python -m tests.load
+
+# Not in a lock: only this target uses them, and no image or test run depends on them.
+generators: $(READY) ## Generate clients from OpenAPI with public generators and use them (needs npm)
+	$(BIN)/python -m venv .generators
+	.generators/bin/pip --disable-pip-version-check install -qq openapi-python-client==0.29.1 datamodel-code-generator==0.89.0
+	npm install --silent --no-save --prefix .generators openapi-typescript@7.13.0 typescript@5.9.3
+	PATH="$(CURDIR)/.generators/bin:$(CURDIR)/.generators/node_modules/.bin:$(CURDIR)/$(BIN):$$PATH" $(PYTEST) tests/generators --numprocesses 0
 
 simulate: $(READY) ## Play match days against the scaling rule and the HPA's; write docs/scaling/ and its table
 	$(BIN)/python -m tests.simulation

@@ -124,6 +124,31 @@ async def test_the_last_page_has_no_cursor_even_when_it_is_full(
     assert (len(page["data"]), page["nextCursor"]) == (2, None)
 
 
+async def test_times_with_any_offset_are_stored_and_shown_in_utc(http: httpx.AsyncClient, sport: str) -> None:
+    times = {"startTime": "2026-02-20T20:30:00+05:30", "endTime": "2026-02-20t13:00:00.5-0330"}
+    match = (await http.post("/matches", json=match_body(sport=sport, **times))).json()["data"]
+    assert (match["startTime"], match["endTime"]) == ("2026-02-20T15:00:00.000Z", "2026-02-20T16:30:00.500Z")
+    changed = await http.patch(f"/matches/{match['id']}", json={"endTime": "2026-02-20T19:00:00+02:00"})
+    assert changed.json()["data"]["endTime"] == "2026-02-20T17:00:00.000Z"
+    for offset in ("+01:00", "%2B01:00", " 01:00", "%2b0100"):
+        for query in (f"from=2026-02-20T16:00:00{offset}", f"to=2026-02-20T16:00:00.001{offset}"):
+            listed = (await http.get(f"/matches?sport={sport}&{query}")).json()["data"]
+            assert [found["id"] for found in listed] == [match["id"]]
+    assert (await http.get(f"/matches?sport={sport}&to=2026-02-20T16:00:00+01:00")).json()["data"] == []
+
+
+async def test_a_repeated_filter_means_any_of_its_values(http: httpx.AsyncClient, service: Service, sport: str) -> None:
+    other = f"{sport}, too"
+    live = await service.create_match(sport=sport, homeTeam="One")
+    over = await service.create_match(sport=other, awayTeam="Two", startTime=instant(-20), endTime=instant(-10))
+    ahead = await service.create_match(sport=sport, startTime=instant(7200), endTime=instant(9000))
+    both = [sport, other]
+    assert await listed(http, sport=both) == [ahead["id"], over["id"], live["id"]]
+    assert await listed(http, sport=both, status=["live", "finished"]) == [over["id"], live["id"]]
+    assert await listed(http, sport=both, status=["scheduled", "live,finished"]) == await listed(http, sport=both)
+    assert await listed(http, sport=both, team=["One", "Two"]) == [over["id"], live["id"]]
+
+
 async def test_matches_are_filtered_by_status(http: httpx.AsyncClient, service: Service, sport: str) -> None:
     live = await service.create_match(sport=sport)
     over = await service.create_match(sport=sport, startTime=instant(-20), endTime=instant(-10))

@@ -49,7 +49,10 @@ async def test_names_of_a_match_are_text(http: httpx.AsyncClient, member: str, v
 @pytest.mark.parametrize(
     "value",
     [
-        "2026-02-20T15:00:00+01:00",
+        "2026-02-20T15:00:00",
+        "2026-02-20T15:00:00+25:00",
+        "0001-01-01T00:00:00+00:01",
+        "9999-12-31T23:59:59-00:01",
         "2026-02-20",
         "tomorrow",
         "0000-01-01T00:00:00Z",
@@ -59,7 +62,7 @@ async def test_names_of_a_match_are_text(http: httpx.AsyncClient, member: str, v
         None,
     ],
 )
-async def test_times_of_a_match_are_iso_8601_in_utc(http: httpx.AsyncClient, member: str, value: Any) -> None:
+async def test_times_of_a_match_are_iso_8601_with_an_offset(http: httpx.AsyncClient, member: str, value: Any) -> None:
     answer = await http.post("/matches", json=match_body(**{member: value}))
     assert places(answer, "Invalid request body") == [[member]]
 
@@ -169,7 +172,7 @@ async def test_a_patch_changes_something(http: httpx.AsyncClient, service: Servi
         ({"status": None}, ["status"]),
         ({"homeTeam": ""}, ["homeTeam"]),
         ({"awayScore": -1}, ["awayScore"]),
-        ({"startTime": "2026-02-20T15:00:00+00:00"}, ["startTime"]),
+        ({"startTime": "2026-02-20T15:00:00"}, ["startTime"]),
     ],
 )
 async def test_a_patch_is_checked_like_a_new_match(
@@ -310,8 +313,8 @@ async def test_a_limit_is_an_integer_from_1_to_100(http: httpx.AsyncClient, path
     assert places(await http.get(f"{path}?limit={limit}"), "Invalid query") == [["limit"]]
 
 
-@pytest.mark.parametrize("query", ["limit=1&limit=1", "status=live&status=finished", "sport=a&sport=b"])
-async def test_a_parameter_is_given_once(http: httpx.AsyncClient, query: str) -> None:
+@pytest.mark.parametrize("query", ["limit=1&limit=1", "from=x&from=x", "cursor=1-1&cursor=1-2"])
+async def test_a_parameter_of_one_value_is_given_once(http: httpx.AsyncClient, query: str) -> None:
     assert places(await http.get(f"/matches?{query}"), "Invalid query") == [[query.partition("=")[0]]]
 
 
@@ -325,7 +328,10 @@ async def test_a_parameter_is_given_once(http: httpx.AsyncClient, query: str) ->
         ("sport=%00", ["sport"]),
         ("team=" + "x" * 501, ["team"]),
         ("team=%ff", []),
-        ("from=2026-02-20T15:00:00%2B01:00", ["from"]),
+        ("sport=a&sport=", ["sport", 1]),
+        ("status=live&status=over", ["status", 1]),
+        ("from=2026-02-20T15:00:00", ["from"]),
+        ("from=2026-02-20T15:00:00Z%2B01:00", ["from"]),
         ("to=yesterday", ["to"]),
         ("updatedSince=0", ["updatedSince"]),
         ("cursor=", ["cursor"]),

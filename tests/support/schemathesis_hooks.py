@@ -1,37 +1,67 @@
 """What JSON Schema cannot say about a request, told to Schemathesis (``SCHEMATHESIS_HOOKS``)."""
 
 import re
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
 import schemathesis
+from pydantic import TypeAdapter, ValidationError
 
-from livescore.api.schemas import INSTANT_PATTERN
+from livescore.api.schemas import CommentaryPatch, Instant, MatchPatch
 from livescore.api.writes import IDEMPOTENCY_KEY_PATTERN
 
 EARLIEST, LATEST = "0001-01-01T00:00:00.000Z", "9999-12-31T23:59:59.999Z"
 IDEMPOTENCY_KEY = "Idempotency-Key"
 
 
+INSTANTS: TypeAdapter[datetime] = TypeAdapter(Instant)
+
+
 @schemathesis.hook
 def before_call(_: schemathesis.HookContext, case: schemathesis.Case[Any], __: dict[str, Any]) -> None:
     """A match ends after it started, and a key that was used before asks for something else than a new one."""
     if case.path.startswith("/matches") and isinstance(case.body, dict):
-        case.body = _in_order(case.body, partner=case.method == "PATCH")
+        body: dict[str, Any] = dict(case.body)
+        body = _with_known_member(body, case.path) if case.method == "PATCH" else body
+        body = {**body, "metadata": _without_nul(body["metadata"])} if "metadata" in body else body
+        case.body = _in_order(body, partner=case.method == "PATCH")
     headers: Any = case.headers or {}
     if re.fullmatch(IDEMPOTENCY_KEY_PATTERN, str(headers.get(IDEMPOTENCY_KEY, ""))):
         headers[IDEMPOTENCY_KEY] = str(uuid4())
 
 
+def _with_known_member(body: dict[str, Any], path: str) -> dict[str, Any]:
+    """A change of unknown members alone is refused: the schema says only that it is not empty."""
+    patch, member = (CommentaryPatch, "message") if "commentary" in path else (MatchPatch, "sport")
+    known = {field.alias or name for name, field in patch.model_fields.items()}
+    return body if not body or known & body.keys() else {**body, member: "x"}
+
+
+def _without_nul(value: Any) -> Any:
+    """Metadata without U+0000, which PostgreSQL does not hold."""
+    if isinstance(value, str):
+        return value.replace("\0", "")
+    if isinstance(value, list):
+        return [_without_nul(member) for member in value]
+    if isinstance(value, dict):
+        return {_without_nul(name): _without_nul(member) for name, member in value.items()}
+    return value
+
+
 def _in_order(body: dict[str, Any], *, partner: bool) -> dict[str, Any]:
     """Valid times in the right order; ``partner`` adds the other one where the match's own is not known."""
-    times = {name: body[name] for name in ("startTime", "endTime") if name in body}
-    if len(times) < (1 if partner else 2) or not all(map(_is_instant, times.values())):
+    times = {name: _instant(body[name]) for name in ("startTime", "endTime") if name in body}
+    known = {name: moment for name, moment in times.items() if moment is not None}
+    if len(known) < (1 if partner else 2) or known.keys() != times.keys():
         return body
-    start, end = sorted((times.get("startTime", EARLIEST), times.get("endTime", LATEST)))
-    # Sorting text is not sorting times within the same minute.
-    return {**body, "startTime": start if start[:16] < end[:16] else EARLIEST, "endTime": end}
+    if len(known) == 1:
+        return {"startTime": EARLIEST, "endTime": LATEST, **body}
+    return body if known["startTime"] < known["endTime"] else {**body, "startTime": EARLIEST, "endTime": LATEST}
 
 
-def _is_instant(value: Any) -> bool:
-    return isinstance(value, str) and re.fullmatch(INSTANT_PATTERN, value) is not None
+def _instant(value: Any) -> datetime | None:
+    try:
+        return INSTANTS.validate_python(value)
+    except ValidationError:
+        return None

@@ -156,8 +156,20 @@ def _answer_validator(schema: str) -> jsonschema_rs.Validator:
 
 
 def _validator(schema: Json, document: Json) -> jsonschema_rs.Validator:
-    """References in ``schema`` point into ``document``."""
-    return jsonschema_rs.validator_for({**schema, "components": {"schemas": document["components"]["schemas"]}})
+    """References in ``schema`` point into ``document``; what it does not describe is a fault."""
+    return jsonschema_rs.validator_for(
+        _closed({**schema, "components": {"schemas": document["components"]["schemas"]}})
+    )
+
+
+def _closed(schema: Any) -> Any:
+    """The schema with further members forbidden: clients must ignore them, but this version must not send any."""
+    if isinstance(schema, list):
+        return [_closed(member) for member in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closing = {"additionalProperties": False} if isinstance(schema.get("properties"), dict) else {}
+    return {**closing, **{name: _closed(member) for name, member in schema.items()}}
 
 
 def _faults(validator: jsonschema_rs.Validator, instance: Any) -> list[str]:

@@ -12,24 +12,13 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from livescore import __version__
-from livescore.api.schemas import NO_NUL, Body, Problem, Query
+from livescore.api.schemas import Body, Problem, Query
 from livescore.api.writes import IDEMPOTENCY_KEY_PATTERN
 from livescore.scores.rules import INT4_MAX
 
 Json = dict[str, Any]
 Responses = dict[int | str, dict[str, Any]]
 
-_ANY = {"$ref": "#/components/schemas/JsonValue"}
-_MEMBERS: Json = {"propertyNames": {"pattern": NO_NUL}, "additionalProperties": _ANY}
-_JSON_VALUE: Json = {
-    "description": "Any JSON value whose strings do not contain U+0000.",
-    "anyOf": [
-        {"type": ["null", "boolean", "number"]},
-        {"type": "string", "pattern": NO_NUL},
-        {"type": "array", "items": _ANY},
-        {"type": "object", **_MEMBERS},
-    ],
-}
 _SECURITY_SCHEMES: Json = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer lsk_…`"},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -55,14 +44,22 @@ EVERY_READ = (400, 401, 403, 429, 503)
 EVERY_WRITE = (400, 401, 403, 404, 408, 409, 413, 429, 503)
 
 
-class Schema(GenerateJsonSchema):
-    """A default of None stands for a member that may be left out, not for one that may be null."""
+class _QuerySchema(GenerateJsonSchema):
+    """A default of None stands for a parameter that may be left out, not for one that may be null."""
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
-        """The inner schema alone where the default is None."""
+        """Return the inner schema alone where the default is None."""
         if schema.get("default") is None:
             return self.generate_inner(schema["schema"])
         return super().default_schema(schema)
+
+
+class _BodySchema(GenerateJsonSchema):
+    """Members with a default may be left out. The default itself is prose: with it TypeScript would require them."""
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        """Return the inner schema alone."""
+        return self.generate_inner(schema["schema"])
 
 
 def problems(*statuses: int) -> Responses:
@@ -77,19 +74,24 @@ def _problem(status: int) -> Json:
     return described if status == 304 else {"model": Problem, **described}
 
 
+_bodies: set[type[Body]] = set()
+
+
 def request_body(model: type[Body]) -> Json:
-    """The ``requestBody`` of an operation."""
-    schema = _schema(model)
-    if "metadata" in schema["properties"]:  # pydantic knows no references to components that are not its own
-        metadata = schema["properties"]["metadata"]
-        metadata |= _MEMBERS
-        metadata["properties"]["scoreDelta"] |= _MEMBERS
+    """Return the ``requestBody`` of an operation: a reference, since generators name types after components."""
+    _bodies.add(model)
+    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
     return {"required": True, "content": {"application/json": {"schema": schema}}}
+
+
+def body_schema(model: type[Body]) -> Json:
+    """Return the component of a request body."""
+    return _schema(model, _BodySchema)
 
 
 def query_parameters(model: type[Query]) -> list[Json]:
     """One parameter for each member of the model."""
-    return [_query_parameter(name, schema) for name, schema in _schema(model)["properties"].items()]
+    return [_query_parameter(name, schema) for name, schema in _schema(model, _QuerySchema)["properties"].items()]
 
 
 def _query_parameter(name: str, schema: Json) -> Json:
@@ -97,12 +99,12 @@ def _query_parameter(name: str, schema: Json) -> Json:
     if "description" in schema:
         parameter["description"] = schema.pop("description")
     if schema.get("type") == "array":
-        parameter |= {"style": "form", "explode": False}
+        parameter |= {"style": "form", "explode": True}
     return parameter
 
 
-def _schema(model: type[BaseModel]) -> Json:
-    schema = model.model_json_schema(by_alias=True, schema_generator=Schema)
+def _schema(model: type[BaseModel], generator: type[GenerateJsonSchema]) -> Json:
+    schema = model.model_json_schema(by_alias=True, schema_generator=generator)
     for member in (schema, *schema["properties"].values()):
         member.pop("title", None)
     return schema
@@ -133,7 +135,7 @@ def document(app: FastAPI) -> Json:
     if app.openapi_schema is None:
         made = get_openapi(title="LiveScore", version=__version__, description=app.description, routes=app.routes)
         components = made.setdefault("components", {})
-        components.setdefault("schemas", {})["JsonValue"] = _JSON_VALUE
+        components.setdefault("schemas", {}).update({model.__name__: body_schema(model) for model in _bodies})
         components["securitySchemes"] = _SECURITY_SCHEMES
         app.openapi_schema = made
     return app.openapi_schema

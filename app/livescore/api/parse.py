@@ -1,10 +1,9 @@
 """The parts of a request, checked. Whatever is wrong with them is a :class:`BadRequest` that names the place."""
 
 import re
-from collections.abc import Iterator
 from functools import cache
 from itertools import islice
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_origin
 from urllib.parse import parse_qsl
 
 from pydantic import ValidationError
@@ -62,7 +61,7 @@ def _check_media_type(request: Request) -> None:
 
 
 def query(request: Request, model: type[AnyQuery]) -> AnyQuery:
-    """The query parameters as a ``model``; each may be given once."""
+    """Return the query parameters as a ``model``. Those of a list type may be repeated, any other is given once."""
     text = request.scope["query_string"]
     if not text:
         return cast(AnyQuery, _defaults(model))
@@ -74,25 +73,36 @@ def query(request: Request, model: type[AnyQuery]) -> AnyQuery:
 
 
 def _query(pairs: list[tuple[str, str]], model: type[AnyQuery]) -> AnyQuery:
-    parameters = dict(pairs)
-    if len(parameters) != len(pairs) and (repeated := tuple(_repeated(pairs, _parameters(model)))):
-        raise BadRequest(INVALID_QUERY, *repeated)
+    known = _parameters(model)
+    given: dict[str, list[str]] = {}
+    for name, value in pairs:
+        if name in known:
+            given.setdefault(name, []).append(value)
+    repeated = [name for name, values in given.items() if len(values) > 1 and not known[name]]
+    if repeated:
+        raise BadRequest(
+            INVALID_QUERY, *(Issue((name,), "Parameter should be given once") for name in sorted(repeated))
+        )
+    parameters = {name: values if known[name] else values[0] for name, values in given.items()}
     try:
         return model.model_validate(parameters)
     except ValidationError as error:
-        raise BadRequest.of(INVALID_QUERY, error) from None
+        refused = BadRequest.of(INVALID_QUERY, error)
+        raise BadRequest(INVALID_QUERY, *(_without_index(issue, given, model) for issue in refused.issues)) from None
 
 
-def _repeated(pairs: list[tuple[str, str]], known: frozenset[str]) -> Iterator[Issue]:
-    names = [name for name, _ in pairs]
-    for name in sorted(known):
-        if names.count(name) > 1:
-            yield Issue((name,), "Parameter should be given once")
+def _without_index(issue: Issue, given: dict[str, list[str]], model: type[Query]) -> Issue:
+    """Name a parameter that was given once by its name alone, unless it has several values separated by commas."""
+    name = str(issue.path[0])
+    is_single = len(given.get(name, ())) == 1 and name not in model.COMMA_SEPARATED
+    return Issue((name,), issue.message) if is_single else issue
 
 
 @cache
-def _parameters(model: type[Query]) -> frozenset[str]:
-    return frozenset(field.alias or name for name, field in model.model_fields.items())
+def _parameters(model: type[Query]) -> dict[str, bool]:
+    """Return the names of the parameters, and whether each is a list."""
+    fields = model.model_fields.items()
+    return {field.alias or name: get_origin(field.annotation) is list for name, field in fields}
 
 
 @cache

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, Strict, WithJsonSchema
@@ -29,25 +29,49 @@ SCORE_DELTA_MAX = 1000
 NO_NUL = r"^[^\u0000]*$"
 NO_NUL_MESSAGE = "String must not contain U+0000"
 
-# A calendar that knows leap years: clients that read OpenAPI know as much as this server does. There is no year 0.
-_DATE = (
-    r"(?!0000)(?:(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)-02-29"
-    r"|[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])"
-    r"|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|1[0-9]|2[0-8])))"
+# RFC 3339 with any offset, and what ISO 8601 has besides: no seconds, a comma, offsets without minutes or colon.
+_INSTANT = re.compile(
+    r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})[Tt](?P<minute>[0-9]{2}:[0-9]{2})"
+    r"(?::(?P<second>[0-9]{2})(?:[.,](?P<fraction>[0-9]+))?)?"
+    r"(?P<offset>[Zz]|[+-][0-9]{2}(?::?[0-5][0-9])?)?",
+    re.ASCII,
 )
-INSTANT_PATTERN = rf"^{_DATE}T(?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]+)?)?Z$"
-_INSTANT = re.compile(INSTANT_PATTERN)
 
 # Nine digits always fit int4.
 _NUMERAL = re.compile("-?[0-9]{1,9}")
 
 
 def _instant(value: Any) -> datetime:
-    """UTC, cut to the milliseconds that are stored."""
-    if not isinstance(value, str) or not _INSTANT.fullmatch(value):
-        raise PydanticCustomError("instant", "Input should be a UTC time such as 2026-02-20T15:00:00.000Z")
-    instant = datetime.fromisoformat(value)
-    return instant.replace(microsecond=instant.microsecond // 1000 * 1000)
+    """Return a time in UTC, cut to the milliseconds that are stored."""
+    written = _INSTANT.fullmatch(value) if isinstance(value, str) else None
+    if written is None:
+        raise PydanticCustomError("instant", "Input should be a time such as 2026-02-20T15:00:00.000Z")
+    if written["offset"] is None:
+        raise PydanticCustomError("instant", "Time should end with Z or an offset from UTC such as +02:00")
+    is_leap_second = written["second"] == "60"
+    second = "59" if is_leap_second else written["second"] or "00"
+    fraction = (written["fraction"] or "0")[:3].ljust(3, "0")
+    text = f"{written['date']}T{written['minute']}:{second}.{fraction}{written['offset'].upper()}"
+    try:
+        instant = datetime.fromisoformat(text).astimezone(UTC)
+        return _after_leap_second(instant) if is_leap_second else instant
+    except ValueError as error:
+        raise PydanticCustomError("instant", "Time does not exist: {reason}", {"reason": str(error)}) from None
+    except OverflowError:
+        raise PydanticCustomError("instant", "Time should be in the years 0001 to 9999 of UTC") from None
+
+
+def _after_leap_second(instant: datetime) -> datetime:
+    """Return the next second, as PostgreSQL does: a leap second is the last one of a month."""
+    following = instant + timedelta(seconds=1)
+    if (following.day, following.hour, following.minute, following.second) != (1, 0, 0, 0):
+        raise ValueError("second must be in 0..59")
+    return following
+
+
+def _query_instant(value: Any) -> Any:
+    """Read the blank before an offset as the plus sign that it was before the query string was decoded."""
+    return re.sub(r" (?=[0-9]{2}(:?[0-9]{2})?$)", "+", value) if isinstance(value, str) else value
 
 
 def _whole(value: Any) -> Any:
@@ -64,8 +88,8 @@ def canonical(value: str) -> Any:
     return int(value) if re.fullmatch("0|[1-9][0-9]{0,9}", value) else value
 
 
-def _listed(value: str) -> list[str]:
-    return value.split(",")
+def _listed(values: list[str]) -> list[str]:
+    return [value for text in values for value in text.split(",")]
 
 
 def _integer(least: int, most: int = INT4_MAX) -> dict[str, Any]:
@@ -86,24 +110,23 @@ Int4 = Annotated[_Int4, BeforeValidator(_whole), WithJsonSchema(_integer(INT4_MI
 Count = Annotated[_Count, BeforeValidator(_whole), WithJsonSchema(_integer(0))]
 Points = Annotated[_Count, BeforeValidator(_numeral), WithJsonSchema(_numeric(0))]
 Period = Annotated[_Int4, BeforeValidator(_numeral), WithJsonSchema(_numeric(INT4_MIN))]
-Instant = Annotated[
-    datetime,
-    BeforeValidator(_instant),
-    # Not the format date-time: that wants seconds, and knows offsets.
-    WithJsonSchema({"type": "string", "pattern": INSTANT_PATTERN}),
-]
+Instant = Annotated[datetime, BeforeValidator(_instant), WithJsonSchema({"type": "string", "format": "date-time"})]
+QueryInstant = Annotated[Instant, BeforeValidator(_query_instant)]
 Tags = Annotated[list[Text], Strict(), FailFast()]
 
-_DELTA = {"type": "integer", "minimum": 0, "maximum": SCORE_DELTA_MAX}
+_DELTA = _integer(0, SCORE_DELTA_MAX)
 Metadata = Annotated[
     dict[str, Any],
     Strict(),
     WithJsonSchema(
         {
             "type": "object",
-            "description": f"Any object, at most {METADATA_DEPTH} levels deep. `scoreDelta` moves the score of a goal.",
+            "description": (
+                f"Any object, at most {METADATA_DEPTH} levels deep and without U+0000. "
+                "`scoreDelta` moves the score of a goal."
+            ),
             "properties": {"scoreDelta": {"type": "object", "properties": {"home": _DELTA, "away": _DELTA}}},
-            "additionalProperties": True,  # livescore.api.openapi says which
+            "additionalProperties": True,
         }
     ),
 ]
@@ -135,12 +158,7 @@ class Body(BaseModel):
 class Patch(Body):
     """A body of which at least one member must be there."""
 
-    @staticmethod
-    def require_one(schema: dict[str, Any]) -> None:
-        """Say so in OpenAPI."""
-        schema["anyOf"] = [{"required": [name]} for name in schema["properties"]]
-
-    model_config = ConfigDict(json_schema_extra=require_one)
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
     def issues(self) -> Iterator[Issue]:
         """An empty change is a mistake."""
@@ -156,8 +174,8 @@ class NewMatch(Body):
     away_team: Name = Field(alias="awayTeam")
     start: Instant = Field(alias="startTime", examples=[_KICK_OFF])
     end: Instant = Field(alias="endTime", examples=[_FULL_TIME])
-    home_score: Points = Field(0, alias="homeScore")
-    away_score: Points = Field(0, alias="awayScore")
+    home_score: Points = Field(0, alias="homeScore", description="0 if left out.")
+    away_score: Points = Field(0, alias="awayScore", description="0 if left out.")
 
     def issues(self) -> Iterator[Issue]:
         """A match ends after it started."""
@@ -190,9 +208,9 @@ class NewCommentary(Body):
 
     minute: Count
     message: Message
-    sequence: Int4 = 0
-    period: Period = 1
-    event_type: Text = Field("commentary", alias="eventType")
+    sequence: Int4 = Field(0, description="0 if left out.")
+    period: Period = Field(1, description="1 if left out.")
+    event_type: Text = Field("commentary", alias="eventType", description="`commentary` if left out.")
     actor: Text = OMITTED
     team: Text = OMITTED
     metadata: Metadata = OMITTED
@@ -282,27 +300,30 @@ Cursor = Annotated[
     WithJsonSchema({"type": "string", "pattern": f"^(?:{_CURSOR.pattern})$"}),
 ]
 Statuses = Annotated[list[Status], BeforeValidator(_listed), Field(min_length=1)]
+Names = Annotated[list[Name], Field(min_length=1)]
 
 
 class Query(BaseModel):
-    """The parameters of a request; unknown ones are ignored."""
+    """The parameters of a request; unknown ones are ignored. Those of a list type may be repeated."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
+
+    COMMA_SEPARATED: ClassVar[frozenset[str]] = frozenset()
 
 
 class MatchesQuery(Query):
     """Which matches, and how many of them."""
 
-    FILTERS: ClassVar[tuple[str, ...]] = ("status", "sport", "team", "from", "to", "updatedSince")
+    COMMA_SEPARATED = frozenset({"status"})
 
     limit: Limit = 50
     cursor: Cursor = Field(OMITTED, description="`nextCursor` of the page before.")
-    status: Statuses = Field(OMITTED, description="One or more, separated by commas.")
-    sport: Name = OMITTED
-    team: Name = Field(OMITTED, description="Home or away.")
-    from_: Instant = Field(OMITTED, alias="from", description="Starting at or after this time.")
-    to: Instant = Field(OMITTED, description="Starting before this time.")
-    updated_since: Instant = Field(OMITTED, alias="updatedSince", description="Changed at or after this time.")
+    status: Statuses = Field(OMITTED, description="Any of these; repeated, or separated by commas.")
+    sport: Names = Field(OMITTED, description="Any of these; repeated.")
+    team: Names = Field(OMITTED, description="Any of these, home or away; repeated.")
+    from_: QueryInstant = Field(OMITTED, alias="from", description="Starting at or after this time.")
+    to: QueryInstant = Field(OMITTED, description="Starting before this time.")
+    updated_since: QueryInstant = Field(OMITTED, alias="updatedSince", description="Changed at or after this time.")
 
     def filters(self) -> dict[str, Any]:
         """The given ones by their names in the store."""
@@ -331,9 +352,9 @@ Seq = Annotated[int, Field(ge=1, le=INT4_MAX, description="Number of the event t
 
 
 class Answer(BaseModel):
-    """What the server sends: exactly these members."""
+    """What the server sends; later versions may add members."""
 
-    model_config = ConfigDict(extra="forbid", alias_generator=to_camel)
+    model_config = ConfigDict(alias_generator=to_camel)
 
 
 class Match(Answer):

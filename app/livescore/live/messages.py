@@ -12,9 +12,9 @@ Epoch = Annotated[str, Field(description="Fingerprint of the feed; it changes wh
 
 
 class Message(BaseModel):
-    """A JSON object with a ``type``; its members are named in camelCase."""
+    """A JSON object with a ``type``; its members are named in camelCase, and later versions may add some."""
 
-    model_config = ConfigDict(extra="forbid", alias_generator=to_camel, populate_by_name=True, serialize_by_alias=True)
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, serialize_by_alias=True)
 
     def encode(self) -> bytes:
         """The bytes on the wire; members that were not set are left out."""

@@ -236,8 +236,8 @@ FROM (
 
 FILTERS = {
     "status": "status = ANY(%(status)s)",
-    "sport": "sport = %(sport)s",
-    "team": "(home_team = %(team)s OR away_team = %(team)s)",
+    "sport": "sport = ANY(%(sport)s)",
+    "team": "(home_team = ANY(%(team)s) OR away_team = ANY(%(team)s))",
     "from": "start_time >= %(from)s",
     "to": "start_time < %(to)s",
     "updatedSince": "updated_at >= %(updatedSince)s",

@@ -104,14 +104,14 @@ async def test_a_schedule_that_was_never_started_can_be_stopped(nowhere: Setting
 def test_a_job_wakes_the_sweeper_of_its_process() -> None:
     woken: list[bool] = []
     transitions.attach(lambda: woken.append(True))
-    transitions.transition(7, START.isoformat())
+    transitions.transition(7, START)
     assert woken == [True]
 
 
 def test_a_job_in_a_process_without_a_sweeper_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transitions, "_wakes", [])
     with pytest.raises(LookupError, match="livescore worker"):
-        transitions.transition(7, START.isoformat())
+        transitions.transition(7, START)
 
 
 def test_attempts_during_an_outage_are_spaced_out_up_to_a_bound_and_begin_anew() -> None:

@@ -16,12 +16,13 @@ from typing import Any
 import rq_scheduler
 import structlog
 from redis import Redis
-from redis.exceptions import LockError
+from redis.exceptions import LockError, ResponseError
+from rq.exceptions import NoSuchJobError
 
 from livescore.jobs import transitions
 from livescore.jobs.database import Database
 from livescore.jobs.outage import Outage
-from livescore.jobs.queue import AWAY, JOB_SECONDS, Job, is_cluster, queue, redis_sync, warn_of_eviction
+from livescore.jobs.queue import AWAY, JOB_SECONDS, Job, is_cluster, queue, redis_sync, refuse, warn_of_eviction
 from livescore.scores import statements as sql
 from livescore.settings import Settings
 from livescore.telemetry import metrics
@@ -110,10 +111,6 @@ class Scheduler(rq_scheduler.Scheduler):  # type: ignore[misc]  # untyped
             with suppress(*AWAY):
                 self.register_death()
 
-    def get_jobs_to_queue(self, with_times: bool = False) -> Any:
-        """As the library does, without its deprecated clock."""
-        return self.get_jobs(int(time.time()), with_times=with_times)
-
     def _turn(self, lost: Event) -> None:
         if not self.connection.expire(self.key, int(self._interval) + 10):
             self.register_birth()
@@ -127,14 +124,30 @@ class Scheduler(rq_scheduler.Scheduler):  # type: ignore[misc]  # untyped
         metrics.QUEUE_DEPTH.set(self._queue_of_jobs.count)
 
     def _enqueue_due(self) -> None:
-        """One job that cannot be read must not stand before all others for ever."""
+        """Move due jobs to the queue and refuse those that are not this service's.
+
+        rq-scheduler's own loop imports the class of the queue that a job names, and repeats a job as its metadata says.
+        """
+        due: Any = self.connection.zrangebyscore(self.scheduled_jobs_key, 0, int(time.time()), start=0, num=BATCH)
+        for raw_id in due:
+            self._enqueue(raw_id.decode(errors="replace"))
+            self.connection.zrem(self.scheduled_jobs_key, raw_id)
+
+    def _enqueue(self, job_id: str) -> None:
         try:
-            self.enqueue_jobs()
-        except AWAY:
-            raise
-        except Exception:
-            log.exception("due hints are dropped because one cannot be read")
-            self.connection.zremrangebyscore(self.scheduled_jobs_key, 0, int(time.time()))
+            job = Job.fetch(job_id, connection=self.connection)
+        except NoSuchJobError:
+            return
+        except ValueError:
+            refuse(self._queue_of_jobs, job_id, "the id cannot be read")
+            return
+        except ResponseError:
+            refuse(self._queue_of_jobs, job_id, "the job is not a hash")
+            return
+        if job.refusal is None:
+            self._queue_of_jobs.enqueue_job(job)
+        else:
+            refuse(self._queue_of_jobs, job.id, job.refusal)
 
 
 class Hints:

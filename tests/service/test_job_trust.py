@@ -1,0 +1,259 @@
+"""Jobs that another client wrote to Redis: only this service's functions run, whatever a job says."""
+
+import json
+import pickle
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from livescore.jobs import transitions
+from livescore.jobs.queue import Worker, redis_sync, worker
+from livescore.jobs.schedule import Hints, Plan, Scheduler
+from livescore.settings import Settings, load
+from tests.support.jobs import soon
+from tests.support.service import Start, eventually
+
+Fields = dict[str, bytes | str]
+
+VALID = [7, "2026-06-11T19:00:00+00:00"]
+SECRET = "argument-that-must-not-be-logged"
+
+
+@pytest.fixture
+def settings(redis_url: str) -> Settings:
+    return load(database_url="postgresql://localhost/none", redis_url=redis_url)
+
+
+@pytest.fixture
+def woken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Entries for every wake of the sweeper; importing anything on behalf of a job fails the test."""
+    found: list[str] = []
+    monkeypatch.setattr(transitions, "_wakes", [lambda: found.append("woken")])
+
+    def refuse_import(name: str) -> Any:
+        found.append(f"import of {name}")
+        raise AssertionError(name)
+
+    for module in ("rq.job", "rq.queue", "rq.serializers", "rq.utils", "rq_scheduler.scheduler"):
+        monkeypatch.setattr(f"{module}.import_attribute", refuse_import)
+    return found
+
+
+@pytest.fixture
+def serving(settings: Settings) -> Worker:
+    made = worker(redis_sync(settings, wait=1), settings)
+    made.register_birth()  # type: ignore[no-untyped-call]  # RQ leaves it untyped
+    return made
+
+
+def call(function: Any = transitions.PATH, instance: Any = None, arguments: Any = VALID, keywords: Any = None) -> bytes:
+    return json.dumps([function, instance, arguments, keywords or {}]).encode()
+
+
+def fields(data: bytes = b"", **more: bytes | str) -> Fields:
+    return {"data": zlib.compress(data or call()), "created_at": "2026-06-11T19:00:00.000000Z", **more}
+
+
+class Exploit:
+    """An object that makes a directory when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
+        import os
+
+        return os.mkdir, (str(self._path),)
+
+
+REFUSED: dict[str, Fields] = {
+    "another function": fields(call("os.mkdir", arguments=[f"/nonexistent/{SECRET}"])),
+    "a function of this service that is no job": fields(call("livescore.jobs.transitions.attach", arguments=[SECRET])),
+    "a builtin": fields(call("builtins.eval", arguments=[SECRET])),
+    "a method of an instance": fields(call("upper", instance=SECRET, arguments=[])),
+    "no function": fields(call(None)),
+    "a function that is no text": fields(call(["os.mkdir"])),
+    "too many arguments": fields(call(arguments=[*VALID, SECRET])),
+    "too few arguments": fields(call(arguments=[7])),
+    "an argument of another type": fields(call(arguments=[SECRET, VALID[1]])),
+    "an argument out of range": fields(call(arguments=[2**40, VALID[1]])),
+    "a moment that is none": fields(call(arguments=[7, SECRET])),
+    "a moment without offset": fields(call(arguments=[7, "2026-06-11T19:00:00"])),
+    "arguments that are no list": fields(call(arguments={"match_id": 7})),
+    "keyword arguments": fields(call(arguments=[], keywords={"match_id": 7, "moment": VALID[1]})),
+    "a pickle": fields(pickle.dumps(("os.mkdir", None, (SECRET,), {}))),
+    "a pickled exploit": fields(pickle.dumps(Exploit(Path("/nonexistent")))),
+    "no JSON": fields(b"{"),
+    "JSON of another shape": fields(b"[1]"),
+    "nested JSON": fields(b"[" * 100_000),
+    "a bomb": fields(b" " * 10_000_000 + call()),
+    "no data": {"created_at": "2026-06-11T19:00:00.000000Z"},
+    "a callback on success": fields(success_callback_name="os.mkdir"),
+    "a callback on failure": fields(call(arguments=[]), failure_callback_name="os.mkdir"),
+    "a callback when stopped": fields(stopped_callback_name="os.mkdir"),
+    "a webhook": fields(webhooks='[{"url": "http://127.0.0.1:1/", "statuses": ["finished"]}]'),
+    "dependencies": fields(dependency_ids='["other"]'),
+    "a dependency of old": fields(dependency_id="other"),
+    "a repetition": fields(repeats_left="5", repeat_intervals="[1]"),
+    "retries": fields(call(arguments=[]), retries_left="5"),
+    "a group": fields(group_id="group"),
+    "a rate limit": fields(rate_limit_key="key", rate_limit_concurrency="1"),
+    "metadata": fields(meta=json.dumps({"queue_class_name": "os.mkdir", "interval": 1})),
+    "pickled metadata": fields(meta=pickle.dumps({"interval": 1})),
+    "a pickled result": fields(result=pickle.dumps(1)),
+    "an unknown field": fields(serializer="pickle"),
+    "a time that is none": fields(enqueued_at=b"\xff"),
+    "a status that is none": fields(status="owned"),
+    "a number that is none": fields(result_ttl="ten"),
+}
+
+
+def put(client: redis.Redis, job_id: str, job: Fields) -> None:
+    mapping: dict[Any, Any] = dict(job)
+    client.hset(f"rq:job:{job_id}", mapping=mapping)
+
+
+def failed(client: redis.Redis, settings: Settings) -> set[str]:
+    ids: Any = client.zrange(f"rq:failed:{settings.queue}", 0, -1)
+    return {job_id.decode() for job_id in ids}
+
+
+def said(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> str:
+    captured = capsys.readouterr()
+    return captured.out + captured.err + caplog.text
+
+
+@pytest.mark.parametrize("job", REFUSED.values(), ids=REFUSED.keys())
+def test_a_worker_refuses(
+    job: Fields,
+    serving: Worker,
+    settings: Settings,
+    redis_client: redis.Redis,
+    woken: list[str],
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    put(redis_client, "planted", job)
+    redis_client.rpush(f"rq:queue:{settings.queue}", "planted")
+
+    serving._serve_once()
+
+    assert woken == []
+    assert failed(redis_client, settings) == {"planted"}
+    reason = redis_client.hget("rq:job:planted", "exc_info")
+    assert isinstance(reason, bytes)
+    assert reason.startswith(b"refused: ")
+    text = said(capsys, caplog)
+    assert "job refused" in text
+    assert SECRET not in text + reason.decode()
+    assert redis_client.llen(f"rq:queue:{settings.queue}:intermediate") == 0
+
+
+@pytest.mark.parametrize("job", REFUSED.values(), ids=REFUSED.keys())
+def test_the_scheduler_refuses(job: Fields, settings: Settings, redis_client: redis.Redis, woken: list[str]) -> None:
+    put(redis_client, "planted", job)
+    hints = Hints(redis_sync(settings), settings)
+    hints.schedule(Plan(7, "live", soon(-9), soon(-5)).hints()[0])
+    redis_client.zadd(Scheduler.scheduled_jobs_key, {"planted": 1})
+
+    Scheduler(redis_sync(settings), settings)._enqueue_due()
+
+    assert woken == []
+    assert failed(redis_client, settings) == {"planted"}
+    assert hints.known() == {}
+    assert redis_client.lrange(f"rq:queue:{settings.queue}", 0, -1) == [b"match-7-end"]
+
+
+@pytest.mark.parametrize("job_id", [b"\xff\xfe", b"a b", b"../../x", b"", b"a:b", "é".encode(), b"x" * 10_000])
+def test_an_id_that_is_none_stops_neither_process(
+    job_id: bytes, serving: Worker, settings: Settings, redis_client: redis.Redis, woken: list[str]
+) -> None:
+    hints = Hints(redis_sync(settings), settings)
+    hints.schedule(Plan(7, "live", soon(-9), soon(-5)).hints()[0])
+    redis_client.hset(b"rq:job:" + job_id, "data", "x")
+    redis_client.zadd(Scheduler.scheduled_jobs_key, {job_id: 1})
+    redis_client.rpush(f"rq:queue:{settings.queue}", job_id)
+
+    Scheduler(redis_sync(settings), settings)._enqueue_due()
+    serving._serve_once()
+    serving._serve_once()
+
+    assert woken == ["woken"]
+    assert hints.known() == {}
+
+
+def test_a_job_that_is_no_hash_stops_neither_process(
+    serving: Worker, settings: Settings, redis_client: redis.Redis, woken: list[str]
+) -> None:
+    hints = Hints(redis_sync(settings), settings)
+    hints.schedule(Plan(7, "live", soon(-9), soon(-5)).hints()[0])
+    for name in ("queued", "scheduled"):
+        redis_client.set(f"rq:job:{name}", "text")
+    redis_client.zadd(Scheduler.scheduled_jobs_key, {"scheduled": 1})
+    redis_client.rpush(f"rq:queue:{settings.queue}", "queued")
+
+    Scheduler(redis_sync(settings), settings)._enqueue_due()
+    serving._serve_once()
+    serving._serve_once()
+
+    assert woken == ["woken"]
+    assert hints.known() == {}
+
+
+def test_maintenance_reads_no_group_and_calls_nothing(
+    serving: Worker, settings: Settings, redis_client: redis.Redis, woken: list[str], tmp_path: Path
+) -> None:
+    exploit = pickle.dumps(Exploit(tmp_path / "made"))
+    put(
+        redis_client,
+        "planted",
+        fields(failure_callback_name="os.mkdir", status="started", meta=exploit, result=exploit),
+    )
+    redis_client.zadd(f"rq:wip:{settings.queue}", {"planted:execution": 1})
+    redis_client.sadd("rq:groups", "group")
+    redis_client.sadd("rq:group:group", "planted")
+
+    serving.run_maintenance_tasks()
+
+    assert woken == []
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_valid_job_runs_and_leaves_nothing(
+    serving: Worker, settings: Settings, redis_client: redis.Redis, woken: list[str]
+) -> None:
+    hints = Hints(redis_sync(settings), settings)
+    hints.schedule(Plan(7, "live", soon(-9), soon(-5)).hints()[0])
+    Scheduler(redis_sync(settings), settings)._enqueue_due()
+
+    serving._serve_once()
+
+    assert woken == ["woken"]
+    assert failed(redis_client, settings) == set()
+    assert redis_client.keys("rq:job:*") == []
+
+
+async def test_what_is_planted_for_real_processes_makes_nothing(
+    start: Start, settings: Settings, redis_client: redis.Redis, tmp_path: Path
+) -> None:
+    """Plant jobs for the processes, and commands for a worker through Pub/Sub, to which none of ours listens."""
+    made = tmp_path / "made"
+    services = [await start("worker"), await start("scheduler")]
+    put(redis_client, "queued", fields(call("os.mkdir", arguments=[str(made)])))
+    put(redis_client, "scheduled", fields(call("os.mkdir", arguments=[str(made)])))
+    redis_client.rpush(f"rq:queue:{settings.queue}", "queued")
+    redis_client.zadd(Scheduler.scheduled_jobs_key, {"scheduled": time.time() - 1})
+    assert redis_client.pubsub_channels("rq:pubsub:*") == []
+
+    await eventually(lambda: failed(redis_client, settings) == {"queued", "scheduled"})
+
+    assert not made.exists()
+    for service in services:
+        await service.logged("job refused")
+        assert str(made) not in service.log
+        assert "Traceback" not in service.log

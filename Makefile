@@ -7,6 +7,8 @@ OPERATOR_IMAGE ?= livescore-operator:dev
 CONTAINER ?= $(shell if docker info >/dev/null 2>&1; then echo docker; else echo buildah; fi)
 # Platforms of the images, `linux/amd64,linux/arm64`; that of this machine if empty. Other ones need binfmt_misc.
 PLATFORM ?=
+# Base of the images; that of the Dockerfile if empty.
+PYTHON_IMAGE ?=
 # With PUSH=true images go to their registry instead of staying here.
 PUSH ?= false
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
@@ -14,7 +16,7 @@ COMMIT = $(shell git rev-parse --short HEAD)
 # Of the commit, so that it makes the same images on every day.
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
 CREATED = $(shell $(PYTHON) -c 'import time; print(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime($(SOURCE_DATE_EPOCH))))')
-BUILD_ARGS = $(foreach name,VERSION COMMIT CREATED SOURCE_DATE_EPOCH,--build-arg $(name)=$($(name)))
+BUILD_ARGS = $(foreach name,VERSION COMMIT CREATED SOURCE_DATE_EPOCH $(if $(PYTHON_IMAGE),PYTHON_IMAGE),--build-arg $(name)=$($(name)))
 KUBECTL ?= kubectl
 # The one that the tests run.
 HELM ?= $(shell $(BIN)/python -c 'from tests.support.tools import helm; print(helm())')
@@ -39,7 +41,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run migrate test report coverage bench generators simulate converge e2e e2e-install lint types format check lock upgrade image images sbom dist publish-charts version crd charts deploy smoke undeploy kind clean
+.PHONY: help run migrate test report coverage bench generators simulate converge e2e e2e-install lint types audit format check lock upgrade image images sbom dist publish-charts version crd charts deploy smoke undeploy kind clean
 
 help: ## Print this text
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -93,6 +95,9 @@ lint: $(READY) ## Check style and the direction of imports
 types: $(READY) ## Check types
 	$(BIN)/mypy
 
+audit: $(READY) ## Look for known vulnerabilities in the locked packages of both images (asks a public database)
+	for image in app operator; do $(BIN)/uv tool run pip-audit@2.10 --require-hashes --disable-pip -r requirements/$$image.lock || exit 1; done
+
 format: $(READY) ## Format the code and mend what can be mended by itself
 	$(BIN)/ruff check --fix-only --quiet
 	$(BIN)/ruff format
@@ -111,16 +116,18 @@ upgrade: ## Write the lock files with the newest versions allowed
 
 # buildah sets every time by itself. BuildKit does so where it pushes; what it gives to docker has the times of the build.
 ifeq ($(notdir $(CONTAINER)),buildah)
+# A node reads `livescore:dev` as `docker.io/library/livescore:dev`, as docker does; buildah would make it `localhost/…`.
+NAMED = $(if $(findstring /,$(IMAGE)),$(IMAGE),docker.io/library/$(IMAGE))
 # A list of images would only grow.
-RENEW = $(if $(PLATFORM),buildah manifest exists $(IMAGE) && buildah manifest rm $(IMAGE) || true)
-BUILD = buildah build --timestamp $(SOURCE_DATE_EPOCH) $(if $(PLATFORM),--platform $(PLATFORM) --manifest,--tag) $(IMAGE)
-PUBLISH = $(if $(PLATFORM),buildah manifest push --all,buildah push) $(IMAGE) docker://$(IMAGE)
+RENEW = $(if $(PLATFORM),buildah manifest exists $(NAMED) && buildah manifest rm $(NAMED) || true)
+BUILD = buildah build --timestamp $(SOURCE_DATE_EPOCH) $(if $(PLATFORM),--platform $(PLATFORM) --manifest,--tag) $(NAMED)
+PUBLISH = $(if $(PLATFORM),buildah manifest push --all,buildah push) $(NAMED) docker://$(NAMED)
 else
 PUSHED = --output type=registry,rewrite-timestamp=true
 BUILD = docker buildx build $(if $(PLATFORM),--platform $(PLATFORM)) $(if $(filter true,$(PUSH)),$(PUSHED),--load) --tag $(IMAGE)
 endif
 
-image: ## Build one image (TARGET=app or operator, IMAGE, PLATFORM, PUSH, CONTAINER=docker or buildah, BUILD_FLAGS)
+image: ## Build one image (TARGET=app or operator, IMAGE, PYTHON_IMAGE, PLATFORM, PUSH, CONTAINER=docker or buildah, BUILD_FLAGS)
 	$(RENEW)
 	$(BUILD) --target $(TARGET) $(BUILD_ARGS) $(BUILD_FLAGS) .
 	$(if $(filter true,$(PUSH)),$(PUBLISH))

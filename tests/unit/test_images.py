@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -115,6 +116,35 @@ def test_an_image_holds_its_own_program_alone(tmp_path: Path, image: str, run: s
 
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == set(files[run])
     assert not (packages / other).exists()
+
+
+@pytest.mark.parametrize(
+    ("image", "name"),
+    [
+        ("livescore:dev", "docker.io/library/livescore:dev"),
+        ("team/livescore:1", "team/livescore:1"),
+        ("registry.example.com/team/livescore:1", "registry.example.com/team/livescore:1"),
+    ],
+)
+def test_buildah_gives_an_image_the_name_that_a_node_resolves(image: str, name: str) -> None:
+    commands = subprocess.run(
+        ["make", "--dry-run", "image", "TARGET=app", "CONTAINER=buildah", f"IMAGE={image}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=True,
+    ).stdout
+
+    assert f"--tag {name} --target app" in commands
+
+
+def test_the_base_of_both_images_is_pinned_by_digest() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text()
+
+    assert re.search(r"^ARG PYTHON_IMAGE=\S+@sha256:[0-9a-f]{64}$", dockerfile, re.MULTILINE)
+    stages = re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)
+    assert set(stages) == {"${PYTHON_IMAGE}", "runtime", "operator", "app"}
 
 
 def test_a_folder_goes_with_its_last_file_and_no_sooner(tmp_path: Path) -> None:

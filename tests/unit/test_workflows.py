@@ -12,7 +12,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
-PINNED = re.compile(r"^[\w-]+/[\w-]+@v\d+$")
+PINNED = re.compile(r"^[\w-]+/[\w-]+@[0-9a-f]{40}$")
 
 
 def workflow(name: str) -> dict[str, Any]:
@@ -64,13 +64,13 @@ def test_every_target_that_is_called_is_there(name: str) -> None:
 
 
 def test_what_is_called_is_found() -> None:
-    assert called("ci") == {"lint", "types", "coverage", "images"}
+    assert called("ci") == {"lint", "types", "audit", "coverage", "images"}
     assert called("e2e") == {"kind", "undeploy", "e2e", "e2e-install"}
     assert called("release") == {"version", "lint", "types", "dist", "images", "publish-charts"}
 
 
 @pytest.mark.parametrize("name", [path.stem for path in WORKFLOWS])
-def test_every_action_has_a_version_and_no_workflow_may_more_than_it_says(name: str) -> None:
+def test_every_action_is_pinned_by_commit_and_no_workflow_may_more_than_it_says(name: str) -> None:
     used = [step["uses"] for step in steps(name) if "uses" in step]
 
     assert [action for action in used if not PINNED.match(action)] == []

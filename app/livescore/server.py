@@ -78,7 +78,7 @@ def run(settings: Settings) -> None:
         application.served(parts),
         host=settings.host,
         port=settings.port,
-        http=bounded(settings, parts.origins),
+        http=bounded(settings, parts.origins, parts.caps),
         ws=HandshakeProtocol,
         ws_max_size=settings.max_frame_bytes,
         ws_ping_interval=None,
@@ -104,6 +104,7 @@ async def _serve(
         uvicorn.Config(
             management.create(parts),
             http=bounded(settings),
+            ws="none",
             host=settings.management_host,
             port=settings.management_port,
             lifespan="off",

@@ -118,10 +118,14 @@ class Settings(BaseSettings):
         1_000_000, ge=1024, description="Unsent bytes after which a socket is closed with 1013; it can resume."
     )
     max_connections: int = Field(
-        50_000, ge=1, description="WebSockets one process accepts (503 above): a bound on memory, 8 KB each."
+        50_000,
+        ge=1,
+        description=(
+            "WebSockets, streams and unfinished requests of one process (503 above): a bound on memory, 8 KB each."
+        ),
     )
     max_connections_per_address: int = Field(
-        5_000, ge=1, description="WebSockets one client address may hold (429 above); large for shared NAT addresses."
+        5_000, ge=1, description="The same of one client address (429 above); large for shared NAT addresses."
     )
     recent_events: int = Field(
         128, ge=0, description="Events a process remembers per served match, so that resuming costs no query."
@@ -142,7 +146,9 @@ class Settings(BaseSettings):
 
     # HTTP
     max_body_bytes: int = Field(102_400, ge=1024, description="Largest request body (100 kB); above it 413.")
-    max_header_bytes: int = Field(32_768, ge=1024, description="Largest request head; above it 431.")
+    max_header_bytes: int = Field(
+        32_768, ge=1024, description="Largest request head; above it, and above 100 fields, 431."
+    )
     request_timeout_seconds: float = Field(
         10.0, gt=0, description="Longest a client may take to send a request's head, and again its body; then 408."
     )

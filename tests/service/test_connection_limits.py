@@ -258,25 +258,37 @@ async def test_fault_11_nothing_of_a_wrong_upgrade_path_stays(start: Start) -> N
     assert "Traceback" not in api.log
 
 
+KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+
+
 @pytest.mark.parametrize(
-    ("replaced", "by"),
+    ("replaced", "by", "status"),
     [
-        ("Sec-WebSocket-Version: 13", "Sec-WebSocket-Version: 8"),
-        ("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "X: y"),
-        ("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Key: short"),
+        ("Sec-WebSocket-Version: 13", "Sec-WebSocket-Version: 8", 426),
+        ("Sec-WebSocket-Version: 13", "X: y", 426),
+        (KEY, "X: y", 400),
+        (KEY, "Sec-WebSocket-Key: short", 400),
+        (KEY, f"{KEY}\r\nContent-Length: 5", 400),
     ],
 )
-async def test_a_broken_handshake_is_refused(service: Service, replaced: str, by: str) -> None:
+async def test_a_broken_handshake_is_refused(service: Service, replaced: str, by: str, status: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
     writer.write(handshake(service.port).replace(replaced.encode(), by.encode()))
     async with asyncio.timeout(5):
-        answer = await reader.read()
-    assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 426"))
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert _is_envelope(body)
+    assert (b"\r\nsec-websocket-version: 13" in head) == (status == 426)
     writer.close()
     await writer.wait_closed()
 
 
-async def test_ws_without_an_upgrade_is_not_found(service: Service) -> None:
+@pytest.mark.parametrize("path", ["/ws", "/api/ws"])
+async def test_ws_without_an_upgrade_is_answered_426_with_a_sentence(service: Service, path: str) -> None:
     async with service.client() as http:
-        answer = await http.get("/ws")
-    assert (answer.status_code, "error" in answer.json()) in ((404, True), (426, True))
+        answer = await http.get(path)
+        assert (await http.post(path)).status_code == 405
+    assert answer.status_code == 426
+    assert answer.json() == {"error": "Upgrade required: open a WebSocket at this address, or use /events/stream"}
+    assert (answer.headers["upgrade"], answer.headers["connection"]) == ("websocket", "upgrade")
+    assert answer.headers["sec-websocket-version"] == "13"

@@ -20,7 +20,7 @@ Json = dict[str, Any]
 
 STREAM = "text/event-stream"
 
-PROTOCOL_ERRORS = {400, 404, 405, 408, 413, 431}
+PROTOCOL_ERRORS = {400, 404, 405, 408, 413, 417, 426, 431, 501, 505}
 """What may be answered whatever was asked for, before it is known or because it does not exist."""
 
 UNDESCRIBED = re.compile(r"/(docs.*|openapi\.json|asyncapi\.json|metrics|connections|drain|shed)")

@@ -6,22 +6,50 @@ for ``uvicorn.Config(http=…)``; :class:`BodyLimit` wraps the application. Ever
 
 import asyncio
 from asyncio.events import TimerHandle
+from collections.abc import Callable, Sized
 from enum import Enum, auto
-from typing import ClassVar
+from http import HTTPStatus
+from typing import Any, ClassVar, NoReturn, cast
 
 import httptools
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn import _types as uvicorn_types
+from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, HTTPScope
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from livescore.api import request_head
+from livescore.api.request_head import EarlyAnswer, Header
+from livescore.security.limits import ClientAddress, ConnectionCaps, TooManyConnections
 from livescore.security.origins import OriginPolicy
 from livescore.settings import Settings
+from livescore.telemetry import metrics
 
 # Seconds a refused client may take to read its answer. Closing at once, with its bytes unread, resets the connection,
 # and the reset can overtake the answer.
 LINGER_SECONDS = 1.0
-# Chunk sizes, chunk extensions and trailers of one body: nothing else counts them. 1 MiB is what a body of
-# 100 kB takes in chunks of one byte.
-MAX_FRAMING_BYTES = 1_048_576
+
+# Seconds in which a request must be complete where all places are taken: enough for a client that sends it at once.
+CROWDED_SECONDS = 1.0
+
+# Chunk sizes, chunk extensions and trailers of one body: nothing else counts them. Every chunk costs some 2 µs, and
+# a body of 100 kB fits in chunks of 16 bytes.
+MAX_FRAMING_BYTES = 65_536
+
+# Header fields of one request, as in Apache's LimitRequestFields: each costs many times the work of its bytes.
+MAX_HEADER_FIELDS = 100
+
+# Bytes parsed in one piece: at most 75 pipelined requests, and the rest waits until they are answered.
+PIECE_BYTES = 2_048
+
+# Pieces of one connection that are parsed in one turn of the event loop: some 5 ms of the worst input.
+PIECES_PER_TURN = 8
+
+MALFORMED = EarlyAnswer(400, "Malformed HTTP request")
+HEAD_TOO_LARGE = EarlyAnswer(431, "Request header fields too large")
+LATE = EarlyAnswer(408, "Request timeout")
+
+RETRY: tuple[Header, ...] = ((b"retry-after", b"1"),)
 
 
 class _Phase(Enum):
@@ -29,89 +57,219 @@ class _Phase(Enum):
     HEAD = auto()
     BODY = auto()
     REFUSED = auto()
-    UPGRADED = auto()
+    UPGRADE = auto()
+
+
+class _Stop(Exception):
+    """Raised in a callback to end the parsing of a request that is refused."""
+
+
+class _Reading(FlowControl):
+    """uvicorn's flow control, aware of bytes that are received and not parsed yet, and of requests that wait.
+
+    Args:
+        pipeline: the requests that wait for the answer to an earlier one.
+        parse: goes on with the unparsed bytes.
+    """
+
+    def __init__(self, transport: asyncio.Transport, pipeline: Sized, parse: Callable[[], None]) -> None:
+        super().__init__(transport)
+        self.unparsed = b""
+        self._pipeline = pipeline
+        self._parse = parse
+
+    def resume_reading(self) -> None:
+        if not self.read_paused or self._pipeline:  # uvicorn resumes although requests still wait
+            return
+        if self.unparsed:
+            self.read_paused = False
+            asyncio.get_running_loop().call_soon(self._parse)
+        else:
+            super().resume_reading()
+
+    def end(self) -> None:
+        """Forget the protocol: a reference cycle would stay in memory until the collector runs."""
+        self.unparsed = b""
+        self._parse = _nothing
+
+
+def _nothing() -> None:
+    """Stand in for a protocol that is gone."""
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with deadlines for head and body (408), a largest head (431) and a JSON 400.
+    """uvicorn's protocol with deadlines for head and body (408), bounds on the head (431) and a JSON 400.
 
-    Idle keep-alive connections stay uvicorn's matter; one that never sent a byte is not idle but late.
+    A connection holds one of the places of ``MAX_CONNECTIONS`` while a deadline runs: from its first moment until its
+    request is complete. Idle keep-alive connections stay uvicorn's matter; one that never sent a byte is late.
     """
 
     request_timeout_seconds: ClassVar[float]
     max_header_bytes: ClassVar[int]
     origins: ClassVar[OriginPolicy | None] = None
+    caps: ClassVar[ConnectionCaps]
+    address: ClassVar[ClientAddress]
+
+    flow: _Reading
 
     _phase = _Phase.IDLE
+    _is_handshake = False
     _head_bytes = 0
     _framing_bytes = 0
     _deadline: TimerHandle | None = None
+    _has_place = False
+    _crowded: EarlyAnswer | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._renew_parser()
+
+    def _renew_parser(self) -> None:
+        self.parser = httptools.HttpRequestParser(self)
+        # What follows the last request of a connection is ignored, and other versions of HTTP are answered 505.
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True, lenient_version=True)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base class
         super().connection_made(transport)
+        self.flow = _Reading(transport, self.pipeline, self._parse_unparsed)
         self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
         super().connection_lost(exc)
+        self.flow.end()
 
     def eof_received(self) -> None:
         if self._phase is _Phase.REFUSED:
             self.transport.close()
 
+    # Parsing
+
     def data_received(self, data: bytes) -> None:
         if self._phase is _Phase.REFUSED:
             return
         self._unset_keepalive_if_required()
+        if len(data) <= PIECE_BYTES and not self.flow.unparsed:
+            self._parse(data)
+        else:
+            self.flow.unparsed += data
+            self._parse_unparsed()
+
+    def _parse_unparsed(self) -> None:
+        """Parse some pieces of what was received; the rest waits for the requests before it, or for the next turn."""
+        flow = self.flow
+        pieces = 0
+        while flow.unparsed and not flow.read_paused and pieces < PIECES_PER_TURN:
+            piece, flow.unparsed = flow.unparsed[:PIECE_BYTES], flow.unparsed[PIECE_BYTES:]
+            self._parse(piece)
+            pieces += 1
+        if self._phase is _Phase.UPGRADE or flow.read_paused or self.transport.is_closing():
+            return
+        if flow.unparsed:
+            self.transport.pause_reading()
+            self.loop.call_soon(self._parse_unparsed)
+        else:
+            self.transport.resume_reading()
+
+    def _parse(self, data: bytes) -> None:
         if self._phase is _Phase.BODY:
             self._framing_bytes += len(data)
         else:
             self._head_bytes += len(data)
-        self._feed(data)
+        rest = self._feed(data)
+        while rest is not None:
+            rest = self._feed(rest)
         self._bound()
 
-    def _feed(self, data: bytes) -> None:
+    def _feed(self, data: bytes) -> bytes | None:
+        """Feed the parser; return what is still to be parsed after a request whose upgrade is ignored."""
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            if self._phase is not _Phase.REFUSED and self._should_upgrade():
-                self._disarm()
-                self._phase = _Phase.UPGRADED
-                self.handle_websocket_upgrade()
-        except httptools.HttpParserError:
-            self._refuse(400, "Malformed HTTP request")
+        except httptools.HttpParserUpgrade as upgrade:
+            rest = data[upgrade.args[0] :]
+            if self._is_handshake:
+                self._hand_over(rest)
+                return None
+            # llhttp takes the rest for another protocol and cannot be persuaded otherwise. A new parser that never
+            # sees the Upgrade field reads the body as a body, and what follows it as the next request.
+            self._phase = _Phase.IDLE
+            self._renew_parser()
+            return request_head.without_upgrade(self.scope, self.url) + rest
+        except httptools.HttpParserError as error:
+            if self._phase is not _Phase.REFUSED:
+                # llhttp stops at the preface of HTTP/2, which is a valid request but for its version.
+                self._refuse(request_head.WRONG_VERSION if "PRI" in str(error) else MALFORMED)
+        return None
+
+    def _hand_over(self, rest: bytes) -> None:
+        rest += self.flow.unparsed
+        self.flow.end()
+        self.handle_websocket_upgrade()
+        self.parser = None  # type: ignore[assignment]  # as in the base class, against a reference cycle
+        if rest:
+            cast(asyncio.Protocol, self.transport.get_protocol()).data_received(rest)
 
     def _bound(self) -> None:
         """Judge what the parser has not finished; a request that came whole costs no timer."""
         if self._phase is _Phase.HEAD and self._head_bytes > self.max_header_bytes:
-            self._refuse(431, "Request header fields too large")
+            self._refuse(HEAD_TOO_LARGE)
         elif self._phase is _Phase.BODY and self._framing_bytes > MAX_FRAMING_BYTES:
-            self._refuse(400, "Malformed HTTP request")
+            self._refuse(MALFORMED)
         elif self._phase in (_Phase.HEAD, _Phase.BODY) or (self._phase is _Phase.IDLE and not self._is_answering()):
             self._arm()
 
     # Parser callbacks
+
     def on_message_begin(self) -> None:
         self._phase = _Phase.HEAD
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._phase is not _Phase.HEAD:
+            return  # a trailer: it must not become a header of the request (RFC 9110 section 6.5.1)
+        if len(self.headers) == MAX_HEADER_FIELDS:
+            self._stop(HEAD_TOO_LARGE)
+        # llhttp leaves the whitespace after a value, which is not part of it (RFC 9112 section 5).
+        self.headers.append((name.lower(), value.strip(b" \t")))
 
     def on_headers_complete(self) -> None:
         self._disarm()
         # Only what the parser kept tells head from body when both came in one piece.
         if self._head_bytes > self.max_header_bytes and self._parsed_head_bytes() > self.max_header_bytes:
-            self._refuse(431, "Request header fields too large")
-            return
+            self._stop(HEAD_TOO_LARGE)
         self._head_bytes = self._framing_bytes = 0
-        self._phase = _Phase.BODY
-        super().on_headers_complete()
+        self.scope["method"] = self.parser.get_method().decode()
+        self.scope["http_version"] = self.parser.get_http_version()
+        if answer := request_head.early_answer(self.scope, self.url):
+            self._stop(answer)
+        if self.url[:1] != b"/":
+            self._use_absolute_target()
+        if self.parser.should_upgrade():
+            self._judge_upgrade()
+        else:
+            self._phase = _Phase.BODY
+            self.expect_100_continue = request_head.expects_continue(self.scope)
+            super().on_headers_complete()
+
+    def _use_absolute_target(self) -> None:
+        try:
+            self.url = request_head.origin_form(self.url, self.headers)
+        except ValueError:
+            self._stop(request_head.WRONG_TARGET)
+
+    def _judge_upgrade(self) -> None:
+        self._phase = _Phase.UPGRADE
+        self._is_handshake = self.ws_protocol_class is not None and request_head.is_handshake(self.scope)
+        if self._is_handshake and (answer := request_head.handshake_answer(self.headers)):
+            self._stop(answer)
 
     def on_body(self, body: bytes) -> None:
         self._framing_bytes -= len(body)
-        if self._phase is not _Phase.REFUSED:
+        if self._phase is _Phase.BODY:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if self._phase is not _Phase.REFUSED:
+        if self._phase is _Phase.BODY:
             self._disarm()
             self._phase = _Phase.IDLE
             super().on_message_complete()
@@ -119,51 +277,89 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _parsed_head_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + len(b": \r\n") for name, value in self.headers)
 
-    # Deadlines
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if cycle.scope["http_version"] == "1.0":
+            app = _close_delimited(cycle, app)
+        super()._start_asgi_task(cycle, app)
+
+    # Deadlines and places
+
     def _arm(self) -> None:
         if self._deadline is None and not self.transport.is_closing():
-            self._deadline = self.loop.call_later(self.request_timeout_seconds, self._expire)
+            self._take_place()
+            seconds = (
+                min(CROWDED_SECONDS, self.request_timeout_seconds) if self._crowded else self.request_timeout_seconds
+            )
+            self._deadline = self.loop.call_later(seconds, self._expire)
 
     def _disarm(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+            self._leave_place()
+
+    def _take_place(self) -> None:
+        try:
+            self.caps.acquire(self._peer())
+        except TooManyConnections as error:
+            self._crowded = EarlyAnswer(error.status, error.message, RETRY)
+        else:
+            self._crowded, self._has_place = None, True
+
+    def _leave_place(self) -> None:
+        if self._has_place:
+            self._has_place = False
+            self.caps.release(self._peer())
+
+    def _peer(self) -> str | None:
+        return self.address.of_peer(self.client[0] if self.client else "")
 
     def _expire(self) -> None:
         self._deadline = None
-        if self._phase is _Phase.BODY and self.flow.read_paused:
+        self._leave_place()
+        if self.flow.read_paused or self.flow.unparsed:
             self._arm()  # the application is the slow one
         else:
-            self._refuse(408, "Request timeout")
+            self._refuse(self._crowded or LATE)
 
     # Refusals
+
     def _is_answering(self) -> bool:
         cycle: RequestResponseCycle | None = self.cycle  # None before the first request, whatever the base says
         return cycle is not None and not cycle.response_complete
 
-    def _refuse(self, status: int, message: str) -> None:
+    def _stop(self, answer: EarlyAnswer) -> NoReturn:
+        self._refuse(answer)
+        raise _Stop
+
+    def _refuse(self, answer: EarlyAnswer) -> None:
+        """Answer what arrived last, after the answers to earlier requests, and end the connection."""
         in_body = self._phase is _Phase.BODY
         self._phase = _Phase.REFUSED
         self._disarm()
-        if self.pipeline:  # the answers to earlier requests are still to come, and this one would overtake them
-            self.transport.close()
-        elif not self._is_answering():
-            self._answer(status, message, wanted=not in_body)
-        elif in_body and not self.cycle.response_started:
-            self._abandon_cycle()
-            self._answer(status, message, wanted=True)
+        self.flow.unparsed = b""
+        if not self._is_answering():
+            self._answer(answer, wanted=not in_body)
+        elif not in_body or self.cycle.response_started:
+            self.cycle.keep_alive = False  # the answers under way come first, and then the end of the connection
+        elif self.pipeline:
+            self.transport.close()  # an answer would overtake those to earlier requests
         else:
-            self.cycle.keep_alive = False  # an earlier answer is under way: it ends first, then the connection
+            self._abandon_cycle()
+            self._answer(answer, wanted=True)
 
     def _abandon_cycle(self) -> None:
         self.cycle.disconnected = True
         self.cycle.message_event.set()
 
-    def _answer(self, status: int, message: str, *, wanted: bool) -> None:
-        if not wanted:  # the request was answered before its body ended: a second answer would be nobody's
+    def _answer(self, answer: EarlyAnswer, *, wanted: bool) -> None:
+        if not wanted:  # the request was answered before its body ended: a second answer would be for no request
             self.transport.close()
             return
-        self.transport.write(_response(status, message, [*self.server_state.default_headers, *self._cors()]))
+        scope: HTTPScope | None = self.scope  # None before the first request, whatever the base says
+        method = scope.get("method", "") if scope else ""
+        metrics.refused(method, answer.status)
+        self.transport.write(_response(answer, method, [*self.server_state.default_headers, *self._cors()]))
         if self.transport.can_write_eof():
             self.transport.write_eof()
             self.loop.call_later(LINGER_SECONDS, self.transport.close)
@@ -175,28 +371,58 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         return self.origins.response_headers(self.headers or ()) if self.origins else []
 
 
-def bounded(settings: Settings, origins: OriginPolicy | None = None) -> type[BoundedHttpProtocol]:
+def bounded(
+    settings: Settings, origins: OriginPolicy | None = None, caps: ConnectionCaps | None = None
+) -> type[BoundedHttpProtocol]:
     """Return the protocol class with the bounds of ``settings``, for ``uvicorn.Config(http=…)``.
 
-    With ``origins``, its own answers carry CORS headers as those of the application do.
+    Args:
+        settings: where the bounds come from.
+        origins: the answers of the protocol carry the CORS headers of this policy, as those of the application do.
+        caps: the places that connections share with the sockets; by default they have as many of their own.
     """
     bounds = {
         "request_timeout_seconds": settings.request_timeout_seconds,
         "max_header_bytes": settings.max_header_bytes,
         "origins": origins,
+        "caps": caps or ConnectionCaps(settings),
+        "address": ClientAddress(settings.trusted_proxies),
     }
     return type("BoundedHttpProtocol", (BoundedHttpProtocol,), bounds)
 
 
-def _response(status: int, message: str, headers: list[tuple[bytes, bytes]]) -> bytes:
-    body = b'{"error":"%s"}' % message.encode()
+def _response(answer: EarlyAnswer, method: str, default_headers: list[Header]) -> bytes:
+    body = b'{"error":"%s"}' % answer.message.encode() if answer.message else b""
+    upgrade = b", upgrade" if answer.status == HTTPStatus.UPGRADE_REQUIRED else b""
     headers = [
-        *headers,
-        (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(body)),
-        (b"connection", b"close"),
+        *default_headers,
+        *([(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))] if body else []),
+        *answer.headers,
+        (b"connection", b"close" + upgrade),
     ]
-    return b"".join([STATUS_LINE[status], *(b"%s: %s\r\n" % header for header in headers), b"\r\n", body])
+    head = [STATUS_LINE[answer.status], *(b"%s: %s\r\n" % header for header in headers), b"\r\n"]
+    return b"".join(head) + (b"" if method == "HEAD" else body)
+
+
+def _close_delimited(cycle: RequestResponseCycle, app: ASGI3Application) -> ASGI3Application:
+    """Wrap the application for an HTTP/1.0 client: a body of unknown length ends with the connection, not in chunks."""
+
+    async def answer(scope: uvicorn_types.Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        until_close = False
+
+        async def send_unchunked(message: ASGISendEvent) -> None:
+            nonlocal until_close
+            if message["type"] == "http.response.start":
+                until_close = all(name.lower() != b"content-length" for name, _ in message.get("headers", ()))
+                if until_close:
+                    cycle.chunked_encoding = False
+            elif message["type"] == "http.response.body" and until_close:
+                cycle.expected_content_length = len(message.get("body", b""))
+            await send(message)
+
+        await app(scope, receive, send_unchunked)
+
+    return answer
 
 
 # Longer numbers are above any bound, and Python refuses to read very long ones.

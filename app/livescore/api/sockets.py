@@ -7,11 +7,16 @@ from functools import partial
 from typing import Any
 
 import orjson
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from livescore.api import access
 from livescore.api.context import Services, services
+from livescore.api.errors import answer
+from livescore.api.request_head import upgrade_required
+from livescore.api.routing import Route
 from livescore.live import session
 from livescore.live.connections import SERVICE_RESTART, TRY_AGAIN_LATER, Connection, State
 from livescore.live.hub import Group, Item
@@ -64,19 +69,23 @@ def _begin(parts: Services, connection: Connection, websocket: WebSocket, key: A
         close = partial(connection.close, access.KEY_REVOKED)
         connection.state.watch = parts.keyring.watch(key, "read", close)
     connection.send(Welcome(instance=parts.settings.instance).encode())
-    for message in _asked(websocket):
+    for message in _asked(websocket, parts.settings.max_subscriptions):
         session.take(parts.live, connection, orjson.dumps(message))
 
 
-def _asked(websocket: WebSocket) -> list[dict[str, Any]]:
-    """The query's ``all=1``, or ``matchId=7`` (repeatable) with ``since`` and ``epoch``, as messages."""
+def _asked(websocket: WebSocket, most: int) -> list[dict[str, Any]]:
+    """Return the query's ``all=1``, or ``matchId=7`` (repeatable) with ``since`` and ``epoch``, as messages.
+
+    Each match is asked for once, and one more than a socket may follow is enough for the error that says so.
+    """
     query = websocket.query_params
     if query.get("all") == "1":
         return [{"type": "subscribeAll"}]
     more: dict[str, Any] = {"since": _number(query["since"])} if "since" in query else {}
     if "epoch" in query:
         more["epoch"] = query["epoch"]
-    return [{"type": "subscribe", "matchId": _number(text), **more} for text in query.getlist("matchId")]
+    matches = list(dict.fromkeys(query.getlist("matchId")))[: most + 1]
+    return [{"type": "subscribe", "matchId": _number(text), **more} for text in matches]
 
 
 def _number(text: str) -> int | str:
@@ -87,6 +96,13 @@ def _number(text: str) -> int | str:
 def _room(parts: Services) -> None:
     if parts.drain.refusing:
         raise TooManyConnections(503, "This instance is stopping: connect again to reach another one")
+
+
+async def require_upgrade(_: Request) -> Response:
+    """Answer a plain request to the address of the WebSocket."""
+    early = upgrade_required("Upgrade required: open a WebSocket at this address, or use /events/stream")
+    headers = {name.decode(): value.decode() for name, value in early.headers}
+    return answer(early.status, early.message, {**headers, "connection": "upgrade"})
 
 
 async def unknown(websocket: WebSocket) -> None:
@@ -194,5 +210,6 @@ class AsgiConnection:
 
 routes = [
     *(WebSocketRoute(path, connect, name="ws") for path in PATHS),
+    *(Route("GET", path, require_upgrade, include_in_schema=False) for path in PATHS),
     WebSocketRoute("/{path:path}", unknown),
 ]

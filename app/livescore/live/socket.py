@@ -78,7 +78,9 @@ class HandshakeProtocol(WebSocketsSansIOProtocol):
         await super().run_asgi()
 
     async def send(self, message: ASGISendEvent) -> None:
-        """Hold a handshake that was answered by an HTTP error for complete: uvicorn would log it as a fault of ours."""
+        """Count a refusal, and treat the handshake as complete: uvicorn would log it as an error of the application."""
+        if message["type"] == "websocket.http.response.start":
+            metrics.refused("GET", message["status"])
         await super().send(message)
         if self.initial_response is not None and self.close_sent:
             self.handshake_complete = True

@@ -45,6 +45,7 @@ _REDIS_CONNECTIONS = 16
 _LIBRARY: dict[str, Any] = {"implementation": "redispy", "key_prefix": "limits"}
 _ADDRESSES = 50_000  # remembered at once, some 250 bytes each; the oldest are forgotten
 _FORWARDED_HOPS = 32  # entries of X-Forwarded-For looked at, from the right
+_FORWARDED_BYTES = 2_048  # more than as many entries take
 
 
 class ClientAddress:
@@ -57,6 +58,11 @@ class ClientAddress:
         self._trusted = tuple(trusted_proxies)
         self._resolved = lru_cache(maxsize=16_384)(self._resolve)
 
+    def of_peer(self, host: str) -> str | None:
+        """Return who a connection without a request is counted as; None for a trusted proxy, which stands for many."""
+        address = _parse(host)
+        return None if address is None or self._is_trusted(address) else self._resolved(host, b"")
+
     def __call__(self, scope: Scope) -> str:
         client = scope.get("client")
         peer = client[0] if client else ""
@@ -64,7 +70,8 @@ class ClientAddress:
 
     @staticmethod
     def _forwarded(scope: Scope) -> bytes:
-        return b",".join(value for name, value in scope["headers"] if name == b"x-forwarded-for")
+        # Only its end is looked at, and the whole would stay in the cache.
+        return b",".join(value for name, value in scope["headers"] if name == b"x-forwarded-for")[-_FORWARDED_BYTES:]
 
     def _resolve(self, peer: str, forwarded: bytes) -> str:
         address = _parse(peer)
@@ -442,29 +449,32 @@ class TooManyConnections(Exception):
 
 
 class ConnectionCaps:
-    """How many sockets are open, in all and per address."""
+    """How many connections are open, in all and per address: sockets, streams, and requests that are not complete."""
 
     def __init__(self, settings: Settings) -> None:
         self._most = settings.max_connections
         self._most_per_address = settings.max_connections_per_address
-        self._open: Counter[str] = Counter()
+        self._open: Counter[str | None] = Counter()
         self.total = 0
 
-    def acquire(self, address: str) -> None:
-        """Count one more socket of ``address``; each needs one :meth:`release`.
+    def acquire(self, address: str | None) -> None:
+        """Count one more connection of ``address``; each needs one :meth:`release`.
+
+        Args:
+            address: None for a proxy, whose connections are counted in total only.
 
         Raises:
             TooManyConnections: 503 when this process is full, 429 when the address has its share.
         """
         if self.total >= self._most:
             raise TooManyConnections(503, "Too many connections")
-        if self._open[address] >= self._most_per_address:
+        if address is not None and self._open[address] >= self._most_per_address:
             raise TooManyConnections(429, "Too many connections from this address")
         self._open[address] += 1
         self.total += 1
 
-    def release(self, address: str) -> None:
-        """Count one socket of ``address`` less."""
+    def release(self, address: str | None) -> None:
+        """Count one connection of ``address`` less."""
         self.total -= 1
         self._open[address] -= 1
         if not self._open[address]:

@@ -92,6 +92,8 @@ _EVENT_TYPES = frozenset(
 )
 # Close codes of RFC 6455 and its registry; others are the client's invention.
 _CLOSE_CODES = range(1000, 1016)
+# The route of requests that fit none.
+_UNMATCHED = "unmatched"
 # Not an HTTP status: the client left before it was answered.
 _NO_ANSWER = 499
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -120,6 +122,11 @@ def socket_closed(code: int) -> None:
 def rate_limited(kind: str, mode: str) -> None:
     """Count one request over its limit; ``kind`` and ``mode`` come from this service's own small sets."""
     _rate_limited(kind, mode).inc()
+
+
+def refused(method: str, status: int) -> None:
+    """Count one request that was answered before any route saw it; ``method`` is empty if it was not read."""
+    HTTP_REQUESTS.labels(method if method in _METHODS else "other", _UNMATCHED, str(status)).inc()
 
 
 def render() -> tuple[bytes, str]:
@@ -215,7 +222,7 @@ def _record(scope: Scope, status: int, seconds: float) -> None:
 def _template(scope: Scope) -> str:
     # FastAPI's route knows its path without the prefixes it was included under; its context knows both.
     context = scope.get("fastapi", {}).get("effective_route_context")
-    return getattr(context, "path_format", None) or getattr(scope.get("route"), "path", None) or "unmatched"
+    return getattr(context, "path_format", None) or getattr(scope.get("route"), "path", None) or _UNMATCHED
 
 
 def _child(key: tuple[str, str, int]) -> _Record:

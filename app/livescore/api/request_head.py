@@ -1,0 +1,154 @@
+"""Rules for the head of a request: what is refused before any handler runs (RFC 9110, RFC 9112 and RFC 6455).
+
+The functions are pure and know neither connection nor parser. Header names are in lower case, and values have no
+surrounding whitespace.
+"""
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass
+
+import httptools
+from uvicorn._types import HTTPScope
+
+Header = tuple[bytes, bytes]
+Headers = list[Header]
+
+VERSIONS = frozenset({"1.0", "1.1"})
+
+# The methods of all routes together, for requests whose target is not a route.
+_ALLOW: tuple[Header, ...] = ((b"allow", b"DELETE, GET, HEAD, OPTIONS, PATCH, POST"),)
+
+# RFC 6455 section 4.1: a nonce of 16 bytes in base64.
+_KEY_BYTES = 16
+
+_UPGRADE_TO_WEBSOCKET: Header = (b"upgrade", b"websocket")
+
+# uri-host of RFC 3986 without the comma, by which a proxy may have joined two Host fields.
+_HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+;=%-]*|\[[0-9A-Za-z:.%_~-]+\])(?::[0-9]{0,5})?")
+
+_JUDGED = frozenset({b"host", b"expect", b"transfer-encoding"})
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyAnswer:
+    """The answer to a request that no handler sees; without a message it has no body."""
+
+    status: int
+    message: str
+    headers: tuple[Header, ...] = ()
+
+
+WRONG_VERSION = EarlyAnswer(505, "HTTP version not supported: use HTTP/1.1")
+WRONG_TARGET = EarlyAnswer(400, "Request target must be a path or a URL of this server")
+
+
+def early_answer(scope: HTTPScope, target: bytes) -> EarlyAnswer | None:
+    """Return the answer that the head alone decides, or None if the request goes to a handler."""
+    version = scope["http_version"]
+    if version not in VERSIONS:
+        return WRONG_VERSION
+    if scope["method"] == "CONNECT":
+        return EarlyAnswer(405, "Method not allowed: this server is not a proxy", _ALLOW)
+    if target == b"*":
+        return EarlyAnswer(204, "", _ALLOW) if scope["method"] == "OPTIONS" else WRONG_TARGET
+    judged = [header for header in scope["headers"] if header[0] in _JUDGED]
+    if len(judged) == 1 and judged[0][0] == b"host" and _HOST.fullmatch(judged[0][1]):
+        return None  # as nearly every request
+    return _host_answer(version, judged) or _coding_answer(version, judged) or _expectation_answer(judged)
+
+
+def _host_answer(version: str, headers: Headers) -> EarlyAnswer | None:
+    hosts = _values(headers, b"host")
+    if len(hosts) > 1:
+        return EarlyAnswer(400, "Host header must be sent once")
+    if not hosts and version != "1.0":
+        return EarlyAnswer(400, "Host header is required")
+    if hosts and not _HOST.fullmatch(hosts[0]):
+        return EarlyAnswer(400, "Host header must be a host name or address and an optional port")
+    return None
+
+
+def _coding_answer(version: str, headers: Headers) -> EarlyAnswer | None:
+    codings = _values(headers, b"transfer-encoding")
+    if codings and version == "1.0":
+        return EarlyAnswer(400, "Transfer-Encoding needs HTTP/1.1")
+    if any(coding.lower() != b"chunked" for coding in codings):
+        return EarlyAnswer(501, "Transfer-Encoding must be chunked: other codings are not supported")
+    return None
+
+
+def _expectation_answer(headers: Headers) -> EarlyAnswer | None:
+    if any(expectation != b"100-continue" for expectation in _tokens(headers, b"expect")):
+        return EarlyAnswer(417, "Expect must be 100-continue: other expectations are not supported")
+    return None
+
+
+def expects_continue(scope: HTTPScope) -> bool:
+    """Return whether the client waits for ``100 Continue``, which HTTP/1.0 does not have."""
+    return scope["http_version"] != "1.0" and any(name == b"expect" for name, _ in scope["headers"])
+
+
+def is_handshake(scope: HTTPScope) -> bool:
+    """Return whether a request that the parser takes for an upgrade asks for a WebSocket and nothing else.
+
+    Other methods and HTTP/1.0 cannot ask for one (RFC 6455 section 4.1, RFC 9110 section 7.8).
+    """
+    asked = _tokens(list(scope["headers"]), b"upgrade")
+    return scope["method"] == "GET" and scope["http_version"] == "1.1" and asked == [b"websocket"]
+
+
+def handshake_answer(headers: Headers) -> EarlyAnswer | None:
+    """Return why a WebSocket handshake is refused by its head alone, or None."""
+    if _values(headers, b"transfer-encoding") or any(_values(headers, b"content-length", but=b"0")):
+        return EarlyAnswer(400, "A WebSocket handshake must not have a body")
+    if _values(headers, b"sec-websocket-version") != [b"13"]:
+        return upgrade_required("WebSocket version not supported: send Sec-WebSocket-Version: 13")
+    if not _is_key(_values(headers, b"sec-websocket-key")):
+        return EarlyAnswer(400, "Sec-WebSocket-Key must be sent once: 16 random bytes in base64")
+    return None
+
+
+def upgrade_required(message: str) -> EarlyAnswer:
+    """Return the 426 that names the protocol and the version to use."""
+    return EarlyAnswer(426, message, (_UPGRADE_TO_WEBSOCKET, (b"sec-websocket-version", b"13")))
+
+
+def _is_key(values: list[bytes]) -> bool:
+    try:
+        return len(values) == 1 and len(base64.b64decode(values[0], validate=True)) == _KEY_BYTES
+    except binascii.Error:
+        return False
+
+
+def without_upgrade(scope: HTTPScope, target: bytes) -> bytes:
+    """Return the head of a request whose upgrade is ignored, as if the client had not asked for it."""
+    line = f"{scope['method']} ".encode() + target + f" HTTP/{scope['http_version']}\r\n".encode()
+    kept = (b"%s: %s\r\n" % header for header in scope["headers"] if header[0] != b"upgrade")
+    return line + b"".join(kept) + b"\r\n"
+
+
+def origin_form(target: bytes, headers: Headers) -> bytes:
+    """Return the path and query of an absolute target; its authority replaces Host (RFC 9112 section 3.2.2).
+
+    Raises:
+        ValueError: if the target is not a URL of HTTP, or names a user.
+    """
+    scheme, separator, rest = target.partition(b"://")
+    authority = re.split(rb"[/?#]", rest, maxsplit=1)[0]
+    if not separator or scheme.lower() not in (b"http", b"https") or not _HOST.fullmatch(authority) or not authority:
+        raise ValueError("not an absolute URL of HTTP")
+    url = httptools.parse_url(target)
+    headers[:] = [(b"host", authority), *(header for header in headers if header[0] != b"host")]
+    return (url.path or b"/") + (b"?" + url.query if url.query else b"")
+
+
+def _values(headers: Headers, name: bytes, but: bytes | None = None) -> list[bytes]:
+    return [value for given, value in headers if given == name and value != but]
+
+
+def _tokens(headers: Headers, name: bytes) -> list[bytes]:
+    """Return the members of a list field in lower case, over all its lines."""
+    members = b",".join(_values(headers, name)).split(b",")
+    return [member for member in (part.strip(b" \t").lower() for part in members) if member]

@@ -4,16 +4,17 @@ The environment variable is the field's name in capitals. ``docs/settings.md`` l
 """
 
 import os
+import re
 import socket
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import limits
 from pydantic import AfterValidator, BeforeValidator, Field, IPvAnyNetwork, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from livescore import web_origin
+from livescore.rate import Rate
 from livescore.redis_url import RedisUrl
 
 
@@ -23,10 +24,7 @@ def _split(value: Any) -> Any:
 
 
 def _rate_limit(text: str) -> str:
-    try:
-        limits.parse(text)
-    except ValueError:
-        raise ValueError("must be like `50 per 10 seconds`") from None
+    Rate.parse(text)
     return text
 
 
@@ -35,6 +33,13 @@ def _redis_url(url: SecretStr) -> SecretStr:
     return url
 
 
+def _redis_prefix(text: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", text, re.ASCII) is None:
+        raise ValueError("must be 1 to 64 letters, digits, hyphens and underscores")
+    return text
+
+
+RedisPrefix = Annotated[str, AfterValidator(_redis_prefix)]
 RateLimitText = Annotated[str, AfterValidator(_rate_limit)]
 RedisUrlText = Annotated[SecretStr, AfterValidator(_redis_url)]
 OriginList = Annotated[list[str], NoDecode, BeforeValidator(web_origin.parse_list)]
@@ -62,6 +67,13 @@ class Settings(BaseSettings):
             "A cluster: `redis+cluster://user:password@host:6379,host2:6379`, where RQ's hints are off. "
             "`rediss+sentinel://` and `rediss+cluster://` use TLS."
         )
+    )
+    redis_prefix: RedisPrefix = Field(
+        "livescore",
+        description=(
+            "Beginning of every key and channel on Redis, before the id of the deployment. Letters, digits, hyphens "
+            "and underscores. The same for API, worker and scheduler."
+        ),
     )
     environment: str = Field(
         "development",
@@ -193,7 +205,6 @@ class Settings(BaseSettings):
     dev_api_key: SecretStr | None = Field(None, description="A key that may write, for development.")
 
     # Jobs
-    queue: str = Field("livescore", description="Name of the RQ queue.")
     scheduler_interval_seconds: float = Field(
         0.1, gt=0, description="How often rq-scheduler looks for due jobs; its own default of 60 s is far too late."
     )

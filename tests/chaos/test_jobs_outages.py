@@ -13,9 +13,11 @@ import httpx
 import pytest
 import redis
 
+from livescore.deployment import Deployment
 from livescore.jobs.queue import redis_sync
 from livescore.jobs.schedule import Hints, Plan, Schedule
 from livescore.settings import Settings, load
+from tests.support.deployments import deployment_of
 from tests.support.jobs import (
     RECOVERY_SECONDS,
     Match,
@@ -47,6 +49,7 @@ class Stack:
     scheduler: Service
     schedule: Schedule
     settings: Settings
+    deployment: Deployment
 
     async def plan(self, start: float, end: float) -> Match:
         """Create a match as the API does."""
@@ -57,7 +60,7 @@ class Stack:
     def hints(self) -> dict[str, int]:
         """What stands in the scheduler now; nothing while Valkey is away."""
         try:
-            return Hints(redis_sync(self.settings), self.settings).known()
+            return Hints(redis_sync(self.settings), self.settings, self.deployment).known()
         except (redis.RedisError, OSError):
             return {}
 
@@ -73,9 +76,10 @@ async def stack(start: Start, own_postgres: OwnPostgres, own_valkey: Valkey) -> 
     for service in (worker, scheduler):
         await service.logged("process started")
     settings = load(database_url=own_postgres.url, redis_url=own_valkey.url)
-    schedule = Schedule(settings)
+    deployment = deployment_of(own_postgres.url)
+    schedule = Schedule(settings, lambda: deployment)
     await schedule.start()
-    yield Stack(own_postgres, own_valkey, worker, scheduler, schedule, settings)
+    yield Stack(own_postgres, own_valkey, worker, scheduler, schedule, settings, deployment)
     await schedule.stop()
 
 
@@ -287,7 +291,7 @@ async def test_probes_tell_whether_the_last_sweep_succeeded(
 
 async def test_a_job_that_a_killed_scheduler_left_behind_is_moved_by_the_next_one(stack: Stack) -> None:
     await stack.scheduler.kill()
-    hints = Hints(redis_sync(stack.settings), stack.settings)
+    hints = Hints(redis_sync(stack.settings), stack.settings, stack.deployment)
     hints.write(Plan(99, "live", soon(-9), soon(-5)))
     await stack.scheduler.start()
     await eventually(lambda: not hints.known())

@@ -21,6 +21,7 @@ from livescore.jobs.schedule import Schedule
 from livescore.scores.database import opened
 from livescore.scores.store import Store
 from livescore.settings import load
+from tests.support.deployments import deployment_of
 from tests.support.servers import OwnPostgres, Valkey
 from tests.support.service import Kind, Service, eventually
 
@@ -42,7 +43,8 @@ UNFINISHED = "SELECT count(*) FROM match WHERE status <> 'finished'"
 
 async def create_matches(database_url: str, redis_url: str, count: int, seconds: float) -> None:
     """Create ``count`` matches that start and end within ``seconds``, and plan their hints."""
-    schedule = Schedule(load(database_url=database_url, redis_url=redis_url))
+    deployment = deployment_of(database_url)
+    schedule = Schedule(load(database_url=database_url, redis_url=redis_url), lambda: deployment)
     await schedule.start()
     async with opened(database_url, size=2, timeout=5) as database:
         store, now = Store(database), datetime.now(UTC)

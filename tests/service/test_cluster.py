@@ -13,6 +13,7 @@ from livescore.security.limits import Limiter
 from livescore.settings import Settings, load
 from tests.support import valkeys
 from tests.support.clients import Message
+from tests.support.deployments import DEPLOYMENT, ORIGIN
 from tests.support.promise import Audience
 from tests.support.service import Kind, Service, Start, instant
 
@@ -70,9 +71,10 @@ async def test_a_job_process_publishes_to_the_shard_of_each_channel(cluster: val
     events = [Event(number, 2, "commentary", "{}", 0.0, "") for number in range(1, 21)]
     broker = ClusterBroker(cluster.url, 2.0)
     async with broker.subscription() as subscription:
-        await subscription.connect([EVERYTHING, *(channel(event.match_id) for event in events)])
+        names = [EVERYTHING, *(channel(event.match_id) for event in events)]
+        await subscription.connect(map(DEPLOYMENT.name, names))
         heard = asyncio.create_task(_hear(subscription, 2 * len(events)))
-        await asyncio.to_thread(Publisher(_settings(cluster)).send, events)
+        await asyncio.to_thread(Publisher(_settings(cluster)).send, events, ORIGIN)
         assert sorted(await asyncio.wait_for(heard, 5)) == sorted([event.match_id for event in events] * 2)
     await broker.close()
 
@@ -99,7 +101,9 @@ async def test_instances_share_one_limit(start: Start, cluster: valkeys.Cluster)
 
 
 async def test_limits_hold_when_a_shard_is_gone(cluster: valkeys.Cluster) -> None:
-    limiter = Limiter(_settings(cluster, http_limit="20 per 60 seconds", redis_timeout_seconds="0.5"))
+    limiter = Limiter(
+        _settings(cluster, http_limit="20 per 60 seconds", redis_timeout_seconds="0.5"), lambda: DEPLOYMENT
+    )
     await cluster.nodes[1].kill()
     for address in ("a", "b", "c"):
         allowed = [(await limiter.hit("http", address)).allowed for _ in range(25)]

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 import redis
 
+from livescore.deployment import Deployment
 from livescore.jobs import transitions
 from livescore.jobs.queue import Worker, redis_sync, worker
 from livescore.jobs.schedule import Hints, Plan, Scheduler
 from livescore.settings import Settings, load
+from tests.support.deployments import DEPLOYMENT, deployment_of
 from tests.support.jobs import soon
 from tests.support.service import Start, eventually
 
@@ -46,7 +48,7 @@ def woken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def serving(settings: Settings) -> Worker:
-    made = worker(redis_sync(settings, wait=1), settings)
+    made = worker(redis_sync(settings, wait=1), DEPLOYMENT)
     made.register_birth()  # type: ignore[no-untyped-call]  # RQ leaves it untyped
     return made
 
@@ -118,8 +120,8 @@ def put(client: redis.Redis, job_id: str, job: Fields) -> None:
     client.hset(f"rq:job:{job_id}", mapping=mapping)
 
 
-def failed(client: redis.Redis, settings: Settings) -> set[str]:
-    ids: Any = client.zrange(f"rq:failed:{settings.queue}", 0, -1)
+def failed(client: redis.Redis, deployment: Deployment = DEPLOYMENT) -> set[str]:
+    ids: Any = client.zrange(f"rq:failed:{deployment.namespace}", 0, -1)
     return {job_id.decode() for job_id in ids}
 
 
@@ -132,54 +134,53 @@ def said(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -
 def test_a_worker_refuses(
     job: Fields,
     serving: Worker,
-    settings: Settings,
     redis_client: redis.Redis,
     woken: list[str],
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     put(redis_client, "planted", job)
-    redis_client.rpush(f"rq:queue:{settings.queue}", "planted")
+    redis_client.rpush(f"rq:queue:{DEPLOYMENT.namespace}", "planted")
 
     serving._serve_once()
 
     assert woken == []
-    assert failed(redis_client, settings) == {"planted"}
+    assert failed(redis_client) == {"planted"}
     reason = redis_client.hget("rq:job:planted", "exc_info")
     assert isinstance(reason, bytes)
     assert reason.startswith(b"refused: ")
     text = said(capsys, caplog)
     assert "job refused" in text
     assert SECRET not in text + reason.decode()
-    assert redis_client.llen(f"rq:queue:{settings.queue}:intermediate") == 0
+    assert redis_client.llen(f"rq:queue:{DEPLOYMENT.namespace}:intermediate") == 0
 
 
 @pytest.mark.parametrize("job", REFUSED.values(), ids=REFUSED.keys())
 def test_the_scheduler_refuses(job: Fields, settings: Settings, redis_client: redis.Redis, woken: list[str]) -> None:
     put(redis_client, "planted", job)
-    hints = Hints(redis_sync(settings), settings)
+    hints = Hints(redis_sync(settings), settings, DEPLOYMENT)
     hints.schedule(Plan(7, "live", soon(-9), soon(-5)).hints()[0])
-    redis_client.zadd(Scheduler.scheduled_jobs_key, {"planted": 1})
+    redis_client.zadd(DEPLOYMENT.name("scheduled-jobs"), {"planted": 1})
 
-    Scheduler(redis_sync(settings), settings)._enqueue_due()
+    Scheduler(redis_sync(settings), settings, DEPLOYMENT)._enqueue_due()
 
     assert woken == []
-    assert failed(redis_client, settings) == {"planted"}
+    assert failed(redis_client) == {"planted"}
     assert hints.known() == {}
-    assert redis_client.lrange(f"rq:queue:{settings.queue}", 0, -1) == [b"match-7-end"]
+    assert redis_client.lrange(f"rq:queue:{DEPLOYMENT.namespace}", 0, -1) == [DEPLOYMENT.job_id("match-7-end").encode()]
 
 
 @pytest.mark.parametrize("job_id", [b"\xff\xfe", b"a b", b"../../x", b"", b"a:b", "é".encode(), b"x" * 10_000])
 def test_an_id_that_is_none_stops_neither_process(
     job_id: bytes, serving: Worker, settings: Settings, redis_client: redis.Redis, woken: list[str]
 ) -> None:
-    hints = Hints(redis_sync(settings), settings)
+    hints = Hints(redis_sync(settings), settings, DEPLOYMENT)
     hints.schedule(Plan(7, "live", soon(-9), soon(-5)).hints()[0])
     redis_client.hset(b"rq:job:" + job_id, "data", "x")
-    redis_client.zadd(Scheduler.scheduled_jobs_key, {job_id: 1})
-    redis_client.rpush(f"rq:queue:{settings.queue}", job_id)
+    redis_client.zadd(DEPLOYMENT.name("scheduled-jobs"), {job_id: 1})
+    redis_client.rpush(f"rq:queue:{DEPLOYMENT.namespace}", job_id)
 
-    Scheduler(redis_sync(settings), settings)._enqueue_due()
+    Scheduler(redis_sync(settings), settings, DEPLOYMENT)._enqueue_due()
     serving._serve_once()
     serving._serve_once()
 
@@ -190,14 +191,14 @@ def test_an_id_that_is_none_stops_neither_process(
 def test_a_job_that_is_no_hash_stops_neither_process(
     serving: Worker, settings: Settings, redis_client: redis.Redis, woken: list[str]
 ) -> None:
-    hints = Hints(redis_sync(settings), settings)
+    hints = Hints(redis_sync(settings), settings, DEPLOYMENT)
     hints.schedule(Plan(7, "live", soon(-9), soon(-5)).hints()[0])
     for name in ("queued", "scheduled"):
         redis_client.set(f"rq:job:{name}", "text")
-    redis_client.zadd(Scheduler.scheduled_jobs_key, {"scheduled": 1})
-    redis_client.rpush(f"rq:queue:{settings.queue}", "queued")
+    redis_client.zadd(DEPLOYMENT.name("scheduled-jobs"), {"scheduled": 1})
+    redis_client.rpush(f"rq:queue:{DEPLOYMENT.namespace}", "queued")
 
-    Scheduler(redis_sync(settings), settings)._enqueue_due()
+    Scheduler(redis_sync(settings), settings, DEPLOYMENT)._enqueue_due()
     serving._serve_once()
     serving._serve_once()
 
@@ -206,7 +207,7 @@ def test_a_job_that_is_no_hash_stops_neither_process(
 
 
 def test_maintenance_reads_no_group_and_calls_nothing(
-    serving: Worker, settings: Settings, redis_client: redis.Redis, woken: list[str], tmp_path: Path
+    serving: Worker, redis_client: redis.Redis, woken: list[str], tmp_path: Path
 ) -> None:
     exploit = pickle.dumps(Exploit(tmp_path / "made"))
     put(
@@ -214,7 +215,7 @@ def test_maintenance_reads_no_group_and_calls_nothing(
         "planted",
         fields(failure_callback_name="os.mkdir", status="started", meta=exploit, result=exploit),
     )
-    redis_client.zadd(f"rq:wip:{settings.queue}", {"planted:execution": 1})
+    redis_client.zadd(f"rq:wip:{DEPLOYMENT.namespace}", {"planted:execution": 1})
     redis_client.sadd("rq:groups", "group")
     redis_client.sadd("rq:group:group", "planted")
 
@@ -227,30 +228,30 @@ def test_maintenance_reads_no_group_and_calls_nothing(
 def test_a_valid_job_runs_and_leaves_nothing(
     serving: Worker, settings: Settings, redis_client: redis.Redis, woken: list[str]
 ) -> None:
-    hints = Hints(redis_sync(settings), settings)
+    hints = Hints(redis_sync(settings), settings, DEPLOYMENT)
     hints.schedule(Plan(7, "live", soon(-9), soon(-5)).hints()[0])
-    Scheduler(redis_sync(settings), settings)._enqueue_due()
+    Scheduler(redis_sync(settings), settings, DEPLOYMENT)._enqueue_due()
 
     serving._serve_once()
 
     assert woken == ["woken"]
-    assert failed(redis_client, settings) == set()
+    assert failed(redis_client) == set()
     assert redis_client.keys("rq:job:*") == []
 
 
 async def test_what_is_planted_for_real_processes_makes_nothing(
-    start: Start, settings: Settings, redis_client: redis.Redis, tmp_path: Path
+    start: Start, database_url: str, redis_client: redis.Redis, tmp_path: Path
 ) -> None:
     """Plant jobs for the processes, and commands for a worker through Pub/Sub, to which none of ours listens."""
-    made = tmp_path / "made"
+    made, deployment = tmp_path / "made", deployment_of(database_url)
     services = [await start("worker"), await start("scheduler")]
     put(redis_client, "queued", fields(call("os.mkdir", arguments=[str(made)])))
     put(redis_client, "scheduled", fields(call("os.mkdir", arguments=[str(made)])))
-    redis_client.rpush(f"rq:queue:{settings.queue}", "queued")
-    redis_client.zadd(Scheduler.scheduled_jobs_key, {"scheduled": time.time() - 1})
+    redis_client.rpush(f"rq:queue:{deployment.namespace}", "queued")
+    redis_client.zadd(deployment.name("scheduled-jobs"), {"scheduled": time.time() - 1})
     assert redis_client.pubsub_channels("rq:pubsub:*") == []
 
-    await eventually(lambda: failed(redis_client, settings) == {"queued", "scheduled"})
+    await eventually(lambda: failed(redis_client, deployment) == {"queued", "scheduled"})
 
     assert not made.exists()
     for service in services:

@@ -14,6 +14,7 @@ from livescore.live.broker import Broker, BrokerAway, Subscription
 from livescore.security.limits import Limiter
 from livescore.settings import Settings, load
 from tests.support import valkeys
+from tests.support.deployments import DEPLOYMENT
 from tests.support.promise import MARGIN_SECONDS, Audience
 from tests.support.service import Kind, Service, Start, eventually, instant
 
@@ -110,7 +111,7 @@ async def _hears_itself(broker: Broker) -> bool:
 
 async def test_limits_are_shared_by_way_of_the_primary(watched: valkeys.Watched) -> None:
     settings = _settings(watched, http_limit="20 per 60 seconds")
-    limiters = [Limiter(settings), Limiter(settings)]
+    limiters = [Limiter(settings, lambda: DEPLOYMENT), Limiter(settings, lambda: DEPLOYMENT)]
     allowed = [(await each.hit("http", "a")).allowed for _ in range(20) for each in limiters]
     assert sum(allowed) == 20
     async with watched.primary.client() as client:

@@ -17,6 +17,7 @@ from livescore.jobs.schedule import LOCK_SECONDS, Hints, Plan, Schedule, Schedul
 from livescore.jobs.sweep import Sweeper
 from livescore.scores import feed
 from livescore.settings import Settings, load
+from tests.support.deployments import DEPLOYMENT, deployment_of, origin_of
 from tests.support.jobs import Match, change_match, create_match, reached, seqs, soon, transitions
 from tests.support.servers import Valkey
 from tests.support.service import Kind, Start, eventually
@@ -39,7 +40,7 @@ def sweeper(settings: Settings) -> Iterator[Sweeper]:
 
 @pytest.fixture
 def hints(settings: Settings) -> Hints:
-    return Hints(redis_sync(settings), settings)
+    return Hints(redis_sync(settings), settings, DEPLOYMENT)
 
 
 @pytest.fixture
@@ -169,15 +170,18 @@ async def test_a_transition_is_published_to_its_match_and_to_everything(
     database_url: str, sweeper: Sweeper, redis_client: redis.Redis
 ) -> None:
     match = await scheduled(database_url, -1, 100)
+    origin = origin_of(database_url)
+    names = {origin.deployment.name(feed.channel(match.id)), origin.deployment.name(feed.EVERYTHING)}
     with redis_client.pubsub(ignore_subscribe_messages=True) as pubsub:
-        pubsub.subscribe(feed.channel(match.id), feed.EVERYTHING)
+        pubsub.subscribe(*names)
         for _ in range(2):  # the acknowledgements
             pubsub.get_message(timeout=5)
         sweeper.sweep()
         messages = [message for _ in range(50) if (message := pubsub.get_message(timeout=0.1))][:2]
-    assert {message["channel"].decode() for message in messages} == {feed.channel(match.id), feed.EVERYTHING}
+    assert {message["channel"].decode() for message in messages} == names
     event = feed.unpack(messages[0]["data"])
     assert (event.match_id, event.seq, event.type) == (match.id, 2, "match_status_changed")
+    assert event.stamp == origin.stamp
 
 
 async def test_fault_3_a_transition_needs_no_redis(database_url: str) -> None:
@@ -208,16 +212,14 @@ def test_old_idempotency_keys_and_events_are_deleted(database_url: str, redis_ur
 # Hints
 
 
-async def test_planned_jobs_stand_in_the_scheduler_and_are_json(
-    settings: Settings, hints: Hints, redis_client: redis.Redis
-) -> None:
+async def test_planned_jobs_stand_in_the_scheduler_and_are_json(hints: Hints, redis_client: redis.Redis) -> None:
     start, end = soon(100), soon(200)
     hints.write(Plan(7, "scheduled", start, end))
     assert hints.known() == {"match-7-start": int(start.timestamp()), "match-7-end": int(end.timestamp())}
-    job = Job.fetch("match-7-start", connection=redis_client)
+    job = Job.fetch(DEPLOYMENT.job_id("match-7-start"), connection=redis_client)
     assert job.args == [7, start.isoformat()]
-    assert (job.origin, job.result_ttl, job.failure_ttl) == (settings.queue, 0, 60)
-    assert redis_client.ttl("rq:job:match-7-start") == -1
+    assert (job.origin, job.result_ttl, job.failure_ttl) == (DEPLOYMENT.namespace, 0, 60)
+    assert redis_client.ttl(Job.key_for(DEPLOYMENT.job_id("match-7-start"))) == -1
 
 
 async def test_new_times_move_the_jobs_and_a_cancellation_removes_them(hints: Hints, redis_client: redis.Redis) -> None:
@@ -231,7 +233,7 @@ async def test_new_times_move_the_jobs_and_a_cancellation_removes_them(hints: Hi
 
 
 async def test_the_schedule_writes_what_is_planned(settings: Settings, hints: Hints) -> None:
-    schedule = Schedule(settings)
+    schedule = Schedule(settings, lambda: DEPLOYMENT)
     await schedule.start()
     schedule.plan(7, "scheduled", soon(100), soon(200))
     await eventually(lambda: set(hints.known()) == {"match-7-start", "match-7-end"})
@@ -268,7 +270,9 @@ async def test_a_job_reaches_the_sweeper_of_the_worker(start: Start, settings: S
     kinds: tuple[Kind, ...] = ("worker", "scheduler")
     for service in [await start(kind, SWEEP_INTERVAL_SECONDS="60") for kind in kinds]:
         await service.logged("process started")
-    url, schedule = settings.database_url.get_secret_value(), Schedule(settings)
+    url = settings.database_url.get_secret_value()
+    deployment = deployment_of(url)
+    schedule = Schedule(settings, lambda: deployment)
     await schedule.start()
     match = await create_match(url, 0.5, 100)
     schedule.plan(match.id, "scheduled", match.start, match.end)
@@ -296,17 +300,17 @@ def test_a_crashed_schedulers_lock_stands_in_the_way_for_a_second_only(
     settings: Settings, redis_client: redis.Redis
 ) -> None:
     connection = redis_sync(settings)
-    crashed = Scheduler(connection, settings)
+    crashed = Scheduler(connection, settings, DEPLOYMENT)
     assert crashed._lock.acquire(blocking=False)
-    assert 0 < redis_client.pttl(Scheduler.scheduler_lock_key) <= LOCK_SECONDS * 1000
+    assert 0 < redis_client.pttl(crashed.scheduler_lock_key) <= LOCK_SECONDS * 1000
 
 
 def test_one_unreadable_job_does_not_stop_the_scheduler(
     settings: Settings, hints: Hints, redis_client: redis.Redis
 ) -> None:
     hints.schedule(Plan(7, "live", soon(-9), soon(-5)).hints()[0])
-    redis_client.hset("rq:job:match-7-end", "created_at", b"\xff not a time")
-    Scheduler(redis_sync(settings), settings)._enqueue_due()
+    redis_client.hset(Job.key_for(DEPLOYMENT.job_id("match-7-end")), "created_at", b"\xff not a time")
+    Scheduler(redis_sync(settings), settings, DEPLOYMENT)._enqueue_due()
     assert hints.known() == {}
 
 

@@ -26,8 +26,8 @@ async def _until_counts(api: Service, connections: int, subscriptions: int) -> N
 
 
 def _channels(client: redis.Redis) -> set[str]:
-    names: list[bytes] = client.execute_command("PUBSUB", "CHANNELS", "ws:match:*")
-    return {name.decode() for name in names}
+    names: list[bytes] = client.execute_command("PUBSUB", "CHANNELS", "livescore:*:match:*")
+    return {name.decode().split(":", 2)[2] for name in names}
 
 
 async def test_fault_10_a_thousand_subscriptions_are_one_delivery(start: Start) -> None:
@@ -64,9 +64,9 @@ async def test_fault_10_channels_are_released_with_their_last_listener(start: St
             async with Listener(f"{api.ws_url}?{query}") as comes:
                 await comes.next("subscribed")
         await _until_counts(api, 1, 3)
-        assert _channels(redis_client) == {f"ws:match:{match_id}" for match_id in matches}
+        assert _channels(redis_client) == {f"match:{match_id}" for match_id in matches}
         await stays.unsubscribe(matches[0])
-        rest = {f"ws:match:{match_id}" for match_id in matches[1:]}
+        rest = {f"match:{match_id}" for match_id in matches[1:]}
         await eventually(lambda: _channels(redis_client) == rest, 2 * LINGER_SECONDS)
     await _until_counts(api, 0, 0)
     await eventually(lambda: not _channels(redis_client), 2 * LINGER_SECONDS)
@@ -78,7 +78,7 @@ async def test_a_released_match_can_be_followed_again(start: Start, redis_client
     for seq in (2, 3):
         async with Listener(api.ws_url) as listener:
             await listener.subscribe(match_id)
-            assert _channels(redis_client) == {f"ws:match:{match_id}"}
+            assert _channels(redis_client) == {f"match:{match_id}"}
             await api.comment(match_id)
             await listener.until_seq(match_id, seq)
         await eventually(lambda: not _channels(redis_client), 2 * LINGER_SECONDS)
@@ -92,7 +92,7 @@ async def test_nothing_stays_of_those_who_follow_all(start: Start, redis_client:
     await _until_counts(api, 0, 0)
 
     def feed() -> list[bytes]:
-        names: list[bytes] = redis_client.execute_command("PUBSUB", "CHANNELS", "ws:feed")
+        names: list[bytes] = redis_client.execute_command("PUBSUB", "CHANNELS", "livescore:*:feed")
         return names
 
     await eventually(lambda: not feed(), 2 * LINGER_SECONDS)

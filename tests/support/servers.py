@@ -121,8 +121,14 @@ class Postgres(Handle[servers.Postgres]):
         """
         self._databases += 1
         name = f"test_{self._databases}"
-        self.server.create_database(name, self.TEMPLATE)
+        self.copy_database(self.TEMPLATE, name)
+        with psycopg.connect(self.url_of(name), autocommit=True) as connection:
+            connection.execute("UPDATE catalog SET deployment = gen_random_uuid()")  # as if migrated by itself
         return name
+
+    def copy_database(self, source: str, name: str) -> None:
+        """Copy a database, its deployment id included; no one may be connected to the source."""
+        self.server.create_database(name, source)
 
     def drop_database(self, name: str) -> None:
         """Remove a database, whoever is still connected to it."""

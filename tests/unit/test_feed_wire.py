@@ -17,6 +17,7 @@ from livescore.scores.feed import (
     pack,
     unpack,
 )
+from tests.support.deployments import ORIGIN
 
 INT4_MAX = 2_147_483_647
 
@@ -36,10 +37,11 @@ def test_a_message_is_encoded_once() -> None:
 
 @pytest.mark.parametrize("kind", EVENT_TYPES)
 def test_every_type_survives_the_wire(kind: str) -> None:
-    found = unpack(pack(_event(kind)))
+    found = unpack(pack(_event(kind), ORIGIN))
     assert (found.match_id, found.seq, found.type) == (7, 42, kind)
     assert (found.created, found.request_id) == (1_750_000_000.125, "a-request")
     assert found.message == _event(kind).message
+    assert found.stamp == ORIGIN.stamp
 
 
 @given(
@@ -53,12 +55,12 @@ def test_whatever_an_event_holds_survives_the_wire(
     match_id: int, seq: int, data: dict[str, object], created: float, request_id: str
 ) -> None:
     event = Event(match_id, seq, "score_update", json.dumps(data), created, request_id)
-    found = unpack(pack(event))
+    found = unpack(pack(event, ORIGIN))
     assert (found.match_id, found.seq, found.created, found.request_id) == (match_id, seq, created, request_id)
     assert json.loads(found.message) == {"type": "score_update", "seq": seq, "matchId": match_id, "data": data}
 
 
-@given(st.binary(max_size=17))
+@given(st.binary(max_size=41))
 def test_what_is_too_short_for_the_header_is_no_event(payload: bytes) -> None:
     with pytest.raises(ValueError, match="not an event"):
         unpack(payload)
@@ -72,10 +74,10 @@ def test_any_other_payload_is_read_or_refused_and_never_worse(payload: bytes) ->
 
 
 def test_channels_are_named_by_match() -> None:
-    assert channel(7) == "ws:match:7"
+    assert channel(7) == "match:7"
 
 
 @pytest.mark.parametrize("kind", EVENT_TYPES)
 def test_a_new_match_is_published_to_everybody_and_all_else_to_its_match(kind: str) -> None:
-    own = EVERYBODY if kind == "match_created" else "ws:match:7"
+    own = EVERYBODY if kind == "match_created" else "match:7"
     assert channels(_event(kind)) == (own, EVERYTHING)

@@ -10,7 +10,9 @@ import redis
 import structlog
 
 from livescore import settings as configuration
+from livescore.deployment import Deployment
 from livescore.security.limits import Limiter, RateLimit
+from tests.support.deployments import DEPLOYMENT
 from tests.support.servers import Valkey
 
 WINDOW_SECONDS = 60
@@ -22,7 +24,7 @@ async def limiter(redis_url: str) -> AsyncIterator[Callable[..., Limiter]]:
     made: list[Limiter] = []
 
     def make(**overrides: Any) -> Limiter:
-        made.append(Limiter(_settings(overrides.pop("url", redis_url), **overrides)))
+        made.append(Limiter(_settings(overrides.pop("url", redis_url), **overrides), lambda: DEPLOYMENT))
         return made[-1]
 
     yield make
@@ -141,7 +143,7 @@ async def test_the_memory_for_addresses_is_bounded(
 
 
 async def test_without_redis_the_limit_holds_in_memory() -> None:
-    one = Limiter(_settings("redis://127.0.0.1:1/0"))
+    one = Limiter(_settings("redis://127.0.0.1:1/0"), lambda: DEPLOYMENT)
     try:
         assert await _hits(one, 25) == [True] * 20 + [False] * 5
     finally:
@@ -282,3 +284,82 @@ async def test_dry_run_refuses_nothing_and_logs_once_per_window(client: Callable
         await _until(over)
     assert [(entry["address"], entry["mode"]) for entry in captured] == [("192.0.2.1", "DRY_RUN")]
     assert set(dry.limited) == {("http", "DRY_RUN")}
+
+
+# Clocks
+
+
+async def test_hits_of_an_instance_whose_clock_is_ahead_keep_nobody_out_longer_than_the_window(
+    limiter: Callable[..., Limiter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead, right = limiter(http_limit="3 per 2 seconds"), limiter(http_limit="3 per 2 seconds")
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda now=time.time: now() + 3_600)
+        assert (await _hits(ahead, 4))[-1] is False
+    refused = await right.hit("http", "a")
+    assert not refused.allowed
+    assert 0 < refused.reset_after_seconds <= 2
+    await asyncio.sleep(refused.reset_after_seconds)
+    assert (await right.hit("http", "a")).allowed
+
+
+@pytest.mark.parametrize("seconds", [-3_600, 3_600])
+async def test_an_instance_whose_clock_is_wrong_names_a_time_within_the_window(
+    limiter: Callable[..., Limiter], monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    right, wrong = limiter(), limiter()
+    await _hits(right, 20)
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda now=time.time: now() + seconds)
+        decisions = [await wrong.hit("http", "a") for _ in range(5)]
+    assert not decisions[-1].allowed
+    assert all(0 <= decision.reset_after_seconds <= WINDOW_SECONDS for decision in decisions)
+
+
+async def test_a_window_written_by_a_server_whose_clock_was_ahead_is_begun_again(
+    limiter: Callable[..., Limiter], redis_client: redis.Redis
+) -> None:
+    one = limiter()
+    await _hits(one, 25)
+    (key,) = redis_client.keys("livescore:*:limit:*")
+    seconds, microseconds = redis_client.time()
+    future = (seconds + 3_600) * 1_000_000 + microseconds
+    for place in range(redis_client.llen(key)):
+        redis_client.lset(key, place, str(future))
+    assert await _hits(limiter(), 25) == [True] * 20 + [False] * 5
+
+
+async def test_without_redis_a_clock_that_is_set_back_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Limiter(_settings("redis://127.0.0.1:1/0", http_limit="3 per 1 second"), lambda: DEPLOYMENT)
+    try:
+        await _hits(one, 4)
+        monkeypatch.setattr(time, "time", lambda now=time.time: now() - 3_600)
+        refused = await one.hit("http", "a")
+        assert not refused.allowed
+        await asyncio.sleep(refused.reset_after_seconds + 0.05)
+        assert (await one.hit("http", "a")).allowed
+    finally:
+        await one.close()
+
+
+async def test_while_the_deployment_is_unknown_a_process_counts_alone(
+    redis_url: str, redis_client: redis.Redis
+) -> None:
+    known: list[Deployment | None] = [None]
+    one = Limiter(_settings(redis_url), lambda: known[0])
+    try:
+        assert await _hits(one, 25) == [True] * 20 + [False] * 5
+        assert redis_client.dbsize() == 0
+        known[0] = DEPLOYMENT
+        await _hits(one, 25, "b")
+        assert redis_client.keys() == [b"livescore:0123456789ab:limit:http:20:60:b"]
+    finally:
+        await one.close()
+
+
+async def test_deployments_on_one_redis_have_windows_of_their_own(redis_url: str) -> None:
+    other = Deployment("livescore", "f" * 12)
+    limiters = [Limiter(_settings(redis_url), lambda: DEPLOYMENT), Limiter(_settings(redis_url), lambda: other)]
+    for each in limiters:
+        assert await _hits(each, 25) == [True] * 20 + [False] * 5
+        await each.close()

@@ -13,6 +13,7 @@ from livescore.jobs import schedule, transitions
 from livescore.jobs.outage import LONGEST_PAUSE, Outage
 from livescore.jobs.schedule import Hint, Plan, Schedule
 from livescore.settings import Settings, load
+from tests.support.deployments import DEPLOYMENT
 
 START = datetime(2026, 6, 11, 19, 0, 0, 999_000, tzinfo=UTC)
 END = START + timedelta(hours=2)
@@ -25,7 +26,7 @@ def nowhere() -> Settings:
 
 
 def names(status: str) -> list[str]:
-    return [hint.job_id for hint in Plan(7, status, START, END).hints()]
+    return [hint.name for hint in Plan(7, status, START, END).hints()]
 
 
 def test_a_scheduled_match_has_a_job_for_its_start_and_one_for_its_end() -> None:
@@ -45,7 +46,8 @@ def test_a_match_that_the_clock_does_not_move_has_no_job(status: str) -> None:
 
 @pytest.mark.parametrize("edge", schedule.EDGES)
 def test_job_ids_consist_of_what_rq_allows(edge: str) -> None:
-    assert re.fullmatch(r"[A-Za-z0-9_-]+", Hint(2_147_483_647, edge, START).job_id)
+    name = Hint(2_147_483_647, edge, START).name
+    assert re.fullmatch(r"[A-Za-z0-9_-]+", DEPLOYMENT.job_id(name))
 
 
 def test_a_moment_is_cut_off_to_whole_seconds_so_that_a_job_is_never_late() -> None:
@@ -53,7 +55,7 @@ def test_a_moment_is_cut_off_to_whole_seconds_so_that_a_job_is_never_late() -> N
 
 
 async def test_planning_is_instant_and_silent_while_redis_is_away(nowhere: Settings) -> None:
-    planned = Schedule(nowhere)
+    planned = Schedule(nowhere, lambda: DEPLOYMENT)
     await planned.start()
     begin = time.perf_counter()
     for match_id in range(100):
@@ -77,7 +79,7 @@ async def test_what_redis_did_not_take_is_dropped_and_the_next_plan_is_tried(
         raise ConnectionRefusedError
 
     monkeypatch.setattr(schedule, "redis_sync", fail)
-    planned = Schedule(nowhere)
+    planned = Schedule(nowhere, lambda: DEPLOYMENT)
     await planned.start()
     async with asyncio.timeout(30):
         while not twice.is_set():
@@ -90,7 +92,7 @@ async def test_the_plans_that_wait_are_bounded_and_the_latest_of_a_match_wins(
     nowhere: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(schedule, "CAPACITY", 2)
-    planned = Schedule(nowhere)
+    planned = Schedule(nowhere, lambda: DEPLOYMENT)
     for match_id in (1, 2, 3):
         planned.plan(match_id, "scheduled", START, END)
     planned.plan(1, "cancelled", START, END)
@@ -98,7 +100,7 @@ async def test_the_plans_that_wait_are_bounded_and_the_latest_of_a_match_wins(
 
 
 async def test_a_schedule_that_was_never_started_can_be_stopped(nowhere: Settings) -> None:
-    await Schedule(nowhere).stop()
+    await Schedule(nowhere, lambda: DEPLOYMENT).stop()
 
 
 def test_a_job_wakes_the_sweeper_of_its_process() -> None:

@@ -13,6 +13,7 @@ import structlog
 
 from livescore.jobs import management, transitions
 from livescore.jobs.database import Database
+from livescore.jobs.deployment import DeploymentWatch
 from livescore.jobs.outage import LONGEST_PAUSE, Outage
 from livescore.jobs.publish import Publisher
 from livescore.jobs.queue import AWAY, DEQUEUE_SECONDS, is_cluster, redis_sync, warn_of_eviction, worker
@@ -42,25 +43,26 @@ Loop = Callable[[], None]
 
 def run_worker(settings: Settings) -> int:
     """Run the RQ worker and a sweeper until a signal; the exit code. Call it from the main thread."""
-    stop = Event()
-    loops: dict[str, Loop] = {"worker": partial(_work, settings, stop)}
-    return _run("worker", settings, stop, loops, [])
+    watch = DeploymentWatch()
+    loops: dict[str, Loop] = {"worker": partial(_work, settings, watch)}
+    return _run("worker", settings, watch, loops, [])
 
 
 def run_scheduler(settings: Settings) -> int:
     """Run rq-scheduler, its repair and a sweeper until a signal; the exit code. Call it from the main thread."""
-    stop, lost = Event(), Event()
+    watch, lost = DeploymentWatch(), Event()
     loops: dict[str, Loop] = {
-        "scheduler": partial(_schedule, settings, stop, lost),
-        "reconcile": partial(_reconcile, settings, stop, lost),
+        "scheduler": partial(_schedule, settings, watch, lost),
+        "reconcile": partial(_reconcile, settings, watch, lost),
     }
-    return _run("scheduler", settings, stop, loops, [lost.set])
+    return _run("scheduler", settings, watch, loops, [lost.set])
 
 
-def _run(name: str, settings: Settings, stop: Event, loops: dict[str, Loop], wakes: list[Loop]) -> int:
+def _run(name: str, settings: Settings, watch: DeploymentWatch, loops: dict[str, Loop], wakes: list[Loop]) -> int:
     """Run the loops, and a sweep with its publisher in every process: transitions happen when either one lives."""
+    stop = Event()
     publisher = Publisher(settings)
-    sweeper = Sweeper(settings, publisher.put)
+    sweeper = Sweeper(settings, publisher.put, watch.update)
     transitions.attach(sweeper.wake)
     everything: dict[str, Loop] = {
         **({} if is_cluster(settings) else loops),
@@ -75,7 +77,7 @@ def _run(name: str, settings: Settings, stop: Event, loops: dict[str, Loop], wak
             thread.start()
         log.info("process started", process=name)
         log.info("process stops", process=name, signal=signal.Signals(signal.sigwait(_STOPS)).name)
-        _stop(stop, [*wakes, sweeper.wake, publisher.wake], threads)
+        _stop(stop, [watch.stop, *wakes, sweeper.wake, publisher.wake], threads)
     return 0
 
 
@@ -118,36 +120,36 @@ def _supervise(loop: Loop, stop: Event) -> None:
             stop.wait(LONGEST_PAUSE)
 
 
-def _work(settings: Settings, stop: Event) -> None:
+def _work(settings: Settings, watch: DeploymentWatch) -> None:
     connection, outage = redis_sync(settings, wait=DEQUEUE_SECONDS), Outage("Redis (worker)", metrics.REDIS_UP)
-    while not stop.is_set():
+    while (term := watch.wait()) is not None:
         try:
             warn_of_eviction(connection)
-            worker(connection, settings).serve(stop, outage.end)
+            worker(connection, term.deployment).serve(term, outage.end)
         except AWAY as error:
-            stop.wait(outage.begin(error))
+            term.wait(outage.begin(error))
 
 
-def _schedule(settings: Settings, stop: Event, lost: Event) -> None:
+def _schedule(settings: Settings, watch: DeploymentWatch, lost: Event) -> None:
     connection, outage = redis_sync(settings), Outage("Redis (scheduler)", metrics.REDIS_UP)
-    while not stop.is_set():
+    while (term := watch.wait()) is not None:
         try:
             warn_of_eviction(connection)
             lost.set()
-            Scheduler(connection, settings).serve(stop, lost, outage.end)
+            Scheduler(connection, settings, term.deployment).serve(term, lost, outage.end)
         except AWAY as error:
-            stop.wait(outage.begin(error))
+            term.wait(outage.begin(error))
 
 
-def _reconcile(settings: Settings, stop: Event, lost: Event) -> None:
-    """Failures are other loops' to tell."""
-    database, hints = Database(settings), Hints(redis_sync(settings), settings)
-    while not stop.is_set():
+def _reconcile(settings: Settings, watch: DeploymentWatch, lost: Event) -> None:
+    """Compare the hints with the table. Other loops log the outages."""
+    database, connection = Database(settings), redis_sync(settings)
+    while (term := watch.wait()) is not None:
         lost.clear()
         try:
-            wrong = reconcile(hints, database)
+            wrong = reconcile(Hints(connection, settings, term.deployment), database)
             log.debug("hints compared with the table", wrong=wrong)
             lost.wait(RECONCILE_SECONDS)
         except (*AWAY, psycopg.Error):
-            stop.wait(LONGEST_PAUSE)
+            term.wait(LONGEST_PAUSE)
     database.close()

@@ -9,6 +9,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from livescore import redis_driver
+from livescore.deployment import Origin
 from livescore.jobs.outage import Outage
 from livescore.jobs.queue import AWAY, is_cluster, redis_sync
 from livescore.redis_url import RedisUrl
@@ -20,19 +21,19 @@ from livescore.telemetry import metrics
 CAPACITY = 100
 
 
-def publish(connection: Redis | RedisCluster, events: Iterable[feed.Event]) -> None:
-    """Send events to the nodes in one round trip, on a cluster one per shard.
+def publish(connection: Redis | RedisCluster, events: Iterable[feed.Event], origin: Origin) -> None:
+    """Send events to the instances in one round trip, on a cluster in one per shard.
 
     Raises:
-        RedisError, RedisClusterException, OSError: when Redis is away; the nodes then find the events in the feed.
+        RedisError, RedisClusterException, OSError: when Redis is away; the instances then find the events in the feed.
     """
     with connection.pipeline(transaction=False) as pipeline:
         # Plain PUBLISH would go to every node of a cluster; who subscribes there listens to the channel's own shard.
         send = pipeline.spublish if isinstance(connection, RedisCluster) else pipeline.publish
         for event in events:
-            payload = feed.pack(event)
+            payload = feed.pack(event, origin)
             for channel in feed.channels(event):
-                send(channel, payload)
+                send(origin.deployment.name(channel), payload)
         pipeline.execute()
 
 
@@ -56,31 +57,31 @@ class Publisher:
         self._settings = settings
         self._redis: Redis | RedisCluster | None = None
         self._outage = Outage("Redis", metrics.REDIS_UP)
-        self._batches: SimpleQueue[list[feed.Event]] = SimpleQueue()
+        self._batches: SimpleQueue[tuple[list[feed.Event], Origin] | None] = SimpleQueue()
 
-    def put(self, events: list[feed.Event]) -> None:
+    def put(self, events: list[feed.Event], origin: Origin) -> None:
         """Have events published soon; never waits."""
         if self._batches.qsize() < CAPACITY:
-            self._batches.put(events)
+            self._batches.put((events, origin))
 
     def wake(self) -> None:
         """Let :meth:`run` see that it shall stop."""
-        self._batches.put([])
+        self._batches.put(None)
 
     def run(self, stop: Flag) -> None:
         """Publish until ``stop`` is set and :meth:`wake` is called."""
         while not stop.is_set():
-            events = self._batches.get()
-            if events:
-                self.send(events)
+            batch = self._batches.get()
+            if batch is not None:
+                self.send(*batch)
         if self._redis is not None:
             self._redis.close()
 
-    def send(self, events: list[feed.Event]) -> None:
+    def send(self, events: list[feed.Event], origin: Origin) -> None:
         """Publish now; an outage is logged once."""
         try:
             self._redis = self._redis or _connect(self._settings)
-            publish(self._redis, events)
+            publish(self._redis, events, origin)
             self._outage.end()
         except AWAY as error:
             self._outage.begin(error)

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from threading import Event
 from typing import Any
+from uuid import uuid4
 
 import structlog
 from pydantic import TypeAdapter, ValidationError
@@ -29,6 +30,7 @@ from rq.utils import now, utcformat
 from rq.worker import WorkerStatus
 
 from livescore import redis_driver
+from livescore.deployment import Deployment
 from livescore.jobs import transitions
 from livescore.redis_url import RedisUrl
 from livescore.settings import Settings
@@ -258,9 +260,13 @@ def refuse(queue: Queue, job_id: str, reason: str) -> None:
         pipeline.execute()
 
 
-def queue(connection: Redis, settings: Settings) -> Queue:
-    """The queue of transitions."""
-    return Queue(settings.queue, connection=connection, job_class=Job, serializer=JSONSerializer)
+def queue(connection: Redis, deployment: Deployment) -> Queue:
+    """Return the deployment's queue of transitions.
+
+    RQ begins all its keys with ``rq:``. Names of queues, jobs and workers hold the deployment instead, so that
+    ``rq info`` and dashboards work as usual; only RQ's lists of queue and worker names are common to all deployments.
+    """
+    return Queue(deployment.namespace, connection=connection, job_class=Job, serializer=JSONSerializer)
 
 
 class _NoDeadline(BaseDeathPenalty):
@@ -354,10 +360,11 @@ class Worker(SimpleWorker):
             self.execute_job(*found)
 
 
-def worker(connection: Redis, settings: Settings) -> Worker:
-    """A worker of the queue.
+def worker(connection: Redis, deployment: Deployment) -> Worker:
+    """Return a worker of the deployment's queue.
 
     Raises:
         RedisError, OSError: when Redis is away.
     """
-    return Worker([queue(connection, settings)], connection=connection, job_class=Job, serializer=JSONSerializer)
+    queues, name = [queue(connection, deployment)], deployment.name("worker", uuid4().hex)
+    return Worker(queues, name, connection=connection, job_class=Job, serializer=JSONSerializer)

@@ -19,6 +19,7 @@ from redis import Redis
 from redis.exceptions import LockError, ResponseError
 from rq.exceptions import NoSuchJobError
 
+from livescore.deployment import Deployment
 from livescore.jobs import transitions
 from livescore.jobs.database import Database
 from livescore.jobs.outage import Outage
@@ -53,9 +54,9 @@ class Hint:
     moment: datetime
 
     @property
-    def job_id(self) -> str:
-        """The job's name, of letters, digits and hyphens as RQ requires."""
-        return _job_id(self.match_id, self.edge)
+    def name(self) -> str:
+        """Name of the job within its deployment: letters, digits and hyphens."""
+        return _name(self.match_id, self.edge)
 
     @property
     def score(self) -> int:
@@ -63,7 +64,7 @@ class Hint:
         return math.floor(self.moment.timestamp())
 
 
-def _job_id(match_id: int, edge: str) -> str:
+def _name(match_id: int, edge: str) -> str:
     return f"match-{match_id}-{edge}"
 
 
@@ -83,15 +84,19 @@ class Plan:
 
     def unwanted(self) -> set[str]:
         """The names of the jobs that it should not have."""
-        return {_job_id(self.match_id, edge) for edge in EDGES} - {hint.job_id for hint in self.hints()}
+        return {_name(self.match_id, edge) for edge in EDGES} - {hint.name for hint in self.hints()}
 
 
 class Scheduler(rq_scheduler.Scheduler):  # type: ignore[misc]  # untyped
-    """rq-scheduler with a lock that is owned, an end on request and a notice when its keys are gone."""
+    """rq-scheduler for one deployment, with a lock that is owned, an end on request and a notice of lost keys."""
 
-    def __init__(self, connection: Redis, settings: Settings) -> None:
-        super().__init__(settings.queue, None, settings.scheduler_interval_seconds, connection, Job)
-        self._queue_of_jobs = queue(connection, settings)
+    def __init__(self, connection: Redis, settings: Settings, deployment: Deployment) -> None:
+        super().__init__(deployment.namespace, None, settings.scheduler_interval_seconds, connection, Job)
+        # Constants of the class, with which every scheduler of a Redis would take every deployment's jobs.
+        self.redis_scheduler_namespace_prefix = deployment.name("scheduler", "")
+        self.scheduler_lock_key = deployment.name("scheduler-lock")
+        self.scheduled_jobs_key = deployment.name("scheduled-jobs")
+        self._queue_of_jobs = queue(connection, deployment)
         self._lock = connection.lock(self.scheduler_lock_key, timeout=LOCK_SECONDS, thread_local=False)
 
     def serve(self, stop: Event, lost: Event, alive: Callable[[], None]) -> None:
@@ -151,36 +156,40 @@ class Scheduler(rq_scheduler.Scheduler):  # type: ignore[misc]  # untyped
 
 
 class Hints:
-    """The scheduled jobs in Redis. Every method raises RedisError or OSError when Redis is away."""
+    """The scheduled jobs of a deployment in Redis. Every method raises RedisError or OSError when Redis is away."""
 
-    def __init__(self, connection: Redis, settings: Settings) -> None:
+    def __init__(self, connection: Redis, settings: Settings, deployment: Deployment) -> None:
         self._connection = connection
-        self._scheduler = Scheduler(connection, settings)
+        self.deployment = deployment
+        self._scheduler = Scheduler(connection, settings, deployment)
 
     def write(self, plan: Plan) -> None:
         """Make the jobs of one match what they should be."""
         for hint in plan.hints():
             self.schedule(hint)
-        for job_id in plan.unwanted():
-            self.cancel(job_id)
+        for name in plan.unwanted():
+            self.cancel(name)
 
     def schedule(self, hint: Hint) -> None:
         """Create or move a job."""
         arguments = [hint.match_id, hint.moment.isoformat()]
         limits = {"result_ttl": 0, "ttl": JOB_SECONDS, "timeout": JOB_SECONDS}
-        self._scheduler.schedule(hint.moment, transitions.PATH, arguments, id=hint.job_id, **limits)
-        # A former job of this name may have waited in the queue and be about to expire.
-        self._connection.persist(Job.key_for(hint.job_id))
+        job_id = self.deployment.job_id(hint.name)
+        self._scheduler.schedule(hint.moment, transitions.PATH, arguments, id=job_id, **limits)
+        # A former job of this id may have waited in the queue and be about to expire.
+        self._connection.persist(Job.key_for(job_id))
 
-    def cancel(self, job_id: str) -> None:
-        """Forget a job, if there is one; rq-scheduler itself would leave its data behind for ever."""
+    def cancel(self, name: str) -> None:
+        """Delete a job, if there is one; rq-scheduler itself would leave its data behind for ever."""
+        job_id = self.deployment.job_id(name)
         self._scheduler.cancel(job_id)
         self._connection.delete(Job.key_for(job_id))
 
     def known(self) -> dict[str, int]:
-        """Every scheduled job and its moment in whole seconds since 1970."""
-        pairs: Any = self._connection.zrange(Scheduler.scheduled_jobs_key, 0, -1, withscores=True)
-        return {job_id.decode(): int(score) for job_id, score in pairs}
+        """Return the names of all scheduled jobs, and their moments in whole seconds since 1970."""
+        pairs: Any = self._connection.zrange(self._scheduler.scheduled_jobs_key, 0, -1, withscores=True)
+        beginning = self.deployment.job_id("")
+        return {job_id.decode(errors="replace").removeprefix(beginning): int(score) for job_id, score in pairs}
 
 
 def reconcile(hints: Hints, database: Database) -> int:
@@ -192,12 +201,12 @@ def reconcile(hints: Hints, database: Database) -> int:
     known = hints.known()  # before the table is read, so that what is planned meanwhile is not taken for stale
     wanted = _upcoming(database)
     now = time.time()
-    wrong = [hint for hint in wanted.values() if now < hint.score != known.get(hint.job_id)]
+    wrong = [hint for hint in wanted.values() if now < hint.score != known.get(hint.name)]
     for hint in wrong:
         hints.schedule(hint)
-    stale = [job_id for job_id, due in known.items() if now < due < now + HORIZON_SECONDS and job_id not in wanted]
-    for job_id in stale:
-        hints.cancel(job_id)
+    stale = [name for name, due in known.items() if now < due < now + HORIZON_SECONDS and name not in wanted]
+    for name in stale:
+        hints.cancel(name)
     return len(wrong) + len(stale)
 
 
@@ -206,7 +215,7 @@ def _upcoming(database: Database) -> dict[str, Hint]:
     after = 0
     while rows := database.rows(sql.UPCOMING, {"after": after, "limit": BATCH, "horizon": HORIZON_SECONDS}):
         after = rows[-1][0]
-        wanted.update({hint.job_id: hint for row in rows for hint in Plan(*row).hints()})
+        wanted.update({hint.name: hint for row in rows for hint in Plan(*row).hints()})
     return wanted
 
 
@@ -215,10 +224,15 @@ class Schedule:
 
     What cannot be written is logged once and dropped: the scheduler process makes up for it within a minute. On a
     Redis Cluster, which RQ cannot use, it does nothing.
+
+    Args:
+        settings: of this process.
+        deployment: returns the deployment that the jobs belong to, None while it is unknown.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, deployment: Callable[[], Deployment | None]) -> None:
         self._settings = settings
+        self._deployment = deployment
         self._idle = is_cluster(settings)
         self._outage = Outage("Redis (hints)", None)
         self._pending: dict[int, Plan] = {}
@@ -254,8 +268,12 @@ class Schedule:
             hints = await asyncio.to_thread(self._write, hints, plans.values())
 
     def _write(self, hints: Hints | None, plans: Iterable[Plan]) -> Hints | None:
+        deployment = self._deployment()
+        if deployment is None:
+            return hints
         try:
-            hints = hints or self._open()
+            if hints is None or hints.deployment != deployment:
+                hints = self._open(deployment)
             for plan in plans:
                 hints.write(plan)
             self._outage.end()
@@ -265,7 +283,7 @@ class Schedule:
             log.exception("hints could not be written")
         return hints
 
-    def _open(self) -> Hints:
+    def _open(self, deployment: Deployment) -> Hints:
         connection = redis_sync(self._settings)
         warn_of_eviction(connection)
-        return Hints(connection, self._settings)
+        return Hints(connection, self._settings, deployment)

@@ -6,6 +6,7 @@ from threading import Event as Flag
 
 import psycopg
 
+from livescore.deployment import Deployment, Origin
 from livescore.jobs.database import Database
 from livescore.jobs.outage import Outage
 from livescore.scores import statements as sql
@@ -36,17 +37,25 @@ class Sweeper:
     """Sweeps, and deletes what is too old, in one thread. Any number of them may run at once.
 
     Args:
-        publish: takes the events of every batch once they are committed; it must not wait.
+        publish: takes the events of every batch, once they are committed, and the database they come from; it must
+            not wait.
+        on_deployment: called with the deployment of the database before every sweep.
 
     Attributes:
         turned: when the loop last began a turn, by :func:`time.monotonic`.
         succeeded: when a sweep last succeeded; minus infinity before the first.
     """
 
-    def __init__(self, settings: Settings, publish: Callable[[list[Event]], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        publish: Callable[[list[Event], Origin], None],
+        on_deployment: Callable[[Deployment], None] = lambda deployment: None,
+    ) -> None:
         self._settings = settings
         self._database = Database(settings)
         self._publish = publish
+        self._on_deployment = on_deployment
         self._database_outage = Outage("PostgreSQL", metrics.DATABASE_UP)
         self._housekeeping_at = 0.0
         self._wake = Flag()
@@ -68,15 +77,16 @@ class Sweeper:
         self.close()
 
     def sweep(self) -> int:
-        """Move every due match and tell the nodes; how many were moved.
+        """Move every due match and publish its event. Returns how many matches were moved.
 
         Raises:
             psycopg.Error: when PostgreSQL is away.
         """
+        origin = self._read_origin()
         total, rows = 0, self._sweep_batch()
         while rows:
             total += len(rows)
-            self._tell(rows)
+            self._announce(rows, origin)
             rows = self._sweep_batch() if len(rows) == BATCH else []
         return total
 
@@ -105,14 +115,21 @@ class Sweeper:
             return longest
         return _LOCKED_PAUSE if seconds < 0 else min(longest, seconds + _AFTERWARDS)
 
+    def _read_origin(self) -> Origin:
+        """Read what this database is; it may have been restored since the last sweep."""
+        deployment_id, epoch = self._database.rows(sql.ORIGIN)[0]
+        deployment = Deployment(self._settings.redis_prefix, deployment_id)
+        self._on_deployment(deployment)
+        return Origin(deployment, epoch)
+
     def _sweep_batch(self) -> list[Row]:
         return self._database.rows(sql.SWEEP, {"limit": BATCH})
 
-    def _tell(self, rows: list[Row]) -> None:
+    def _announce(self, rows: list[Row], origin: Origin) -> None:
         for *_, status, lateness in rows:
             metrics.TRANSITIONS.labels(status).inc()
             metrics.TRANSITION_LATENESS_SECONDS.observe(max(0.0, lateness))
-        self._publish([Event(*row[:6]) for row in rows])
+        self._publish([Event(*row[:6]) for row in rows], origin)
 
     def _keep_house(self) -> bool:
         """Delete one batch of each kind when it is time; whether there may be more."""

@@ -116,6 +116,11 @@ class ShardedSubscription:
         if part is not None:
             await part.remove(name)
 
+    def leave(self, reason: str) -> None:
+        """End the subscription with :class:`BrokerAway`, within the time-out."""
+        for part in self._parts.values():
+            part.leave(reason)
+
     def holds(self, name: str) -> bool:
         """Whether Redis has acknowledged this channel."""
         return any(part.holds(name) for part in self._parts.values())

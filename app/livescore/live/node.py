@@ -7,6 +7,7 @@ from time import monotonic, time
 
 import structlog
 
+from livescore.deployment import Deployment
 from livescore.live import messages
 from livescore.live.broker import Broker
 from livescore.live.channels import LINGER_SECONDS, Channels, History, held
@@ -87,9 +88,14 @@ class Node:
         return self.relay.epoch
 
     @property
+    def deployment(self) -> Deployment | None:
+        """The deployment of the database; None until PostgreSQL was reached."""
+        return self.relay.deployment
+
+    @property
     def redis_up(self) -> bool:
-        """Whether events come through Redis."""
-        return self.relay.redis_up
+        """Whether Redis answers."""
+        return self.relay.redis_answers
 
     @property
     def connections(self) -> int:

@@ -14,6 +14,7 @@ from time import monotonic, time
 
 import structlog
 
+from livescore.deployment import ID_LENGTH, Deployment, Origin
 from livescore.live.broker import Broker, BrokerAway, Subscription
 from livescore.live.cluster import ClusterBroker, ShardedSubscription
 from livescore.live.hub import Hub
@@ -67,12 +68,20 @@ class Relay:
         self._on_new_epoch = on_new_epoch
         self._on_pruned = on_pruned
         self.epoch = ""
+        # None until PostgreSQL was reached: nothing is published, and no channel subscribed to, before.
+        self.deployment: Deployment | None = None
+        self._identified = asyncio.Event()
+        self._origin = Origin(Deployment(settings.redis_prefix, ""), "")
+        self._stamp = b""
         self.redis_up = False
+        # Also while there is no subscription yet, because the deployment is unknown.
+        self.redis_answers = False
         self._subscription: Subscription | ShardedSubscription | None = None
         self._outgoing: deque[Event] = deque(maxlen=MAX_WAITING)
         self._has_outgoing = asyncio.Event()
         self._gaps: set[int] = set()
         self._audit_wanted = False
+        self._foreign_audit: asyncio.TimerHandle | None = None
         self._heal_wanted = asyncio.Event()
         self._comparing = asyncio.Lock()
         self._compared = 0.0
@@ -92,8 +101,9 @@ class Relay:
 
     async def stop(self) -> None:
         """Send what waits, then end."""
-        with suppress(BrokerAway, TimeoutError):
-            await asyncio.wait_for(self._send(), self._settings.redis_timeout_seconds)
+        if self._identified.is_set():
+            with suppress(BrokerAway, TimeoutError):
+                await asyncio.wait_for(self._send(), self._settings.redis_timeout_seconds)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -113,6 +123,7 @@ class Relay:
     async def _publish(self) -> None:
         while True:
             await self._has_outgoing.wait()
+            await self._identified.wait()
             self._has_outgoing.clear()
             await self._send()
 
@@ -121,25 +132,31 @@ class Relay:
             batch = list(self._outgoing)
             self._outgoing.clear()
             try:
-                await self._broker.publish(list(_publications(batch)))
+                await self._broker.publish(list(self._publications(batch)))
             except BrokerAway:
                 # The other nodes poll the feed; this one knows at once what it has to look for.
                 for event in batch:
                     self.gap(event.match_id)
 
+    def _publications(self, events: Iterable[Event]) -> Iterator[tuple[str, bytes]]:
+        for event in events:
+            payload = pack(event, self._origin)
+            for name in channels(event):
+                yield self._name(name), payload
+
     # In
 
     async def subscribe(self, name: str) -> None:
-        """Listen to a channel and wait until Redis says so; while Redis is away the feed is polled instead."""
+        """Subscribe to a channel and wait until Redis confirms; while Redis is away the feed is polled instead."""
         if self._subscription is not None:
             with suppress(BrokerAway):
-                await self._subscription.add(name)
+                await self._subscription.add(self._name(name))
 
     async def unsubscribe(self, name: str) -> None:
-        """Listen to a channel no more."""
+        """Unsubscribe from a channel."""
         if self._subscription is not None:
             with suppress(BrokerAway):
-                await self._subscription.remove(name)
+                await self._subscription.remove(self._name(name))
 
     async def _resubscribe(self) -> None:
         """A subscription that Redis did not acknowledge in time is asked for again, until the first failure."""
@@ -150,13 +167,18 @@ class Relay:
                     return
 
     def _holds(self, name: str) -> bool:
-        return self._subscription is not None and self._subscription.holds(name)
+        return self._subscription is not None and self._subscription.holds(self._name(name))
 
     def _wanted(self) -> list[str]:
         everything = [EVERYTHING] if self._hub.follows_everything else []
         return [EVERYBODY, *everything, *map(channel, self._hub.channels)]
 
+    def _name(self, channel: str) -> str:
+        """Return the name of a channel on Redis."""
+        return self._origin.deployment.name(channel)
+
     async def _listen(self) -> None:
+        await self._await_deployment()
         while True:
             try:
                 await self._listen_once()
@@ -166,13 +188,25 @@ class Relay:
             self._set_redis(False)
             await asyncio.sleep(RECONNECT_SECONDS)
 
+    async def _await_deployment(self) -> None:
+        """Wait until PostgreSQL was read; probes learn meanwhile whether Redis answers."""
+        while self.deployment is None:
+            self.redis_answers = await self._broker.ping()
+            metrics.REDIS_UP.set(self.redis_answers)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RECONNECT_SECONDS):
+                    await self._identified.wait()
+
     async def _listen_once(self) -> None:
         async with self._broker.subscription() as subscription:
-            await subscription.connect(self._wanted())
+            deployment = self.deployment
+            await subscription.connect(map(self._name, self._wanted()))
             self._subscription = subscription
             try:
                 # Opened while Redis was away or while this was connecting: catch them too.
-                await subscription.connect(self._wanted())
+                await subscription.connect(map(self._name, self._wanted()))
+                if self.deployment != deployment:
+                    return  # changed while this was connecting
                 self._set_redis(True)
                 await self._receive(subscription)
             finally:
@@ -183,18 +217,35 @@ class Relay:
             try:
                 item = unpack(payload)
             except ValueError:
-                log.warning("message on our channel that is no event")
+                metrics.foreign_message("malformed")
+                log.debug("dropped a message that is not an event")
+                continue
+            if item.stamp != self._stamp:
+                self._drop_foreign(item.stamp)
                 continue
             log.debug("relayed", match_id=item.match_id, seq=item.seq, request_id=item.request_id)
             metrics.RELAY_LAG_SECONDS.observe(max(0.0, time() - item.created))
             self._hub.accept(item)
+
+    def _drop_foreign(self, stamp: bytes) -> None:
+        """Count an event of another database.
+
+        With our own deployment id it comes from a copy of this database, or this database was restored and either side
+        has not noticed yet. One comparison per poll interval finds out.
+        """
+        ours = stamp[:ID_LENGTH] == self._stamp[:ID_LENGTH]
+        metrics.foreign_message("epoch" if ours else "deployment")
+        log.debug("dropped an event of another database", same_deployment=ours)
+        loop = asyncio.get_running_loop()
+        if ours and (self._foreign_audit is None or self._foreign_audit.when() <= loop.time()):
+            self._foreign_audit = loop.call_later(self._settings.poll_interval_seconds, self.audit)
 
     def _set_redis(self, up: bool) -> None:
         if up and not self.redis_up:
             log.info("redis reached")
         if up != self.redis_up:
             self.audit()
-        self.redis_up = up
+        self.redis_up = self.redis_answers = up
         metrics.REDIS_UP.set(up)
 
     # Compared with the feed
@@ -273,13 +324,29 @@ class Relay:
         Raises:
             DatabaseAway: when it cannot be asked.
         """
-        epoch = await self._store.epoch()
+        deployment_id, epoch = await self._store.origin()
         if epoch == self.epoch and await self._store.lacks(self._hub.heads):
             epoch = await self._store.renew_epoch(epoch)
         if self.epoch and epoch != self.epoch:
             log.warning("the feed is another one than before", epoch=epoch)
             await self._on_new_epoch(epoch)
         self.epoch = epoch
+        self._identify(deployment_id)
+
+    def _identify(self, deployment_id: str) -> None:
+        """Use the names of the deployment that the database belongs to, and its current epoch as origin of events."""
+        if not deployment_id:
+            return
+        deployment = Deployment(self._settings.redis_prefix, deployment_id)
+        self._origin = Origin(deployment, self.epoch)
+        self._stamp = self._origin.stamp
+        if deployment == self.deployment:
+            return
+        log.info("deployment identified", namespace=deployment.namespace)
+        self.deployment = deployment
+        self._identified.set()
+        if self._subscription is not None:
+            self._subscription.leave("the database belongs to another deployment now")
 
     async def _changed(self) -> set[int]:
         """The matches to look at: those with listeners, or, where everything is followed, those that changed."""
@@ -345,13 +412,6 @@ class Relay:
         self.position = None
         self._hub.delivered_since, self._noted = [], {}
         await self.unsubscribe(EVERYTHING)
-
-
-def _publications(events: Iterable[Event]) -> Iterator[tuple[str, bytes]]:
-    for event in events:
-        payload = pack(event)
-        for name in channels(event):
-            yield name, payload
 
 
 def _pruned(events: Iterable[Event], served: Mapping[int, int]) -> set[int]:

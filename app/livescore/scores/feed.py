@@ -6,6 +6,8 @@ from struct import Struct
 from struct import error as StructError
 from typing import Literal, get_args
 
+from livescore.deployment import ID_LENGTH, Origin
+
 EventType = Literal[
     "match_created",
     "commentary",
@@ -17,16 +19,16 @@ EventType = Literal[
 ]
 EVENT_TYPES: tuple[str, ...] = get_args(EventType)
 
-EVERYBODY = "ws:everybody"  # match_created; its numbers are the match ids, which have no gap either
-EVERYTHING = "ws:feed"  # every event, for nodes with listeners to all matches
+EVERYBODY = "everybody"  # match_created; its numbers are the match ids, which have no gap either
+EVERYTHING = "feed"  # every event, for nodes with listeners to all matches
 
-# match id, seq, seconds since 1970 of the commit, length of type, length of the request id
-_HEADER = Struct("!IIdBB")
+# deployment id and epoch, match id, seq, seconds since 1970 of the commit, length of type, length of the request id
+_HEADER = Struct(f"!{2 * ID_LENGTH}sIIdBB")
 
 
 def channel(match_id: int) -> str:
-    """The Redis channel that carries the events of one match."""
-    return f"ws:match:{match_id}"
+    """Return the channel of one match's events. Its name on Redis begins with the deployment's namespace."""
+    return f"match:{match_id}"
 
 
 @dataclass(eq=False)
@@ -48,16 +50,20 @@ class Event:
         return f'{{"type":"{self.type}","seq":{self.seq},"matchId":{self.match_id},"data":{self.data}}}'.encode()
 
 
-def pack(event: Event) -> bytes:
+def pack(event: Event, origin: Origin) -> bytes:
     """Put the small header before the ready client bytes."""
     kind, request = event.type.encode(), event.request_id.encode()
-    header = _HEADER.pack(event.match_id, event.seq, event.created, len(kind), len(request))
+    header = _HEADER.pack(origin.stamp, event.match_id, event.seq, event.created, len(kind), len(request))
     return b"".join((header, kind, request, event.message))
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """An event as it came out of Redis: the message stays the bytes that the origin encoded."""
+    """An event as it came out of Redis: the message stays the bytes that the origin encoded.
+
+    Attributes:
+        stamp: deployment id and epoch of the database it comes from; empty if it was made by this process.
+    """
 
     match_id: int
     seq: int
@@ -65,6 +71,7 @@ class Published:
     created: float
     request_id: str
     message: bytes
+    stamp: bytes = b""
 
 
 def unpack(payload: bytes) -> Published:
@@ -74,7 +81,7 @@ def unpack(payload: bytes) -> Published:
         ValueError: when the payload is no event, for example another program's message on this channel.
     """
     try:
-        match_id, seq, created, kind, request = _HEADER.unpack_from(payload)
+        stamp, match_id, seq, created, kind, request = _HEADER.unpack_from(payload)
         types, requests = _HEADER.size + kind, _HEADER.size + kind + request
         return Published(
             match_id,
@@ -83,6 +90,7 @@ def unpack(payload: bytes) -> Published:
             created,
             payload[types:requests].decode(),
             payload[requests:],
+            stamp,
         )
     except (StructError, UnicodeDecodeError) as error:
         raise ValueError("not an event") from error

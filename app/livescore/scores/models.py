@@ -48,6 +48,8 @@ class Catalog(SQLModel, table=True):
     last_match_id: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default=text("0")))
     # Drawn anew when this turns out to be an older copy of the feed.
     incarnation: UUID = Field(sa_column=Column(Uuid, nullable=False, server_default=text("gen_random_uuid()")))
+    # Names of this deployment on Redis begin with it; see livescore.deployment.
+    deployment: UUID = Field(sa_column=Column(Uuid, nullable=False, server_default=text("gen_random_uuid()")))
 
 
 class Match(SQLModel, table=True):

@@ -52,8 +52,10 @@ _APPEND = "INSERT INTO event (match_id, seq, type, data, request_id, created_at)
 # a dump or taken over by a standby that may lack the last events, and nobody has to remember to change it. Only copied
 # files keep all of that; whoever finds that they lack events gives the feed another incarnation.
 _EPOCH = """left(md5(concat_ws(':', (SELECT system_identifier FROM pg_control_system()),
-    left(pg_walfile_name(pg_current_wal_lsn()), 8), 'event'::regclass::oid, catalog.incarnation)), 12)"""
-EPOCH = f"SELECT {_EPOCH} FROM catalog"
+    left(pg_walfile_name(pg_current_wal_lsn()), 8), (SELECT oid FROM pg_database WHERE datname = current_database()),
+    'event'::regclass::oid, catalog.incarnation)), 12)"""
+# The id of the deployment and the epoch; see livescore.deployment.
+ORIGIN = f"SELECT left(translate(deployment::text, '-', ''), 12), {_EPOCH} FROM catalog"
 RENEW_EPOCH = f"UPDATE catalog SET incarnation = gen_random_uuid() WHERE {_EPOCH} = %(epoch)s"
 
 _STATUS_BY_CLOCK = """CASE WHEN %(start)s > catalog.now THEN 'scheduled'

@@ -206,13 +206,17 @@ class Store:
 
     # The feed
 
+    async def origin(self) -> tuple[str, str]:
+        """Return the id of the deployment and the epoch; see :data:`statements.ORIGIN`."""
+        row = await self.database.row(sql.ORIGIN)
+        return (str(row[0]), str(row[1])) if row else ("", "")
+
     async def epoch(self) -> str:
-        """The fingerprint of this feed; see :data:`statements.EPOCH`."""
-        row = await self.database.row(sql.EPOCH)
-        return str(row[0]) if row else ""
+        """Return the fingerprint of this feed; see :data:`statements.ORIGIN`."""
+        return (await self.origin())[1]
 
     async def renew_epoch(self, epoch: str) -> str:
-        """Give the feed another fingerprint if it still has this one; the new one, whoever gave it."""
+        """Change the epoch unless another process has done so meanwhile. Returns the new epoch."""
         await self.database.execute(sql.RENEW_EPOCH, {"epoch": epoch})
         return await self.epoch()
 

@@ -10,25 +10,25 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple
 
-import limits
 import structlog
-from limits.aio.storage import MemoryStorage, RedisClusterStorage, RedisStorage
-from limits.aio.strategies import MovingWindowRateLimiter, RateLimiter, SlidingWindowCounterRateLimiter
-from redis.asyncio import BlockingConnectionPool
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisClusterException, RedisError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from livescore.deployment import Deployment
+from livescore.rate import Rate
 from livescore.redis_driver import PrimaryPool, options
 from livescore.redis_url import RedisUrl
+from livescore.security.windows import LocalWindows, RedisWindows, Verdict
 from livescore.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -39,10 +39,8 @@ LIGHT_SHARE = 10
 """An address that used less than a tenth of its limit in this process is not looked up in Redis."""
 
 _RETURN_SECONDS = 2.0  # between two looks whether Redis is back; requests never wait for these
-_STATS_SECONDS = 1.0  # how old the remaining quota in the headers may be: it is advice to the client
 _BACKGROUND_TASKS = 64  # DRY_RUN lookups under way; more would only queue up behind the same Redis
 _REDIS_CONNECTIONS = 16
-_LIBRARY: dict[str, Any] = {"implementation": "redispy", "key_prefix": "limits"}
 _ADDRESSES = 50_000  # remembered at once, some 250 bytes each; the oldest are forgotten
 _FORWARDED_HOPS = 32  # entries of X-Forwarded-For looked at, from the right
 _FORWARDED_BYTES = 2_048  # more than as many entries take
@@ -120,7 +118,7 @@ class Decision(NamedTuple):
 class _Usage:
     """What this process knows of one address; times are ``time.monotonic()``."""
 
-    __slots__ = ("checking", "count", "ends", "noted_until", "pending", "refused_until", "remaining", "resets", "stale")
+    __slots__ = ("checking", "count", "ends", "noted_until", "pending", "refused_until", "remaining", "resets")
 
     def __init__(self, now: float, seconds: float, amount: int) -> None:
         self.ends = now + seconds  # of the window in which `count` was counted here
@@ -129,28 +127,23 @@ class _Usage:
         self.checking = False
         self.remaining = amount
         self.resets = now + seconds
-        self.stale = now + _STATS_SECONDS  # when `remaining` and `resets` should be read again
         self.refused_until = 0.0
         self.noted_until = 0.0
-
-
-_Answer = TypeVar("_Answer")
 
 
 _AWAY = (RedisError, RedisClusterException, OSError, TimeoutError)
 
 
-def _storage(text: str, timeout: float) -> RedisStorage:
+def _client(text: str, timeout: float) -> Any:
     url = RedisUrl.parse(text)
     if url.kind == "cluster":
-        return RedisClusterStorage("async+redis+cluster://", **_LIBRARY, **_cluster(url, timeout))
+        return RedisCluster(**_cluster(url, timeout))
     # One time-out around the whole question covers the two of the socket, and costs a timer less per command.
     connection = {"socket_connect_timeout": None, "socket_timeout": None, "retry": Retry(NoBackoff(), 0)}
     pool: dict[str, Any] = {"max_connections": _REDIS_CONNECTIONS, "timeout": timeout, **connection}
-    far = PrimaryPool(url, timeout, **pool) if url.kind == "sentinel" else BlockingConnectionPool.from_url(text, **pool)
-    given: dict[str, Any] = {"connection_pool": far}  # which the library's own annotation leaves out
-    # The URL only names the scheme: the pool knows the server.
-    return RedisStorage("async+redis://", **_LIBRARY, **given)
+    if url.kind == "sentinel":
+        return Redis(connection_pool=PrimaryPool(url, timeout, **pool))
+    return Redis(connection_pool=BlockingConnectionPool.from_url(text, **pool))
 
 
 def _cluster(url: RedisUrl, timeout: float) -> dict[str, Any]:
@@ -165,42 +158,35 @@ def _cluster(url: RedisUrl, timeout: float) -> dict[str, Any]:
 
 
 class _Shared:
-    """The window of all processes in Redis, of this one while Redis is away. Never raises, never waits long."""
+    """The window of all processes in Redis, of this process while Redis is away. Never raises, never waits long.
 
-    def __init__(self, settings: Settings) -> None:
-        timeout = settings.redis_timeout_seconds
-        self._timeout = timeout
-        self._redis = _storage(settings.redis_url.get_secret_value(), timeout)
-        bridge: Any = self._redis.bridge
-        self._client = bridge.get_connection()
-        self._far: RateLimiter = MovingWindowRateLimiter(self._redis)
-        # Approximate, but cheap: the moving window in memory costs a thread per look.
-        self._near: RateLimiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+    Args:
+        settings: of this process.
+        deployment: returns whose windows these are; while it is unknown (None), this process counts alone.
+    """
+
+    def __init__(self, settings: Settings, deployment: Callable[[], Deployment | None]) -> None:
+        self._deployment = deployment
+        self._timeout = settings.redis_timeout_seconds
+        self._client = _client(settings.redis_url.get_secret_value(), self._timeout)
+        self._redis = RedisWindows(self._client)
+        self._local = LocalWindows(_ADDRESSES)
         self._return: asyncio.Task[None] | None = None
 
     @property
     def away(self) -> bool:
         return self._return is not None
 
-    async def hit(self, item: limits.RateLimitItem, kind: Kind, address: str, cost: int) -> bool:
-        try:
-            return await self._ask(lambda limiter: limiter.hit(item, kind, address, cost=cost))
-        except _AWAY as error:
-            self._leave(error)
-            return await self._near.hit(item, kind, address, cost=cost)
-
-    async def stats(self, item: limits.RateLimitItem, kind: Kind, address: str) -> limits.WindowStats:
-        try:
-            return await self._ask(lambda limiter: limiter.get_window_stats(item, kind, address))
-        except _AWAY as error:
-            self._leave(error)
-            return await self._near.get_window_stats(item, kind, address)
-
-    async def _ask(self, question: Callable[[RateLimiter], Coroutine[Any, Any, _Answer]]) -> _Answer:
-        if self.away:
-            return await question(self._near)
-        async with asyncio.timeout(self._timeout):
-            return await question(self._far)
+    async def hit(self, rate: Rate, kind: Kind, address: str, cost: int) -> Verdict:
+        deployment = self._deployment()
+        if not self.away and deployment is not None:
+            name = deployment.name("limit", kind, rate.amount, rate.seconds, address)
+            try:
+                async with asyncio.timeout(self._timeout):
+                    return await self._redis.hit(name, rate, cost)
+            except _AWAY as error:
+                self._leave(error)
+        return self._local.hit(f"{kind}:{address}", rate, cost)
 
     def _leave(self, error: Exception) -> None:
         if self._return is None:
@@ -243,40 +229,41 @@ async def _disconnect(client: Any) -> None:
 class Limiter:
     """Counts hits per kind and address against the limits of the settings."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._items: dict[Kind, limits.RateLimitItem] = {
-            "http": limits.parse(settings.http_limit),
-            "handshake": limits.parse(settings.handshake_limit),
+    def __init__(self, settings: Settings, deployment: Callable[[], Deployment | None]) -> None:
+        self._rates: dict[Kind, Rate] = {
+            "http": Rate.parse(settings.http_limit),
+            "handshake": Rate.parse(settings.handshake_limit),
         }
-        self._shared = _Shared(settings)
+        self._shared = _Shared(settings, deployment)
         self._usage: dict[tuple[Kind, str], _Usage] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def policy(self, kind: Kind) -> str:
         """The ``RateLimit-Policy`` of a kind, as in draft-ietf-httpapi-ratelimit-headers-10."""
-        item = self._items[kind]
-        return f'"{kind}";q={item.amount};w={item.get_expiry()}'
+        rate = self._rates[kind]
+        return f'"{kind}";q={rate.amount};w={rate.seconds}'
 
     async def hit(self, kind: Kind, address: str) -> Decision:
         """Count a hit and decide, waiting for Redis (at most its time-out) where the decision may depend on it."""
-        item, usage = self._items[kind], self._count(kind, address)
-        if usage.refused_until <= time.monotonic() and not self._is_light(usage, item):
-            await self._share(kind, address, usage)
-        return _decide(usage, item)
+        rate, usage = self._rates[kind], self._count(kind, address)
+        allowed = usage.refused_until <= time.monotonic()
+        if allowed and not self._is_light(usage, rate):
+            allowed = await self._share(kind, address, usage)
+        return _decision(usage, rate, allowed)
 
     def observe(self, kind: Kind, address: str) -> Decision:
         """Count a hit and decide by what is known; Redis is asked afterwards, and the next decision knows more."""
-        item, usage = self._items[kind], self._count(kind, address)
-        if usage.refused_until <= time.monotonic() and not self._is_light(usage, item):
+        rate, usage = self._rates[kind], self._count(kind, address)
+        if usage.refused_until <= time.monotonic() and not self._is_light(usage, rate):
             self._share_later(kind, address, usage)
-        return _decide(usage, item)
+        return _decision(usage, rate, usage.refused_until <= time.monotonic())
 
     def note(self, kind: Kind, address: str) -> bool:
         """Whether an address over its limit should be logged now: once per window."""
         usage, now = self._usage.get((kind, address)), time.monotonic()
         if usage is None or usage.noted_until > now:
             return False
-        usage.noted_until = now + self._items[kind].get_expiry()
+        usage.noted_until = now + self._rates[kind].seconds
         return True
 
     async def close(self) -> None:
@@ -286,45 +273,42 @@ class Limiter:
         await self._shared.close()
 
     def _count(self, kind: Kind, address: str) -> _Usage:
-        now, item = time.monotonic(), self._items[kind]
+        now, rate = time.monotonic(), self._rates[kind]
         usage = self._usage.get((kind, address))
         if usage is None:
-            usage = self._usage[kind, address] = _Usage(now, item.get_expiry(), item.amount)
+            usage = self._usage[kind, address] = _Usage(now, rate.seconds, rate.amount)
             if len(self._usage) > _ADDRESSES:
                 del self._usage[next(iter(self._usage))]
         elif usage.ends <= now and not usage.checking:
-            self._begin_window(usage, item, now)
+            self._begin_window(usage, rate, now)
         if usage.refused_until <= now:
             usage.count += 1
             usage.pending += 1
             usage.remaining = max(0, usage.remaining - 1)
         return usage
 
-    def _begin_window(self, usage: _Usage, item: limits.RateLimitItem, now: float) -> None:
-        if self._is_light(usage, item):  # nobody else corrects what is left of its quota
-            usage.remaining = item.amount
-        usage.ends, usage.count, usage.pending = now + item.get_expiry(), 0, 0
+    def _begin_window(self, usage: _Usage, rate: Rate, now: float) -> None:
+        if self._is_light(usage, rate):  # nobody else corrects what is left of its quota
+            usage.remaining = rate.amount
+        usage.ends, usage.count, usage.pending = now + rate.seconds, 0, 0
 
     @staticmethod
-    def _is_light(usage: _Usage, item: limits.RateLimitItem) -> bool:
-        return usage.count < item.amount // LIGHT_SHARE
+    def _is_light(usage: _Usage, rate: Rate) -> bool:
+        return usage.count < rate.amount // LIGHT_SHARE
 
-    async def _share(self, kind: Kind, address: str, usage: _Usage) -> None:
-        item, cost = self._items[kind], usage.pending
+    async def _share(self, kind: Kind, address: str, usage: _Usage) -> bool:
+        """Add the pending hits to the shared window. Returns whether they are within the rate."""
+        rate, cost = self._rates[kind], usage.pending
         usage.pending = 0
-        allowed = await self._shared.hit(item, kind, address, min(cost, item.amount))
-        if not allowed or usage.stale <= time.monotonic():
-            await self._learn(kind, address, usage)
-        if not allowed:
+        verdict = await self._shared.hit(rate, kind, address, min(cost, rate.amount))
+        now = time.monotonic()
+        if usage.refused_until <= now:  # else a later answer has overtaken this one
+            usage.remaining = verdict.remaining
+            usage.resets = now + verdict.reset_seconds
+        if not verdict.allowed:
             usage.remaining = 0
             usage.refused_until = usage.resets
-
-    async def _learn(self, kind: Kind, address: str, usage: _Usage) -> None:
-        stats = await self._shared.stats(self._items[kind], kind, address)
-        now = time.monotonic()
-        usage.remaining = max(0, stats.remaining)
-        usage.resets = now + max(0.0, stats.reset_time - time.time())
-        usage.stale = max(usage.resets, now + _STATS_SECONDS)
+        return verdict.allowed
 
     def _share_later(self, kind: Kind, address: str, usage: _Usage) -> None:
         if usage.checking or len(self._tasks) >= _BACKGROUND_TASKS:
@@ -342,11 +326,10 @@ class Limiter:
             usage.checking = False
 
 
-def _decide(usage: _Usage, item: limits.RateLimitItem) -> Decision:
+def _decision(usage: _Usage, rate: Rate, allowed: bool) -> Decision:
     now = time.monotonic()
-    allowed = usage.refused_until <= now
     until = usage.resets if usage.resets > now else usage.ends
-    return Decision(allowed, item.amount, usage.remaining if allowed else 0, max(0.0, until - now))
+    return Decision(allowed, rate.amount, usage.remaining if allowed else 0, max(0.0, until - now))
 
 
 OnLimited = Callable[[str, str], None]

@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Callable
 from functools import cache
 from time import perf_counter
+from typing import Literal
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -50,6 +51,12 @@ RELAY_LAG_SECONDS = Histogram(
     "livescore_relay_lag_seconds", "From an event's commit to its arrival here.", buckets=_FAST, registry=REGISTRY
 )
 GAPS_HEALED = Counter("livescore_gaps_healed", "Events that Redis did not bring and the feed did.", registry=REGISTRY)
+FOREIGN_MESSAGES = Counter(
+    "livescore_foreign_messages",
+    "Messages on this deployment's channels that are dropped because they are not its events.",
+    ["reason"],
+    registry=REGISTRY,
+)
 SLOW_CONSUMERS_CLOSED = Counter(
     "livescore_slow_consumers_closed", "Sockets closed with 1013 for not reading.", registry=REGISTRY
 )
@@ -112,6 +119,11 @@ def _rate_limited(kind: str, mode: str) -> Counter:
 def event(type_: str) -> None:
     """Count one event of the feed by its type."""
     _events(type_ if type_ in _EVENT_TYPES else "other").inc()
+
+
+def foreign_message(reason: Literal["malformed", "deployment", "epoch"]) -> None:
+    """Count one message that is not an event of this database."""
+    FOREIGN_MESSAGES.labels(reason).inc()
 
 
 def socket_closed(code: int) -> None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 # The revision that this program was made for; a test keeps it equal to the latest file in versions/.
-HEAD = "0001"
+HEAD = "0002"
 
 # Any number, as long as every version of this program uses the same: "lsco" in ASCII.
 ADVISORY_LOCK = 0x6C73636F

@@ -46,6 +46,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "ClusterRole": ("rbac.authorization.k8s.io/v1", "clusterroles"),
     "APIService": ("apiregistration.k8s.io/v1", "apiservices"),
     "SubjectAccessReview": ("authorization.k8s.io/v1", "subjectaccessreviews"),
+    "SelfSubjectAccessReview": ("authorization.k8s.io/v1", "selfsubjectaccessreviews"),
     "Cluster": ("postgresql.cnpg.io/v1", "clusters"),
     "PodMonitor": ("monitoring.coreos.com/v1", "podmonitors"),
     KIND: (API_VERSION, PLURAL),
@@ -123,14 +124,34 @@ class Cluster:
         """All objects of a kind that carry these labels, see :meth:`select`."""
         return await self.select(kind, namespace, ",".join(f"{key}={value}" for key, value in labels.items()))
 
-    async def review(self, spec: Manifest) -> bool:
-        """Whether the API server allows what the spec of a SubjectAccessReview says; nothing is written.
+    async def is_listable(self, kind: str, namespace: str) -> bool:
+        """Return whether a kind exists, by listing one of its objects.
 
         Raises:
-            Terminal, Transient: when it does not say.
+            Transient: The API server does not answer, or refuses.
         """
-        body = {"apiVersion": KINDS["SubjectAccessReview"][0], "kind": "SubjectAccessReview", "spec": spec}
-        answer = checked(await self._request("POST", path("SubjectAccessReview", ""), body=body))
+        answer = await self._request("GET", path(kind, namespace), {"limit": "1"})
+        return answer.status != 404 and bool(checked(answer))
+
+    async def review(self, spec: Manifest) -> bool:
+        """Return whether the API server allows what the spec of a SubjectAccessReview says; nothing is written.
+
+        Raises:
+            Terminal, Transient: The API server does not answer the question.
+        """
+        return await self._is_allowed("SubjectAccessReview", spec)
+
+    async def may(self, attributes: Mapping[str, str]) -> bool:
+        """Return whether the operator itself has a right, given as attributes of a resource; nothing is written.
+
+        Raises:
+            Terminal, Transient: The API server does not answer the question.
+        """
+        return await self._is_allowed("SelfSubjectAccessReview", {"resourceAttributes": dict(attributes)})
+
+    async def _is_allowed(self, kind: str, spec: Manifest) -> bool:
+        body = {"apiVersion": KINDS[kind][0], "kind": kind, "spec": spec}
+        answer = checked(await self._request("POST", path(kind, ""), body=body))
         return (answer.object.get("status") or {}).get("allowed") is True
 
     async def last_words(self, namespace: str, labels: Mapping[str, str], container: str) -> str:

@@ -34,6 +34,9 @@ class Leadership:
         identity: of this process among those that want the Lease.
         seconds: that a leader may be silent before another one takes over.
         on_gain: called whenever this process begins to lead.
+
+    Attributes:
+        problem: why the Lease was not read yet, for people; empty once it was.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Leadership:
         self._until = 0.0
         self._seen: tuple[str, float] = ("", 0.0)
         self._gained = asyncio.Event()
+        self.problem = "not asked for yet"
 
     @property
     def leading(self) -> bool:
@@ -81,7 +85,10 @@ class Leadership:
                 held = await self._acquire_or_renew()
         except (ReconcileError, TimeoutError) as error:
             log.warning("the Lease cannot be read or written", error=str(error) or "timeout")
+            if self.problem:
+                self.problem = str(error) or "timeout"
         else:
+            self.problem = ""
             # Counted from before the request: the API server cannot have written it earlier.
             self._until = started + self._seconds * DEADLINE_FRACTION if held else 0.0
         self._tell(before)

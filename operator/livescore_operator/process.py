@@ -15,6 +15,7 @@ from aiohttp import web
 from livescore_operator import cluster, handlers
 from livescore_operator.leadership import Leadership
 from livescore_operator.listener import Listener
+from livescore_operator.preflight import Preflight
 from livescore_operator.queue import Key, Queue
 from livescore_operator.reconciler import Reconciler
 from livescore_operator.settings import Settings
@@ -49,6 +50,7 @@ class Operator:
         connected.may_write = lambda: self.leadership.leading
         self.reconciler = Reconciler(connected, settings.pod_namespace, settings.pod_name, on_gone=self.queue.forget)
         self.adapter = self._metrics_adapter(connected) if settings.metrics_adapter else None
+        self.preflight = Preflight(connected, settings.namespaces, settings.pod_namespace, settings.lease_name)
         self.watching = asyncio.Event()
         self._pulse = time.monotonic()
 
@@ -84,12 +86,15 @@ class Operator:
         ]
 
     async def _told(self, stop: asyncio.Event) -> None:
-        """Wait for a signal. Kopf takes them over as it starts, and would then wait 5 s for what it did not begin."""
-        await self.watching.wait()
+        """Wait for a signal. Kopf replaces the handlers as it starts, and would wait 5 s for tasks of others."""
+        stopped, watching = (asyncio.ensure_future(event.wait()) for event in (stop, self.watching))
+        await asyncio.wait([stopped, watching], return_when=asyncio.FIRST_COMPLETED)
+        watching.cancel()
         _heed(stop)
-        await stop.wait()
+        await stopped
 
     async def _watch(self, stop: asyncio.Event) -> None:
+        await self.preflight.run()
         registry, settings = kopf.OperatorRegistry(), kopf.OperatorSettings()
         handlers.register(registry, self.queue)
         handlers.configure(settings)
@@ -150,9 +155,24 @@ class Operator:
         return web.json_response({"live": alive, "stuck": stuck}, status=200 if alive else 503)
 
     async def _ready(self, _: web.Request) -> web.Response:
-        ready = self.watching.is_set() and (self.adapter is None or self.adapter.door.is_open)
-        state = {"ready": ready, "leader": self.leadership.leading, "livescores": len(self.queue.known)}
-        return web.json_response(state, status=200 if ready else 503)
+        problems = self._problems()
+        state = {"ready": not problems, "leader": self.leadership.leading, "livescores": len(self.queue.known)}
+        body = {**state, "problems": problems} if problems else state
+        return web.json_response(body, status=503 if problems else 200)
+
+    def _problems(self) -> list[str]:
+        """Return why this process is not ready; nothing of it comes back once it was resolved."""
+        found = []
+        if self.preflight.problem:
+            found.append(self.preflight.problem)
+        elif not self.watching.is_set():
+            found.append("the watches have not started yet")
+        if self.leadership.problem:
+            lease = f"{self._settings.pod_namespace}/{self._settings.lease_name}"
+            found.append(f"Lease {lease} was not read: {self.leadership.problem}")
+        if self.adapter is not None and not self.adapter.door.is_open:
+            found.append(f"the metrics adapter cannot serve yet: {self.adapter.registration.problem}")
+        return found
 
     async def _metrics(self, _: web.Request) -> web.Response:
         return web.Response(body=metrics.render(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})

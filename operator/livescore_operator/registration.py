@@ -62,6 +62,7 @@ class Registration:
     Attributes:
         state: of the APIServices, as last seen.
         other: the Service of another adapter that holds the group, as ``namespace/name``; empty where none does.
+        problem: why the last look failed, for people; empty if it did not.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Registration:
         self._identity: Identity | None = None
         self.state: State = "Unknown"
         self.other = ""
+        self.problem = "not looked yet"
 
     async def run(self) -> None:
         """Look every minute, and whenever this process begins to lead, until cancelled."""
@@ -93,18 +95,22 @@ class Registration:
                     await (asyncio.Event().wait() if led else self._led())
 
     async def turn(self) -> bool:
-        """One look, and what follows from it; whether nothing failed."""
-        return all([await self._try(step) for step in (self._learn, self._keep_identity, self._register)])
+        """Look once, do what follows from it, and return whether nothing failed."""
+        steps = (self._learn, self._keep_identity, self._register)
+        problems = [problem for step in steps if (problem := await self._try(step))]
+        self.problem = "; ".join(problems)
+        return not problems
 
-    async def _try(self, step: Callable[[], Awaitable[None]]) -> bool:
+    async def _try(self, step: Callable[[], Awaitable[None]]) -> str:
+        """Return why a step failed; empty if it did not."""
         try:
             await step()
         except NotLeading:
-            return False
+            return "another process leads"
         except (ReconcileError, FieldConflict, ValueError) as error:
             log.warning("the metrics adapter could not be kept up", error=str(error))
-            return False
-        return True
+            return str(error)
+        return ""
 
     # Trust
 

@@ -534,7 +534,18 @@ class NetworkPolicy(Model):
     management: list[PassedThrough] = Field(
         [],
         max_length=50,
-        description="Who may reach the management ports beside the operator, e.g. Prometheus, as peers.",
+        description=(
+            "Pods that may reach the management ports in addition to the operator's, e.g. those of Prometheus, as "
+            "peers. Give a podSelector with each namespaceSelector: the ports accept drain requests without a key."
+        ),
+    )
+    dns: list[PassedThrough] = Field(
+        [],
+        max_length=50,
+        description=(
+            "DNS servers that pods may ask, as peers; if empty, the pods labelled k8s-app=kube-dns or node-local-dns "
+            "in kube-system, and the usual address of a node-local cache, 169.254.20.10."
+        ),
     )
 
 

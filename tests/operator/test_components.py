@@ -6,6 +6,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from typing import Any
 
 import pytest
@@ -769,7 +770,10 @@ def test_clients_reach_the_api_alone_and_managers_the_management_ports() -> None
     peer = {"namespaceSelector": {"matchLabels": {"team": "web"}}}
     prometheus: Manifest = {"podSelector": {}}
     found = policies(children({"networkPolicy": {"clients": [peer], "management": [prometheus]}}))
-    operator = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "livescore-system"}}}
+    operator = {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "livescore-system"}},
+        "podSelector": {"matchLabels": {"app.kubernetes.io/name": "livescore-operator"}},
+    }
     management = {"from": [operator, prometheus], "ports": [{"protocol": "TCP", "port": "management"}]}
     assert found["api"]["ingress"] == [{"from": [peer], "ports": [{"protocol": "TCP", "port": "http"}]}, management]
     assert found["worker"]["ingress"] == found["scheduler"]["ingress"] == [management]
@@ -793,9 +797,33 @@ def test_servers_are_reached_by_the_processes_only_and_reach_nobody(part: str, p
 @pytest.mark.parametrize("part", [*sorted(PROCESSES), "migration"])
 def test_processes_reach_names_and_servers(part: str) -> None:
     ours, foreign = policies(children())[part]["egress"], policies(children(EXTERNAL))[part]["egress"]
-    assert [port["port"] for rule in ours for port in rule["ports"]] == [53, 53, 5432, 6379]
-    assert all("to" in rule for rule in ours[1:])
+    assert [port["port"] for rule in ours for port in rule["ports"]] == [53, 53, 5353, 5353, 5432, 6379]
+    assert all("to" in rule for rule in ours)
     assert foreign[1:] == [{"ports": [{"protocol": "TCP"}]}]
+
+
+def test_no_peer_is_a_whole_namespace_unless_the_spec_says_so() -> None:
+    for policy in policies(children()).values():
+        rules = [*policy.get("ingress", []), *policy.get("egress", [])]
+        peers = [peer for rule in rules for peer in [*rule.get("from", []), *rule.get("to", [])]]
+        assert all("podSelector" in peer or "ipBlock" in peer for peer in peers)
+
+
+@pytest.mark.parametrize("part", [*sorted(PROCESSES), "migration"])
+@pytest.mark.parametrize("spec", [{}, EXTERNAL], ids=["own servers", "external servers"])
+def test_names_are_asked_of_the_clusters_dns_only(part: str, spec: dict[str, Any]) -> None:
+    dns = policies(children(spec))[part]["egress"][0]
+    pods, cache = dns["to"]
+    assert pods["namespaceSelector"] == {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}
+    ((selected,),) = pods["podSelector"].values()
+    assert (selected["key"], selected["values"]) == ("k8s-app", ["kube-dns", "node-local-dns"])
+    assert cache == {"ipBlock": {"cidr": "169.254.20.10/32"}}
+    assert {(port["protocol"], port["port"]) for port in dns["ports"]} == set(product(["UDP", "TCP"], [53, 5353]))
+
+
+def test_another_dns_replaces_the_usual_one() -> None:
+    peer = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "openshift-dns"}}, "podSelector": {}}
+    assert policies(children({"networkPolicy": {"dns": [peer]}}))["api"]["egress"][0]["to"] == [peer]
 
 
 def test_policies_can_be_turned_off() -> None:

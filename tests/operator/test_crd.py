@@ -135,7 +135,7 @@ def test_integers_have_a_width() -> None:
 
 def test_unknown_fields_are_kept_only_in_what_is_passed_through() -> None:
     for path, schema in SCHEMAS:
-        passed = (".affinity", ".topologySpreadConstraints[]", ".clients[]", ".management[]")
+        passed = (".affinity", ".topologySpreadConstraints[]", ".clients[]", ".management[]", ".dns[]")
         assert ("x-kubernetes-preserve-unknown-fields" in schema) == path.endswith(passed)
 
 

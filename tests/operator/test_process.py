@@ -12,7 +12,8 @@ import pytest
 from livescore_operator.resource import KIND
 from tests.operator.stack import IMAGE, Stack
 from tests.support.forkserver import ForkServer
-from tests.support.kubernetes.faults import Faults
+from tests.support.kubernetes.faults import Fault, Faults, Plan
+from tests.support.kubernetes.kinds import LIVESCORE, Json
 from tests.support.kubernetes.kube import Kube, eventually
 from tests.support.kubernetes.server import Server
 from tests.support.operators import LEASE_SECONDS, Operator
@@ -205,6 +206,51 @@ async def test_probes_and_metrics_tell_how_it_is(make: Make, stack: Stack) -> No
     assert metrics["livescore_operator_leader"] == 1
     assert metrics['livescore_operator_reconciles_total{result="ok"}'] > 0
     assert metrics['livescore_operator_changes_total{kind="Deployment",verb="create"}'] == 3
+
+
+async def test_without_its_definition_it_is_not_ready_and_watches_as_soon_as_it_is_there(
+    make: Make, stack: Stack
+) -> None:
+    definition = await stack.kube.get("CustomResourceDefinition", "livescores.livescore.dev")
+    await stack.kube.undefine(LIVESCORE)
+    try:
+        operator = make()
+        operator.launch()
+        answer = await operator.until("/readyz", lambda answer: "CustomResourceDefinition" in answer.text, 60)
+        assert answer.status_code == 503
+        assert answer.json()["problems"] == [
+            "the CustomResourceDefinition livescores.livescore.dev is not installed: apply k8s/crd"
+        ]
+        assert (await operator.until("/healthz", lambda answer: True)).status_code == 200
+    finally:
+        await stack.kube.define(_bare(definition))
+
+    await operator.until("/readyz", lambda answer: answer.status_code == 200, 60)
+    await stack.create()
+    await stack.until_ready()
+    assert "Traceback" not in operator.log
+
+
+def _bare(definition: Json) -> Json:
+    head = {name: definition[name] for name in ("apiVersion", "kind", "spec")}
+    return {**head, "metadata": {"name": definition["metadata"]["name"]}}
+
+
+async def test_it_is_not_ready_while_the_api_server_cannot_be_asked_and_ends_on_a_signal(
+    make: Make, faults: Faults
+) -> None:
+    faults.harm(Plan(rate=1, faults=(Fault.UNAVAILABLE,)))
+    operator = make()
+    operator.launch()
+    answer = await operator.until("/readyz", lambda answer: "503" in answer.json()["problems"][0], 60)
+    assert [problem.partition(":")[0] for problem in answer.json()["problems"]] == [
+        "the API server cannot be asked",
+        f"Lease {operator.namespace}/livescore-operator was not read",
+    ]
+    assert await operator.stop() == 0
+
+    faults.heal()
+    await operator.start()
 
 
 async def test_without_a_cluster_it_says_so_in_one_line(make: Make, tmp_path: Path) -> None:

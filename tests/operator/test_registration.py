@@ -359,7 +359,7 @@ async def test_an_adapter_that_is_faster_by_a_moment_is_not_overwritten(kube: Ku
     await leader.registration._keep_identity()
     await kube.create({**foreign("v1beta2"), "spec": {**foreign("v1beta2")["spec"], "insecureSkipTLSVerify": False}})
 
-    assert not await leader.registration._try(lambda: leader.registration._apply({"v1beta2": None}))
+    assert await leader.registration._try(lambda: leader.registration._apply({"v1beta2": None}))
     assert (await kube.get("APIService", NAMES[0]))["spec"]["service"]["namespace"] == "monitoring"
 
 

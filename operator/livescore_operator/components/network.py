@@ -1,13 +1,29 @@
 """Who may reach whom, and how clients come in."""
 
 from livescore_operator.components import server
-from livescore_operator.components.common import COMPONENT, Facts, family, manifest, selector
+from livescore_operator.components.common import COMPONENT, NAME, Facts, family, manifest, selector
 from livescore_operator.resource import LiveScore, Manifest
 
 # What connects to the servers.
 CLIENTS = ("api", "worker", "scheduler", "migration")
 
-DNS_PORT = 53
+# Ports of the pods that answer, which a NetworkPolicy sees: the second is that of OpenShift's.
+DNS_PORTS = (53, 5353)
+
+# CoreDNS and kube-dns have the first label on almost every distribution, the pods of a node-local cache the second. The
+# address is where that cache listens on each node unless it is set up otherwise.
+CLUSTER_DNS: list[Manifest] = [
+    {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
+        "podSelector": {
+            "matchExpressions": [{"key": "k8s-app", "operator": "In", "values": ["kube-dns", "node-local-dns"]}]
+        },
+    },
+    {"ipBlock": {"cidr": "169.254.20.10/32"}},
+]
+
+# Of the operator's pods, however it was installed: see k8s/operator and the chart.
+OPERATOR_LABELS = {NAME: "livescore-operator"}
 
 
 def build(resource: LiveScore, facts: Facts) -> list[Manifest]:
@@ -73,8 +89,11 @@ def _policy(
 
 
 def _managers(resource: LiveScore, facts: Facts) -> list[Manifest]:
-    operator = {"kubernetes.io/metadata.name": facts.operator_namespace}
-    return [{"namespaceSelector": {"matchLabels": operator}}, *resource.spec.network_policy.management]
+    operator = {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": facts.operator_namespace}},
+        "podSelector": {"matchLabels": OPERATOR_LABELS},
+    }
+    return [operator, *resource.spec.network_policy.management]
 
 
 def _servers(resource: LiveScore) -> list[tuple[str, int]]:
@@ -101,7 +120,10 @@ def _egress(resource: LiveScore) -> list[Manifest]:
     ]
     # The addresses of a server that somebody else runs are not known.
     anywhere = [{"ports": [{"protocol": "TCP"}]}]
-    dns = {"ports": [_port(DNS_PORT, "UDP"), _port(DNS_PORT)]}
+    dns = {
+        "to": resource.spec.network_policy.dns or CLUSTER_DNS,
+        "ports": [_port(port, protocol) for port in DNS_PORTS for protocol in ("UDP", "TCP")],
+    }
     return [dns, *(to_servers if len(servers) == 2 else anywhere)]
 
 

@@ -43,6 +43,7 @@ RedisPrefix = Annotated[str, AfterValidator(_redis_prefix)]
 RateLimitText = Annotated[str, AfterValidator(_rate_limit)]
 RedisUrlText = Annotated[SecretStr, AfterValidator(_redis_url)]
 OriginList = Annotated[list[str], NoDecode, BeforeValidator(web_origin.parse_list)]
+StringList = Annotated[list[str], NoDecode, BeforeValidator(_split)]
 NetworkList = Annotated[list[IPvAnyNetwork], NoDecode, BeforeValidator(_split)]
 
 
@@ -87,6 +88,14 @@ class Settings(BaseSettings):
     management_host: str = Field("0.0.0.0", description="Address of metrics, probes and drain.")
     management_port: int = Field(
         9100, ge=0, le=65535, description="Port of metrics, probes and drain; no client may reach it."
+    )
+    management_allowed_hosts: StringList = Field(
+        default_factory=list,
+        description=(
+            "Names in `Host` that the management ports answer to, separated by commas; `*.example.com` for all below. "
+            "IP addresses, `localhost`, the own host name and names within a cluster (`*.svc`, `*.cluster.local`) "
+            "always work."
+        ),
     )
     instance: str = Field(
         default_factory=socket.gethostname,

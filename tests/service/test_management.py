@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from tests.support.servers import OwnPostgres
-from tests.support.service import Service, Start, instant
+from tests.support.service import Kind, Service, Start, instant
 
 
 def management_of(api: Service) -> httpx.AsyncClient:
@@ -127,3 +127,32 @@ async def test_what_is_not_there_is_answered_as_everywhere(service: Service) -> 
         missing, wrong = await http.get("/nothing"), await http.get("/drain")
     assert (missing.status_code, missing.json()) == (404, {"error": "Not found"})
     assert (wrong.status_code, wrong.headers["Allow"]) == (405, "POST")
+
+
+REFUSED: list[dict[str, str]] = [
+    {"Origin": "https://evil.example"},
+    {"Host": "evil.example"},
+    {"Sec-Fetch-Site": "cross-site"},
+]
+
+
+@pytest.mark.parametrize("kind", ["api", "worker", "scheduler"])
+async def test_no_web_page_uses_a_management_port(start: Start, kind: Kind) -> None:
+    service = await start(kind)
+    async with management_of(service) as http:
+        for path in ("/metrics", "/health/live", "/health/ready"):
+            assert (await http.get(path)).status_code == 200
+            for headers in REFUSED:
+                answer = await http.get(path, headers=headers)
+                assert answer.status_code == 403, (path, headers)
+                assert list(answer.json()) == ["error"]
+
+
+async def test_no_web_page_drains_an_instance(service: Service) -> None:
+    forms = [{"Content-Type": kind} for kind in ("text/plain", "application/x-www-form-urlencoded")]
+    async with management_of(service) as http:
+        for path in ("/drain", "/shed?count=1", "/drain?cancel=true"):
+            for headers in [*REFUSED, *forms]:
+                assert (await http.post(path, headers=headers)).status_code == 403, (path, headers)
+        assert (await http.options("/drain", headers=REFUSED[0])).status_code == 403
+        assert (await http.get("/connections")).json()["draining"] is False

@@ -1,4 +1,4 @@
-"""The management port: metrics, probes, connections, drain, fixtures. No client reaches it."""
+"""The management port: metrics, probes, connections, drain, fixtures. Neither clients nor web pages may use it."""
 
 from http import HTTPStatus
 from typing import Annotated, Literal
@@ -6,14 +6,17 @@ from typing import Annotated, Literal
 import orjson
 from pydantic import BeforeValidator, Field, Strict
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from livescore.api import errors, health, parse
 from livescore.api.context import Services, services
 from livescore.api.schemas import OMITTED, Query, canonical
 from livescore.scores.rules import INT4_MAX
+from livescore.security.cross_site import ManagementGuard
 from livescore.telemetry import metrics
 
 # Matches that the forecast of a day gets to see: some 250 bytes each, and more than any day has.
@@ -94,8 +97,26 @@ async def get_fixtures(request: Request) -> Response:
     return Response(f'{{"fixtures":[{members}]}}', media_type="application/json")
 
 
+class RefuseWebPages:
+    """Middleware that refuses what a web page in a browser sends, see :mod:`livescore.security.cross_site`."""
+
+    def __init__(self, app: ASGIApp, guard: ManagementGuard) -> None:
+        self._app = app
+        self._guard = guard
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve or refuse one request."""
+        if scope["type"] == "http":
+            headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+            reason = self._guard.refusal(scope["method"], headers)
+            if reason is not None:
+                await errors.answer(403, reason)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
 def create(parts: Services) -> Starlette:
-    """The application behind the management port."""
+    """Return the application behind the management port."""
     application = Starlette(
         routes=[
             Route("/metrics", get_metrics),
@@ -106,6 +127,7 @@ def create(parts: Services) -> Starlette:
             *health.probes,
         ],
         exception_handlers=errors.handlers,
+        middleware=[Middleware(RefuseWebPages, guard=ManagementGuard(parts.settings))],
     )
     application.state.services = parts
     return application

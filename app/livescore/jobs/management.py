@@ -5,9 +5,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from typing import cast
 
 import structlog
 
+from livescore.security.cross_site import ManagementGuard
+from livescore.settings import Settings
 from livescore.telemetry import metrics
 
 log = structlog.get_logger(__name__)
@@ -23,8 +26,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer one request."""
-        routes: dict[str, Callable[[], Answer]] = getattr(self.server, "routes", {})
-        status, kind, body = routes.get(self.path.partition("?")[0], _not_found)()
+        server = cast(_Server, self.server)
+        reason = server.guard.refusal(self.command, self.headers.items())
+        route = server.routes.get(self.path.partition("?")[0], _not_found)
+        status, kind, body = route() if reason is None else _refused(reason)
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
@@ -38,13 +43,20 @@ class _Handler(BaseHTTPRequestHandler):
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, address: tuple[str, int], routes: dict[str, Callable[[], Answer]]) -> None:
+    def __init__(
+        self, address: tuple[str, int], routes: dict[str, Callable[[], Answer]], guard: ManagementGuard
+    ) -> None:
         self.routes = routes
+        self.guard = guard
         super().__init__(address, _Handler)
 
 
 def _not_found() -> Answer:
     return 404, "application/json", b'{"error":"Not found"}'
+
+
+def _refused(reason: str) -> Answer:
+    return 403, "application/json", json.dumps({"error": reason}).encode()
 
 
 def _metrics() -> Answer:
@@ -61,14 +73,15 @@ def _probe(name: str, check: Check) -> Callable[[], Answer]:
 
 
 @contextmanager
-def serve(host: str, port: int, *, live: Check, ready: Check) -> Iterator[None]:
+def serve(settings: Settings, *, live: Check, ready: Check) -> Iterator[None]:
     """Answer ``/metrics``, ``/health/live`` and ``/health/ready`` for the length of a block.
 
     A port that is taken is logged: transitions matter more than their metrics.
     """
+    host, port = settings.management_host, settings.management_port
     routes = {"/metrics": _metrics, "/health/live": _probe("live", live), "/health/ready": _probe("ready", ready)}
     try:
-        server = _Server((host, port), routes)
+        server = _Server((host, port), routes, ManagementGuard(settings))
     except OSError as error:
         log.error("the management port cannot be used", host=host, port=port, error=str(error))
         yield

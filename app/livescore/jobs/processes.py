@@ -103,8 +103,7 @@ def _management(settings: Settings, sweeper: Sweeper) -> AbstractContextManager[
     if "management_port" not in settings.model_fields_set:
         return nullcontext()
     return management.serve(
-        settings.management_host,
-        settings.management_port,
+        settings,
         live=lambda: time.monotonic() - sweeper.turned < LIVE_SECONDS,
         ready=lambda: time.monotonic() - sweeper.succeeded < READY_SECONDS,
     )

@@ -10,11 +10,10 @@ import logging
 import re
 import sys
 from typing import Any, TextIO, cast
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote
 
 import orjson
 import structlog
-from pydantic import SecretStr
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from livescore.settings import Settings
@@ -22,6 +21,8 @@ from livescore.settings import Settings
 HIDDEN = "***"
 # Shorter secrets would blank ordinary words ("live"), and the patterns below find them in the usual places anyway.
 _SHORTEST_LITERAL = 8
+# A part of a password is a secret only where its URL is wrong: shorter ones are hidden too.
+_SHORTEST_PART = 4
 # Structures nested deeper than this are logged as text; nothing of ours is.
 _DEEPEST = 6
 # Libraries that bring handlers or levels of their own; ours is the root's.
@@ -30,17 +31,30 @@ _FOREIGN = ("uvicorn", "uvicorn.error", "uvicorn.asgi", "alembic", "rq", "rq.wor
 _SECRET_NAME = re.compile(
     r"(?i)pass(word|wd|phrase)|secret|token|authorization|cookie|credential|api[_-]?key|private[_-]?key"
 )
-_ASSIGNED = (
-    r"""(?i)((?:[\w-]*(?:password|passwd|passphrase|secret|token|credential|api[_-]?key)\w*|authorization|cookie)"""
-    r"""["']?\s*[=:]\s*)(?!\s*bearer\b)("[^"]*"|'[^']*'|[^\s,;&"']+)"""
+
+# Text may come from clients, so every pattern is linear in its length: quantifiers are possessive (`*+`) or bounded,
+# and what follows one cannot match what it matches.
+#
+# What looks like the user information of a URL: from `://` to the last @ before a space. A password may hold unescaped
+# "/", ":", "@", "%" and quotes; of a URL without password, what has an @ in its query is hidden too.
+_WORD = re.compile(r"\S++")
+_USER_ONLY = re.compile(r"""[^\s/@:"'<>]++@""")
+# A name that ends like a secret's, then its value: in quotes, which may be escaped or missing at the end, or a word.
+# The part of a word after the keyword is bounded: it is a suffix such as "_1" or "Text".
+_ASSIGNED = re.compile(
+    r"""(?i)((?:password|passwd|passphrase|secret|token|credential|api[_-]?key|authorization|cookie)\w{0,32}+"""
+    r"""\\?["']?\s{0,16}+[=:]\s{0,16}+)(?!bearer\b)"""
+    r"""("(?:[^"\\]|\\.)*+"|'(?:[^'\\]|\\.)*+'|\\?["'][^\s"']*+\\?["']?|[^\s,;&]++)"""
 )
+_RESERVED = re.compile("[/@:?#]")
 _PATTERNS = (
-    # User information of any URL; a password may hold an unescaped "/" or "@".
-    (re.compile(r"""(\w://)(?:[^\s/@:"'<>]*:[^\s"'<>]*|[^\s/@:"'<>]+)@"""), rf"\1{HIDDEN}@"),
-    (re.compile(r"\blsk_[\w-]+"), f"lsk_{HIDDEN}"),
-    (re.compile(r"(?i)\b(bearer)\s+[\w.~+/=-]+"), rf"\1 {HIDDEN}"),
-    (re.compile(r"(?i)\b(authorization[\"']?\s*[=:]\s*[\"']?(?:basic|digest))\s+[^\s\"']+"), rf"\1 {HIDDEN}"),
-    (re.compile(_ASSIGNED), rf"\1{HIDDEN}"),
+    (re.compile(r"\blsk_[\w-]++"), f"lsk_{HIDDEN}"),
+    (re.compile(r"(?i)\b(bearer)\s{1,16}+[\w.~+/=-]++"), rf"\1 {HIDDEN}"),
+    (
+        re.compile(r"""(?i)\b(authorization["']?\s{0,16}+[=:]\s{0,16}+["']?(?:basic|digest))\s{1,16}+[^\s"']++"""),
+        rf"\1 {HIDDEN}",
+    ),
+    (_ASSIGNED, rf"\1{HIDDEN}"),
 )
 
 
@@ -151,17 +165,28 @@ class _Redactor:
 
 
 def _known_secrets(settings: Settings) -> tuple[str, ...]:
-    passwords = [_password(url) for url in (settings.database_url, settings.redis_url)]
+    """Return the secrets of the configuration in every form in which a library may write them, the longest first."""
     key = settings.dev_api_key.get_secret_value() if settings.dev_api_key else ""
-    known = {secret for text in (*passwords, key) for secret in (text, unquote(text))}
-    return tuple(sorted((secret for secret in known if len(secret) >= _SHORTEST_LITERAL), key=len, reverse=True))
+    known = {key}
+    for url in (settings.database_url, settings.redis_url):
+        password = _password(url.get_secret_value())
+        known |= {password, unquote(password), quote(unquote(password), safe=""), repr(unquote(password))[1:-1]}
+    literals = {secret for secret in known if len(secret) >= _SHORTEST_LITERAL}
+    for url in (settings.database_url, settings.redis_url):
+        literals |= _parts(_password(url.get_secret_value()))
+    return tuple(sorted(literals, key=len, reverse=True))
 
 
-def _password(url: SecretStr) -> str:
-    try:
-        return urlsplit(url.get_secret_value()).password or ""
-    except ValueError:
-        return ""
+def _password(url: str) -> str:
+    """Return the password of a URL, also of one whose reserved characters are not percent-encoded."""
+    user, at, _ = url.partition("://")[2].rpartition("@")
+    return user.partition(":")[2] if at else ""
+
+
+def _parts(password: str) -> set[str]:
+    """Return what a parser may take for the host of a URL whose password has unescaped reserved characters."""
+    parts = (password[found.end() :] for found in _RESERVED.finditer(password))
+    return {part for part in parts if len(part) >= _SHORTEST_PART}
 
 
 def _redact(value: Any, literals: tuple[str, ...], depth: int) -> Any:
@@ -185,6 +210,17 @@ def _redact_field(name: Any, value: Any, literals: tuple[str, ...], depth: int) 
 def _redact_text(text: str, literals: tuple[str, ...]) -> str:
     for literal in literals:
         text = text.replace(literal, HIDDEN)
+    if "://" in text and "@" in text:
+        text = _WORD.sub(_redact_urls, text)
     for pattern, replacement in _PATTERNS:
         text = pattern.sub(replacement, text)
     return text
+
+
+def _redact_urls(word: re.Match[str]) -> str:
+    """Hide the user information of the URLs in a word."""
+    scheme, separator, rest = word[0].partition("://")
+    user, at, tail = rest.rpartition("@")
+    if not at or not (scheme[-1:].isalnum() and (":" in user or _USER_ONLY.match(rest))):
+        return word[0]
+    return f"{scheme}{separator}{HIDDEN}{at}{tail}"

@@ -6,6 +6,7 @@ from livescore_operator import conditions
 from livescore_operator.cluster import optional_kind
 from livescore_operator.components import api, credentials, migration, server
 from livescore_operator.components.common import Facts, Scale
+from livescore_operator.components.common import quantity as canonical
 from livescore_operator.errors import Waiting
 from livescore_operator.observation import Observation, require_secrets
 from livescore_operator.planning import Key, quantity
@@ -43,7 +44,7 @@ def facts(resource: LiveScore, seen: Observation, serving: str | None, namespace
         serving_image=serving,
         database_ready=begun or conditions.database(resource, seen.children).status == "True",
         claimed=_claimed(seen.children),
-        claims=_growing(resource, seen.claims),
+        claims=_sizes(resource, seen.claims),
         kinds=seen.kinds,
         scale=scale,
     )
@@ -54,14 +55,15 @@ def _maker(resource: LiveScore) -> Callable[[], str]:
     return (lambda: PLANNED) if resource.spec.reconcile_policy == "Plan" else credentials.new
 
 
-def _growing(resource: LiveScore, claims: Mapping[str, str]) -> frozenset[str]:
-    """Claims that are smaller than wanted; one that an earlier LiveScore left may be larger, and stays as it is."""
+def _sizes(resource: LiveScore, claims: Mapping[str, str]) -> dict[str, str]:
+    """Return the size that each claim should have. One that an earlier LiveScore left may be larger, and stays so."""
     spec = resource.spec
     wanted = {
         server.claim(resource, "postgres"): spec.postgres.storage.size,
         server.claim(resource, "redis"): spec.redis.storage.size,
     }
-    return frozenset(name for name, size in wanted.items() if name in claims and _less(claims[name], size))
+    found = {name: size for name, size in wanted.items() if name in claims}
+    return {name: canonical(size) if _less(claims[name], size) else claims[name] for name, size in found.items()}
 
 
 def _less(size: str, other: str) -> bool:

@@ -48,7 +48,7 @@ def _facts(resource: LiveScore) -> Facts:
         serving_image=resource.spec.image,
         database_ready=True,
         claimed={},
-        claims=frozenset(),
+        claims={},
         kinds=frozenset({"Cluster.postgresql.cnpg.io", "PodMonitor.monitoring.coreos.com"}),
         scale=Scale(initial(resource), resource.spec.autoscaling.min_replicas),
     )

@@ -22,7 +22,7 @@ from livescore_operator.components import (
     process,
     references,
 )
-from livescore_operator.components.common import digest, pruned, quantity, to_yaml
+from livescore_operator.components.common import RETAINED, digest, pruned, quantity, to_yaml
 from livescore_operator.errors import Terminal, Waiting
 from livescore_operator.resource import MANAGEMENT_PORT, MAX_NAME, RESERVED_ENV, LiveScore, Manifest
 from tests.operator.test_golden import NAMES, built, facts_of, load
@@ -507,17 +507,29 @@ def test_a_volume_begins_with_the_size_and_class_of_the_spec() -> None:
 
 
 def test_a_volume_grows_by_its_claim_while_the_template_stays() -> None:
-    facts = {"claimed": {"demo-postgres": "10Gi"}, "claims": ["data-demo-postgres-0", "data-other-postgres-0"]}
+    facts = {
+        "claimed": {"demo-postgres": "10Gi"},
+        "claims": {"data-demo-postgres-0": "40Gi", "data-other-postgres-0": "1Gi"},
+    }
     manifests = children(GROWN, **facts)
     assert claim_template(manifests, "postgres")["resources"] == {"requests": {"storage": "10Gi"}}
     assert of_kind(manifests, "PersistentVolumeClaim") == [
         {
             "apiVersion": "v1",
             "kind": "PersistentVolumeClaim",
-            "metadata": {"name": "data-demo-postgres-0", "namespace": "scores"},
+            "metadata": {"name": "data-demo-postgres-0", "namespace": "scores", "annotations": RETAINED},
             "spec": {"resources": {"requests": {"storage": "40Gi"}}},
         }
     ]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_outlives_a_livescore_is_protected_from_tools_that_prune(name: str) -> None:
+    """They take an object for theirs by its instance label, unless it has an owner."""
+    for one in built(name):
+        metadata = one["metadata"]
+        protected = RETAINED.items() <= metadata.get("annotations", {}).items()
+        assert protected == ("ownerReferences" not in metadata), metadata["name"]
 
 
 # Environment

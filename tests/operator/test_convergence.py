@@ -270,7 +270,7 @@ class Convergence(RuleBasedStateMachine):
             serving_image=resource.spec.image,
             database_ready=True,
             claimed={},
-            claims=frozenset(),
+            claims={},
             kinds=frozenset(),
             scale=_scale(resource),
         )

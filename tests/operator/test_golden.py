@@ -36,12 +36,12 @@ def facts_of(resource: LiveScore, **given: Any) -> Facts:
         "serving_image": resource.spec.image,
         "database_ready": True,
         "claimed": {},
+        "claims": {},
         "scale": Scale(initial(resource), resource.spec.autoscaling.min_replicas),
     }
     if isinstance(given.get("scale"), dict):
         given["scale"] = Scale(given["scale"].get("replicas"), given["scale"]["least"])
-    sets = {name: frozenset(given.get(name, ())) for name in ("claims", "kinds")}
-    return Facts(**{**usual, **given, **sets})
+    return Facts(**{**usual, **given, "kinds": frozenset(given.get("kinds", ()))})
 
 
 @cache

@@ -110,7 +110,7 @@ def test_facts_are_what_was_seen() -> None:
     assert found.checksums == {"Secret/keys": digest(keys)}
     assert found.serving_image == OLD_IMAGE
     assert found.claimed == {"demo-postgres": "5Gi"}
-    assert (found.claims, found.kinds) == (frozenset({"data-demo-postgres-0"}), observation.kinds)
+    assert (found.claims, found.kinds) == ({"data-demo-postgres-0": "10Gi"}, observation.kinds)
     assert found.scale == SCALE
 
 
@@ -135,11 +135,11 @@ def test_a_volume_whose_password_is_lost_is_waited_for() -> None:
 def test_volumes_grow_and_never_shrink(size: str, grows: bool) -> None:
     found = facts(livescore(), seen(credentials(postgres="p"), claim("postgres", size)), None, "", SCALE).claims
 
-    assert found == (frozenset({"data-demo-postgres-0"}) if grows else frozenset())
+    assert found == {"data-demo-postgres-0": "10Gi" if grows else size}
 
 
 def test_volumes_of_others_do_not_grow() -> None:
-    assert facts(livescore(), seen(claim("other", "1Gi")), None, "", SCALE).claims == frozenset()
+    assert facts(livescore(), seen(claim("other", "1Gi")), None, "", SCALE).claims == {}
 
 
 def test_a_plan_is_the_same_whenever_it_is_made() -> None:

@@ -510,6 +510,25 @@ async def test_a_deleted_livescore_is_let_go(stack: Stack) -> None:
     assert await stack.kube.find("LiveScore", "demo") is None
 
 
+async def test_secret_and_claims_are_protected_from_argo_cd_also_those_of_an_older_operator(stack: Stack) -> None:
+    await stack.create()
+    await stack.settle()
+    await stack.kube.patch("Secret", "demo-credentials", {"metadata": {"annotations": None}})
+    await _label_claims(stack)
+
+    await stack.settle()
+
+    kept = [("Secret", "demo-credentials")]
+    kept += [("PersistentVolumeClaim", f"data-demo-{server}-0") for server in ("postgres", "redis")]
+    for kind, name in kept:
+        found = await stack.kube.get(kind, name)
+        assert found["metadata"]["annotations"]["argocd.argoproj.io/sync-options"] == "Prune=false,Delete=false"
+        assert "ownerReferences" not in found["metadata"]
+    before = await stack.versions()
+    await stack.reconcile()
+    assert await stack.versions() == before
+
+
 async def test_a_volume_grows(stack: Stack) -> None:
     await stack.create()
     await stack.settle()

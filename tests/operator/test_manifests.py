@@ -83,7 +83,7 @@ def makefile(variable: str) -> str:
 
 def test_every_folder_of_manifests_is_one_that_kustomize_knows() -> None:
     paths = [path for path in K8S.iterdir() if path.name != "overlays"] + list(K8S.glob("overlays/*"))
-    known = [*KUSTOMIZATIONS, "samples", "kind.yaml"]
+    known = [*KUSTOMIZATIONS, "argocd", "kustomize", "samples", "kind.yaml"]
     assert sorted(path.relative_to(K8S).as_posix() for path in paths) == sorted(known)
 
 

@@ -21,6 +21,16 @@ MANAGED_BY = {"app.kubernetes.io/managed-by": "livescore-operator"}
 # On Secrets, of which the operator watches no other: its own have it, the user's may.
 WATCH = f"{GROUP}/watch"
 
+# On objects that outlive the LiveScore. They have no owner, so Argo CD takes them for parts of an application by their
+# instance label, and would prune them since no repository contains them. Helm and Flux delete only what they made
+# themselves: their annotations protect an object that someone puts into a chart or a repository.
+RETAINED = {
+    "argocd.argoproj.io/sync-options": "Prune=false,Delete=false",
+    "argocd.argoproj.io/compare-options": "IgnoreExtraneous",
+    "helm.sh/resource-policy": "keep",
+    "kustomize.toolkit.fluxcd.io/prune": "disabled",
+}
+
 # Superseded revisions of a workload that are kept to look at; the operator itself never goes back to one.
 HISTORY = 3
 
@@ -66,7 +76,7 @@ class Facts:
         serving_image: Image that Deployments may run now: its migrations were applied; None before the first.
         database_ready: Whether the database answers, so that it can be migrated; of an external one this is assumed.
         claimed: Size in the (immutable) claim template of each StatefulSet that exists, by name.
-        claims: Names of the PersistentVolumeClaims that are smaller than they should be.
+        claims: Size that each PersistentVolumeClaim that exists should have, by name.
         kinds: Optional kinds that the cluster has, e.g. `PodMonitor.monitoring.coreos.com`.
         scale: How many API pods there should be.
     """
@@ -77,7 +87,7 @@ class Facts:
     serving_image: str | None
     database_ready: bool
     claimed: Mapping[str, str]
-    claims: frozenset[str]
+    claims: Mapping[str, str]
     kinds: frozenset[str]
     scale: Scale
 
@@ -94,12 +104,12 @@ def manifest(
     owned: bool = True,
     **body: Any,
 ) -> Manifest:
-    """A child of the resource; unless it is not `owned`, it is deleted together with it."""
+    """Return an object of the resource. It is deleted with the resource, or retained and protected unless `owned`."""
     metadata = {
         "name": name,
         "namespace": resource.namespace,
         "labels": {**(labels or {}), **labels_of(resource, component)},
-        "annotations": dict(annotations or {}),
+        "annotations": {**(annotations or {}), **({} if owned else RETAINED)},
         "ownerReferences": [_owner(resource)] if owned else [],
     }
     made: Manifest = pruned({"apiVersion": api_version, "kind": kind, "metadata": metadata, **body})

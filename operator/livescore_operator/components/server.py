@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from livescore_operator.components import pods
-from livescore_operator.components.common import HISTORY, Facts, manifest, quantity, selector
+from livescore_operator.components.common import HISTORY, RETAINED, Facts, manifest, quantity, selector
 from livescore_operator.resource import LiveScore, Manifest, Storage
 
 POSTGRES_PORT, REDIS_PORT = 5432, 6379
@@ -39,7 +39,7 @@ class Server:
 
 def build(resource: LiveScore, facts: Facts, server: Server) -> list[Manifest]:
     """Headless Service, StatefulSet, and the claim where its volume exists."""
-    return [_service(resource, server), _stateful_set(resource, facts, server), *_growth(resource, facts, server)]
+    return [_service(resource, server), _stateful_set(resource, facts, server), *_claims(resource, facts, server)]
 
 
 def name(resource: LiveScore, component: str) -> str:
@@ -104,12 +104,18 @@ def _claim_template(resource: LiveScore, facts: Facts, server: Server) -> Manife
     return {"metadata": {"name": VOLUME}, "spec": spec}
 
 
-def _growth(resource: LiveScore, facts: Facts, server: Server) -> list[Manifest]:
+def _claims(resource: LiveScore, facts: Facts, server: Server) -> list[Manifest]:
+    """Return the claim once it exists: its size may grow, and nothing may delete it by mistake.
+
+    The annotations are not in the claim template, which is immutable in the StatefulSets that exist.
+    """
     label = claim(resource, server.component)
-    metadata = {"name": label, "namespace": resource.namespace}
-    spec = {"resources": _request(server.storage.size)}
-    grown = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec}
-    return [grown] if label in facts.claims else []
+    if label not in facts.claims:
+        return []
+    metadata = {"name": label, "namespace": resource.namespace, "annotations": dict(RETAINED)}
+    # Always with its size: a server-side apply that leaves a field out removes it.
+    spec = {"resources": {"requests": {"storage": facts.claims[label]}}}
+    return [{"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec}]
 
 
 def _request(size: str) -> dict[str, Any]:

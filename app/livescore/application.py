@@ -46,6 +46,7 @@ def assemble(settings: Settings) -> Services:
         settings.database_url.get_secret_value(),
         size=settings.database_pool_size,
         timeout=settings.database_timeout_seconds,
+        prepared=settings.database_prepared_statements,
     )
     store, caps = Store(database), ConnectionCaps(settings)
     keyring = Keyring(settings, lambda: _keys(store))
@@ -123,7 +124,6 @@ def _surround(application: FastAPI, parts: Services) -> None:
 async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     parts: Services = application.state.services
     async with AsyncExitStack() as stack:
-        await parts.store.database.open()
         stack.push_async_callback(parts.store.database.close)
         stack.push_async_callback(parts.live.broker.close)
         await parts.live.start()

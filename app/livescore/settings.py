@@ -113,6 +113,13 @@ class Settings(BaseSettings):
     database_timeout_seconds: float = Field(
         5.0, gt=0, description="Longest a statement or the wait for a connection may take, then 503."
     )
+    database_prepared_statements: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description=(
+            "Prepare statements on the server. `auto`: unless a pooler such as PgBouncer stands in between. `on` only "
+            "behind PgBouncer 1.21 or newer with `max_prepared_statements`."
+        ),
+    )
     redis_timeout_seconds: float = Field(
         1.0, gt=0, description="Longest a Redis command may take; after it the feed carries the event."
     )

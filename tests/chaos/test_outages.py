@@ -203,7 +203,7 @@ async def test_an_api_that_starts_without_its_servers_becomes_ready_when_they_ar
     await own_postgres.start()
     await eventually(api.is_ready)
     await own_valkey.start()
-    await api.logged("redis reached")
+    await eventually(lambda: httpx.get(f"{api.base_url}/health", verify=False).status_code == 200)
     async with api.client() as http:
         # Keys that could not be read might forbid it: writes are refused until they were.
         await until_answered(http, "/matches", match_body(), 201)

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 import redis.asyncio as redis
 
@@ -32,7 +33,7 @@ AWAY_SECONDS = 1.0
 async def pair(start: Start, url: str, other: str | None = None) -> tuple[Service, Service]:
     """Two instances, the second by way of ``other`` if that is given."""
     one, two = await asyncio.gather(start("api", REDIS_URL=url), start("api", REDIS_URL=other or url))
-    await eventually(lambda: all("redis reached" in service.log for service in (one, two)))
+    await eventually(lambda: all(httpx.get(f"{api.base_url}/health", verify=False).is_success for api in (one, two)))
     return one, two
 
 

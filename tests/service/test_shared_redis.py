@@ -87,7 +87,7 @@ async def whole(start: Start, database_url: str, redis_url: str, **environment: 
     api, *others = await asyncio.gather(*(start(kind, ready=True, **variables) for kind in kinds))
     for service in (api, *others):
         await service.logged("deployment identified")
-    await api.logged("redis reached")
+    await eventually(lambda: httpx.get(f"{api.base_url}/health", verify=False).is_success)
     async with Watcher(api.ws_url) as watcher, Watcher(f"{api.ws_url}?all=1") as everything:
         yield Whole(api, others, watcher, everything)
 
@@ -190,7 +190,7 @@ async def test_a_foreign_envelope_is_dropped_and_counted(
     start: Start, database_url: str, redis_client: redis.Redis
 ) -> None:
     api = await start("api", AUDIT_INTERVAL_SECONDS=NEVER)
-    await api.logged("redis reached")
+    await eventually(lambda: httpx.get(f"{api.base_url}/health", verify=False).is_success)
     ours = origin_of(database_url)
     match_id = (await api.create_match())["id"]
     async with Listener(api.ws_url) as listener, Listener(f"{api.ws_url}?all=1") as everything:

@@ -28,11 +28,11 @@ class Table:
 
     def __init__(self, *rows: ApiKey) -> None:
         self.rows = list(rows)
-        self.away = False
+        self.fault: Exception | None = None
 
     async def load(self) -> Iterable[ApiKey]:
-        if self.away:
-            raise ConnectionError("database away")
+        if self.fault:
+            raise self.fault
         return self.rows
 
 
@@ -199,7 +199,7 @@ async def test_revoked_rows_alone_keep_the_door_closed_after_a_restart() -> None
 
 async def test_before_the_table_was_ever_read_the_door_is_closed() -> None:
     table = Table()
-    table.away = True
+    table.fault = ConnectionError("database away")
     keyring = Keyring(_settings(), table.load)
     await keyring.refresh()
     nothing: dict[str, str] = {}
@@ -207,22 +207,25 @@ async def test_before_the_table_was_ever_read_the_door_is_closed() -> None:
         with pytest.raises(keys.KeysUnknown) as refused:
             keyring.authorize(headers, "write")
         assert (refused.value.status, refused.value.headers) == (503, {"Retry-After": "1"})
-    table.away = False
+    table.fault = None
     await keyring.refresh()
     assert keyring.authorize(nothing, "write") is None
 
 
-async def test_an_outage_of_the_table_keeps_its_keys_and_is_logged_once() -> None:
+@pytest.mark.parametrize(("fault", "lines"), [(ConnectionError("away"), 0), (LookupError("no such table"), 1)])
+async def test_a_fault_of_the_table_keeps_its_keys_and_is_logged_once_here_or_as_an_outage(
+    fault: Exception, lines: int
+) -> None:
     text, key = keys.generate("x", ["write"])
     table = Table(key)
     keyring = Keyring(_settings(), table.load)
     await keyring.refresh()
-    table.away = True
+    table.fault = fault
     with structlog.testing.capture_logs() as captured:
         await keyring.refresh()
         await keyring.refresh()
     assert keyring.authenticate(_bearer(text)) == key
-    assert len(captured) == 1
+    assert len(captured) == lines
 
 
 # DEV_API_KEY

@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry, Gauge
 
 from livescore.jobs import schedule, transitions
 from livescore.jobs.outage import LONGEST_PAUSE, Outage
 from livescore.jobs.schedule import Hint, Plan, Schedule
+from livescore.outages import OutageTracker
 from livescore.settings import Settings, load
 from tests.support.deployments import DEPLOYMENT
 
@@ -117,8 +117,7 @@ def test_a_job_in_a_process_without_a_sweeper_says_so(monkeypatch: pytest.Monkey
 
 
 def test_attempts_during_an_outage_are_spaced_out_up_to_a_bound_and_begin_anew() -> None:
-    gauge = Gauge("up", "Whether it answers.", registry=CollectorRegistry())
-    outage = Outage("a server", gauge)
+    outage = Outage(OutageTracker("a server"))
     pauses = [outage.begin(OSError()) for _ in range(6)]
     assert pauses == sorted(pauses)
     assert pauses[-1] == LONGEST_PAUSE

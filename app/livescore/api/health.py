@@ -1,21 +1,27 @@
 """``/health`` for people and monitors, ``/health/ready`` and ``/health/live`` for those who run this."""
 
 import asyncio
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 import orjson
+import psycopg
+import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
 from livescore import __version__
 from livescore.api.context import Services, services
 from livescore.api.routing import Route
-from livescore.api.schemas import Answer, Timestamp
+from livescore.api.schemas import OMITTED, Answer, Timestamp
 from livescore.scores import migrations
-from livescore.scores.database import DatabaseAway
+from livescore.scores.database import AWAY, SILENT, DatabaseAway
+from livescore.scores.sessions import one_line
 
-# Seconds. A probe wants an answer within a second or two; "it did not answer" is one.
+log = structlog.get_logger(__name__)
+
+# Probe timeout in seconds; a timeout counts as unhealthy.
 CHECK_SECONDS = 2.0
 
 State = Literal["healthy", "unhealthy"]
@@ -30,13 +36,14 @@ class Parts(Answer):
 
 
 class Health(Answer):
-    """Whether everything works."""
+    """Whether everything works; ``reason`` says why the database does not."""
 
     status: Literal["healthy", "degraded"]
     timestamp: Timestamp
     version: str
     environment: str
     services: Parts
+    reason: str = OMITTED
 
 
 class Ready(Answer):
@@ -65,7 +72,8 @@ class Alive(Answer):
 async def health(request: Request) -> Response:
     """Every part of the service; 503 and `degraded` when one fails."""
     parts = services(request)
-    database = await _schema_version(parts) is not None
+    fault = (await _check_database(parts)).fault
+    database = fault is None
     whole = database and parts.live.redis_up
     states = {"api": "healthy", "redis": _state(parts.live.redis_up), "database": _state(database)}
     return _answer(
@@ -75,6 +83,7 @@ async def health(request: Request) -> Response:
             "version": __version__,
             "environment": parts.settings.environment,
             "services": states,
+            **({"reason": fault} if fault else {}),
         },
         200 if whole else 503,
     )
@@ -97,21 +106,40 @@ async def ready(request: Request) -> Response:
 async def _objection(parts: Services) -> str | None:
     if parts.live.draining:
         return "draining"
-    version = await _schema_version(parts)
-    if version is None:
-        return "database away"
-    if version != migrations.HEAD:
-        return f"unknown schema: {version or 'none'}"
+    found = await _check_database(parts)
+    if found.fault is not None:
+        return found.fault
+    if found.schema_version != migrations.HEAD:
+        return f"unknown schema: {found.schema_version or 'none'}"
     return parts.keyring.problem
 
 
-async def _schema_version(parts: Services) -> str | None:
-    """The schema that the database is on; None when it does not answer."""
+@dataclass(frozen=True, slots=True)
+class DatabaseCheck:
+    """State of the database: why it cannot be used, or the schema that it is on."""
+
+    fault: str | None = None
+    schema_version: str = ""
+
+
+async def _check_database(parts: Services) -> DatabaseCheck:
+    """Ask the database whether it can be read and written."""
+    database = parts.store.database
     try:
         async with asyncio.timeout(CHECK_SECONDS):
-            return await parts.store.schema_version()
-    except (DatabaseAway, TimeoutError):
-        return None
+            await database.check_writable()
+            return DatabaseCheck(schema_version=await parts.store.schema_version())
+    except DatabaseAway as error:
+        return DatabaseCheck(_plain(str(error)))
+    except TimeoutError:
+        return DatabaseCheck(_plain(database.fault or AWAY))
+    except psycopg.Error as error:
+        log.warning("the database refuses what readiness asks", error=one_line(error))
+        return DatabaseCheck("the database refuses queries: see the log")
+
+
+def _plain(reason: str) -> str:
+    return "database away" if reason in (AWAY, SILENT) else reason
 
 
 async def live(_: Request) -> Response:
@@ -129,7 +157,7 @@ _DEGRADED = {503: {"model": Health, "description": "A part of the service fails"
 _NOT_READY = {
     503: {
         "model": NotReady,
-        "description": "Draining, database away, schema unknown or no API key where reads need one",
+        "description": "Draining, database away or read-only, schema unknown or no API key where reads need one",
     }
 }
 

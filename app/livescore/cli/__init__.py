@@ -79,14 +79,15 @@ def scheduler() -> None:
 @app.command()
 def migrate() -> None:
     """Bring the database schema to this version; safe to run again, and from several processes at once."""
-    from sqlalchemy.exc import ArgumentError, OperationalError
+    import psycopg
+    from sqlalchemy.exc import ArgumentError, DBAPIError
 
     from livescore.scores import migrations
 
     url = _configured().database_url.get_secret_value()
     try:
         typer.echo(f"schema is at {migrations.upgrade(url)}")
-    except (ArgumentError, OperationalError) as error:
+    except (ArgumentError, DBAPIError, psycopg.Error) as error:
         typer.echo(f"livescore migrate: {keys.one_line(getattr(error, 'orig', error), url)}", err=True)
         sys.exit(1)
 

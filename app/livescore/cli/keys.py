@@ -15,14 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from livescore.scores import statements as sql
+from livescore.scores.sessions import Profile, connect_sync
 from livescore.security.keys import ApiKey, generate
 from livescore.settings import load
 from livescore.telemetry import logs
 
 app = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys.")
-
-# Seconds; libpq knows no shorter one.
-CONNECT_SECONDS = 2
 
 
 def _name(text: str) -> str:
@@ -74,7 +72,8 @@ def _database() -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
     """A connection whose every failure is one line and an exit of 1."""
     url = load().database_url.get_secret_value()
     try:
-        with psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_SECONDS) as connection:
+        connection, _ = connect_sync(url, Profile(prepared="off"))
+        with connection:
             yield connection
     except UndefinedTable:
         _fail("the database has no schema yet: run `livescore migrate`")

@@ -15,7 +15,9 @@ from livescore.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 
-Check = Callable[[], bool]
+Check = Callable[[], str | None]
+"""Returns what is wrong, or None."""
+
 Answer = tuple[int, str, bytes]
 
 
@@ -66,8 +68,9 @@ def _metrics() -> Answer:
 
 def _probe(name: str, check: Check) -> Callable[[], Answer]:
     def answer() -> Answer:
-        good = check()
-        return 200 if good else 503, "application/json", json.dumps({name: good}).encode()
+        fault = check()
+        body: dict[str, object] = {name: True} if fault is None else {name: False, "reason": fault}
+        return 200 if fault is None else 503, "application/json", json.dumps(body).encode()
 
     return answer
 

@@ -1,11 +1,9 @@
-"""A server that is away: said once, said when it is back, and how long to wait between attempts."""
+"""How one loop of worker or scheduler meets the outage of a server: it reports, and waits before the next attempt."""
 
 from threading import Lock
+from time import monotonic
 
-import structlog
-from prometheus_client import Gauge
-
-log = structlog.get_logger(__name__)
+from livescore.outages import OutageTracker
 
 # Seconds. A restarted server is found soon after, and one that is away for long costs two attempts a second.
 FIRST_PAUSE = 0.05
@@ -13,39 +11,35 @@ LONGEST_PAUSE = 0.5
 
 
 class Outage:
-    """The state of one server as one loop of this process sees it.
+    """One loop's view of a server that other loops of this process use too.
+
+    An attempt begins where :meth:`start` says, else with the end of the attempt before.
 
     Args:
-        name: what the log calls the server.
-        gauge: set to 1 while the server answers, else to 0; None when another loop of the process does that.
+        tracker: logs the outage, once for all loops.
     """
 
-    def __init__(self, name: str, gauge: Gauge | None) -> None:
-        self._name = name
-        self._gauge = gauge
+    def __init__(self, tracker: OutageTracker) -> None:
+        self._tracker = tracker
         self._lock = Lock()
-        self._away = False
         self._pause = FIRST_PAUSE
+        self._started = monotonic()
+
+    def start(self) -> None:
+        """Note that an attempt begins, for loops that were idle since the attempt before."""
+        self._started = monotonic()
 
     def begin(self, error: BaseException) -> float:
-        """Note a failed attempt; the result is how many seconds to wait before the next one."""
+        """Note a failed attempt. Returns how many seconds to wait before the next one."""
         with self._lock:
-            if not self._away:
-                log.warning("server is away", server=self._name, error=str(error) or type(error).__name__)
-            self._away = True
-            self._show(0)
+            self._tracker.failed(error, self._started)
+            self._started = monotonic()
             pause, self._pause = self._pause, min(self._pause * 2, LONGEST_PAUSE)
             return pause
 
     def end(self) -> None:
         """Note that the server answered."""
         with self._lock:
-            if self._away:
-                log.info("server is back", server=self._name)
-            self._away = False
-            self._show(1)
+            self._tracker.answered(self._started)
+            self._started = monotonic()
             self._pause = FIRST_PAUSE
-
-    def _show(self, up: int) -> None:
-        if self._gauge is not None:
-            self._gauge.set(up)

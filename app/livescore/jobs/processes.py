@@ -11,6 +11,7 @@ from threading import Event, Thread
 import psycopg
 import structlog
 
+from livescore import outages
 from livescore.jobs import management, transitions
 from livescore.jobs.database import Database
 from livescore.jobs.deployment import DeploymentWatch
@@ -20,15 +21,12 @@ from livescore.jobs.queue import AWAY, DEQUEUE_SECONDS, is_cluster, redis_sync, 
 from livescore.jobs.schedule import Hints, Scheduler, reconcile
 from livescore.jobs.sweep import Sweeper
 from livescore.settings import Settings
-from livescore.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 
 # Seconds between two comparisons of the jobs with the table.
 RECONCILE_SECONDS = 60.0
 
-# Seconds without a successful sweep after which a process is not ready.
-READY_SECONDS = 10.0
 # Seconds without a turn of the sweep's loop, successful or not, after which it hangs and should be restarted: longer
 # than a connect and a statement may take.
 LIVE_SECONDS = 30.0
@@ -104,8 +102,8 @@ def _management(settings: Settings, sweeper: Sweeper) -> AbstractContextManager[
         return nullcontext()
     return management.serve(
         settings,
-        live=lambda: time.monotonic() - sweeper.turned < LIVE_SECONDS,
-        ready=lambda: time.monotonic() - sweeper.succeeded < READY_SECONDS,
+        live=lambda: None if time.monotonic() - sweeper.turned < LIVE_SECONDS else "the sweep hangs",
+        ready=sweeper.objection,
     )
 
 
@@ -120,7 +118,7 @@ def _supervise(loop: Loop, stop: Event) -> None:
 
 
 def _work(settings: Settings, watch: DeploymentWatch) -> None:
-    connection, outage = redis_sync(settings, wait=DEQUEUE_SECONDS), Outage("Redis (worker)", metrics.REDIS_UP)
+    connection, outage = redis_sync(settings, wait=DEQUEUE_SECONDS), Outage(outages.REDIS)
     while (term := watch.wait()) is not None:
         try:
             warn_of_eviction(connection)
@@ -130,7 +128,7 @@ def _work(settings: Settings, watch: DeploymentWatch) -> None:
 
 
 def _schedule(settings: Settings, watch: DeploymentWatch, lost: Event) -> None:
-    connection, outage = redis_sync(settings), Outage("Redis (scheduler)", metrics.REDIS_UP)
+    connection, outage = redis_sync(settings), Outage(outages.REDIS)
     while (term := watch.wait()) is not None:
         try:
             warn_of_eviction(connection)

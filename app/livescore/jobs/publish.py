@@ -8,14 +8,13 @@ from redis import Redis, RedisCluster
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from livescore import redis_driver
+from livescore import outages, redis_driver
 from livescore.deployment import Origin
 from livescore.jobs.outage import Outage
 from livescore.jobs.queue import AWAY, is_cluster, redis_sync
 from livescore.redis_url import RedisUrl
 from livescore.scores import feed
 from livescore.settings import Settings
-from livescore.telemetry import metrics
 
 # Batches that wait while Redis hangs; the nodes find what is dropped in the feed.
 CAPACITY = 100
@@ -56,7 +55,7 @@ class Publisher:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._redis: Redis | RedisCluster | None = None
-        self._outage = Outage("Redis", metrics.REDIS_UP)
+        self._outage = Outage(outages.REDIS)
         self._batches: SimpleQueue[tuple[list[feed.Event], Origin] | None] = SimpleQueue()
 
     def put(self, events: list[feed.Event], origin: Origin) -> None:
@@ -79,6 +78,7 @@ class Publisher:
 
     def send(self, events: list[feed.Event], origin: Origin) -> None:
         """Publish now; an outage is logged once."""
+        self._outage.start()
         try:
             self._redis = self._redis or _connect(self._settings)
             publish(self._redis, events, origin)

@@ -19,6 +19,7 @@ from redis import Redis
 from redis.exceptions import LockError, ResponseError
 from rq.exceptions import NoSuchJobError
 
+from livescore import outages
 from livescore.deployment import Deployment
 from livescore.jobs import transitions
 from livescore.jobs.database import Database
@@ -234,7 +235,7 @@ class Schedule:
         self._settings = settings
         self._deployment = deployment
         self._idle = is_cluster(settings)
-        self._outage = Outage("Redis (hints)", None)
+        self._outage = Outage(outages.REDIS)
         self._pending: dict[int, Plan] = {}
         self._planned = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -271,6 +272,7 @@ class Schedule:
         deployment = self._deployment()
         if deployment is None:
             return hints
+        self._outage.start()
         try:
             if hints is None or hints.deployment != deployment:
                 hints = self._open(deployment)

@@ -6,12 +6,14 @@ from threading import Event as Flag
 
 import psycopg
 
+from livescore import outages
 from livescore.deployment import Deployment, Origin
 from livescore.jobs.database import Database
 from livescore.jobs.outage import Outage
 from livescore.scores import statements as sql
 from livescore.scores.database import Row
 from livescore.scores.feed import Event
+from livescore.scores.sessions import UnusableDatabase, has_read_only_fault
 from livescore.settings import Settings
 from livescore.telemetry import metrics
 
@@ -29,6 +31,9 @@ _AFTERWARDS = 0.001
 # Seconds. Who changes the row now is done soon; the sweep does not wait for its lock.
 _LOCKED_PAUSE = 0.02
 
+# Seconds without a successful sweep after which a process is not ready.
+READY_SECONDS = 10.0
+
 _DAY_SECONDS = 86_400.0
 _HOUR_SECONDS = 3_600.0
 
@@ -43,7 +48,6 @@ class Sweeper:
 
     Attributes:
         turned: when the loop last began a turn, by :func:`time.monotonic`.
-        succeeded: when a sweep last succeeded; minus infinity before the first.
     """
 
     def __init__(
@@ -56,11 +60,12 @@ class Sweeper:
         self._database = Database(settings)
         self._publish = publish
         self._on_deployment = on_deployment
-        self._database_outage = Outage("PostgreSQL", metrics.DATABASE_UP)
+        self._database_outage = Outage(outages.POSTGRESQL)
         self._housekeeping_at = 0.0
         self._wake = Flag()
         self.turned = time.monotonic()
-        self.succeeded = float("-inf")
+        self._succeeded = float("-inf")
+        self._fault = "PostgreSQL was not reached yet"
 
     def wake(self) -> None:
         """Sweep now, from any thread."""
@@ -90,23 +95,29 @@ class Sweeper:
             rows = self._sweep_batch() if len(rows) == BATCH else []
         return total
 
+    def objection(self) -> str | None:
+        """Why this process is not ready; None while sweeps succeed."""
+        return None if time.monotonic() - self._succeeded < READY_SECONDS else self._fault
+
     def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
         self._database.close()
 
     def _turn(self) -> float:
         """One sweep and what else is to do; how many seconds nothing is."""
         self.turned = time.monotonic()
+        self._database_outage.start()
         try:
             self.sweep()
             self._succeed()
             return 0.0 if self._keep_house() else self._pause()
         except psycopg.Error as error:
+            self._fault = _reason(error)
             return self._database_outage.begin(error)
 
     def _succeed(self) -> None:
         self._database_outage.end()
-        self.succeeded = time.monotonic()
+        self._succeeded = time.monotonic()
 
     def _pause(self) -> float:
         seconds = self._database.rows(sql.NEXT_TRANSITION)[0][0]
@@ -149,3 +160,10 @@ class Sweeper:
     def _expire(self) -> bool:
         age = self._settings.idempotency_ttl_hours * _HOUR_SECONDS
         return self._database.execute(sql.EXPIRE_KEYS, {"age": age, "limit": EXPIRE_BATCH}) == EXPIRE_BATCH
+
+
+def _reason(error: psycopg.Error) -> str:
+    """What a probe says about an error; what the driver says may name hosts and users."""
+    if isinstance(error, UnusableDatabase):
+        return str(error)
+    return "PostgreSQL is read-only" if has_read_only_fault(error) else "database away"

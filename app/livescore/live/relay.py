@@ -14,6 +14,7 @@ from time import monotonic, time
 
 import structlog
 
+from livescore import outages
 from livescore.deployment import ID_LENGTH, Deployment, Origin
 from livescore.live.broker import Broker, BrokerAway, Subscription
 from livescore.live.cluster import ClusterBroker, ShardedSubscription
@@ -180,27 +181,32 @@ class Relay:
     async def _listen(self) -> None:
         await self._await_deployment()
         while True:
+            started = monotonic()
             try:
                 await self._listen_once()
             except BrokerAway as error:
-                if self.redis_up:
-                    log.warning("redis away, reading the feed instead", error=str(error))
+                outages.REDIS.failed(error, monotonic() if self.redis_up else started)
             self._set_redis(False)
             await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _await_deployment(self) -> None:
         """Wait until PostgreSQL was read; probes learn meanwhile whether Redis answers."""
         while self.deployment is None:
+            started = monotonic()
             self.redis_answers = await self._broker.ping()
-            metrics.REDIS_UP.set(self.redis_answers)
+            if self.redis_answers:
+                outages.REDIS.answered(started)
+            else:
+                outages.REDIS.failed("no answer to PING", started)
             with suppress(TimeoutError):
                 async with asyncio.timeout(RECONNECT_SECONDS):
                     await self._identified.wait()
 
     async def _listen_once(self) -> None:
         async with self._broker.subscription() as subscription:
-            deployment = self.deployment
+            deployment, started = self.deployment, monotonic()
             await subscription.connect(map(self._name, self._wanted()))
+            outages.REDIS.answered(started)
             self._subscription = subscription
             try:
                 # Opened while Redis was away or while this was connecting: catch them too.
@@ -241,12 +247,9 @@ class Relay:
             self._foreign_audit = loop.call_later(self._settings.poll_interval_seconds, self.audit)
 
     def _set_redis(self, up: bool) -> None:
-        if up and not self.redis_up:
-            log.info("redis reached")
         if up != self.redis_up:
             self.audit()
         self.redis_up = self.redis_answers = up
-        metrics.REDIS_UP.set(up)
 
     # Compared with the feed
 
@@ -273,7 +276,6 @@ class Relay:
                 async with self._comparing:
                     await self._compare()
             except DatabaseAway:
-                metrics.DATABASE_UP.set(False)
                 self._audit_wanted = True
                 await asyncio.sleep(self._settings.poll_interval_seconds)
 
@@ -295,7 +297,6 @@ class Relay:
         self._take_position(following)
         self._compared = monotonic()
         self._begun.set()
-        metrics.DATABASE_UP.set(True)
         await self._resubscribe()
 
     async def _new_position(self) -> "Position | None":

@@ -1,38 +1,87 @@
-"""The way to PostgreSQL: one pool per process, every use bounded in time, one error when it is away."""
+"""The way to PostgreSQL: one pool per process, every use bounded in time, one error when it cannot be used.
+
+While PostgreSQL is away one task looks for it and requests wait for that task. They do not wait when the server answers
+that it is a standby or read-only, or when it has been away for longer than a request may take.
+"""
 
 import asyncio
-import select
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from contextvars import Context
+from dataclasses import dataclass
+from time import monotonic
 from typing import Any, TypeVar
 
-from psycopg import AsyncConnection, InterfaceError, OperationalError
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg import AsyncConnection, Error, errors
+
+from livescore.outages import POSTGRESQL
+from livescore.scores import sessions
+from livescore.scores.pool import NotConnected, Pool, Session
+from livescore.scores.sessions import Prepared, Profile, UnusableDatabase
 
 T = TypeVar("T")
 Connection = AsyncConnection[tuple[Any, ...]]
 Parameters = Mapping[str, Any]
 Row = tuple[Any, ...]
+Work = Callable[[Connection], Awaitable[T]]
 
-# With reconnect_timeout this short the pool gives a broken place up at once and the next user asks for a new one;
-# its own back-off doubles without bound and would find a restarted server minutes late.
-RECONNECT_SECONDS = 0.5
+# Seconds between two attempts to reach a server that is away: a restart takes some 200 ms. Doubled up to the longest.
+FIRST_PAUSE = 0.02
+LONGEST_PAUSE = 0.25
 
-# A read may meet this many connections that a restart of the server has broken before it says that it is away.
+# A read may lose this many connections before it fails: one that was broken unnoticed, and one more.
 READ_ATTEMPTS = 3
 
 
-class DatabaseAway(Exception):
-    """PostgreSQL cannot be reached or did not answer in time (503)."""
+class DatabaseAway(ConnectionError):
+    """PostgreSQL cannot be reached, did not answer in time or cannot be used (503). The text says which."""
 
 
-async def _check(connection: Connection) -> None:
-    """Refuse a pooled connection that the server has closed: an idle one has nothing to read."""
-    readable = select.poll()  # select() refuses descriptors above 1023, and a node has thousands
-    readable.register(connection.pgconn.socket, select.POLLIN)
-    if readable.poll(0):
-        await connection.close()  # libpq has not read the end yet, and the pool keeps what libpq believes in
-        raise OperationalError("the server closed this connection")
+class DatabaseReadOnly(DatabaseAway):
+    """PostgreSQL answers and takes no writes (503)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why PostgreSQL cannot be used.
+
+    Attributes:
+        reason: the answer to clients.
+        since: when the outage began, by :func:`time.monotonic`.
+        waits: whether requests wait for the end.
+        reads: whether reads go on.
+    """
+
+    reason: str
+    since: float
+    waits: bool = True
+    reads: bool = False
+
+    def error(self) -> DatabaseAway:
+        """The exception for those that need what is missing."""
+        return (DatabaseReadOnly if self.reads else DatabaseAway)(self.reason)
+
+
+AWAY = "PostgreSQL is away"
+SILENT = "PostgreSQL did not answer in time"
+READ_ONLY = "PostgreSQL is read-only"
+
+
+# Errors after which a session is of no use, although the connection may still look open.
+_SESSION_ENDED = (
+    errors.AdminShutdown,
+    errors.CannotConnectNow,
+    errors.CrashShutdown,
+    errors.DatabaseDropped,
+    errors.IdleInTransactionSessionTimeout,
+    errors.IdleSessionTimeout,
+    errors.ObjectNotInPrerequisiteState,  # a pooler has led the session to a standby
+    errors.TransactionTimeout,
+)
+
+
+class _ConnectionLost(Exception):
+    """The connection broke during a statement; whether the statement was executed is unknown."""
 
 
 class Database:
@@ -42,84 +91,56 @@ class Database:
         url: ``postgresql://…``
         size: the most connections it holds.
         timeout: seconds that one use may take, the wait for a connection included.
+        prepared: see :class:`livescore.scores.sessions.Profile`.
     """
 
-    def __init__(self, url: str, *, size: int, timeout: float) -> None:
+    def __init__(self, url: str, *, size: int, timeout: float, prepared: Prepared = "auto") -> None:
         self.timeout = timeout
-        self._late: set[asyncio.Task[Any]] = set()
-        milliseconds = int(timeout * 1000)
-        limits = f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds} -c timezone=UTC"
-        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
-            url,
-            min_size=1,
-            max_size=size,
-            timeout=timeout,
-            reconnect_timeout=RECONNECT_SECONDS,
-            check=_check,
-            open=False,
-            kwargs={
-                "autocommit": True,
-                "prepare_threshold": 1,
-                "connect_timeout": max(2, int(timeout)),
-                "options": limits,
-                "application_name": "livescore",
-            },
-        )
-
-    async def open(self) -> None:
-        """Start the pool; PostgreSQL may still be away."""
-        await self._pool.open()
+        self._url = url
+        self._profile = Profile(timeout, prepared)
+        self._pool = Pool(self._connect, size)
+        self._fault: Fault | None = None
+        self._news = asyncio.Event()
+        self._watch: asyncio.Task[None] | None = None
+        self._answered = float("-inf")
+        self._late: set[asyncio.Future[Any]] = set()
 
     async def close(self) -> None:
-        """Give all connections back."""
-        await self._pool.close(timeout=2)
+        """Close all connections and stop looking for a server that is away."""
+        if self._watch is not None:
+            self._watch.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._watch
+        await self._pool.close()
 
-    async def use(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """Run ``work`` on a connection.
+    @property
+    def fault(self) -> str | None:
+        """Why PostgreSQL cannot be used, or takes no writes; None when it can as far as is known."""
+        return self._fault.reason if self._fault else None
+
+    # Use
+
+    async def use(self, work: Work[T]) -> T:
+        """Run ``work``, which may write, on a connection.
 
         Raises:
             DatabaseAway: when PostgreSQL is away or ``work`` took longer than the time-out. Whether a write was
                 committed is then unknown.
+            DatabaseReadOnly: when PostgreSQL takes no writes.
         """
-        task = asyncio.ensure_future(self._run(work))
-        try:
-            done, _ = await asyncio.wait({task}, timeout=self.timeout)
-        except asyncio.CancelledError:
-            self._abandon(task)
-            raise
-        if not done:
-            self._abandon(task)
-            raise DatabaseAway("PostgreSQL did not answer in time")
-        try:
-            return task.result()
-        except (OperationalError, InterfaceError, PoolTimeout) as error:
-            raise DatabaseAway("PostgreSQL is away") from error
+        return await self._bounded(lambda running: self._write(work, running))
 
-    async def _run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        async with self._pool.connection() as connection:
-            return await work(connection)
+    async def read(self, work: Work[T]) -> T:
+        """Run ``work``, which only reads, on a connection; again if the connection turns out to be broken.
 
-    def _abandon(self, task: asyncio.Task[Any]) -> None:
-        """Cancelling a statement of a server that hangs takes long itself; nobody waits for it."""
-        self._late.add(task)
-        task.add_done_callback(self._forget)
-        task.cancel()
-
-    def _forget(self, task: asyncio.Task[Any]) -> None:
-        self._late.discard(task)
-        if not task.cancelled():
-            task.exception()
+        Raises:
+            DatabaseAway: when PostgreSQL is away or ``work`` took longer than the time-out.
+        """
+        return await self._bounded(lambda running: self._read(work, running))
 
     async def rows(self, statement: str, parameters: Parameters | None = None) -> list[Row]:
-        """All rows of a read; repeated when the connection turns out to be broken."""
-        for attempt in range(READ_ATTEMPTS):
-            try:
-                return await self.use(lambda connection: _rows(connection, statement, parameters))
-            except DatabaseAway as error:
-                broken = isinstance(error.__cause__, OperationalError) and not isinstance(error.__cause__, PoolTimeout)
-                if not broken or attempt == READ_ATTEMPTS - 1:
-                    raise
-        raise AssertionError("unreachable")
+        """All rows of a read."""
+        return await self.read(lambda connection: fetch(connection, statement, parameters))
 
     async def row(self, statement: str, parameters: Parameters | None = None) -> Row | None:
         """The first row of a read, if any."""
@@ -130,25 +151,216 @@ class Database:
         """Run one write in its own transaction; how many rows it touched."""
         return await self.use(lambda connection: _count(connection, statement, parameters))
 
+    async def check_writable(self) -> None:
+        """Ask PostgreSQL whether it takes writes.
 
-async def _rows(connection: Connection, statement: str, parameters: Parameters | None) -> list[Row]:
-    return await (await connection.execute(statement, parameters)).fetchall()
+        Raises:
+            DatabaseAway, DatabaseReadOnly: if not.
+        """
+        row = await self.row("SELECT current_setting('transaction_read_only') = 'on'")
+        if row and row[0]:
+            self._begin_outage(READ_ONLY, monotonic(), waits=False, reads=True)
+        if self._fault is not None:
+            raise self._fault.error()
+
+    # One use
+
+    async def _bounded(self, run: Callable[[list[float]], Awaitable[T]]) -> T:
+        """Bound a use in time. ``run`` notes in its argument when it began to use a connection."""
+        running: list[float] = []
+        task = asyncio.ensure_future(run(running))
+        try:
+            done, _ = await asyncio.wait({task}, timeout=self.timeout)
+        except asyncio.CancelledError:
+            self._abandon(task)
+            raise
+        if done:
+            return task.result()
+        self._abandon(task)
+        if self._fault is not None and not self._fault.reads:
+            raise self._fault.error()
+        if running and running[-1] > self._answered:
+            self._begin_outage(SILENT, running[-1])
+        raise DatabaseAway(SILENT)
+
+    def _abandon(self, task: asyncio.Future[Any]) -> None:
+        """Cancel a use without waiting: cancelling a statement of a server that hangs takes long itself."""
+        self._late.add(task)
+        task.add_done_callback(self._forget)
+        task.cancel()
+
+    def _forget(self, task: asyncio.Future[Any]) -> None:
+        self._late.discard(task)
+        if not task.cancelled():
+            task.exception()
+
+    async def _read(self, work: Work[T], running: list[float]) -> T:
+        for _ in range(READ_ATTEMPTS - 1):
+            with suppress(_ConnectionLost):
+                return await self._run(work, running, write=False)
+        return await self._last_run(work, running, write=False)
+
+    async def _write(self, work: Work[T], running: list[float]) -> T:
+        return await self._last_run(work, running, write=True)
+
+    async def _last_run(self, work: Work[T], running: list[float], *, write: bool) -> T:
+        try:
+            return await self._run(work, running, write=write)
+        except _ConnectionLost as error:
+            raise DatabaseAway(AWAY) from error.__cause__
+
+    async def _run(self, work: Work[T], running: list[float], *, write: bool) -> T:
+        while True:
+            await self._available(write=write)
+            started = monotonic()
+            try:
+                async with self._pool.session() as session:
+                    running.append(monotonic())
+                    return await self._perform(session, work, write=write)
+            except NotConnected as error:
+                await self._not_connected(error.__cause__ or error, started)
+
+    async def _available(self, *, write: bool) -> None:
+        """Wait while PostgreSQL is away.
+
+        Raises:
+            DatabaseAway: when it makes no sense to wait.
+        """
+        while fault := self._fault:
+            if fault.reads and not write:
+                return
+            if not fault.waits or monotonic() - fault.since > self.timeout:
+                raise fault.error()
+            await self._news.wait()
+
+    async def _not_connected(self, error: BaseException, started: float) -> None:
+        """Begin an outage, unless other connections work: then PostgreSQL may only have no more to give."""
+        if self._pool.in_use and not isinstance(error, UnusableDatabase):
+            await asyncio.sleep(FIRST_PAUSE)
+        else:
+            self._begin_outage_by(error, started)
+
+    async def _perform(self, session: Session, work: Work[T], *, write: bool) -> T:
+        connection, started = session.connection, monotonic()
+        try:
+            if write and session.facts.pooled:
+                async with connection.transaction():
+                    await sessions.apply_locally(connection, self._profile)
+                    result = await work(connection)
+            else:
+                result = await work(connection)
+        except Error as error:
+            await self._failed(session, error, started)
+            raise
+        self._answer(started)
+        return result
+
+    async def _failed(self, session: Session, error: Error, started: float) -> None:
+        """Translate an error that does not come from the statement itself."""
+        if session.connection.closed or isinstance(error, _SESSION_ENDED) or _class(error) == "08":
+            await session.connection.close()
+            await self._pool.discard()
+            raise _ConnectionLost from error
+        self._answer(started)
+        if sessions.has_read_only_fault(error):
+            self._begin_outage(READ_ONLY, started, waits=False, reads=True)
+            await session.connection.close()
+            raise DatabaseReadOnly(READ_ONLY) from error
+        if sessions.is_away(error):
+            raise DatabaseAway(AWAY) from error
+
+    def _answer(self, started: float) -> None:
+        self._answered = max(self._answered, started)
+        if self._fault is None:
+            POSTGRESQL.answered(started)
+
+    # Outages
+
+    async def _connect(self) -> Session:
+        """Open a connection for the pool.
+
+        Raises:
+            psycopg.Error: when PostgreSQL is away or cannot be used.
+        """
+        started = monotonic()
+        connection, facts = await sessions.connect(self._url, self._profile)
+        if facts.read_only:
+            self._begin_outage(READ_ONLY, started, waits=False, reads=True)
+        else:
+            self._answer(started)
+        return Session(connection, facts)
+
+    def _begin_outage_by(self, error: BaseException, started: float) -> None:
+        if isinstance(error, UnusableDatabase):
+            self._begin_outage(str(error), started, waits=False)
+        else:
+            self._begin_outage(AWAY, started, detail=error)
+
+    def _begin_outage(
+        self,
+        reason: str,
+        started: float,
+        *,
+        waits: bool = True,
+        reads: bool = False,
+        detail: BaseException | str = "",
+    ) -> None:
+        """Note why PostgreSQL cannot be used, and look for one that can."""
+        since = self._fault.since if self._fault else monotonic()
+        self._fault = Fault(reason, since, waits, reads)
+        POSTGRESQL.failed(detail or reason, started)
+        self._tell_waiting()
+        if self._watch is None or self._watch.done():
+            self._watch = asyncio.create_task(self._look(), name="database", context=Context())
+
+    def _tell_waiting(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
+    async def _look(self) -> None:
+        """Try to connect until PostgreSQL can be used; connections made before are then discarded."""
+        pause = FIRST_PAUSE
+        while self._fault is not None:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+            await self._look_once()
+
+    async def _look_once(self) -> None:
+        started = monotonic()
+        try:
+            connection, facts = await sessions.connect(self._url, self._profile)
+        except Exception as error:
+            self._begin_outage_by(error, started)
+            return
+        if facts.read_only:
+            await connection.close()
+            self._begin_outage(READ_ONLY, started, waits=False, reads=True)
+            return
+        await self._pool.discard()
+        await self._pool.admit(Session(connection, facts))
+        self._fault = None
+        self._answer(started)
+        self._tell_waiting()
+
+
+def _class(error: Error) -> str:
+    """The class of an SQLSTATE: 08 is that of connections, in which poolers report what goes wrong behind them."""
+    return (error.sqlstate or "")[:2]
+
+
+async def fetch(connection: Connection, statement: str, parameters: Parameters | None = None) -> list[Row]:
+    """All rows of one statement on this connection, for work inside :meth:`Database.use`."""
+    return await (await connection.execute(statement, parameters, binary=True)).fetchall()
 
 
 async def _count(connection: Connection, statement: str, parameters: Parameters | None) -> int:
     return (await connection.execute(statement, parameters)).rowcount
 
 
-async def fetch(connection: Connection, statement: str, parameters: Parameters | None = None) -> list[Row]:
-    """All rows of one statement on this connection, for work inside :meth:`Database.use`."""
-    return await _rows(connection, statement, parameters)
-
-
 @asynccontextmanager
 async def opened(url: str, *, size: int, timeout: float) -> AsyncIterator[Database]:
     """A database for the length of a block."""
     database = Database(url, size=size, timeout=timeout)
-    await database.open()
     try:
         yield database
     finally:

@@ -348,6 +348,8 @@ class Keyring:
         try:
             self._loaded[number] = tuple(await load())
             self._failing.discard(number)
+        except ConnectionError:
+            return  # logged as an outage of the server; the last good keys stay
         except Exception as error:  # whatever a driver raises, the last good keys stay
             if number not in self._failing:
                 self._failing.add(number)

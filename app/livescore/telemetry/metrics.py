@@ -25,6 +25,7 @@ from prometheus_client import (
 )
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from livescore import outages
 from livescore.telemetry.logs import bind_request_id
 
 REGISTRY = CollectorRegistry()
@@ -83,7 +84,9 @@ RATE_LIMITED = Counter(
     "livescore_rate_limited", "Requests over their limit, refused (LIVE) or not.", ["kind", "mode"], registry=REGISTRY
 )
 REDIS_UP = Gauge("livescore_redis_up", "1 while Redis answers.", registry=REGISTRY)
-DATABASE_UP = Gauge("livescore_database_up", "1 while PostgreSQL answers.", registry=REGISTRY)
+DATABASE_UP = Gauge("livescore_database_up", "1 while PostgreSQL answers and takes writes.", registry=REGISTRY)
+REDIS_UP.set_function(lambda: outages.REDIS.up)
+DATABASE_UP.set_function(lambda: outages.POSTGRESQL.up)
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _EVENT_TYPES = frozenset(

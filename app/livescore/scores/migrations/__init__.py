@@ -4,14 +4,20 @@ Alembic and SQLAlchemy are imported where they are used: an API process never mi
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from livescore.scores import sessions
 
 if TYPE_CHECKING:
+    import psycopg
     from alembic.config import Config
     from sqlalchemy import Connection
 
 # The revision that this program was made for; a test keeps it equal to the latest file in versions/.
 HEAD = "0002"
+
+# A migration takes as long as it takes, and waits for another one.
+PROFILE = sessions.Profile(timeout=0, prepared="off")
 
 # Any number, as long as every version of this program uses the same: "lsco" in ASCII.
 ADVISORY_LOCK = 0x6C73636F
@@ -20,6 +26,8 @@ ADVISORY_LOCK = 0x6C73636F
 def upgrade(database_url: str) -> str:
     """Bring the schema to the latest revision; safe to run again and from several processes at once.
 
+    All revisions and the lock share one transaction.
+
     Returns:
         The revision reached.
     """
@@ -27,23 +35,18 @@ def upgrade(database_url: str) -> str:
     from sqlalchemy import create_engine, text
     from sqlalchemy.pool import NullPool
 
-    engine = create_engine(sqlalchemy_url(database_url), poolclass=NullPool)
-    with engine.connect() as connection:
-        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": ADVISORY_LOCK})
-        connection.commit()
-        try:
-            command.upgrade(config(connection), "head")
-            connection.commit()
-        finally:
-            connection.rollback()
-            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": ADVISORY_LOCK})
+    def connect() -> "psycopg.Connection[Any]":
+        connection, _ = sessions.connect_sync(database_url, PROFILE)
+        connection.autocommit = False
+        return connection
+
+    engine = create_engine("postgresql+psycopg://", creator=connect, poolclass=NullPool)
+    with engine.begin() as connection:
+        # Behind a pooler nothing outlives a transaction, neither settings nor locks.
+        connection.exec_driver_sql(sessions.APPLY, PROFILE.settings(local=True))
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
+        command.upgrade(config(connection), "head")
     return HEAD
-
-
-def sqlalchemy_url(database_url: str) -> str:
-    """The same database by SQLAlchemy's name of the psycopg 3 driver."""
-    scheme, _, rest = database_url.partition("://")
-    return f"postgresql+psycopg://{rest}" if scheme in ("postgres", "postgresql") else database_url
 
 
 def config(connection: "Connection | None" = None) -> "Config":

@@ -1,0 +1,201 @@
+"""PostgreSQL becomes read-only or a standby takes over: requests say so, and go on once a server takes writes."""
+
+import asyncio
+from collections.abc import Iterator
+from time import monotonic
+
+import httpx
+import pytest
+
+from tests.support.failover import Address, Standby, execute, set_read_only
+from tests.support.jobs import create_match, reached
+from tests.support.promise import MARGIN_SECONDS
+from tests.support.servers import OwnPostgres
+from tests.support.service import Json, Kind, Service, Start, eventually, match_body
+
+RECOVERY_SECONDS = 1.0
+"""The promise: writes are served this long after a server that takes them can be reached."""
+
+PROMPT_SECONDS = 2.0
+"""Longest a refusal may take: the server's state is known, so no request waits for its time-out of 5 s."""
+
+READ_ONLY = "PostgreSQL is read-only"
+STANDBY = "PostgreSQL is a standby: it takes no writes until it is promoted"
+
+
+@pytest.fixture
+def standby(own_postgres: OwnPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standby]:
+    """A hot standby of ``own_postgres``."""
+    server = Standby(tmp_path_factory.mktemp("standby"))
+    try:
+        server.follow(own_postgres)
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def address(own_postgres: OwnPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
+    """An address that leads to ``own_postgres``."""
+    address = Address(tmp_path_factory.mktemp("a"), own_postgres)
+    address.open()
+    yield address
+    address.close()
+
+
+async def writes(service: Service, match: Json) -> list[httpx.Response]:
+    """One of each kind of write."""
+    place = f"/matches/{match['id']}"
+    async with service.client() as http:
+        return [
+            await http.post("/matches", json=match_body()),
+            await http.post(f"{place}/commentary", json={"minute": 1, "message": "a chance"}),
+            await http.post(
+                f"{place}/commentary", json={"minute": 1, "message": "x"}, headers={"Idempotency-Key": "key"}
+            ),
+            await http.patch(f"{place}/score", json={"homeScore": 1, "awayScore": 0}),
+        ]
+
+
+async def refused(service: Service, match: Json, reason: str) -> None:
+    """Every write is 503 with Retry-After, promptly, and the probes say why."""
+    began = monotonic()
+    for answer in await writes(service, match):
+        assert (answer.status_code, answer.headers.get("Retry-After")) == (503, "1")
+        assert answer.json()["reason"] == reason
+    assert monotonic() - began < PROMPT_SECONDS + MARGIN_SECONDS
+    async with service.client() as http:
+        for base in (service.base_url, service.management_url):
+            ready = await http.get(f"{base}/health/ready")
+            assert (ready.status_code, ready.json()["reason"]) == (503, reason)
+        health = await http.get("/health")
+        assert (health.status_code, health.json()["reason"]) == (503, reason)
+        assert health.json()["services"]["database"] == "unhealthy"
+
+
+async def served(service: Service, since: float) -> None:
+    """Writes and probes work, in time."""
+    async with service.client() as http, asyncio.timeout(30):
+        while (await http.post("/matches", json=match_body())).status_code != 201:
+            await asyncio.sleep(0.02)
+        print(f"first write {monotonic() - since:.2f} s after a server took writes")
+        assert monotonic() - since < RECOVERY_SECONDS + MARGIN_SECONDS
+    await eventually(service.is_ready)
+
+
+def logged_once(service: Service, server: str = "PostgreSQL") -> None:
+    """The outage stands in the log once at its beginning and once at its end."""
+    lines = [line for line in service.log.splitlines() if f"server={server}" in line]
+    assert [sum(text in line for line in lines) for text in ("server is away", "server is back")] == [1, 1]
+    assert "Traceback" not in service.log
+
+
+async def test_a_standby_takes_over(
+    start: Start, own_postgres: OwnPostgres, standby: Standby, address: Address
+) -> None:
+    api = await start("api", DATABASE_URL=address.url)
+    match = await api.create_match()
+    await own_postgres.stop()
+    address.lead_to(standby)
+    await eventually(lambda: "standby" in httpx.get(f"{api.base_url}/health/ready", verify=False).text)
+    await refused(api, match, STANDBY)
+    await asyncio.to_thread(standby.promote)
+    await served(api, monotonic())
+    logged_once(api)
+
+
+async def test_an_address_that_leads_to_a_standby_first_and_to_the_primary_again(
+    start: Start, own_postgres: OwnPostgres, standby: Standby, address: Address
+) -> None:
+    api = await start("api", DATABASE_URL=address.url)
+    match = await api.create_match()
+    address.lead_to(standby)
+    address.cut()
+    await eventually(lambda: "standby" in httpx.get(f"{api.base_url}/health/ready", verify=False).text)
+    await refused(api, match, STANDBY)
+    address.lead_to(own_postgres)  # connections to the standby are not cut
+    await served(api, monotonic())
+    logged_once(api)
+
+
+async def test_a_server_that_becomes_read_only_refuses_writes_and_serves_reads(
+    start: Start, own_postgres: OwnPostgres
+) -> None:
+    api = await start("api", DATABASE_URL=own_postgres.url)
+    match = await api.create_match()
+    set_read_only(own_postgres, "on")
+    await eventually(lambda: "read-only" in httpx.get(f"{api.base_url}/health/ready", verify=False).text)
+    await refused(api, match, READ_ONLY)
+    async with api.client() as http:
+        for path in ("/matches", f"/matches/{match['id']}", f"/matches/{match['id']}/events"):
+            assert (await http.get(path)).status_code == 200
+    set_read_only(own_postgres, "off")
+    await served(api, monotonic())
+    logged_once(api)
+
+
+async def test_the_first_write_to_a_read_only_server_is_already_answered_503(
+    start: Start, own_postgres: OwnPostgres
+) -> None:
+    api = await start("api", DATABASE_URL=own_postgres.url)
+    match = await api.create_match()
+    set_read_only(own_postgres, "on")
+    execute(own_postgres.url, "SELECT pg_sleep(0.2)")  # every process has read its configuration
+    await refused(api, match, READ_ONLY)
+
+
+async def test_open_connections_to_a_read_only_server_are_given_up_for_one_that_takes_writes(
+    start: Start, own_postgres: OwnPostgres, standby: Standby, address: Address
+) -> None:
+    api = await start("api", DATABASE_URL=address.url)
+    match = await api.create_match()
+    set_read_only(own_postgres, "on")
+    await eventually(lambda: "read-only" in httpx.get(f"{api.base_url}/health/ready", verify=False).text)
+    await refused(api, match, READ_ONLY)
+    execute(standby.server.url("postgres"), "SELECT pg_promote()")
+    set_read_only(standby, "off")
+    address.lead_to(standby)  # the former primary goes on, and no connection is cut
+    await served(api, monotonic())
+
+
+async def test_of_several_hosts_the_one_that_takes_writes_is_used(
+    start: Start, own_postgres: OwnPostgres, standby: Standby
+) -> None:
+    hosts = f"{standby.server.socket.parent},{own_postgres.server.socket.parent}"
+    url = own_postgres.url.partition("?")[0] + f"?host={hosts}"
+    api = await start("api", DATABASE_URL=url)
+    await api.create_match()
+    await own_postgres.stop()
+    await asyncio.to_thread(standby.promote)
+    await served(api, monotonic())
+
+
+@pytest.mark.parametrize("kind", ["worker", "scheduler"])
+async def test_transitions_go_on_when_a_standby_takes_over(
+    start: Start, own_postgres: OwnPostgres, standby: Standby, address: Address, kind: Kind
+) -> None:
+    service = await start(kind, DATABASE_URL=address.url)
+    await own_postgres.stop()
+    address.lead_to(standby)
+    async with httpx.AsyncClient(base_url=service.management_url, timeout=5) as http, asyncio.timeout(60):
+        while (ready := await http.get("/health/ready")).status_code == 200:
+            await asyncio.sleep(0.1)
+        assert ready.json() == {"ready": False, "reason": STANDBY}
+    await asyncio.to_thread(standby.promote)
+    match = await create_match(standby.url, -1, 1000)
+    await eventually(service.is_ready)
+    logged_once(service)
+    assert match.id
+
+
+async def test_transitions_go_on_when_a_server_takes_writes_again(start: Start, own_postgres: OwnPostgres) -> None:
+    service = await start("worker", DATABASE_URL=own_postgres.url)
+    match = await create_match(own_postgres.url, 1.0, 1000)
+    set_read_only(own_postgres, "on")
+    await service.logged("server is away")
+    assert "read-only" in service.log
+    await asyncio.sleep(1.0)  # the match's moment passes
+    set_read_only(own_postgres, "off")
+    await reached(own_postgres.url, match.id, "live")
+    await service.logged("server is back")
+    logged_once(service)

@@ -1,0 +1,129 @@
+"""A hot standby, and an address that leads to one server and later to another."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+from collections.abc import Coroutine
+from pathlib import Path
+from threading import Thread
+from typing import TypeVar
+from urllib.parse import quote
+
+import psutil
+import psycopg
+
+from tests.support.servers import OwnPostgres
+
+T = TypeVar("T")
+
+
+class Standby(OwnPostgres):
+    """A hot standby of another PostgreSQL."""
+
+    def follow(self, primary: OwnPostgres) -> None:
+        """Copy the primary, and replicate from it."""
+        assert primary.server.process is not None
+        program = Path(psutil.Process(primary.server.process.pid).exe()).with_name("pg_basebackup")
+        source, directory = primary.server.url("postgres"), self.server.directory
+        arguments = ["--dbname", source, "--pgdata", str(directory), "--write-recovery-conf", "--checkpoint", "fast"]
+        subprocess.run([str(program), *arguments], check=True, capture_output=True)
+        # Of the primary's socket, which lies among its data.
+        self.server.socket.with_name(f"{self.server.socket.name}.lock").unlink(missing_ok=True)
+        owner = primary.server.directory.stat()
+        for path in (directory, *directory.rglob("*")):
+            if os.geteuid() == 0:
+                shutil.chown(path, owner.st_uid, owner.st_gid)
+        self.server.start()
+
+    def promote(self) -> None:
+        """Make it a primary, and wait until it is one."""
+        execute(self.server.url("postgres"), "SELECT pg_promote()")
+
+
+def execute(url: str, *statements: str) -> None:
+    """Execute statements, each in its own transaction, that may write on a read-only server too."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+def set_read_only(server: OwnPostgres, value: str) -> None:
+    """Change ``default_transaction_read_only`` of a running server."""
+    execute(
+        server.server.url("postgres"),
+        f"ALTER SYSTEM SET default_transaction_read_only = {value}",
+        "SELECT pg_reload_conf()",
+    )
+
+
+class Address:
+    """Forwards connections to one server; connections that are open stay where they are.
+
+    It runs in a thread of its own, because tests block the event loop while they ask services.
+    """
+
+    def __init__(self, directory: Path, server: OwnPostgres) -> None:
+        self._socket = directory / ".s.PGSQL.5432"
+        self._target = server.server.socket
+        self._open: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.new_event_loop()
+        self._thread = Thread(target=self._loop.run_forever, daemon=True)
+        #: The ``DATABASE_URL`` by way of this address; user, password and database are those of ``server``.
+        self.url = server.url.replace(quote(str(self._target.parent)), quote(str(directory)))
+
+    def lead_to(self, server: OwnPostgres) -> None:
+        """Forward new connections to this server."""
+        self._target = server.server.socket
+
+    def cut(self) -> None:
+        """Close every connection."""
+        self._run(self._cut())
+
+    def open(self) -> None:
+        """Start to listen."""
+        self._thread.start()
+        self._server = self._run(asyncio.start_unix_server(self._serve, self._socket))
+
+    def close(self) -> None:
+        """Close the address and every connection."""
+        self._run(self._close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _run(self, work: Coroutine[None, None, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+
+    async def _cut(self) -> None:
+        for writer in list(self._open):
+            writer.transport.abort()
+
+    async def _close(self) -> None:
+        self._server.close()
+        await self._cut()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            answers, to_server = await asyncio.open_unix_connection(self._target)
+        except OSError:
+            writer.transport.abort()
+            return
+        self._open |= {writer, to_server}
+        copies = [asyncio.create_task(_copy(reader, to_server)), asyncio.create_task(_copy(answers, writer))]
+        self._tasks.update(copies)
+        await asyncio.gather(*copies)
+        self._tasks.difference_update(copies)
+        self._open -= {writer, to_server}
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(65_536):
+            writer.write(data)
+            await writer.drain()
+    except OSError:
+        pass
+    writer.transport.abort()

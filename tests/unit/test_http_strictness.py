@@ -325,6 +325,9 @@ async def test_an_empty_value_stays_empty(connection: Connection) -> None:
         (b"\r\n\r\n", b"\r\nContent-Length: 5\r\n\r\n", 400),
         (b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
         (b"HTTP/1.1", b"HTTP/2.0", 505),
+        (b"GET /ws", b"GET /ws?x=\xff", 400),
+        (b"GET /ws", b"GET /ws?" + b"matchId=7&" * 2_000, 431),
+        (b"Host: a", b"Host: a\r\nCookie: " + b"x" * 8_190, 431),
     ],
 )
 async def test_a_handshake_with_a_fault_is_answered_and_closed(
@@ -342,6 +345,13 @@ async def test_head_is_refused_without_a_body(connection: Connection) -> None:
     await connection.settled()
     assert connection.transport.written.startswith(b"HTTP/1.1 400 ")
     assert connection.transport.written.endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize("length", [1_000, 8_000, 8_178, 8_179, 8_180, 8_190, 8_200, 16_000, 30_000])
+async def test_a_long_handshake_is_answered_whatever_its_length(connection: Connection, length: int) -> None:
+    connection.send(HANDSHAKE.replace(b"/ws", b"/ws?" + b"x" * (length - 4)))
+    (answer,) = await connection.settled()
+    assert answer.status == (101 if length <= 8_176 else 431)
 
 
 # Work

@@ -23,6 +23,7 @@ NAMES = [
     "livescore_relay_lag_seconds_bucket",
     "livescore_gaps_healed_total",
     "livescore_slow_consumers_closed_total",
+    "livescore_flooders_closed_total",
     "livescore_sockets_closed_total",
     "livescore_transitions_total",
     "livescore_transition_lateness_seconds_bucket",

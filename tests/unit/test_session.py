@@ -47,7 +47,7 @@ class Room:
     def __init__(self, error: Exception | None = None) -> None:
         self.settings = SimpleNamespace(inbound_burst=BURST, inbound_per_second=1.0, max_subscriptions=3)
         self.epoch = "e"
-        self.hub = SimpleNamespace(last_match=None)
+        self.hub = SimpleNamespace(last_match=None, channels={})
         self.go = asyncio.Event()
         self.subscribed: list[tuple[int, int | None]] = []
         self._error = error
@@ -207,3 +207,34 @@ async def test_an_integer_out_of_range_is_named(text: str) -> None:
     await _settle()
     assert (room.subscribed, _codes(client)) == ([], ["invalid_message"])
     assert "matchId" in client.sent[0]["message"]
+
+
+# Work
+
+
+async def test_the_bytes_that_wait_for_the_database_are_bounded() -> None:
+    room, client = Room(), Client()
+    large = b'{"type":"ping","x":"' + b"x" * (session.MAX_WAITING_BYTES // 2) + b'"}'
+    _hear(room, client, large, free=True)
+    _hear(room, client, large, free=True)
+    _hear(room, client, PING, free=True)
+    assert _codes(client) == ["rate_limited"]
+    await _settle()
+    assert _codes(client) == ["rate_limited", "pong", "pong"]
+
+
+@pytest.mark.parametrize("listed", [[7] * 31, list(range(1, 32)), [None] * 31, list(range(100_000))])
+async def test_a_list_longer_than_any_client_needs_is_refused_unread(listed: list[int]) -> None:
+    room, client = Room(), Client()
+    _hear(room, client, json.dumps({"type": "setSubscriptions", "matchIds": listed}).encode())
+    await _settle()
+    assert _codes(client) == ["too_many_subscriptions"]
+
+
+def test_work_larger_than_its_message_takes_more_tokens_and_the_debt_is_bounded(clock: Clock) -> None:
+    state = State("192.0.2.1", BURST)
+    state.charge(2, BURST)
+    assert [state.take_token(BURST, 1.0) for _ in range(BURST)] == [True] * 3 + [False] * 2
+    state.charge(1_000, BURST)
+    clock.now += BURST + 1
+    assert state.take_token(BURST, 1.0)

@@ -260,7 +260,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _judge_upgrade(self) -> None:
         self._phase = _Phase.UPGRADE
         self._is_handshake = self.ws_protocol_class is not None and request_head.is_handshake(self.scope)
-        if self._is_handshake and (answer := request_head.handshake_answer(self.headers)):
+        if self._is_handshake and (answer := request_head.handshake_answer(self.url, self.headers)):
             self._stop(answer)
 
     def on_body(self, body: bytes) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import httptools
 from uvicorn._types import HTTPScope
+from websockets.http11 import MAX_LINE_LENGTH
 
 Header = tuple[bytes, bytes]
 Headers = list[Header]
@@ -99,8 +100,13 @@ def is_handshake(scope: HTTPScope) -> bool:
     return scope["method"] == "GET" and scope["http_version"] == "1.1" and asked == [b"websocket"]
 
 
-def handshake_answer(headers: Headers) -> EarlyAnswer | None:
+def handshake_answer(target: bytes, headers: Headers) -> EarlyAnswer | None:
     """Return why a WebSocket handshake is refused by its head alone, or None."""
+    if not target.isascii():
+        return WRONG_TARGET
+    lines = (len(name) + len(value) for name, value in ((b"GET HTTP/1.1", target), *headers))
+    if max(lines) + len(b": \r\n") > MAX_LINE_LENGTH:
+        return EarlyAnswer(431, "A line of a WebSocket handshake must not have more than 8 KiB")
     if _values(headers, b"transfer-encoding") or any(_values(headers, b"content-length", but=b"0")):
         return EarlyAnswer(400, "A WebSocket handshake must not have a body")
     if _values(headers, b"sec-websocket-version") != [b"13"]:

@@ -1,7 +1,7 @@
 """The matches that this process follows, from the first listener to the last, and what a client missed of them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
@@ -55,6 +55,8 @@ class Channels:
         self._recent = recent
         self._spawn = spawn
         self._written: dict[int, int] = {}
+        self._asked: dict[int, asyncio.Future[int]] = {}
+        self._asking = False
 
     @property
     def subscriptions(self) -> int:
@@ -108,16 +110,47 @@ class Channels:
     async def _open(self, match_id: int, opened: Channel) -> None:
         try:
             await self._relay.subscribe(channel(match_id))
-            head = await self._store.head(match_id)
+            seq = await self._read_head(match_id)
         except DatabaseAway as error:
             self._hub.channels.pop(match_id, None)
             opened.opened.set_exception(error)
             opened.opened.exception()  # nobody may be waiting any more
             return
-        seq = self._hub.heads.setdefault(match_id, head.seq if head else 0)
+        seq = self._hub.heads.setdefault(match_id, seq)
         opened.opened.set_result(None)
         if opened.seen > seq:
             self._relay.gap(match_id)
+
+    async def _read_head(self, match_id: int) -> int:
+        """Return the last seq of a match, 0 if there is none. Matches that are opened meanwhile share the next query.
+
+        So subscribing to many matches, existing or not, never takes more than one connection to PostgreSQL.
+
+        Raises:
+            DatabaseAway: when the feed cannot be read.
+        """
+        asked = self._asked.setdefault(match_id, asyncio.get_running_loop().create_future())
+        if not self._asking:
+            self._asking = True
+            self._spawn(self._read_heads())
+        return await asyncio.shield(asked)
+
+    async def _read_heads(self) -> None:
+        try:
+            while self._asked:
+                asked, self._asked = self._asked, {}
+                try:
+                    heads = await self._store.heads(asked)
+                except BaseException as error:
+                    waiting, self._asked = [*asked.values(), *self._asked.values()], {}
+                    _fail(waiting, error)
+                    if isinstance(error, DatabaseAway):
+                        return
+                    raise
+                for match_id, future in asked.items():
+                    future.set_result(heads.get(match_id, 0))
+        finally:
+            self._asking = False
 
     async def keep_house(self) -> None:
         """Release what nobody follows any more, for ever."""
@@ -200,6 +233,15 @@ class Channels:
                 return
             yield piece
             since = piece[-1].seq
+
+
+def _fail(futures: Iterable[asyncio.Future[int]], error: BaseException) -> None:
+    for future in futures:
+        if isinstance(error, DatabaseAway):
+            future.set_exception(error)
+            future.exception()  # its reader may be gone
+        else:
+            future.cancel()
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from livescore.security.keys import Watch
 # The close codes that we send, by RFC 6455 and its registry.
 GOING_AWAY = 1001
 INVALID_DATA = 1007
+POLICY_VIOLATION = 1008
 TOO_BIG = 1009
 SERVICE_RESTART = 1012
 TRY_AGAIN_LATER = 1013
@@ -69,3 +70,7 @@ class State:
             return False
         self.tokens -= 1
         return True
+
+    def charge(self, tokens: float, burst: int) -> None:
+        """Take tokens for work that was larger than its message; the debt is at most one full bucket."""
+        self.tokens = max(self.tokens - tokens, -float(burst))

@@ -15,6 +15,7 @@ from livescore.live.cluster import ClusterBroker
 from livescore.live.connections import SERVICE_RESTART, Connection
 from livescore.live.follower import Follower
 from livescore.live.hub import Hub, Item, Stream
+from livescore.live.inbound import Turns
 from livescore.live.relay import Position, Relay
 from livescore.scores.feed import Event, Published
 from livescore.scores.store import Store
@@ -42,6 +43,7 @@ class Node:
         self.channels = Channels(store, self.hub, self.relay, settings.recent_events, self.spawn)
         self.sockets: set[Connection] = set()
         self.followers: set[Follower] = set()
+        self.turns = Turns()
         self.draining = False
         self._on_close = on_close
         self._tasks: set[asyncio.Task[None]] = set()
@@ -160,6 +162,7 @@ class Node:
                 told = History(self.hub.heads[match_id], [], recovered=True)
                 _send(connection, [] if acknowledged else _acknowledgement(match_id, told, self.epoch), piece)
                 acknowledged, since = True, piece[-1].seq
+                connection.state.charge(1, self.settings.inbound_burst)
                 await connection.drained()
             history = await self.channels.history(match_id, since, epoch)
         known = acknowledged and history.recovered

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import orjson
@@ -16,6 +16,18 @@ INT4_MAX = 2_147_483_647
 
 # Messages that wait for the database on one socket; the token bucket lets no more come in a second or two.
 MAX_WAITING = 64
+
+# Their bytes: as many as one message may have.
+MAX_WAITING_BYTES = 1_048_576
+
+# Bytes of a message whose parsing takes long enough to let others go first: a tenth of a millisecond and more.
+LARGE_BYTES = 8_192
+
+# Members of matchIds for each subscription that a socket may have: clients repeat themselves, but not that often.
+REPETITIONS = 10
+
+# Matches that nothing follows yet and that one token opens: each is a subscription and a part of a query.
+OPENED_PER_TOKEN = 10
 
 
 def receive(node: Node, connection: Connection, data: bytes) -> None:
@@ -33,10 +45,14 @@ def take(node: Node, connection: Connection, data: bytes) -> None:
     if state.inbox is None:
         state.inbox = deque([(data, node.hub.last_match)])
         node.spawn(_converse(node, connection))
-    elif len(state.inbox) < MAX_WAITING:
+    elif len(state.inbox) < MAX_WAITING and _waiting_bytes(state.inbox) + len(data) <= MAX_WAITING_BYTES:
         state.inbox.append((data, node.hub.last_match))
     else:
         connection.send(messages.RATE_LIMITED)
+
+
+def _waiting_bytes(inbox: Iterable[tuple[bytes, int | None]]) -> int:
+    return sum(len(data) for data, _ in inbox)
 
 
 async def _converse(node: Node, connection: Connection) -> None:
@@ -47,6 +63,8 @@ async def _converse(node: Node, connection: Connection) -> None:
             data, state.announced = state.inbox[0]
             await answer(node, connection, data)
             state.inbox.popleft()
+            if len(data) > LARGE_BYTES:
+                await asyncio.sleep(0)
     finally:
         state.inbox = None
 
@@ -109,9 +127,15 @@ async def _unsubscribe(node: Node, connection: Connection, message: dict[str, An
 
 
 async def _set_subscriptions(node: Node, connection: Connection, message: dict[str, Any]) -> None:
-    wanted = _match_ids(message.get("matchIds"))
-    if len(wanted) > node.settings.max_subscriptions:
+    most = node.settings.max_subscriptions
+    listed = message.get("matchIds")
+    if isinstance(listed, list) and len(listed) > most * REPETITIONS:
         raise TooManySubscriptions(_too_many(node))
+    wanted = _match_ids(listed)
+    if len(wanted) > most:
+        raise TooManySubscriptions(_too_many(node))
+    opened = sum(match_id not in node.hub.channels for match_id in wanted)
+    connection.state.charge(opened // OPENED_PER_TOKEN, node.settings.inbound_burst)
     histories = await asyncio.gather(*(node.channels.history(match_id, None) for match_id in wanted))
     node.replace(connection, wanted)
     heads = {

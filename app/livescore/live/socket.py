@@ -17,8 +17,9 @@ from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import Protocol, Side
 
 from livescore.live import session
-from livescore.live.connections import INVALID_DATA, TRY_AGAIN_LATER, State
+from livescore.live.connections import INVALID_DATA, POLICY_VIOLATION, TRY_AGAIN_LATER, State
 from livescore.live.hub import Group, frame
+from livescore.live.inbound import BYTES_PER_FRAME, PIECE_BYTES, READ_COST, Budget
 from livescore.live.node import Node
 from livescore.telemetry import metrics
 
@@ -27,6 +28,9 @@ EXTENSION = "livescore.detach"
 
 # Seconds that a peer may take to answer a close frame; one that does not read never answers.
 CLOSE_SECONDS = 5.0
+
+# Bytes of a closed socket that are read and dropped, so that its client reads the reason instead of a reset.
+MAX_DROPPED_BYTES = 8_388_608
 
 # What may wait for the handshake's answer; nothing should.
 MAX_EARLY_BYTES = 65_536
@@ -72,6 +76,10 @@ class HandshakeProtocol(WebSocketsSansIOProtocol):
         else:
             self.transport.abort()
 
+    def handle_parser_exception(self) -> None:
+        """End a connection whose handshake the library cannot read; what it cannot read is refused before."""
+        self.transport.abort()
+
     async def run_asgi(self) -> None:
         """Offer the way out to the application."""
         cast(dict[str, Any], self.scope)["extensions"][EXTENSION] = self.detach
@@ -115,7 +123,19 @@ class _NoTransport:
 class LiveSocket(asyncio.Protocol):
     """One open WebSocket: transport, conversation, and a parser only while a message is incomplete."""
 
-    __slots__ = ("_answered", "_fragments", "_node", "_parser", "_phase", "_transport", "state")
+    __slots__ = (
+        "_answered",
+        "_budget",
+        "_dropped",
+        "_fragments",
+        "_is_text",
+        "_node",
+        "_parser",
+        "_phase",
+        "_transport",
+        "_unread",
+        "state",
+    )
 
     def __init__(self, node: Node, transport: asyncio.Transport, address: str) -> None:
         self.state = State(address, node.settings.inbound_burst)
@@ -123,8 +143,13 @@ class LiveSocket(asyncio.Protocol):
         self._transport = transport
         self._phase = Phase.OPEN
         self._parser: Protocol | None = None
-        self._fragments: list[bytes] | None = None
+        self._fragments: bytearray | None = None
+        self._is_text = True
         self._answered = True
+        self._budget = Budget(node.settings)
+        # Received and waiting for a turn; reading is paused meanwhile.
+        self._unread: memoryview | None = None
+        self._dropped = 0
         transport.set_write_buffer_limits(high=node.settings.slow_consumer_bytes)
         _watch_for_dead_peer(transport)
 
@@ -166,7 +191,7 @@ class LiveSocket(asyncio.Protocol):
         """Send a close frame and wait a little for its answer."""
         if self._phase is not Phase.OPEN:
             return
-        self._transport.write(Frame(Opcode.CLOSE, Close(code, "").serialize()).serialize(mask=False))
+        self._transport.write(_close_frame(code))
         self._leave(Phase.CLOSING, code)
         asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._transport.abort)
 
@@ -188,16 +213,63 @@ class LiveSocket(asyncio.Protocol):
     # What the transport says
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser; control frames are answered, complete messages handed on."""
-        self._answered = True
-        if self._phase is Phase.CLOSED or (self._parser is None and _is_pong(data)):
-            return
+        """Answer control frames and hand complete messages on, in turn with the other sockets."""
+        if self._phase is Phase.CLOSED:
+            self._drop(data)
+        elif not self._answered and self._parser is None and _is_pong(data):
+            self._answered = True  # to our ping: free of charge
+        else:
+            self._answered = True
+            waiting, self._unread = self._unread, memoryview(data)
+            if waiting is None:
+                self._node.turns.read(self)
+            else:
+                self._unread = memoryview(bytes(waiting) + data)
+
+    def read_piece(self) -> tuple[float, bool]:
+        """Parse one piece of what was received; return its cost in frames, and whether there is more."""
+        unread = self._unread or memoryview(b"")
+        piece, rest = unread[:PIECE_BYTES], unread[PIECE_BYTES:]
+        self._unread = rest or None
+        cost = self._parse(bytes(piece))
+        if self._phase is Phase.CLOSED:
+            self._unread = None
+        if self._unread is not None:
+            self._transport.pause_reading()
+        elif not self._transport.is_closing() and not self._transport.is_reading():
+            self._transport.resume_reading()
+        return cost, self._unread is not None
+
+    def _parse(self, data: bytes) -> float:
+        if self._phase is Phase.CLOSED:
+            return 0
         parser = self._parser or Protocol(Side.SERVER, max_size=self._node.settings.max_frame_bytes)
         parser.receive_data(data)
-        for event in parser.events_received():
-            self._frame(cast(Frame, event))
+        frames = parser.events_received()
+        cost = len(frames) + READ_COST + len(data) / BYTES_PER_FRAME
+        if not self._budget.spend(self._node.settings, cost):
+            self._close_flooder()
+            return cost
+        for frame_ in frames:
+            self._frame(cast(Frame, frame_))
         self._respond(parser)
-        self._parser = None if self._parser is None and _is_whole(data) and self._fragments is None else parser
+        self._parser = None if self._parser is None and self._fragments is None and _is_whole(data) else parser
+        return cost
+
+    def _close_flooder(self) -> None:
+        """Close a client that sends more frames than it may, without reading any of those."""
+        if self._phase is Phase.OPEN:
+            metrics.FLOODERS_CLOSED.inc()
+            self._transport.write(_close_frame(POLICY_VIOLATION))
+            self._fail(POLICY_VIOLATION)
+        else:
+            self._transport.abort()
+        self._parser = self._fragments = None
+
+    def _drop(self, data: bytes) -> None:
+        self._dropped += len(data)
+        if self._dropped > MAX_DROPPED_BYTES:
+            self._transport.pause_reading()
 
     def _respond(self, parser: Protocol) -> None:
         answer = b"".join(parser.data_to_send())
@@ -219,18 +291,21 @@ class LiveSocket(asyncio.Protocol):
     def _frame(self, event: Frame) -> None:
         if event.opcode in (Opcode.PING, Opcode.PONG, Opcode.CLOSE):
             return
-        text = event.opcode is Opcode.TEXT
-        if event.opcode is Opcode.CONT and self._fragments is not None:
-            self._fragments.append(bytes(event.data))
-        else:
-            self._fragments = [b"t" if text else b"b", bytes(event.data)]
+        if event.opcode is not Opcode.CONT:
+            self._is_text = event.opcode is Opcode.TEXT
+            if event.fin:
+                self._message(bytes(event.data))
+                return
+            self._fragments = bytearray()
+        if self._fragments is None:
+            return
+        self._fragments += event.data
         if event.fin:
-            kind, *parts = self._fragments
-            self._fragments = None
-            self._message(b"".join(parts), text=kind == b"t")
+            data, self._fragments = bytes(self._fragments), None
+            self._message(data)
 
-    def _message(self, data: bytes, *, text: bool) -> None:
-        if text and not _is_utf8(data):
+    def _message(self, data: bytes) -> None:
+        if self._is_text and not _is_utf8(data):
             self.close(INVALID_DATA)
         elif self.open:
             self.receive(data)
@@ -248,6 +323,10 @@ class LiveSocket(asyncio.Protocol):
     def connection_lost(self, _: Exception | None) -> None:
         """The peer is gone."""
         self._leave(Phase.CLOSED, 1006)
+
+
+def _close_frame(code: int) -> bytes:
+    return Frame(Opcode.CLOSE, Close(code, "").serialize()).serialize(mask=False)
 
 
 def _watch_for_dead_peer(transport: asyncio.Transport) -> None:

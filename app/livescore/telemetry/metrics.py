@@ -61,6 +61,9 @@ FOREIGN_MESSAGES = Counter(
 SLOW_CONSUMERS_CLOSED = Counter(
     "livescore_slow_consumers_closed", "Sockets closed with 1013 for not reading.", registry=REGISTRY
 )
+FLOODERS_CLOSED = Counter(
+    "livescore_flooders_closed", "Sockets closed with 1008 for more frames than they may send.", registry=REGISTRY
+)
 SOCKETS_CLOSED = Counter("livescore_sockets_closed", "Closed sockets by close code.", ["code"], registry=REGISTRY)
 TRANSITIONS = Counter("livescore_transitions", "Status changes by the clock.", ["to"], registry=REGISTRY)
 TRANSITION_LATENESS_SECONDS = Histogram(

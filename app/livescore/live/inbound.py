@@ -1,0 +1,85 @@
+"""Bounds on the work that clients cause by what they send: a budget for each socket, and one for each turn of the loop.
+
+A frame of six bytes costs as much as one with a message. So frames are counted rather than bytes, control frames and
+fragments included.
+"""
+
+import asyncio
+from collections import deque
+from time import monotonic
+from typing import Protocol
+
+from livescore.settings import Settings
+
+# Frames for each message that INBOUND_BURST and INBOUND_PER_SECOND allow: a message may come in fragments, between
+# pings and pongs.
+FRAMES_PER_MESSAGE = 50
+FRAMES_PER_SECOND_PER_MESSAGE = 20
+
+# What a read costs beside its frames, in frames: a client may send each byte in a segment of its own.
+READ_COST = 0.25
+
+# Bytes that cost as much as a frame: a message of 1 MiB costs 128.
+BYTES_PER_FRAME = 8_192
+
+# Bytes of a socket that are parsed at once: at most 170 frames, or half a millisecond.
+PIECE_BYTES = 1_024
+
+# Frames of all sockets that are parsed in one turn of the event loop: a few milliseconds with what they ask for.
+FRAMES_PER_TURN = 256
+
+
+class Budget:
+    """A token bucket of frames, sized by the settings for messages."""
+
+    __slots__ = ("_left", "_stamp")
+
+    def __init__(self, settings: Settings) -> None:
+        self._left = float(settings.inbound_burst * FRAMES_PER_MESSAGE)
+        self._stamp = monotonic()
+
+    def spend(self, settings: Settings, cost: float) -> bool:
+        """Take ``cost`` frames; return False once there are not enough."""
+        now = monotonic()
+        refill = (now - self._stamp) * settings.inbound_per_second * FRAMES_PER_SECOND_PER_MESSAGE
+        self._left = min(settings.inbound_burst * FRAMES_PER_MESSAGE, self._left + refill) - cost
+        self._stamp = now
+        return self._left >= 0
+
+
+class Reader(Protocol):
+    """A socket with received bytes that are not parsed yet."""
+
+    def read_piece(self) -> tuple[float, bool]:
+        """Parse one piece; return its cost in frames, and whether there is more."""
+
+
+class Turns:
+    """Sockets take turns: each gets one piece parsed, until the budget of this turn of the event loop is spent."""
+
+    def __init__(self) -> None:
+        self._left = float(FRAMES_PER_TURN)
+        self._waiting: deque[Reader] = deque()
+        self._scheduled = False
+
+    def read(self, reader: Reader) -> None:
+        """Parse what a socket has received, now or in one of the next turns."""
+        self._waiting.append(reader)
+        self._serve()
+
+    def _serve(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._next)
+        while self._waiting and self._left > 0:
+            reader = self._waiting.popleft()
+            cost, more = reader.read_piece()
+            self._left -= cost
+            if more:
+                self._waiting.append(reader)
+
+    def _next(self) -> None:
+        self._left = float(FRAMES_PER_TURN)
+        self._scheduled = False
+        if self._waiting:
+            self._serve()

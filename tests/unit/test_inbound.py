@@ -1,0 +1,211 @@
+"""What a socket may cost by the frames that it sends, per socket and per turn of the event loop."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from livescore.live import inbound
+from livescore.live.socket import MAX_DROPPED_BYTES, LiveSocket, Phase
+from livescore.telemetry import metrics
+from tests.support.http_protocol import MemoryTransport, bounds
+from tests.support.raw_websocket import BINARY, CONTINUATION, PING, PONG, TEXT, frame
+
+FLOOD = 20_000
+POLICY = b"\x88\x02\x03\xf0"  # a close frame with 1008
+
+
+class Node:
+    """As much of a node as a socket needs. ``received`` are the complete messages."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = bounds(**settings)
+        self.turns = inbound.Turns()
+        self.gone: list[LiveSocket] = []
+
+    def detach(self, connection: LiveSocket) -> None:
+        if connection not in self.gone:
+            self.gone.append(connection)
+
+
+class Transport(MemoryTransport):
+    """Knows whether it reads, as those of the loop do."""
+
+    def is_reading(self) -> bool:
+        return not self.paused
+
+
+class Socket(LiveSocket):
+    """Remembers messages instead of answering them."""
+
+    __slots__ = ("received",)
+
+    def __init__(self, node: Any) -> None:
+        super().__init__(node, Transport("192.0.2.1"), "192.0.2.1")
+        self.received: list[bytes] = []
+
+    def receive(self, data: bytes) -> None:
+        self.received.append(data)
+
+    @property
+    def wire(self) -> Transport:
+        transport: Any = self._transport
+        return transport  # type: ignore[no-any-return]
+
+
+def _closed_flooders() -> float:
+    return next(sample.value for metric in metrics.FLOODERS_CLOSED.collect() for sample in metric.samples)
+
+
+async def _turns(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+EMPTY_CONTINUATION = frame(CONTINUATION, fin=False)
+FLOODS = {
+    "empty continuations": frame(TEXT, b"{", fin=False) + EMPTY_CONTINUATION * FLOOD,
+    "continuations of a byte": frame(TEXT, b"{", fin=False) + frame(CONTINUATION, b" ", fin=False) * FLOOD,
+    "unsolicited pongs": frame(PONG) * FLOOD,
+    "pongs with a payload": frame(PONG, b"x" * 100) * FLOOD,
+    "pings": frame(PING) * FLOOD,
+    "pings with a payload": frame(PING, b"x" * 125) * FLOOD,
+    "pings between fragments": frame(TEXT, b"{", fin=False) + (frame(PING) + EMPTY_CONTINUATION) * FLOOD,
+    "empty texts": frame(TEXT) * FLOOD,
+    "texts of a byte": frame(TEXT, b"x") * FLOOD,
+    "empty binaries": frame(BINARY) * FLOOD,
+    "fragmented messages": (frame(TEXT, b"", fin=False) + frame(CONTINUATION)) * FLOOD,
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS)
+async def test_a_flood_of_frames_closes_with_1008_and_is_counted(flood: bytes) -> None:
+    node, before = Node(), _closed_flooders()
+    client = Socket(node)
+    client.data_received(flood[:262_144])
+    await _turns(50)
+    assert client.wire.written.endswith(POLICY)
+    assert (client._phase, client.wire.eof, node.gone) == (Phase.CLOSED, True, [client])
+    assert _closed_flooders() == before + 1
+    client.wire.abort()
+
+
+async def test_pongs_in_reads_of_their_own_are_a_flood_too() -> None:
+    client = Socket(Node())
+    for _ in range(2_000):
+        client.data_received(frame(PONG))
+        await asyncio.sleep(0)
+    assert client.wire.written.endswith(POLICY)
+
+
+async def test_bytes_in_reads_of_their_own_are_a_flood_too() -> None:
+    client = Socket(Node())
+    client.data_received(frame(TEXT, b"x" * 100_000)[:14])
+    for _ in range(5_000):
+        client.data_received(b"x")
+        await asyncio.sleep(0)
+    assert client.wire.written.endswith(POLICY)
+
+
+async def test_after_its_end_a_flooder_is_not_parsed_and_soon_not_read() -> None:
+    client = Socket(Node())
+    client.data_received(frame(PING) * 10_000)
+    await _turns(50)
+    written = client.wire.written
+    for _ in range(MAX_DROPPED_BYTES // 262_144 + 1):
+        client.data_received(b"\x89" * 262_144)
+    assert client.wire.written == written
+    assert client.wire.paused
+
+
+async def test_what_the_message_rate_allows_is_no_flood() -> None:
+    """A burst of messages in ten fragments each, with pings between, and a message of the largest size."""
+    client = Socket(Node())
+    message = b"0123456789"
+    parts = [frame(TEXT if at == 0 else CONTINUATION, message[at : at + 1], fin=at == 9) for at in range(10)]
+    client.data_received((b"".join(parts) + frame(PING)) * 20)
+    await _turns(50)
+    assert client.received == [message] * 20
+    large = b"x" * 1_048_576
+    client.data_received(frame(TEXT, large))
+    await _turns(2_000)
+    assert client.received[-1] == large
+    assert client.open
+
+
+async def test_the_budget_is_refilled() -> None:
+    node = Node(inbound_burst=1, inbound_per_second=1_000.0)
+    client = Socket(node)
+    for _ in range(20):
+        client.data_received(frame(PING) * 40)
+        await asyncio.sleep(0.01)
+    assert client.open
+
+
+async def test_empty_fragments_take_no_memory() -> None:
+    client = Socket(Node(inbound_burst=1_000_000))
+    client.data_received(frame(TEXT, b"{", fin=False) + EMPTY_CONTINUATION * 5_000)
+    await _turns(100)
+    assert bytes(client._fragments or b"") == b"{"
+    client.data_received(frame(CONTINUATION, b"}"))
+    await _turns(2)
+    assert client.received == [b"{}"]
+
+
+async def test_a_flood_is_parsed_over_many_turns_of_the_loop() -> None:
+    client = Socket(Node(inbound_burst=1_000_000))
+    client.data_received(frame(TEXT, b"x") * FLOOD)
+    most = inbound.FRAMES_PER_TURN + inbound.PIECE_BYTES // len(frame(TEXT, b"x")) + 1
+    turns, before = 0, 0
+    while len(client.received) < FLOOD:
+        assert len(client.received) - before <= most
+        assert client.wire.paused or len(client.received) == FLOOD
+        before, turns = len(client.received), turns + 1
+        await asyncio.sleep(0)
+    assert turns >= FLOOD // most
+    assert not client.wire.paused
+
+
+async def test_all_sockets_together_have_one_budget_for_a_turn() -> None:
+    node = Node(inbound_burst=1_000_000)
+    clients = [Socket(node) for _ in range(100)]
+    for client in clients:
+        client.data_received(frame(TEXT, b"x") * 1_000)
+    most = inbound.FRAMES_PER_TURN + inbound.PIECE_BYTES // 7 + 1
+    before = 0
+    for _ in range(60):
+        total = sum(len(client.received) for client in clients)
+        assert total - before <= most
+        before = total
+        await asyncio.sleep(0)
+    shares = [len(client.received) for client in clients]
+    assert min(shares) > 0, "every socket gets its turn"
+
+
+async def test_bytes_that_wait_for_a_turn_keep_their_order() -> None:
+    node = Node(inbound_burst=1_000_000)
+    client = Socket(node)
+    sent = [b"%d" % number for number in range(3_000)]
+    stream = b"".join(frame(TEXT, message) for message in sent)
+    for at in range(0, len(stream), 777):
+        client.data_received(stream[at : at + 777])
+    await _turns(500)
+    assert client.received == sent
+
+
+async def test_an_answer_to_our_ping_is_free_and_a_second_one_is_not() -> None:
+    node: Any = Node()
+    client = Socket(node)
+    budget = SimpleNamespace(spent=0)
+
+    def spend(_: object, cost: float) -> bool:
+        budget.spent += cost
+        return True
+
+    client._budget = SimpleNamespace(spend=spend)  # type: ignore[assignment]
+    client.beat()
+    client.data_received(frame(PONG))
+    assert budget.spent == 0
+    client.data_received(frame(PONG))
+    assert budget.spent > 1

@@ -1,4 +1,4 @@
-"""What clients and proxies may keep, and what this process keeps: matches by their seq."""
+"""How long clients and proxies may keep answers, and what this process keeps: matches by their seq."""
 
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -17,19 +17,6 @@ LIST_MAX_AGE = 1
 def cache_control(max_age: int, *, private: bool) -> str:
     """``Cache-Control`` for ``max_age`` seconds; ``private`` where a key is needed to read."""
     return f"{'private' if private else 'public'}, max-age={max_age}"
-
-
-def entity_tag(epoch: str, match_id: int, seq: int) -> str:
-    """The strong ETag of a match: its feed's fingerprint and the number of its last event."""
-    return f'"{epoch}-{match_id}-{seq}"'
-
-
-def matches(if_none_match: str | None, tag: str) -> bool:
-    """Whether the client has the representation that ``tag`` names (RFC 9110, 13.1.2: weak comparison)."""
-    if not if_none_match:
-        return False
-    candidates = (candidate.strip().removeprefix("W/") for candidate in if_none_match.split(","))
-    return any(candidate in (tag, "*") for candidate in candidates)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from livescore.api import access, openapi, parse, writes
+from livescore.api import access, conditions, openapi, parse, writes
 from livescore.api.caching import LIST_MAX_AGE, cache_control
 from livescore.api.context import services
 from livescore.api.errors import request_id
@@ -39,9 +39,11 @@ async def create_commentary(request: Request) -> Response:
     match_id = parse.path_id(request)
     new = await parse.body(request, NewCommentary)
     once = await writes.once(request, f"POST /matches/{match_id}/commentary", caller)
-    written = await services(request).store.create_commentary(match_id, new.values(), request_id(request), once)
+    written = await services(request).store.create_commentary(
+        match_id, new.values(), request_id(request), once, conditions.of_match(request, match_id)
+    )
     writes.announce(request, written)
-    return writes.created(written)
+    return writes.created(request, match_id, written)
 
 
 async def change_commentary(request: Request) -> Response:
@@ -49,16 +51,20 @@ async def change_commentary(request: Request) -> Response:
     access.writer(request)
     match_id, commentary_id = _ids(request)
     change = (await parse.body(request, CommentaryPatch)).given()
-    written = await services(request).store.update_commentary(match_id, commentary_id, change, request_id(request))
+    written = await services(request).store.update_commentary(
+        match_id, commentary_id, change, request_id(request), conditions.of_match(request, match_id)
+    )
     writes.announce(request, written)
-    return writes.data(written.body)
+    return writes.changed(request, match_id, written)
 
 
 async def delete_commentary(request: Request) -> Response:
     """Take commentary back, and its goal with it."""
     access.writer(request)
     match_id, commentary_id = _ids(request)
-    written = await services(request).store.delete_commentary(match_id, commentary_id, request_id(request))
+    written = await services(request).store.delete_commentary(
+        match_id, commentary_id, request_id(request), conditions.of_match(request, match_id)
+    )
     writes.announce(request, written)
     return writes.data(written.body)
 
@@ -80,10 +86,10 @@ routes = [
         tags=_TAGS,
         status_code=201,
         response_model=CommentaryAnswer,
-        responses=openapi.problems(422, *openapi.EVERY_WRITE),
+        responses=openapi.creation(422, *openapi.EVERY_WRITE),
         openapi_extra={
             **_WRITING,
-            "parameters": [_ID, openapi.IDEMPOTENCY_KEY],
+            "parameters": [_ID, openapi.IDEMPOTENCY_KEY, *openapi.CONDITIONS],
             "requestBody": openapi.request_body(NewCommentary),
         },
     ),
@@ -105,7 +111,7 @@ routes = [
         responses=openapi.problems(*openapi.EVERY_WRITE),
         openapi_extra={
             **_WRITING,
-            "parameters": [_ID, _COMMENTARY_ID],
+            "parameters": [_ID, _COMMENTARY_ID, *openapi.CONDITIONS],
             "requestBody": openapi.request_body(CommentaryPatch),
         },
     ),
@@ -116,6 +122,6 @@ routes = [
         tags=_TAGS,
         response_model=DeletedAnswer,
         responses=openapi.problems(*openapi.EVERY_WRITE),
-        openapi_extra={**_WRITING, "parameters": [_ID, _COMMENTARY_ID]},
+        openapi_extra={**_WRITING, "parameters": [_ID, _COMMENTARY_ID, *openapi.CONDITIONS]},
     ),
 ]

@@ -10,6 +10,7 @@
     ├── Conflict                409              (livescore.scores.rules)
     ├── Invalid                 400              (livescore.scores.rules)
     ├── StillRunning            409              (livescore.scores.store)
+    ├── PreconditionFailed      412              (livescore.scores.store)
     ├── KeyReused               422              (livescore.scores.store)
     ├── DatabaseAway            503              (livescore.scores.database)
     └── HTTPException           404, 405, 413    (starlette)
@@ -31,7 +32,7 @@ from starlette.routing import Match
 from livescore.api.routing import Route
 from livescore.scores.database import DatabaseAway
 from livescore.scores.rules import Conflict, Invalid
-from livescore.scores.store import KeyReused, NotFound, StillRunning
+from livescore.scores.store import KeyReused, NotFound, PreconditionFailed, StillRunning
 from livescore.security.keys import AccessDenied
 
 log = structlog.get_logger(__name__)
@@ -101,6 +102,7 @@ async def respond(request: Request, error: Exception) -> Response:
 _PLAIN: dict[type[Exception], tuple[int, Mapping[str, str] | None]] = {
     NotFound: (404, None),
     Conflict: (409, None),
+    PreconditionFailed: (412, None),
     StillRunning: (409, RETRY),
     KeyReused: (422, None),
     ClientDisconnect: (400, None),  # nobody is there to read it

@@ -8,7 +8,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from livescore.api import access, caching, openapi, parse, writes
+from livescore.api import access, caching, conditions, openapi, parse, writes
 from livescore.api.context import services
 from livescore.api.errors import request_id
 from livescore.api.routing import Handler, Route, both
@@ -53,9 +53,11 @@ async def create_match(request: Request) -> Response:
     caller = access.writer(request)
     new = await parse.body(request, NewMatch)
     once = await writes.once(request, "POST /matches", caller)
+    if (preconditions := conditions.Preconditions.of(request)) is not None:
+        preconditions.check(())  # of the list, which has no ETag
     written = await services(request).store.create_match(new.values(), request_id(request), once)
     _announce(request, written)
-    return writes.created(written)
+    return writes.created(request, None, written)
 
 
 async def get_match(request: Request) -> Response:
@@ -63,7 +65,7 @@ async def get_match(request: Request) -> Response:
     access.reader(request)
     match_id = parse.path_id(request)
     known = _known(request, match_id)
-    if known is not None and known.body is None and not caching.matches(_if_none_match(request), _tag(match_id, known)):
+    if known is not None and known.body is None and not conditions.is_known(request, _tag(match_id, known)):
         known = None
     return _representation(request, match_id, known or await _read(request, match_id))
 
@@ -92,17 +94,14 @@ def _representation(request: Request, match_id: int, known: caching.Representati
     if known.max_age is not None:
         private = services(request).settings.read_keys_required
         headers["Cache-Control"] = caching.cache_control(known.max_age, private=private)
-    if headers.get("ETag") and caching.matches(_if_none_match(request), headers["ETag"]):
+    conditions.check_readable(request, headers.get("ETag", ""))
+    if "ETag" in headers and conditions.is_known(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     return Response(known.body, headers=headers, media_type="application/json")
 
 
 def _tag(match_id: int, known: caching.Representation) -> str:
-    return caching.entity_tag(known.epoch, match_id, known.seq)
-
-
-def _if_none_match(request: Request) -> str | None:
-    return request.headers.get("if-none-match")
+    return conditions.entity_tag(known.epoch, match_id, known.seq)
 
 
 async def change_match(request: Request) -> Response:
@@ -131,9 +130,10 @@ async def end_match(request: Request) -> Response:
 async def _revise(
     request: Request, match_id: int, revise: Callable[[rules.MatchState, datetime], rules.Revision]
 ) -> Response:
-    written = await services(request).store.revise_match(match_id, revise, request_id(request))
+    condition = conditions.of_match(request, match_id)
+    written = await services(request).store.revise_match(match_id, revise, request_id(request), condition)
     _announce(request, written)
-    return writes.data(written.body)
+    return writes.changed(request, match_id, written)
 
 
 def _announce(request: Request, written: Written) -> None:
@@ -150,7 +150,7 @@ _TAGS = ["matches"]
 
 
 def _change(path: str, handler: Handler, body: type[Body] | None = None) -> list[Route]:
-    extra: dict[str, Any] = {"security": openapi.WRITE_SECURITY, "parameters": [_ID]}
+    extra: dict[str, Any] = {"security": openapi.WRITE_SECURITY, "parameters": [_ID, *openapi.CONDITIONS]}
     if body is not None:
         extra["requestBody"] = openapi.request_body(body)
     answers: dict[str, Any] = {"response_model": MatchAnswer, "responses": openapi.problems(*openapi.EVERY_WRITE)}
@@ -165,8 +165,8 @@ routes = [
         get_match,
         tags=_TAGS,
         response_model=MatchAnswer,
-        responses=openapi.problems(304, 404, *openapi.EVERY_READ),
-        openapi_extra={"parameters": [_ID, openapi.IF_NONE_MATCH]},
+        responses=openapi.problems(304, 404, 412, *openapi.EVERY_READ),
+        openapi_extra={"parameters": [_ID, *openapi.CONDITIONS]},
     ),
     *both(
         "GET",
@@ -184,10 +184,10 @@ routes = [
         tags=_TAGS,
         status_code=201,
         response_model=MatchAnswer,
-        responses=openapi.problems(400, 401, 403, 408, 409, 413, 422, 429, 503),
+        responses=openapi.creation(400, 401, 403, 408, 409, 412, 413, 422, 429, 503),
         openapi_extra={
             "security": openapi.WRITE_SECURITY,
-            "parameters": [openapi.IDEMPOTENCY_KEY],
+            "parameters": [openapi.IDEMPOTENCY_KEY, *openapi.CONDITIONS],
             "requestBody": openapi.request_body(NewMatch),
         },
     ),

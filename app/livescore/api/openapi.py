@@ -34,14 +34,19 @@ _WHY = {
     404: "There is no such thing",
     408: "The request did not arrive in time",
     409: "The state of the match, or a request that is still running, does not allow it",
+    412: "`If-Match` or `If-None-Match` does not allow it",
     413: "The body is larger than 100 kB",
     422: "This `Idempotency-Key` was used for another request",
     429: "Too many requests",
     503: "PostgreSQL is away; try again after `Retry-After` seconds",
 }
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer", "minimum": 0}}}
+_CREATED_HEADERS = {
+    "Location": {"description": "Path of what was created", "schema": {"type": "string"}},
+    "ETag": {"description": "Version of what was created, for `If-Match`", "schema": {"type": "string"}},
+}
 EVERY_READ = (400, 401, 403, 429, 503)
-EVERY_WRITE = (400, 401, 403, 404, 408, 409, 413, 429, 503)
+EVERY_WRITE = (400, 401, 403, 404, 408, 409, 412, 413, 429, 503)
 
 
 class _QuerySchema(GenerateJsonSchema):
@@ -65,6 +70,11 @@ class _BodySchema(GenerateJsonSchema):
 def problems(*statuses: int) -> Responses:
     """The ``responses`` of errors, for a route."""
     return {status: _problem(status) for status in statuses}
+
+
+def creation(*statuses: int) -> Responses:
+    """The ``responses`` of an operation that creates something: the headers of its 201, and its errors."""
+    return {201: {"headers": _CREATED_HEADERS}, **problems(*statuses)}
 
 
 def _problem(status: int) -> Json:
@@ -127,7 +137,10 @@ IDEMPOTENCY_KEY = header_parameter(
     {"type": "string", "pattern": IDEMPOTENCY_KEY_PATTERN},
 )
 LAST_EVENT_ID = header_parameter("Last-Event-ID", "The id of the last event seen.", {"type": "string"})
-IF_NONE_MATCH = header_parameter("If-None-Match", "ETags that the client has.", {"type": "string"})
+CONDITIONS = [
+    header_parameter("If-Match", "Only if one of these ETags is the current one.", {"type": "string"}),
+    header_parameter("If-None-Match", "Only if none of these ETags is the current one.", {"type": "string"}),
+]
 
 
 def document(app: FastAPI) -> Json:

@@ -8,7 +8,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from livescore.api import parse
+from livescore.api import conditions, parse
 from livescore.api.context import services
 from livescore.api.errors import BadRequest, Issue
 from livescore.scores.store import Once, Written
@@ -39,10 +39,29 @@ def announce(request: Request, written: Written) -> None:
     services(request).live.publish(written.events)
 
 
-def created(written: Written) -> Response:
-    """201 with the new object; a first answer again says so."""
-    headers = {"Idempotency-Replayed": "true"} if written.replayed else None
+def created(request: Request, match_id: int | None, written: Written) -> Response:
+    """Return 201 with the new object, its place and its ETag; ``match_id`` is the match of an entry.
+
+    A first answer that is given again says so.
+    """
+    made = orjson.loads(written.body)
+    headers = {
+        "Location": f"{request.scope['path']}/{made['id']}",
+        **_etag(request, match_id or made["id"], made["seq"]),
+    }
+    if written.replayed:
+        headers["Idempotency-Replayed"] = "true"
     return data(written.body, 201, headers)
+
+
+def changed(request: Request, match_id: int, written: Written) -> Response:
+    """Return 200 with the object as it is now, and its ETag."""
+    return data(written.body, headers=_etag(request, match_id, orjson.loads(written.body)["seq"]))
+
+
+def _etag(request: Request, match_id: int, seq: int) -> dict[str, str]:
+    epoch = services(request).live.epoch
+    return {"ETag": conditions.entity_tag(epoch, match_id, seq)} if epoch else {}
 
 
 def data(json: str, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -148,7 +148,8 @@ SELECT coalesce(string_agg(doc, ',' ORDER BY start_time, id), '') FROM (
 """
 
 LOCK_MATCH = """
-SELECT sport, home_team, away_team, status, start_time, end_time, home_score, away_score, pinned, clock_timestamp()
+SELECT sport, home_team, away_team, status, start_time, end_time, home_score, away_score, pinned, clock_timestamp(),
+    seq
 FROM match WHERE id = %(match_id)s FOR UPDATE
 """
 
@@ -173,7 +174,7 @@ RETURNING {EVENT_COLUMNS}
 """
 
 LOCK_COMMENTARY = """
-SELECT c.event_type, c.metadata FROM match m JOIN commentary c ON c.match_id = m.id
+SELECT c.event_type, c.metadata, m.seq, c.seq FROM match m JOIN commentary c ON c.match_id = m.id
 WHERE m.id = %(match_id)s AND c.id = %(commentary_id)s FOR UPDATE
 """
 

@@ -1,6 +1,6 @@
 """Matches, commentary and their feed in PostgreSQL. Every SQL statement is in :mod:`livescore.scores.statements`."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -25,6 +25,10 @@ EPOCH_ZERO = datetime(1970, 1, 1, tzinfo=UTC)
 
 class NotFound(Exception):
     """No such match or commentary (404)."""
+
+
+class PreconditionFailed(Exception):
+    """The state is not the one that the request expects (412)."""
 
 
 class KeyReused(Exception):
@@ -71,6 +75,10 @@ class Head:
 
 Write = Callable[[Connection], Awaitable[Written]]
 
+Condition = Callable[[str, Collection[int]], None]
+"""What a writer expects: called with the epoch and the seqs that name the present state, under the lock of the match.
+It raises :class:`PreconditionFailed`. A match is named by its last event, an entry by that or by its own last event."""
+
 
 def _events(rows: Iterable[Row]) -> list[Event]:
     return sorted((Event(*row[:6]) for row in rows), key=lambda event: event.seq)
@@ -95,12 +103,18 @@ class Store:
         return await self._write(write, once)
 
     async def create_commentary(
-        self, match_id: int, values: Mapping[str, Any], request_id: str, once: Once | None = None
+        self,
+        match_id: int,
+        values: Mapping[str, Any],
+        request_id: str,
+        once: Once | None = None,
+        condition: Condition | None = None,
     ) -> Written:
         """Append commentary, and move the score when it is a goal.
 
         Raises:
             NotFound: when there is no such match.
+            PreconditionFailed: when the match is not as ``condition`` expects it.
             rules.Conflict: when the score would exceed what an integer holds.
         """
         delta = rules.score_delta(values["event_type"], values["metadata"])
@@ -112,10 +126,21 @@ class Store:
                 raise NotFound("Match not found")
             return Written(events[0].data, events)
 
-        return await self._write(write, once)
+        async def write_if(connection: Connection) -> Written:
+            async with connection.transaction():
+                _, _, seq = await _locked_match(connection, match_id)
+                await _check(connection, condition, seq)
+                return await write(connection)
+
+        return await self._write(write if condition is None else write_if, once)
 
     async def update_commentary(
-        self, match_id: int, commentary_id: int, values: Mapping[str, Any], request_id: str
+        self,
+        match_id: int,
+        commentary_id: int,
+        values: Mapping[str, Any],
+        request_id: str,
+        condition: Condition | None = None,
     ) -> Written:
         """Correct commentary; ``values`` has only what changes. The score follows the difference."""
         names = ("minute", "sequence", "period", "event_type", "actor", "team", "message", "metadata", "tags")
@@ -123,7 +148,8 @@ class Store:
 
         async def write(connection: Connection) -> Written:
             async with connection.transaction():
-                event_type, metadata = await _locked_commentary(connection, match_id, commentary_id)
+                event_type, metadata, *seqs = await _locked_commentary(connection, match_id, commentary_id)
+                await _check(connection, condition, *seqs)
                 before = rules.score_delta(event_type, metadata)
                 changed = {name: value for name, value in given.items() if value is not None}
                 after = rules.score_delta(changed.get("event_type", event_type), changed.get("metadata", metadata))
@@ -134,13 +160,16 @@ class Store:
 
         return await self._write(write)
 
-    async def delete_commentary(self, match_id: int, commentary_id: int, request_id: str) -> Written:
+    async def delete_commentary(
+        self, match_id: int, commentary_id: int, request_id: str, condition: Condition | None = None
+    ) -> Written:
         """Take commentary back, and its goal with it."""
 
         async def write(connection: Connection) -> Written:
             async with connection.transaction():
-                delta = rules.score_delta(*await _locked_commentary(connection, match_id, commentary_id))
-                parameters = _delta(rules.NO_SCORE - delta)
+                event_type, metadata, *seqs = await _locked_commentary(connection, match_id, commentary_id)
+                await _check(connection, condition, *seqs)
+                parameters = _delta(rules.NO_SCORE - rules.score_delta(event_type, metadata))
                 return await _revised(
                     connection, sql.DELETE_COMMENTARY, match_id, commentary_id, request_id, parameters
                 )
@@ -148,13 +177,18 @@ class Store:
         return await self._write(write)
 
     async def revise_match(
-        self, match_id: int, revise: Callable[[rules.MatchState, datetime], rules.Revision], request_id: str
+        self,
+        match_id: int,
+        revise: Callable[[rules.MatchState, datetime], rules.Revision],
+        request_id: str,
+        condition: Condition | None = None,
     ) -> Written:
         """Change a match by a pure function of its state and the database's time."""
 
         async def write(connection: Connection) -> Written:
             async with connection.transaction():
-                before, now = await _locked_match(connection, match_id)
+                before, now, seq = await _locked_match(connection, match_id)
+                await _check(connection, condition, seq)
                 revision = revise(before, now)
                 events: list[Event] = []
                 if revision.events or revision.state != before:
@@ -319,10 +353,16 @@ def _delta(delta: rules.Score) -> dict[str, Any]:
     return {"home": delta.home, "away": delta.away, "scores": delta != rules.NO_SCORE}
 
 
-async def _locked_commentary(connection: Connection, match_id: int, commentary_id: int) -> tuple[str, Any]:
+async def _check(connection: Connection, condition: Condition | None, *seqs: int) -> None:
+    if condition is not None:
+        condition((await fetch(connection, sql.EPOCH))[0][0], seqs)
+
+
+async def _locked_commentary(connection: Connection, match_id: int, commentary_id: int) -> tuple[str, Any, int, int]:
+    """Lock an entry and its match. Returns its event type, its metadata, the match's last event and its own."""
     place = {"match_id": match_id, "commentary_id": commentary_id}
-    for event_type, metadata in await fetch(connection, sql.LOCK_COMMENTARY, place):
-        return event_type, metadata
+    for event_type, metadata, seq, own_seq in await fetch(connection, sql.LOCK_COMMENTARY, place):
+        return event_type, metadata, seq, own_seq
     raise NotFound("Commentary not found")
 
 
@@ -339,11 +379,12 @@ async def _revised(
     return Written(events[0].data, events)
 
 
-async def _locked_match(connection: Connection, match_id: int) -> tuple[rules.MatchState, datetime]:
+async def _locked_match(connection: Connection, match_id: int) -> tuple[rules.MatchState, datetime, int]:
+    """Lock a match. Returns its state, the database's time and its last event."""
     for row in await fetch(connection, sql.LOCK_MATCH, {"match_id": match_id}):
-        sport, home_team, away_team, status, start, end, home, away, pinned, now = row
+        sport, home_team, away_team, status, start, end, home, away, pinned, now, seq = row
         score = rules.Score(home, away)
-        return rules.MatchState(sport, home_team, away_team, status, start, end, score, pinned), now
+        return rules.MatchState(sport, home_team, away_team, status, start, end, score, pinned), now, seq
     raise NotFound("Match not found")
 
 

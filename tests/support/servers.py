@@ -132,7 +132,7 @@ class Postgres(Handle[servers.Postgres]):
 
     def drop_database(self, name: str) -> None:
         """Remove a database, whoever is still connected to it."""
-        with psycopg.connect(self.server.url("postgres"), autocommit=True) as connection:
+        with psycopg.connect(self.server.admin_url(), autocommit=True) as connection:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 

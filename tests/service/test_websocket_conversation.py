@@ -91,19 +91,24 @@ async def test_nothing_comes_after_unsubscribe(service: Service) -> None:
         True,
     ],
 )
-async def test_unknown_types_are_ignored_silently(service: Service, message: Any) -> None:
+async def test_what_is_no_known_message_is_answered_and_the_socket_stays_open(service: Service, message: Any) -> None:
     async with Listener(service.ws_url) as listener:
-        await listener.send(json.dumps(message))
-        assert await _barrier(listener) == []
+        for data in (json.dumps(message), json.dumps(message).encode()):
+            await listener.send(data)
+            (error,) = await _barrier(listener)
+            assert (error["type"], error["code"]) == ("error", "invalid_message")
+            assert "type" in error["message"]
 
 
 @pytest.mark.parametrize("match_id", ["7", 7.5, None, True, False, [7], {"id": 7}, "", "abc"])
 @pytest.mark.parametrize("kind", ["subscribe", "unsubscribe"])
-async def test_a_match_id_that_is_no_integer_is_ignored_silently(service: Service, kind: str, match_id: Any) -> None:
+async def test_a_match_id_that_is_no_integer_is_named(service: Service, kind: str, match_id: Any) -> None:
     async with Listener(service.ws_url) as listener:
         await listener.send({"type": kind, "matchId": match_id})
         await listener.send({"type": kind})
-        assert await _barrier(listener) == []
+        errors = await _barrier(listener)
+        assert [error["code"] for error in errors] == ["invalid_message"] * 2
+        assert all(error["message"].startswith("matchId ") for error in errors)
 
 
 @pytest.mark.parametrize("text", ["7.0", "7", "70e-1", "0.7e1"])
@@ -319,7 +324,43 @@ async def test_the_address_may_ask_for_all(service: Service) -> None:
         await listener.until_seq(match["id"], 2)
 
 
-@pytest.mark.parametrize("query", ["matchId=abc", "matchId=", "matchId=7.5", "all=yes", "x=1", "matchId=%FF", "%zz=1"])
+@pytest.mark.parametrize(
+    ("query", "members"),
+    [
+        ("matchId=abc", ["matchId"]),
+        ("matchId=", ["matchId"]),
+        ("matchId=7.5", ["matchId"]),
+        ("matchId=%FF", ["matchId"]),
+        ("matchId=abc&matchId=x", ["matchId", "matchId"]),
+        ("all=yes", ["all"]),
+        ("all=", ["all"]),
+        ("all=1&all=1", ["all"]),
+        ("since=5", ["since"]),
+        ("matchId=7&since=1&since=2", ["since"]),
+        ("matchId=7&since=", ["since"]),
+        ("matchId=7&epoch=a&epoch=b", ["epoch"]),
+    ],
+)
+async def test_an_unusable_query_is_answered_with_the_parameter_at_fault(
+    service: Service, query: str, members: list[str]
+) -> None:
+    async with Listener(f"{service.ws_url}?{query}") as listener:
+        await listener.ask(PING, "pong")
+        errors = listener.of_type("error")
+        assert [error["message"].split()[0] for error in errors] == members
+        assert {error["code"] for error in errors} == {"invalid_message"}
+        assert not listener.of_type("subscribed")
+        assert (await listener.subscribe(7))["matchId"] == 7
+
+
+async def test_all_cannot_resume_and_says_so(service: Service) -> None:
+    async with Listener(f"{service.ws_url}?all=1&since=5") as listener:
+        await listener.ask(PING, "pong")
+        assert [error["message"] for error in listener.of_type("error")] == ["since cannot be used with all"]
+        assert listener.of_type("subscribedAll")
+
+
+@pytest.mark.parametrize("query", ["x=1", "%zz=1"])
 async def test_an_address_that_asks_for_nothing_known_is_ignored(service: Service, query: str) -> None:
     async with Listener(f"{service.ws_url}?{query}") as listener:
         await listener.ask(PING, "pong")
@@ -371,7 +412,8 @@ async def test_the_21st_message_at_once_is_refused_and_the_bucket_refills(start:
             pytest.fail("the bucket does not refill")
 
 
-async def test_even_what_is_ignored_is_charged(service: Service) -> None:
+async def test_even_mistakes_are_charged(service: Service) -> None:
     async with raw_websocket(service.port) as client:
         await client.send(frame(TEXT, b'{"type":"nothing"}') * 21)
-        assert (await client.answer())["code"] == "rate_limited"
+        codes = [(await client.answer())["code"] for _ in range(21)]
+        assert sorted(codes) == ["invalid_message"] * 20 + ["rate_limited"]

@@ -191,12 +191,57 @@ async def test_an_integer_is_what_javascript_takes_for_one(text: str, number: in
 
 
 @pytest.mark.parametrize("text", ["7.5", '"7"', "true", "null", "[7]", "{}"])
-async def test_anything_else_is_ignored(text: str) -> None:
+async def test_anything_else_is_named(text: str) -> None:
     room, client = Room(), Client()
     room.go.set()
     _hear(room, client, f'{{"type":"subscribe","matchId":{text}}}'.encode())
     await _settle()
-    assert (room.subscribed, client.sent) == ([], [])
+    assert (room.subscribed, _codes(client)) == ([], ["invalid_message"])
+    assert client.sent[0]["message"].startswith("matchId ")
+
+
+@pytest.mark.parametrize(
+    ("message", "member"),
+    [
+        ("[]", "object"),
+        ("7", "object"),
+        ("null", "object"),
+        ('"ping"', "object"),
+        ("{}", "type"),
+        ('{"type":"shout"}', "type"),
+        ('{"type":["ping"]}', "type"),
+        ('{"type":"Ping"}', "type"),
+        ('{"type":"subscribe"}', "matchId"),
+        ('{"type":"unsubscribe","matchid":7}', "matchId"),
+        ('{"type":"subscribe","matchId":7,"since":"1"}', "since"),
+        ('{"type":"subscribe","matchId":7,"since":1.5}', "since"),
+        ('{"type":"subscribe","matchId":7,"since":true}', "since"),
+        ('{"type":"subscribe","matchId":7,"since":-1}', "since"),
+        ('{"type":"subscribe","matchId":7,"epoch":1}', "epoch"),
+        ('{"type":"setSubscriptions"}', "matchIds"),
+        ('{"type":"setSubscriptions","matchIds":7}', "matchIds"),
+        ('{"type":"setSubscriptions","matchIds":{"0":7}}', "matchIds"),
+        ('{"type":"setSubscriptions","matchIds":[7,"8"]}', "matchIds[1]"),
+        ('{"type":"setSubscriptions","matchIds":[7,8,0]}', "matchIds[2]"),
+        ('{"type":"ping","deep":' + "[" * 300 + "]" * 300 + "}", "nested"),
+    ],
+)
+async def test_a_mistake_is_answered_with_the_member_at_fault(message: str, member: str) -> None:
+    room, client = Room(), Client()
+    room.go.set()
+    _hear(room, client, message.encode())
+    _hear(room, client, PING)
+    await _settle()
+    assert (room.subscribed, _codes(client)) == ([], ["invalid_message", "pong"])
+    assert member in client.sent[0]["message"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "NaN", "[" * 2_000, "\ufeff{}", '{"type":"\\ud800"}'])
+async def test_what_is_no_json_is_invalid_json(text: str) -> None:
+    room, client = Room(), Client()
+    _hear(room, client, text.encode())
+    await _settle()
+    assert client.sent == [{"type": "error", "code": "invalid_json", "message": "Invalid JSON"}]
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "2147483648", "1e300", "-0.0", "99999999999999999999"])

@@ -17,7 +17,7 @@ from livescore.api.context import Services, services
 from livescore.api.errors import answer
 from livescore.api.request_head import upgrade_required
 from livescore.api.routing import Route
-from livescore.live import session
+from livescore.live import messages, session
 from livescore.live.connections import SERVICE_RESTART, TRY_AGAIN_LATER, Connection, State
 from livescore.live.hub import Group, Item
 from livescore.live.messages import Welcome
@@ -69,23 +69,36 @@ def _begin(parts: Services, connection: Connection, websocket: WebSocket, key: A
         close = partial(connection.close, access.KEY_REVOKED)
         connection.state.watch = parts.keyring.watch(key, "read", close)
     connection.send(Welcome(instance=parts.settings.instance).encode())
-    for message in _asked(websocket, parts.settings.max_subscriptions):
+    asked, faults = _asked(websocket, parts.settings.max_subscriptions)
+    for fault in faults:
+        connection.send(messages.invalid(fault))
+    for message in asked:
         session.take(parts.live, connection, orjson.dumps(message))
 
 
-def _asked(websocket: WebSocket, most: int) -> list[dict[str, Any]]:
-    """Return the query's ``all=1``, or ``matchId=7`` (repeatable) with ``since`` and ``epoch``, as messages.
+def _asked(websocket: WebSocket, most: int) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return what the query asks for as messages, and what is wrong with the query.
 
-    Each match is asked for once, and one more than a socket may follow is enough for the error that says so.
+    It may have ``all=1``, or ``matchId=7`` (repeatable) with ``since`` and ``epoch``. Each match is asked for once,
+    and one more than a socket may follow is enough for the error that says so.
     """
     query = websocket.query_params
-    if query.get("all") == "1":
-        return [{"type": "subscribeAll"}]
+    repeated = [name for name in ("all", "since", "epoch") if len(query.getlist(name)) > 1]
+    if repeated:
+        return [], [f"{name} must be given once" for name in repeated]
+    follows_all = query.get("all") == "1"
+    faults = ["all must be 1 or left out"] if "all" in query and not follows_all else []
+    if follows_all or "matchId" not in query:
+        # A client that resumes must learn that nothing before its connection will come.
+        reason = "cannot be used with all" if follows_all else "needs a matchId"
+        faults += [f"{name} {reason}" for name in ("since", "epoch") if name in query]
+    if follows_all:
+        return [{"type": "subscribeAll"}], faults
     more: dict[str, Any] = {"since": _number(query["since"])} if "since" in query else {}
     if "epoch" in query:
         more["epoch"] = query["epoch"]
     matches = list(dict.fromkeys(query.getlist("matchId")))[: most + 1]
-    return [{"type": "subscribe", "matchId": _number(text), **more} for text in matches]
+    return [{"type": "subscribe", "matchId": _number(text), **more} for text in matches], faults
 
 
 def _number(text: str) -> int | str:

@@ -127,7 +127,7 @@ class ErrorMessage(Message):
     """What was wrong with a message, and what to do."""
 
     type: Literal["error"] = "error"
-    code: ErrorCode
+    code: Annotated[ErrorCode, Field(description="`invalid_message`: `message` names the member at fault.")]
     message: str
 
 
@@ -162,6 +162,11 @@ SERVER_MESSAGES: tuple[type[Message], ...] = (
 def snapshot(match_id: int, seq: int, data: str) -> bytes:
     """The state of a match in place of a history that cannot be told: ``data`` is JSON of match and commentary."""
     return f'{{"type":"snapshot","seq":{seq},"matchId":{match_id},"data":{data}}}'.encode()
+
+
+def invalid(message: str) -> bytes:
+    """The answer to a message, or to the query of a handshake, whose member named in ``message`` is not usable."""
+    return ErrorMessage(code="invalid_message", message=message).encode()
 
 
 INVALID_JSON = ErrorMessage(code="invalid_json", message="Invalid JSON").encode()

@@ -5,11 +5,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-import orjson
-
 from livescore.live import messages
 from livescore.live.connections import Connection
 from livescore.live.node import Node
+from livescore.scores import json_text
 from livescore.scores.database import DatabaseAway
 
 INT4_MAX = 2_147_483_647
@@ -70,20 +69,14 @@ async def _converse(node: Node, connection: Connection) -> None:
 
 
 async def answer(node: Node, connection: Connection, data: bytes) -> None:
-    """Do what one message asks for."""
+    """Do what one message asks for; a mistake in it is answered with an error that names the member."""
     try:
-        message = orjson.loads(data)
-    except orjson.JSONDecodeError:
+        message = json_text.parse(data)
+        await _handler(message)(node, connection, message)
+    except (InvalidMessage, json_text.NestingError) as error:
+        connection.send(messages.invalid(str(error)))
+    except json_text.JsonError:
         connection.send(messages.INVALID_JSON)
-        return
-    kind = message.get("type") if isinstance(message, dict) else None
-    handle = _HANDLERS.get(kind) if isinstance(kind, str) else None
-    if handle is None:
-        return  # clients of the original rely on unknown types being ignored
-    try:
-        await handle(node, connection, message)
-    except InvalidMessage as error:
-        connection.send(messages.ErrorMessage(code="invalid_message", message=str(error)).encode())
     except TooManySubscriptions as error:
         connection.send(messages.ErrorMessage(code="too_many_subscriptions", message=str(error)).encode())
     except DatabaseAway:
@@ -98,11 +91,18 @@ class TooManySubscriptions(Exception):
     """More single matches than one socket may follow."""
 
 
+def _handler(message: Any) -> "_Handler":
+    if not isinstance(message, dict):
+        raise InvalidMessage("A message must be a JSON object with a type")
+    kind = message.get("type")
+    handler = _HANDLERS.get(kind) if isinstance(kind, str) else None
+    if handler is None:
+        raise InvalidMessage(f"type must be one of {', '.join(_HANDLERS)}")
+    return handler
+
+
 async def _subscribe(node: Node, connection: Connection, message: dict[str, Any]) -> None:
-    match_id = _integer(message.get("matchId"))
-    if match_id is None:
-        return  # as the original: not an integer, no answer
-    _in_range("matchId", match_id)
+    match_id = _match_id(message)
     since, epoch = _since(message), _epoch(message)
     if connection.state.follows_all:
         if since is not None:
@@ -118,10 +118,7 @@ async def _subscribe(node: Node, connection: Connection, message: dict[str, Any]
 
 
 async def _unsubscribe(node: Node, connection: Connection, message: dict[str, Any]) -> None:
-    match_id = _integer(message.get("matchId"))
-    if match_id is None:
-        return
-    _in_range("matchId", match_id)
+    match_id = _match_id(message)
     node.unsubscribe(connection, match_id)
     connection.send(messages.Unsubscribed(match_id=match_id).encode())
 
@@ -184,6 +181,14 @@ def _in_range(name: str, value: int, least: int = 1) -> None:
         raise InvalidMessage(f"{name} must be between {least} and {INT4_MAX}")
 
 
+def _match_id(message: dict[str, Any]) -> int:
+    match_id = _integer(message.get("matchId"))
+    if match_id is None:
+        raise InvalidMessage("matchId must be an integer: the id of a match")
+    _in_range("matchId", match_id)
+    return match_id
+
+
 def _since(message: dict[str, Any]) -> int | None:
     value = message.get("since")
     if value is None:
@@ -204,13 +209,13 @@ def _epoch(message: dict[str, Any]) -> str | None:
 
 def _match_ids(value: Any) -> list[int]:
     if not isinstance(value, list):
-        raise InvalidMessage("matchIds must be an array of integers")
+        raise InvalidMessage("matchIds must be an array of integers: the ids of matches")
     found: dict[int, None] = {}
-    for member in value:
+    for place, member in enumerate(value):
         match_id = _integer(member)
         if match_id is None:
-            raise InvalidMessage("matchIds must be an array of integers")
-        _in_range("matchIds", match_id)
+            raise InvalidMessage(f"matchIds[{place}] must be an integer: the id of a match")
+        _in_range(f"matchIds[{place}]", match_id)
         found[match_id] = None
     return list(found)
 

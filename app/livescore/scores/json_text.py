@@ -20,6 +20,10 @@ class JsonError(ValueError):
         super().__init__(message)
 
 
+class NestingError(JsonError):
+    """A text is JSON, but nested too deeply."""
+
+
 def parse(text: bytes) -> Any:
     """Return the value of a JSON text.
 
@@ -27,7 +31,8 @@ def parse(text: bytes) -> Any:
     integer beyond 64 bits becomes a double, and the last of repeated members counts, both as in JavaScript.
 
     Raises:
-        JsonError: if the text is malformed, or nested more than :data:`MAX_NESTING` levels deep.
+        JsonError: if the text is malformed.
+        NestingError: if it is nested more than :data:`MAX_NESTING` levels deep.
     """
     try:
         value = orjson.loads(text)
@@ -44,7 +49,7 @@ def _check_nesting(value: Any) -> None:
     while containers:
         path, container = containers.pop()
         if len(path) >= MAX_NESTING:
-            raise JsonError(f"Objects and arrays may be nested at most {MAX_NESTING} levels deep", path)
+            raise NestingError(f"Objects and arrays may be nested at most {MAX_NESTING} levels deep", path)
         containers += [((*path, key), inner) for key, inner in _members(container) if isinstance(inner, dict | list)]
 
 

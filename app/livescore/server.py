@@ -7,12 +7,11 @@ import socket
 import sys
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any
 
 import structlog
 import uvicorn
 
-from livescore import application
+from livescore import addresses, application
 from livescore.api import management
 from livescore.api.context import Services
 from livescore.api.protocol import bounded
@@ -130,26 +129,16 @@ async def _after(serving: asyncio.Event, beside: ManagementServer, sockets: list
 
 
 def _bound(prefix: str, host: str, port: int) -> list[socket.socket]:
-    """Sockets on every address of ``host``, bound and not yet listening: who connects too early is refused."""
+    """Return bound sockets that do not listen yet.
+
+    Raises:
+        AddressError: An address cannot be used; the message names its variables.
+    """
     try:
-        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        return [_socket(family, address) for family, _, _, _, address in dict.fromkeys(found)]
+        return addresses.bind(host, port)
     except OSError as error:
         reason = error.strerror or str(error)
         raise AddressError(f"{prefix}HOST {host} and {prefix}PORT {port} cannot be used: {reason}") from error
-
-
-def _socket(family: int, address: Any) -> socket.socket:
-    made = socket.socket(family, socket.SOCK_STREAM)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if family == socket.AF_INET6:
-        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    try:
-        made.bind(address)
-    except OSError:
-        made.close()
-        raise
-    return made
 
 
 def _exit(number: int, _: FrameType | None) -> None:

@@ -83,9 +83,11 @@ class Settings(BaseSettings):
             "an API key exists."
         ),
     )
-    host: str = Field("0.0.0.0", description="Address that clients reach.")
+    host: str = Field(
+        "*", description="Address that clients reach; `*` for every IPv4 and IPv6 address of the machine."
+    )
     port: int = Field(8000, ge=0, le=65535, description="Port that clients reach.")
-    management_host: str = Field("0.0.0.0", description="Address of metrics, probes and drain.")
+    management_host: str = Field("*", description="Address of metrics, probes and drain; `*` for every one.")
     management_port: int = Field(
         9100, ge=0, le=65535, description="Port of metrics, probes and drain; no client may reach it."
     )

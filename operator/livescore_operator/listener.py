@@ -9,6 +9,10 @@ from aiohttp import web
 log = structlog.get_logger(__name__)
 
 
+# Every IPv4 and IPv6 address of the machine, which asyncio calls None.
+EVERYWHERE = ("*", "::", "")
+
+
 class AddressError(Exception):
     """What should be served cannot be; the text names the variables."""
 
@@ -32,7 +36,8 @@ class Listener(AbstractAsyncContextManager[None]):
     async def __aenter__(self) -> None:
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, self._host, self._port, ssl_context=self._context).start()
+            host = None if self._host in EVERYWHERE else self._host
+            await web.TCPSite(self._runner, host, self._port, ssl_context=self._context).start()
         except OSError as error:
             where = f"HOST {self._host} and {self._variable} {self._port}"
             raise AddressError(f"{where} cannot be used: {error.strerror}") from error

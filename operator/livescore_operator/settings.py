@@ -33,7 +33,9 @@ class Settings(BaseSettings):
         "livescore-system", description="Namespace of the operator: its Lease is there, and its pods may read sockets."
     )
     pod_name: str = Field(default_factory=socket.gethostname, description="Name in the Lease and in Events.")
-    host: str = Field("0.0.0.0", description="Address of probes and metrics.")
+    host: str = Field(
+        "*", description="Address of probes and metrics; `*` for every IPv4 and IPv6 address of the machine."
+    )
     port: int = Field(8080, ge=0, le=65535, description="Port of probes and metrics.")
     lease_name: str = Field("livescore-operator", description="Name of the Lease; one leader per Lease.")
     lease_seconds: float = Field(

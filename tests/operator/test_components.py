@@ -532,6 +532,18 @@ def test_what_outlives_a_livescore_is_protected_from_tools_that_prune(name: str)
         assert protected == ("ownerReferences" not in metadata), metadata["name"]
 
 
+# IPv4 and IPv6
+
+
+def test_processes_listen_on_both_protocols_and_services_have_an_address_of_each() -> None:
+    """By the default of the service; `HOST` is reserved, so nobody can take one of them away."""
+    manifests = children()
+    assert not {"HOST", "MANAGEMENT_HOST"} & find(manifests, "ConfigMap", "demo-config")["data"].keys()
+    assert {"HOST", "MANAGEMENT_HOST"} <= set(RESERVED_ENV)
+    assert {one["spec"]["ipFamilyPolicy"] for one in of_kind(manifests, "Service")} == {"PreferDualStack"}
+    assert "127.0.0.1" not in to_yaml(manifests)
+
+
 # Environment
 
 

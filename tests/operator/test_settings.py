@@ -28,7 +28,7 @@ def test_nothing_must_be_set() -> None:
         "livescore-operator",
     )
     assert settings.pod_name == socket.gethostname()
-    assert (settings.host, settings.port, settings.workers) == ("0.0.0.0", 8080, 4)
+    assert (settings.host, settings.port, settings.workers) == ("*", 8080, 4)
     assert (settings.lease_seconds, settings.resync_seconds, settings.connections_seconds) == (15, 300, 15)
     assert (settings.log_level, settings.log_format) == ("INFO", "auto")
 

@@ -26,7 +26,7 @@ def read(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Settings:
 def test_two_urls_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = read(monkeypatch)
 
-    assert (settings.host, settings.port, settings.management_port) == ("0.0.0.0", 8000, 9100)
+    assert (settings.host, settings.port, settings.management_port) == ("*", 8000, 9100)
     assert (settings.environment, settings.security_mode) == ("development", "DRY_RUN")
     assert (settings.trusted_proxies, settings.allowed_origins) == ([], [])
     assert (settings.dev_api_key, settings.api_keys_file, settings.event_retention_days) == (None, None, None)

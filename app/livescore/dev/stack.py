@@ -5,11 +5,10 @@ import errno
 import io
 import itertools
 import signal
-import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack, ExitStack, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from ipaddress import ip_address
 from typing import IO, Protocol
 
@@ -21,6 +20,7 @@ from rich.style import Style
 from rich.table import Table
 from tenacity import AsyncRetrying, retry_if_result, wait_fixed
 
+from livescore import addresses
 from livescore.dev.servers import (
     STOP_SECONDS,
     DevelopmentError,
@@ -100,20 +100,18 @@ def check_ports(settings: Settings) -> None:
             probes.enter_context(_bound(variable, host, port))
 
 
-def _bound(variable: str, host: str, port: int) -> socket.socket:
+@contextmanager
+def _bound(variable: str, host: str, port: int) -> Iterator[None]:
     """Hold a port during the check, so that PORT and MANAGEMENT_PORT cannot be given the same one."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    probe = socket.socket(family)
-    try:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((host, port))
-        probe.listen()
-    except (OSError, OverflowError) as error:
-        probe.close()
-        taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
-        reason = "is in use" if taken else f"on {host} is not possible ({error})"
-        raise PortInUse(f"port {port} {reason}: set {variable} to another one") from None
-    return probe
+    with ExitStack() as held:
+        try:
+            for probe in addresses.bind(host, port):
+                held.enter_context(probe).listen()
+        except (OSError, OverflowError) as error:
+            taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+            reason = "is in use" if taken else f"on {host} is not possible ({error})"
+            raise PortInUse(f"port {port} {reason}: set {variable} to another one") from None
+        yield
 
 
 class Output:
@@ -444,7 +442,9 @@ def _write_access(settings: Settings) -> str:
 
 
 def _reachable(host: str) -> str:
-    """An address, as URLs write it, that this machine can open for a server that listens on ``host``."""
+    """Return an address, as URLs write it, that this machine can open for a server that listens on `host`."""
+    if host in addresses.EVERYWHERE:
+        return "localhost"
     try:
         address = ip_address(host)
     except ValueError:

@@ -1,6 +1,7 @@
 """Metrics and probes of the processes that serve no API."""
 
 import json
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,6 +10,7 @@ from typing import cast
 
 import structlog
 
+from livescore import addresses
 from livescore.security.cross_site import ManagementGuard
 from livescore.settings import Settings
 from livescore.telemetry import metrics
@@ -45,12 +47,13 @@ class _Handler(BaseHTTPRequestHandler):
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(
-        self, address: tuple[str, int], routes: dict[str, Callable[[], Answer]], guard: ManagementGuard
-    ) -> None:
+    def __init__(self, bound: socket.socket, routes: dict[str, Callable[[], Answer]], guard: ManagementGuard) -> None:
         self.routes = routes
         self.guard = guard
-        super().__init__(address, _Handler)
+        super().__init__(bound.getsockname()[:2], _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = bound
+        self.server_activate()
 
 
 def _not_found() -> Answer:
@@ -84,14 +87,17 @@ def serve(settings: Settings, *, live: Check, ready: Check) -> Iterator[None]:
     host, port = settings.management_host, settings.management_port
     routes = {"/metrics": _metrics, "/health/live": _probe("live", live), "/health/ready": _probe("ready", ready)}
     try:
-        server = _Server((host, port), routes, ManagementGuard(settings))
+        sockets = addresses.bind(host, port)
+        servers = [_Server(bound, routes, ManagementGuard(settings)) for bound in sockets]
     except OSError as error:
         log.error("the management port cannot be used", host=host, port=port, error=str(error))
         yield
         return
-    Thread(target=server.serve_forever, args=(0.1,), name="management", daemon=True).start()
+    for server in servers:
+        Thread(target=server.serve_forever, args=(0.1,), name="management", daemon=True).start()
     try:
         yield
     finally:
-        server.shutdown()
-        server.server_close()
+        for server in servers:
+            server.shutdown()
+            server.server_close()

@@ -26,10 +26,9 @@ def config_name(resource: LiveScore) -> str:
 def data(resource: LiveScore) -> dict[str, str]:
     """Settings that all processes share, as environment variables."""
     api = resource.spec.api
+    # HOST and MANAGEMENT_HOST are reserved and unset: by default processes listen on every IPv4 and IPv6 address.
     settings = {
-        "HOST": "0.0.0.0",  # noqa: S104 - the pod's address is its own; NetworkPolicies say who reaches it
         "PORT": str(api.port),
-        "MANAGEMENT_HOST": "0.0.0.0",  # noqa: S104 - as above; the operator reads it there, and no Service leads to it
         "MANAGEMENT_PORT": str(MANAGEMENT_PORT),
         "ENVIRONMENT": "production",
         "LOG_FORMAT": "json",

@@ -34,7 +34,12 @@ def build(resource: LiveScore, facts: Facts) -> list[Manifest]:
 
 def _service(resource: LiveScore) -> Manifest:
     ports = [{"name": "http", "port": resource.spec.api.port, "protocol": "TCP", "targetPort": "http"}]
-    spec = {"type": "ClusterIP", "selector": selector(resource, "api"), "ports": ports}
+    spec = {
+        "type": "ClusterIP",
+        "ipFamilyPolicy": "PreferDualStack",
+        "selector": selector(resource, "api"),
+        "ports": ports,
+    }
     return manifest(resource, "v1", "Service", resource.name, "network", spec=spec)
 
 

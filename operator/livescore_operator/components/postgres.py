@@ -73,7 +73,7 @@ def _environment(resource: LiveScore) -> list[Manifest]:
 
 def _probe(**timing: int) -> Manifest:
     # By TCP: while the image prepares a new database, a server without it answers on the socket.
-    command = ["pg_isready", "-U", DATABASE, "-d", DATABASE, "-h", "127.0.0.1"]
+    command = ["pg_isready", "-U", DATABASE, "-d", DATABASE, "-h", "localhost"]
     return {"exec": {"command": command}, **timing}
 
 

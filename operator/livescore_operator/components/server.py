@@ -60,7 +60,8 @@ def claim(resource: LiveScore, component: str) -> str:
 def _service(resource: LiveScore, server: Server) -> Manifest:
     label = server.component
     port = {"name": label, "port": server.port, "protocol": "TCP", "targetPort": label}
-    spec = {"clusterIP": "None", "selector": selector(resource, label), "ports": [port]}
+    selected = selector(resource, label)
+    spec = {"clusterIP": "None", "ipFamilyPolicy": "PreferDualStack", "selector": selected, "ports": [port]}
     return manifest(resource, "v1", "Service", name(resource, label), label, spec=spec)
 
 

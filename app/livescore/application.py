@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from livescore import __version__
-from livescore.api import asyncapi, commentary, errors, events, health, matches, openapi, root, sockets
+from livescore.api import asyncapi, commentary, docs, errors, events, health, matches, openapi, root, sockets
 from livescore.api.access import EndRevokedResponses
 from livescore.api.context import Services
 from livescore.api.protocol import BodyLimit
@@ -91,13 +91,14 @@ def create(parts: Services) -> FastAPI:
         description="Live scores: REST, WebSocket and server-sent events.",
         lifespan=_lifespan,
         exception_handlers=errors.handlers,
+        docs_url=None,  # loads scripts of third parties; ours is livescore.api.docs
         redoc_url=None,
         redirect_slashes=False,
         # Ours are in livescore.telemetry; asking whether FastAPI's are wanted is 5 % of a small request.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     application.state.services = parts
-    rooms = (matches, commentary, events, health, root, asyncapi, sockets)
+    rooms = (matches, commentary, events, health, root, docs, asyncapi, sockets)
     # Before FastAPI's own, which are asked for once in a while.
     application.router.routes[:0] = [route for room in rooms for route in room.routes]
     application.openapi = partial(openapi.document, application)  # type: ignore[method-assign]  # FastAPI's own way

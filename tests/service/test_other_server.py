@@ -28,7 +28,7 @@ async def _served(database_url: str, redis_url: str, **settings: object) -> Asyn
     serving = asyncio.create_task(server.serve())
     try:
         async with asyncio.timeout(10):
-            while not server.started:
+            while not (server.started and parts.keyring.complete):
                 await asyncio.sleep(0.01)
         yield port.number
     finally:
@@ -39,6 +39,7 @@ async def _served(database_url: str, redis_url: str, **settings: object) -> Asyn
 
 async def _match(http: httpx.AsyncClient) -> int:
     created = await http.post("/matches", json=match_body())
+    assert created.status_code == 201, created.text
     return int(created.json()["data"]["id"])
 
 

@@ -13,11 +13,22 @@ from livescore.api.schemas import Answer
 ENDPOINTS = {
     "health": "/health",
     "readiness": "/health/ready",
+    "liveness": "/health/live",
     "matches": "/matches",
+    "match": "/matches/{id}",
+    "score": "/matches/{id}/score",
+    "end": "/matches/{id}/end",
+    "commentary": "/matches/{id}/commentary",
+    "commentaryEntry": "/matches/{id}/commentary/{commentaryId}",
+    "events": "/matches/{id}/events",
+    "matchStream": "/matches/{id}/events/stream",
     "stream": "/events/stream",
+    "websocket": "/ws",
+    "documentation": "/docs",
     "openapi": "/openapi.json",
     "asyncapi": "/asyncapi.json",
 }
+"""Every route by a name; a test compares them with the application's."""
 FEATURES = ["REST", "WebSocket", "server-sent events", "long poll", "resume by sequence number"]
 
 

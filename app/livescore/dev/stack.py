@@ -394,7 +394,6 @@ class Stack:
         host, management = _reachable(self.settings.host), _reachable(self.settings.management_host)
         for number in range(self.settings.instances):
             public, private = self.settings.port + number, self.settings.management_port + number
-            table.add_row("Scoreboard", f"http://{host}:{public}/")
             table.add_row("API", f"http://{host}:{public}/docs")
             table.add_row("WebSocket", f"ws://{host}:{public}/ws")
             table.add_row("Metrics", f"http://{management}:{private}/metrics")

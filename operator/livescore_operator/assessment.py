@@ -25,15 +25,25 @@ log = structlog.get_logger(__name__)
 UNREAD_SECONDS = 15.0
 FIXTURES_SECONDS = 60.0
 
+# After the moment at which a match begins or ceases to count: the service has changed its status by then.
+MOMENT_SECONDS = 0.5
+
 # From when a pod closed its last socket until that was read.
 NOTICE_SECONDS = 5.0
 
 
 class Outlook(NamedTuple):
-    """What the matches ask for, and what was learnt of them."""
+    """What the matches ask for, and what was learnt of them.
+
+    Attributes:
+        floor: the least number of pods.
+        learnt: what matches brought.
+        again: seconds until the floor may change by the clock alone.
+    """
 
     floor: Floor | None = None
     learnt: Sequence[Learnt] = ()
+    again: float | None = None
 
 
 @dataclass(frozen=True)
@@ -149,6 +159,12 @@ def lasting(floor: Floor | None, now: datetime) -> Floor | None:
     return None if over else floor
 
 
+def until(moment: str | None, now: datetime) -> float | None:
+    """Return the seconds until just after a moment of the status; None if there is none or it has passed."""
+    seconds = None if moment is None else (datetime.fromisoformat(moment) - now).total_seconds()
+    return None if seconds is None or seconds < 0 else seconds + MOMENT_SECONDS
+
+
 def begun(resource: LiveScore, current: int, now: float) -> History:
     """The history of a new leader: the present number was asked for, less what another one has begun to drain."""
     leaving = sum(not one.released for one in resource.status.draining)
@@ -183,7 +199,9 @@ def observed(resource: LiveScore, seen: Observation, base: Assessment, outlook: 
     # It begins with what is known, and is nobody's but the HorizontalPodAutoscaler's from then on.
     # Of none it makes none: Kubernetes takes that for a pause.
     scale = replace(base.scale, replicas=None if live else max(base.scale.least, wanted))
-    return replace(base, scale=scale, scaling=scaling, again=soonest(base.again, periodic(resource, base.pods)))
+    return replace(
+        base, scale=scale, scaling=scaling, again=soonest(base.again, outlook.again, periodic(resource, base.pods))
+    )
 
 
 def status(

@@ -89,12 +89,17 @@ class Autoscaler:
         if wanted.mode == "none" or not wanted.match_day.enabled:
             return Outlook()
         able = [seen.addresses[pod.name] for pod in pods if pod.serving and not pod.silent]
-        fixtures = assessment.parsed(await self.crowd.fixtures(able, wanted.match_day.lead_minutes * 60))
+        # Also those that begin to count before the next look.
+        ahead = wanted.match_day.lead_minutes * 60 + 2 * assessment.FIXTURES_SECONDS
+        fixtures = assessment.parsed(await self.crowd.fixtures(able, round(ahead)))
         if fixtures is None:
-            return Outlook(assessment.lasting(before.floor, self._now()), before.learnt)
+            floor = assessment.lasting(before.floor, self._now())
+            return Outlook(floor, before.learnt, assessment.until(floor.until, self._now()) if floor else None)
         whole = connections is not None and not any(pod.silent for pod in pods)
         learnt = forecast.learn(before.learnt, fixtures, connections or 0, self._now()) if whole else before.learnt
-        return Outlook(forecast.floor(wanted, fixtures, learnt, self._now()), learnt)
+        change = forecast.next_change(wanted.match_day, fixtures, self._now())
+        again = None if change is None else change + assessment.MOMENT_SECONDS
+        return Outlook(forecast.floor(wanted, fixtures, learnt, self._now()), learnt, again)
 
     def _decided(self, resource: LiveScore, seen: Observation, base: Assessment, outlook: Outlook) -> Assessment:
         current, now = assessment.current(resource, seen, base.scale.least), self._now()
@@ -117,7 +122,9 @@ class Autoscaler:
             steps=steps,
             draining=steps.draining,
             decision=decision,
-            again=assessment.soonest(decision.again, steps.again, assessment.periodic(resource, base.pods)),
+            again=assessment.soonest(
+                decision.again, steps.again, outlook.again, assessment.periodic(resource, base.pods)
+            ),
         )
 
     def _decision(

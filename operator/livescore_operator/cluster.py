@@ -120,6 +120,13 @@ class Cluster:
         items: list[Manifest] = checked(answer).object.get("items") or []
         return [{"apiVersion": KINDS[kind][0], "kind": kind, **item} for item in items]
 
+    async def events_about(self, namespace: str, name: str) -> list[Manifest]:
+        """Return the Events about the objects of a name; none if they cannot be read."""
+        query = {"fieldSelector": f"involvedObject.name={name}"}
+        answer = await self._request("GET", path("Event", namespace), query)
+        items = answer.object.get("items") if answer.status == 200 else None
+        return [one for one in items or [] if (one.get("involvedObject") or {}).get("name") == name]
+
     async def list(self, kind: str, namespace: str, labels: Mapping[str, str]) -> list[Manifest] | None:
         """All objects of a kind that carry these labels, see :meth:`select`."""
         return await self.select(kind, namespace, ",".join(f"{key}={value}" for key, value in labels.items()))

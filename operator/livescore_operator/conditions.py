@@ -4,14 +4,18 @@ They follow kstatus: ``Ready`` sums up, ``Reconciling`` and ``Stalled`` are True
 cannot go on. Every reason is listed in ``docs/operator.md``.
 """
 
-from collections.abc import Iterable, Mapping
-from datetime import datetime
+import math
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from livescore_operator import troubles
 from livescore_operator.components import hpa, migration
 from livescore_operator.errors import ReconcileError, Terminal, Waiting
 from livescore_operator.resource import Condition, ConditionStatus, LiveScore, Manifest, Scaling, timestamp
 from livescore_operator.scaling import algorithm
+from livescore_operator.troubles import Trouble
 
 Children = Mapping[tuple[str, str], Manifest]
 
@@ -22,7 +26,21 @@ PARTS = ("DatabaseReady", "RedisReady", "SchemaCurrent", "ApiAvailable", "Worker
 STALLING = frozenset({"MigrationFailed", "RolloutStuck"})
 
 # Parts that are good enough to serve, and not yet what was asked for.
-UNFINISHED = frozenset({"RollingOut", "RolloutStuck"})
+UNFINISHED = frozenset({"RollingOut", "RolloutStuck"}) | troubles.REASONS
+
+# Pods whose absence a part can be blamed on, by their component label.
+COMPONENTS = {
+    "DatabaseReady": ("postgres",),
+    "RedisReady": ("redis",),
+    "SchemaCurrent": ("migration",),
+    "ApiAvailable": ("api",),
+    "WorkersAvailable": ("worker", "scheduler"),
+}
+
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+# Reasons of a part that a trouble of its pods explains.
+EXPLAINED = frozenset({"Starting", "Migrating", "Unavailable", "RollingOut", "RolloutStuck", "ScalingUp"})
 
 
 class Finding(NamedTuple):
@@ -32,6 +50,29 @@ class Finding(NamedTuple):
     status: ConditionStatus
     reason: str
     message: str = ""
+    stalled: bool = False
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is known of the owned objects beside the objects themselves.
+
+    Attributes:
+        rolled: Deployments that were applied just now, and whether that changed their template.
+        leaving: API pods that are drained.
+        troubles: why pods do not come, by component.
+        pods: names of the pods that exist.
+        now: with a time zone.
+    """
+
+    rolled: Mapping[tuple[str, str], bool] = field(default_factory=dict)
+    leaving: int = 0
+    troubles: Mapping[str, Trouble] = field(default_factory=dict)
+    pods: Collection[str] = ()
+    now: datetime = _NEVER
+
+
+NO_PROGRESS = Progress()
 
 
 def assess(
@@ -41,8 +82,9 @@ def assess(
     migration_log: str,
     problem: ReconcileError | None,
     scaled: Scaling | None = None,
+    progress: Progress = NO_PROGRESS,
 ) -> list[Finding]:
-    """All conditions of a LiveScore.
+    """Return all conditions of a LiveScore.
 
     Args:
         resource: whose conditions these are.
@@ -51,16 +93,33 @@ def assess(
         migration_log: last line of a failed migration, empty if none failed.
         problem: why the last reconcile ended early, if it did.
         scaled: what was decided about the number of API pods.
+        progress: what else is known of the children.
     """
     parts = [
-        database(resource, children),
-        redis(resource, children),
+        database(resource, children, progress.pods),
+        redis(resource, children, progress.pods),
         schema(resource, children, serving_image, migration_log),
-        api(resource, children),
-        workers(resource, children),
+        api(resource, children, progress),
+        workers(resource, children, progress),
     ]
-    parts = [_blamed(part, problem) for part in parts]
-    return [*summaries(parts, problem), *parts, scaling(resource, children, scaled)]
+    parts = [_blamed(_explained(part, progress), problem) for part in parts]
+    return [*summaries(parts, problem, _is_ordered(resource, parts)), *parts, scaling(resource, children, scaled)]
+
+
+def _explained(part: Finding, progress: Progress) -> Finding:
+    """Return a part with what keeps its pods from coming as its reason."""
+    found = (progress.troubles.get(component) for component in COMPONENTS[part.type])
+    trouble = next((one for one in found if one is not None), None)
+    if trouble is None or part.reason not in EXPLAINED:
+        return part
+    remaining = trouble.remaining(progress.now)
+    return Finding(part.type, part.status, trouble.reason, trouble.message, stalled=remaining == 0)
+
+
+def _is_ordered(resource: LiveScore, parts: Iterable[Finding]) -> bool:
+    """Return whether pods are added because the spec says so, and not a rule."""
+    growing = {part.type for part in parts if part.reason == "ScalingUp"}
+    return "WorkersAvailable" in growing or ("ApiAvailable" in growing and resource.spec.autoscaling.mode == "none")
 
 
 def _blamed(part: Finding, problem: ReconcileError | None) -> Finding:
@@ -72,16 +131,20 @@ def _blamed(part: Finding, problem: ReconcileError | None) -> Finding:
 # The sums
 
 
-def summaries(parts: Iterable[Finding], problem: ReconcileError | None) -> list[Finding]:
-    """Ready, Reconciling and Stalled."""
+def summaries(parts: Iterable[Finding], problem: ReconcileError | None, growing: bool = False) -> list[Finding]:
+    """Return Ready, Reconciling and Stalled. While pods are added by order, it is ready and still reconciling."""
     obstacle = _obstacle(list(parts), problem)
     if obstacle is None:
+        idle, busy = (
+            Finding("Reconciling", "False", "Ready"),
+            Finding("Reconciling", "True", "ScalingUp", "pods are added"),
+        )
         return [
             Finding("Ready", "True", "Ready", "everything is as the spec says"),
-            Finding("Reconciling", "False", "Ready"),
+            busy if growing else idle,
             Finding("Stalled", "False", "Ready"),
         ]
-    stalled = isinstance(problem, Terminal) or obstacle.reason in STALLING
+    stalled = isinstance(problem, Terminal) or obstacle.reason in STALLING or obstacle.stalled
     return [
         Finding("Ready", "False", obstacle.reason, obstacle.message),
         Finding("Reconciling", "False" if stalled else "True", obstacle.reason, obstacle.message),
@@ -135,33 +198,40 @@ def planned(findings: Iterable[Finding], summary: str, *, pending: bool) -> list
 # The parts
 
 
-def database(resource: LiveScore, children: Children) -> Finding:
+def database(resource: LiveScore, children: Children, pods: Collection[str] = ()) -> Finding:
     """Whether PostgreSQL answers, as far as its own controller tells."""
     spec, name = resource.spec.postgres, f"{resource.name}-postgres"
     if spec.mode == "external":
         return Finding("DatabaseReady", "True", "External", "run by somebody else; readiness of the API tells more")
     if spec.mode == "standalone":
-        return _stateful("DatabaseReady", children.get(("StatefulSet", name)), name)
+        return _stateful("DatabaseReady", children.get(("StatefulSet", name)), name, pods)
     ready = _status(children.get(("Cluster", name))).get("readyInstances", 0)
     if ready:
         return Finding("DatabaseReady", "True", "Ready", f"{ready} of {spec.instances} instances are ready")
     return Finding("DatabaseReady", "False", "Starting", f"no instance of Cluster {name} is ready yet")
 
 
-def redis(resource: LiveScore, children: Children) -> Finding:
+def redis(resource: LiveScore, children: Children, pods: Collection[str] = ()) -> Finding:
     """Whether Redis answers, as far as its own controller tells."""
     name = f"{resource.name}-redis"
     if resource.spec.redis.mode == "external":
         return Finding("RedisReady", "True", "External", "run by somebody else; readiness of the API tells more")
-    return _stateful("RedisReady", children.get(("StatefulSet", name)), name)
+    return _stateful("RedisReady", children.get(("StatefulSet", name)), name, pods)
 
 
-def _stateful(kind: str, live: Manifest | None, name: str) -> Finding:
+def _stateful(kind: str, live: Manifest | None, name: str, pods: Collection[str]) -> Finding:
     if live is None:
         return Finding(kind, "False", "NotCreated", f"StatefulSet {name} is not there yet")
-    if _status(live).get("readyReplicas", 0):
-        return Finding(kind, "True", "Ready", f"pod {name}-0 is ready")
-    return Finding(kind, "False", "Starting", f"pod {name}-0 is not ready; see `kubectl describe pod {name}-0`")
+    status = _status(live)
+    if not status.get("readyReplicas", 0):
+        pod = f"{name}-0"
+        if pod in pods:
+            return Finding(kind, "False", "Starting", f"pod {pod} is not ready; see `kubectl describe pod {pod}`")
+        message = f"pod {pod} is not there yet; see `kubectl describe statefulset {name}`"
+        return Finding(kind, "False", "Starting", message)
+    if not _seen(live) or status.get("currentRevision") != status.get("updateRevision"):
+        return Finding(kind, "True", "RollingOut", f"pod {name}-0 is being replaced by one of the new revision")
+    return Finding(kind, "True", "Ready", f"pod {name}-0 is ready")
 
 
 def schema(resource: LiveScore, children: Children, serving_image: str | None, log: str) -> Finding:
@@ -175,7 +245,8 @@ def schema(resource: LiveScore, children: Children, serving_image: str | None, l
     if migration.succeeded(job):
         return Finding("SchemaCurrent", "True", "Migrated", f"the schema is that of {image}")
     if migration.failed(job):
-        message = f"{log or 'no log'} (Job {name}): {_old(serving_image)}; correct the cause or set another spec.image"
+        cause = log or migration.failure(job) or "no log"
+        message = f"{cause} (Job {name}): {_old(serving_image)}; correct the cause or set another spec.image"
         return Finding("SchemaCurrent", "False", "MigrationFailed", message)
     return Finding(
         "SchemaCurrent", "False", "Migrating", f"Job {name} runs" + (f"; last failure: {log}" if log else "")
@@ -186,14 +257,15 @@ def _old(serving_image: str | None) -> str:
     return f"{serving_image} goes on serving" if serving_image else "nothing serves yet"
 
 
-def api(resource: LiveScore, children: Children) -> Finding:
-    """Whether the API serves."""
-    return _deployments("ApiAvailable", [resource.api_name], children)
+def api(resource: LiveScore, children: Children, progress: Progress = NO_PROGRESS) -> Finding:
+    """Return whether the API serves."""
+    return _deployment(resource, "ApiAvailable", "api", children, progress)
 
 
-def workers(resource: LiveScore, children: Children) -> Finding:
-    """Whether workers and scheduler run."""
-    return _deployments("WorkersAvailable", [f"{resource.name}-worker", f"{resource.name}-scheduler"], children)
+def workers(resource: LiveScore, children: Children, progress: Progress = NO_PROGRESS) -> Finding:
+    """Return whether workers and scheduler run."""
+    found = [_deployment(resource, "WorkersAvailable", name, children, progress) for name in ("worker", "scheduler")]
+    return min(found, key=_goodness)
 
 
 def scaling(resource: LiveScore, children: Children, scaled: Scaling | None) -> Finding:
@@ -210,7 +282,9 @@ def scaling(resource: LiveScore, children: Children, scaled: Scaling | None) -> 
 
 def _autoscaler(live: Manifest | None) -> Finding:
     """What the HorizontalPodAutoscaler's own controller says of it."""
-    found = {one["type"]: one for one in _status(live).get("conditions") or []}
+    status = _status(live)
+    current = live is not None and status.get("observedGeneration", math.inf) >= live["metadata"].get("generation", 0)
+    found = {one["type"]: one for one in status.get("conditions") or []} if current else {}
     told = found.get("AbleToScale"), found.get("ScalingActive")
     bad = next((one for one in told if one and one["status"] != "True"), None)
     if bad is not None:
@@ -221,28 +295,65 @@ def _autoscaler(live: Manifest | None) -> Finding:
     return Finding("ScalingActive", "True", "Autoscaler", "a HorizontalPodAutoscaler scales")
 
 
-def _deployments(kind: str, names: Iterable[str], children: Children) -> Finding:
-    findings = [_deployment(kind, name, children.get(("Deployment", name))) for name in names]
-    return min(findings, key=_goodness)
-
-
 def _goodness(finding: Finding) -> tuple[bool, bool, bool]:
     return finding.status == "True", finding.reason not in STALLING, finding.reason not in UNFINISHED
 
 
-def _deployment(kind: str, name: str, live: Manifest | None) -> Finding:
+def _deployment(resource: LiveScore, kind: str, component: str, children: Children, progress: Progress) -> Finding:
+    name = f"{resource.name}-{component}"
+    live = children.get(("Deployment", name))
     if live is None:
         return Finding(kind, "False", "NotCreated", f"Deployment {name} waits for the migration")
     status, wanted = _status(live), live.get("spec", {}).get("replicas", 1)
     updated, available = status.get("updatedReplicas", 0), status.get("availableReplicas", 0)
+    expected = expected_pods(component, live, progress.leaving)
     if _stuck(status):
-        serving: ConditionStatus = "True" if available >= wanted else "False"
+        serving: ConditionStatus = "True" if available >= expected else "False"
         return Finding(kind, serving, "RolloutStuck", f"Deployment {name}: {_stuck(status)}")
-    if available < wanted:
+    settled = resource.status.settled.get(component)
+    growing = available > 0 and settled is not None and available >= min(settled, expected)
+    if available < expected and not growing:
         return Finding(kind, "False", "Unavailable", f"{available} of {wanted} pods of {name} are available")
-    if rolling(live) or updated < wanted:
+    if _is_rolling(resource, kind, live, progress):
         return Finding(kind, "True", "RollingOut", f"{updated} of {wanted} pods of {name} are up to date")
+    if available < expected:
+        message = f"{available} of {wanted} pods of {name} are available, as many as before; the others are starting"
+        return Finding(kind, "True", "ScalingUp", message)
     return Finding(kind, "True", "Available", f"{available} of {wanted} pods of {name} are available")
+
+
+def expected_pods(component: str, live: Manifest, leaving: int) -> int:
+    """Return how many pods of a Deployment should be available: those that are drained are not."""
+    wanted: int = live.get("spec", {}).get("replicas", 1)
+    return max(0, wanted - leaving) if component == "api" else wanted
+
+
+def settled(resource: LiveScore, children: Children, leaving: int) -> dict[str, int]:
+    """Return how many pods of each Deployment were last available together; fewer are an outage, more a scale-up."""
+    found = dict(resource.status.settled)
+    for component in ("api", "worker", "scheduler"):
+        live = children.get(("Deployment", f"{resource.name}-{component}"))
+        if live is None:
+            continue
+        expected, available = expected_pods(component, live, leaving), _status(live).get("availableReplicas", 0)
+        if available >= expected and _seen(live):
+            found[component] = expected
+        elif component in found:
+            found[component] = min(found[component], expected)
+    return found
+
+
+def _is_rolling(resource: LiveScore, kind: str, live: Manifest, progress: Progress) -> bool:
+    """Return whether pods of an older template are, or may be, there."""
+    if _seen(live):
+        return rolling(live)
+    name = ("Deployment", live["metadata"]["name"])
+    if name in progress.rolled:
+        return progress.rolled[name]
+    # The controller has not seen the last change. If it was made for this generation, the last verdict stands.
+    before = next((one for one in resource.status.conditions if one.type == kind), None)
+    current = before is not None and before.observed_generation >= resource.metadata.generation
+    return not (current and before is not None and before.reason in ("Available", "ScalingUp"))
 
 
 def rolling(live: Manifest) -> bool:

@@ -10,13 +10,17 @@ Schema = dict[str, Any]
 # Columns of `kubectl get`: name, type, path; those of the second list with `-o wide` only.
 _COLUMNS = (
     ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status'),
+    ("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason'),
     ("API", "string", ".status.api"),
     ("Connections", "integer", ".status.connections"),
     ("Database", "string", '.status.conditions[?(@.type=="DatabaseReady")].status'),
     ("Image", "string", ".status.image"),
     ("Age", "date", ".metadata.creationTimestamp"),
 )
-_WIDE_COLUMNS = (("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason'),)
+_WIDE_COLUMNS = (("Message", "string", '.status.conditions[?(@.type=="Ready")].message'),)
+
+# Of a resource that no operator has seen yet: kstatus, and with it helm, Flux and Argo CD, take it for in progress.
+_STATUS_DEFAULT = {"observedGeneration": -1}
 
 _NULL = {"type": "null"}
 
@@ -73,8 +77,12 @@ def _schema() -> Schema:
     definitions = generated.pop("$defs")
     # What is empty by default is as good as absent, and would stand in every object.
     root: Schema = pruned(_structural(generated, definitions))
-    fields = {**_HEAD, "spec": root["properties"]["spec"], "status": root["properties"]["status"]}
+    fields = {**_HEAD, "spec": root["properties"]["spec"], "status": _with_default(root["properties"]["status"])}
     return {**root, "properties": fields, "required": ["spec"]}
+
+
+def _with_default(status: Schema) -> Schema:
+    return {key: {**status, "default": _STATUS_DEFAULT}[key] for key in sorted({*status, "default"}, key=_rank)}
 
 
 def _structural(schema: Schema, definitions: Schema) -> Schema:

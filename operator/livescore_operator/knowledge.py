@@ -42,12 +42,17 @@ def facts(resource: LiveScore, seen: Observation, serving: str | None, namespace
         credentials=credentials.kept(resource, secret, seen.claims.keys(), make=_maker(resource)),
         checksums=seen.checksums,
         serving_image=serving,
-        database_ready=begun or conditions.database(resource, seen.children).status == "True",
+        database_ready=begun or _is_settled(conditions.database(resource, seen.children)),
         claimed=_claimed(seen.children),
         claims=_sizes(resource, seen.claims),
         kinds=seen.kinds,
         scale=scale,
     )
+
+
+def _is_settled(database: conditions.Finding) -> bool:
+    """Return whether the database is ready and not about to be restarted for a new revision."""
+    return database.status == "True" and database.reason not in conditions.UNFINISHED
 
 
 def _maker(resource: LiveScore) -> Callable[[], str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from livescore_operator.cluster import CHILDREN, OPTIONAL_KINDS, Cluster, optional_kind
 from livescore_operator.components import credentials, references
-from livescore_operator.components.common import MANAGED_BY, family
+from livescore_operator.components.common import COMPONENT, MANAGED_BY, family
 from livescore_operator.errors import Terminal, Waiting
 from livescore_operator.planning import Key, key, owner
 from livescore_operator.resource import KIND, KeyReference, LiveScore, Manifest
@@ -24,12 +24,19 @@ class Observation:
             missing.
         kinds: optional kinds that the cluster has, see :func:`~livescore_operator.cluster.optional_kind`.
         pods: API pods by name.
+        other_pods: pods of all other components by name.
     """
 
     children: Mapping[Key, Manifest]
     references: Mapping[str, Manifest | None] = field(default_factory=dict)
     kinds: frozenset[str] = frozenset()
     pods: Mapping[str, Manifest] = field(default_factory=dict)
+    other_pods: Mapping[str, Manifest] = field(default_factory=dict)
+
+    @property
+    def all_pods(self) -> dict[str, Manifest]:
+        """Pods of all components by name."""
+        return {**self.other_pods, **self.pods}
 
     def updated(self, objects: Iterable[Manifest]) -> dict[Key, Manifest]:
         """The children, some of them as they became."""
@@ -77,11 +84,10 @@ async def observe(cluster: Cluster, resource: LiveScore) -> Observation:
     """
     namespace, labels = resource.namespace, {**family(resource), **MANAGED_BY}
     names = sorted(references(resource))
-    api = {**family(resource), "app.kubernetes.io/component": "api"}
     lists, claims, pods, referred = await asyncio.gather(
         asyncio.gather(*(cluster.list(kind, namespace, labels) for kind in CHILDREN)),
         cluster.list("PersistentVolumeClaim", namespace, family(resource)),
-        cluster.list("Pod", namespace, api),
+        cluster.list("Pod", namespace, family(resource)),
         asyncio.gather(*(_referred(cluster, namespace, name) for name in names)),
     )
     found = dict(zip(CHILDREN, lists, strict=True))
@@ -90,8 +96,14 @@ async def observe(cluster: Cluster, resource: LiveScore) -> Observation:
         children={**await _credentials(cluster, resource, children), **children},
         references=dict(zip(names, referred, strict=True)),
         kinds=frozenset(optional_kind(kind) for kind in OPTIONAL_KINDS if found[kind] is not None),
-        pods={pod["metadata"]["name"]: pod for pod in pods or []},
+        pods={pod["metadata"]["name"]: pod for pod in pods or [] if _is_api(pod)},
+        other_pods={pod["metadata"]["name"]: pod for pod in pods or [] if not _is_api(pod)},
     )
+
+
+def _is_api(pod: Manifest) -> bool:
+    labels = pod["metadata"].get("labels") or {}
+    return bool(labels.get(COMPONENT) == "api")
 
 
 async def _referred(cluster: Cluster, namespace: str, reference: str) -> Manifest | None:

@@ -28,6 +28,7 @@ _WRITTEN = ("get", "list", "watch", "create", "patch", "delete")
 VERBS: dict[str, Sequence[str]] = {
     KIND: ("get", "list", "watch"),
     f"{KIND}/status": ("patch",),
+    f"{KIND}/finalizers": ("update",),
     "ConfigMap": _WRITTEN,
     "Service": _WRITTEN,
     "ServiceAccount": _WRITTEN,
@@ -42,7 +43,7 @@ VERBS: dict[str, Sequence[str]] = {
     "PersistentVolumeClaim": ("list", "patch"),
     "Pod": ("list", "patch"),
     "Pod/log": ("get",),
-    "Event": ("create",),
+    "Event": ("list", "create"),
     "PodMonitor": ("get", "list", "create", "patch", "delete"),
     "Cluster": ("get", "list", "create", "patch"),
 }

@@ -4,15 +4,16 @@ Every cause (an edit, an event of a child, the resync, a restart) leads to the s
 there rather than at what happened, so it may be called at any time and any number of times.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import structlog
 from pydantic import ValidationError
 
-from livescore_operator import components, conditions, knowledge, planning, reporting
-from livescore_operator.assessment import Assessment
+from livescore_operator import components, conditions, knowledge, planning, reporting, troubles
+from livescore_operator.assessment import Assessment, soonest
 from livescore_operator.autoscaler import Autoscaler
 from livescore_operator.cluster import FIELD_MANAGER, Cluster
 from livescore_operator.components import migration
@@ -24,6 +25,7 @@ from livescore_operator.planning import Change
 from livescore_operator.redaction import Redactor
 from livescore_operator.resource import KIND, Condition, LiveScore, Manifest, Metadata, Plan, Status
 from livescore_operator.telemetry import metrics
+from livescore_operator.troubles import Trouble
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +34,12 @@ Children = Mapping[planning.Key, Manifest]
 
 # Nothing tells of another operator's Cluster: it is looked at again so often while it starts.
 CLUSTER_SECONDS = 10.0
+
+# Between two looks at pods that do not come: their own events are not watched, there are too many in a cluster.
+PODS_SECONDS = 10.0
+
+# Objects whose Events are read in one look.
+MAX_SUSPECTS = 8
 
 # Failures in a row from which on an error that may pass stands in the conditions: one alone passes in half a second.
 REPORTED_FAILURES = 2
@@ -51,6 +59,7 @@ class Outcome:
         plan: what would be changed, if the spec asks for a plan only.
         pending: whether that plan has changes.
         scaled: whether the Deployment of the API is as it was planned.
+        rolled: Deployments that were applied, and whether that changed their template.
     """
 
     children: Children
@@ -59,6 +68,7 @@ class Outcome:
     plan: Plan | None = None
     pending: bool = False
     scaled: bool = False
+    rolled: Mapping[planning.Key, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -156,10 +166,10 @@ class Reconciler:
             if problem is None:
                 raise unfinished
             outcome = replace(outcome, problem=problem)
-        await self._report(resource, seen, outcome, found)
+        pods = await self._report(resource, seen, outcome, found)
         if unfinished is not None and not isinstance(outcome.problem, Waiting):
             raise unfinished
-        return _look_again(resource, outcome, found, self.now())
+        return soonest(_unfinished(resource, outcome, self.now()), found.again, pods)
 
     async def _act(
         self, resource: LiveScore, seen: Observation, outcome: Outcome, found: Assessment
@@ -190,7 +200,8 @@ class Reconciler:
         failed = combined([*conflicts.values(), *result.errors])
         api = ("Deployment", resource.api_name)
         scaled = api not in conflicts and not result.failed(api)
-        return Outcome(seen.updated(result.objects), serving, failed, scaled=scaled)
+        rolled = {planning.key(one): _rolls(one, seen.children.get(planning.key(one))) for one in result.objects}
+        return Outcome(seen.updated(result.objects), serving, failed, scaled=scaled, rolled=rolled)
 
     # Failures
 
@@ -246,18 +257,52 @@ class Reconciler:
         found = [await self._cluster.get(kind, resource.namespace, name) for kind, name in missing]
         return {**seen.children, **{key: rival for key, rival in zip(missing, found, strict=True) if rival}}
 
-    async def _report(self, resource: LiveScore, seen: Observation, outcome: Outcome, found: Assessment) -> None:
+    async def _report(
+        self, resource: LiveScore, seen: Observation, outcome: Outcome, found: Assessment
+    ) -> float | None:
+        """Write the status; seconds after which to look again at pods that do not come, None if all are there."""
         children, image = outcome.children, outcome.serving_image
         # A driver's error may quote a part of the URL, and the status has more readers than the Secret.
         redactor = Redactor(seen.held_secrets)
         failure = redactor.text(await self._last_words(resource, children))
         problem = outcome.problem and replace(outcome.problem, message=redactor.text(outcome.problem.message))
-        findings = conditions.assess(resource, children, image, failure, problem, found.scaling)
+        progress = conditions.Progress(
+            rolled=outcome.rolled, leaving=len(found.draining), pods=seen.all_pods, now=self.now()
+        )
+        findings = conditions.assess(resource, children, image, failure, problem, found.scaling, progress)
+        waiting = any(finding.reason in conditions.EXPLAINED for finding in findings)
+        if waiting:
+            progress = replace(progress, troubles=await self._troubles(resource, seen, children, redactor))
+            findings = conditions.assess(resource, children, image, failure, problem, found.scaling, progress)
         if outcome.plan is not None:
             findings = conditions.planned(findings, outcome.plan.summary, pending=outcome.pending)
         merged = self._merge(resource, findings)
         scaled = reporting.Scaled(found.connections, found.scaling, found.draining)
         await self._write(resource, reporting.status(resource, children, merged, image, scaled, outcome.plan))
+        return _watch_pods(progress) if waiting else None
+
+    async def _troubles(
+        self, resource: LiveScore, seen: Observation, children: Children, redactor: Redactor
+    ) -> dict[str, Trouble]:
+        """Return why pods do not come, by component."""
+        pods = seen.all_pods.values()
+        names = troubles.suspects(pods, children)[:MAX_SUSPECTS]
+        events = await asyncio.gather(*(self._cluster.events_about(resource.namespace, name) for name in names))
+        known = dict(zip(names, events, strict=True))
+        labels = [label for some in conditions.COMPONENTS.values() for label in some]
+        found = {one: troubles.find(one, pods, children, known, self.now()) for one in labels}
+        return {one: await self._told(resource, trouble, redactor) for one, trouble in found.items() if trouble}
+
+    async def _told(self, resource: LiveScore, trouble: Trouble, redactor: Redactor) -> Trouble:
+        """Return a trouble with the last line that the container logged."""
+        message = trouble.message
+        if trouble.log is not None:
+            pod, container = trouble.log
+            line = ""
+            for previous in (True, False):
+                line = line or await self._cluster.last_line(resource.namespace, pod, container, previous=previous)
+            message += f"; its last line: {line}" if line else f"; see `kubectl logs {pod} -c {container} --previous`"
+        return replace(trouble, message=redactor.text(message))
 
     async def _report_suspended(self, resource: LiveScore) -> None:
         merged, generation = self._merge(resource, conditions.suspended()), resource.metadata.generation
@@ -299,6 +344,12 @@ def _unexpected(error: Exception) -> Transient:
     return Transient("OperatorError", f"unexpected error in the operator, see its log: {type(error).__name__}: {error}")
 
 
+def _rolls(after: Manifest, before: Manifest | None) -> bool:
+    """Return whether pods are replaced because of a change."""
+    template = (after.get("spec") or {}).get("template")
+    return before is None or template != (before.get("spec") or {}).get("template")
+
+
 def _plan(resource: LiveScore, wanted: Iterable[Manifest], children: Children, now: datetime) -> list[Change]:
     """What is to be done now. What must go before it can be made again goes first, and is made the next time."""
     gone = {key: child for key, child in children.items() if _must_go(resource, child, now)}
@@ -315,10 +366,10 @@ def _must_go(resource: LiveScore, child: Manifest, now: datetime) -> bool:
     return is_remains(resource, child) or (child["kind"] == "Job" and migration.may_retry(child, now))
 
 
-def _look_again(resource: LiveScore, outcome: Outcome, found: Assessment, now: datetime) -> float | None:
-    """When to look again although nothing happens."""
-    times = (_unfinished(resource, outcome, now), found.again)
-    return min((seconds for seconds in times if seconds is not None), default=None)
+def _watch_pods(progress: conditions.Progress) -> float:
+    """Return when to look again at pods that do not come: no event tells of them."""
+    remaining = (trouble.remaining(progress.now) for trouble in progress.troubles.values())
+    return min([PODS_SECONDS, *(seconds for seconds in remaining if seconds)])
 
 
 def _unfinished(resource: LiveScore, outcome: Outcome, now: datetime) -> float | None:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from livescore_operator.components import migration
 from livescore_operator.components.common import selector
+from livescore_operator.conditions import settled
 from livescore_operator.planning import Key
 from livescore_operator.resource import (
     API_VERSION,
@@ -51,6 +52,7 @@ def status(
         connections=resource.status.connections if scaled.connections is None else scaled.connections,
         scaling=scaled.scaling,
         draining=list(scaled.draining),
+        settled=settled(resource, children, len(scaled.draining)),
         image=serving_image if deployment else resource.status.image,
         schema_image=_migrated(resource, children) or resource.status.schema_image,
         endpoints=endpoints(resource),

@@ -694,6 +694,11 @@ class Status(Model):
         json_schema_extra=_keyed("pod"),
         description="Pods that are emptied before they are removed.",
     )
+    settled: dict[str, int] = Field(
+        {},
+        exclude_if=_is_empty,
+        description="Pods of each Deployment that were last available together: fewer are an outage, more a scale-up.",
+    )
     image: str | None = Field(None, description="Image that the API was last rolled to.")
     schema_image: str | None = Field(
         None, alias="schema", description="Image whose migrations were last applied to the database."

@@ -403,9 +403,12 @@ async def test_pods_are_there_before_kick_off_and_go_after_the_end(scene: Scene)
 
     assert await scene.step() == 60.0, "time alone brings matches nearer"
     assert "floor" not in await scene.scaling()
-    assert scene.fleet.asked[-1] == 1200
+    assert scene.fleet.asked[-1] == 1320, "also for those that begin to count before the next look"
 
-    await scene.step(600)
+    await scene.step(570)
+    assert "floor" not in await scene.scaling()
+    assert await scene.step(5) == 25.5, "the moment itself is waited for, not the next minute"
+    await scene.step(25.5)
     assert await scene.replicas() == 5
     found = await scene.scaling()
     assert found["reason"] == "MatchDayFloor"
@@ -423,6 +426,20 @@ async def test_pods_are_there_before_kick_off_and_go_after_the_end(scene: Scene)
     assert "floor" not in await scene.scaling()
     assert scene.metric("scaling_floor") == 0
     assert await scene.draining() != {}
+
+
+async def test_the_end_of_a_match_is_waited_for_even_if_no_pod_tells_of_it(scene: Scene) -> None:
+    await scene.up(autoscaling=by_connections(matchDay=MATCH_DAY, scaleDown=AT_ONCE))
+    scene.fleet.fixtures = [match(timedelta(minutes=-119, seconds=-30))]
+    await scene.step()
+    scene.fleet.fixtures = None
+
+    after = await scene.step(25)
+    assert "floor" in await scene.scaling()
+    assert after is not None
+    assert after <= 5.5, "not at the next minute"
+    await scene.step(5.5)
+    assert "floor" not in await scene.scaling()
 
 
 # Metrics

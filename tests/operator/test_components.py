@@ -210,7 +210,9 @@ def test_every_child_belongs_to_the_live_score_but_for_what_opens_its_data(name:
     owner = {"apiVersion": "livescore.dev/v1", "kind": "LiveScore", "name": wanted.name, "uid": wanted.metadata.uid}
     for one in built(name):
         data = one["kind"] in ("Secret", "PersistentVolumeClaim", "Cluster")
-        assert one["metadata"].get("ownerReferences") == (None if data else [{**owner, "controller": True}])
+        assert one["metadata"].get("ownerReferences") == (
+            None if data else [{**owner, "controller": True, "blockOwnerDeletion": True}]
+        )
         assert one["metadata"]["namespace"] == "scores"
 
 

@@ -18,13 +18,18 @@ from livescore_operator.conditions import (
     UNFINISHED,
     Children,
     Finding,
+    Progress,
     assess,
     merge,
     planned,
+    settled,
     suspended,
 )
 from livescore_operator.errors import ReconcileError, Terminal, Transient, Waiting
 from livescore_operator.resource import Condition, ConditionStatus, LiveScore, Manifest, Scaling, Status
+from livescore_operator.troubles import Trouble
+
+Spec = dict[str, Any]
 
 IMAGE, OLD_IMAGE = "livescore:2", "livescore:1"
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
@@ -56,8 +61,16 @@ def scaled(reason: str) -> LiveScore:
     return resource.model_copy(update={"status": Status(scaling=Scaling(replicas=2, reason=reason))})
 
 
-def stateful(component: str, ready: int = 1, observed: int = 1, generation: int = 1) -> Children:
-    status = {"readyReplicas": ready, "observedGeneration": observed}
+def stateful(
+    component: str, ready: int = 1, observed: int = 1, generation: int = 1, revisions: tuple[str, str] = ("a", "a")
+) -> Children:
+    current, update = revisions
+    status = {
+        "readyReplicas": ready,
+        "observedGeneration": observed,
+        "currentRevision": current,
+        "updateRevision": update,
+    }
     return child("StatefulSet", f"demo-{component}", status, generation, replicas=1)
 
 
@@ -108,7 +121,15 @@ TABLE: list[Row] = [
     ("DatabaseReady", "True", "Ready", "demo-postgres-0", everything(), None),
     ("DatabaseReady", "False", "NotCreated", "demo-postgres", everything(postgres=None), None),
     ("DatabaseReady", "False", "Starting", "kubectl", everything(postgres=stateful("postgres", ready=0)), None),
-    ("DatabaseReady", "True", "Ready", "", everything(postgres=stateful("postgres", generation=2)), None),
+    ("DatabaseReady", "True", "RollingOut", "", everything(postgres=stateful("postgres", generation=2)), None),
+    (
+        "DatabaseReady",
+        "True",
+        "RollingOut",
+        "new revision",
+        everything(postgres=stateful("postgres", revisions=("a", "b"))),
+        None,
+    ),
     ("DatabaseReady", "False", "Starting", "", everything(postgres=child("StatefulSet", "demo-postgres")), None),
     ("DatabaseReady", "True", "External", "", everything(postgres=None), livescore(postgres=EXTERNAL)),
     ("DatabaseReady", "False", "Starting", "Cluster", everything(postgres=None), CNPG),
@@ -208,6 +229,117 @@ def test_a_condition_says_what_its_children_say(
     assert word in finding.message
 
 
+SETTLED = {"settled": {"api": 2, "worker": 1, "scheduler": 1}}
+
+
+def grown(
+    wanted: int = 5, *, leaving: int = 0, mode: str = "none", resource: Spec | None = None, **status: Any
+) -> dict[str, Finding]:
+    """What is found of a LiveScore that had two API pods, all of them available."""
+    body = {"metadata": {"name": "demo", "namespace": "sport", "uid": "u", "generation": 7}}
+    spec = {"image": IMAGE, "autoscaling": {"mode": mode}}
+    parsed = LiveScore.parse({**body, "spec": spec, "status": SETTLED, **(resource or {})})
+    findings = assess(
+        parsed, everything(api=deployment("api", wanted, **status)), IMAGE, "", None, None, Progress(leaving=leaving)
+    )
+    return {one.type: one for one in findings}
+
+
+@pytest.mark.parametrize(("mode", "reconciling"), [("none", "True"), ("connections", "False")])
+def test_an_ordered_scale_up_is_ready_all_the_time(mode: str, reconciling: str) -> None:
+    findings = grown(5, mode=mode, replicas=5, updatedReplicas=5, availableReplicas=2)
+
+    assert findings["ApiAvailable"][1:3] == ("True", "ScalingUp")
+    assert findings["Ready"].status == "True"
+    assert findings["Reconciling"].status == reconciling
+    assert "2 of 5" in findings["ApiAvailable"].message
+
+
+@pytest.mark.parametrize("available", [0, 1])
+def test_a_pod_that_is_lost_while_others_are_added_is_an_outage(available: int) -> None:
+    findings = grown(5, replicas=5, updatedReplicas=5, availableReplicas=available)
+
+    assert findings["ApiAvailable"][1:3] == ("False", "Unavailable")
+    assert findings["Ready"].status == "False"
+
+
+def test_pods_that_are_drained_are_not_missed() -> None:
+    assert grown(2, leaving=1, availableReplicas=1)["Ready"].status == "True"
+    assert grown(2, leaving=0, availableReplicas=1)["Ready"].status == "False"
+
+
+def test_what_was_available_together_is_remembered_until_more_is() -> None:
+    resource = LiveScore.parse({"metadata": {"name": "demo"}, "spec": {"image": IMAGE}, "status": SETTLED})
+
+    def now(wanted: int, available: int, leaving: int = 0) -> int:
+        return settled(resource, deployment("api", wanted, availableReplicas=available), leaving)["api"]
+
+    assert [now(5, 2), now(5, 5), now(5, 1), now(1, 1), now(2, 1, 1)] == [2, 5, 2, 1, 1]
+
+
+@pytest.mark.parametrize(("rolls", "reason"), [(True, "RollingOut"), (False, "Available")])
+def test_a_change_that_its_controller_has_not_seen_is_what_was_applied(rolls: bool, reason: str) -> None:
+    progress = Progress(rolled={("Deployment", "demo-api"): rolls})
+    children = everything(api=deployment("api", 2, observedGeneration=0))
+
+    findings = {one.type: one for one in assess(livescore(), children, IMAGE, "", None, None, progress)}
+
+    assert findings["ApiAvailable"].reason == reason
+    assert findings["Ready"].status == ("False" if rolls else "True")
+
+
+def test_an_autoscaler_that_has_not_seen_its_spec_is_starting() -> None:
+    status = {"observedGeneration": 1, "conditions": [{"type": "ScalingActive", "status": "True"}]}
+    live = child("HorizontalPodAutoscaler", "demo-api", status, generation=2)
+
+    assert found(everything(hpa=live), HPA)["ScalingActive"].reason == "AutoscalerStarting"
+
+
+# Pods that do not come
+
+
+def troubled(age: float, *, lasting: bool = True, **replaced: Children | None) -> dict[str, Finding]:
+    trouble = Trouble("ImagePullFailed", "no image", lasting=lasting, since=NOW - timedelta(seconds=age))
+    progress = Progress(troubles={"postgres": trouble, "api": trouble}, now=NOW)
+    findings = assess(livescore(), everything(**replaced), IMAGE, "", None, None, progress)
+    return {one.type: one for one in findings}
+
+
+@pytest.mark.parametrize(
+    ("age", "lasting", "stalled"), [(59, True, "False"), (61, True, "True"), (10_000, False, "False")]
+)
+def test_what_keeps_pods_from_coming_is_the_reason_and_stalls_after_a_minute(
+    age: float, lasting: bool, stalled: str
+) -> None:
+    findings = troubled(age, lasting=lasting, postgres=stateful("postgres", ready=0))
+
+    assert findings["DatabaseReady"][1:4] == ("False", "ImagePullFailed", "no image")
+    assert findings["Ready"][1:4] == ("False", "ImagePullFailed", "no image")
+    assert findings["Stalled"].status == stalled
+
+
+def test_a_roll_out_that_gets_no_pods_serves_and_says_why() -> None:
+    findings = troubled(61, api=deployment("api", 2, replicas=3, updatedReplicas=1))
+
+    assert findings["ApiAvailable"][1:3] == ("True", "ImagePullFailed")
+    assert findings["Ready"].status == "False"
+    assert findings["Stalled"].status == "True"
+
+
+def test_a_trouble_of_a_pod_that_nobody_misses_is_none() -> None:
+    assert troubled(61)["Ready"].status == "True"
+
+
+@pytest.mark.parametrize("pods", [[], ["demo-postgres-0"]])
+def test_a_hint_names_objects_that_exist(pods: list[str]) -> None:
+    children = everything(postgres=stateful("postgres", ready=0))
+    findings = assess(livescore(), children, IMAGE, "", None, None, Progress(pods=pods))
+
+    message = next(one.message for one in findings if one.type == "DatabaseReady")
+    kind = "pod demo-postgres-0" if pods else "statefulset demo-postgres`"
+    assert f"kubectl describe {kind}" in message
+
+
 def test_a_schema_waits_for_the_database_before_there_is_a_job() -> None:
     for serving in (None, OLD_IMAGE):
         finding = found(everything(job=None), serving=serving)["SchemaCurrent"]
@@ -240,7 +372,7 @@ def reasons_in_the_code() -> Iterator[str]:
 
 
 def test_every_reason_is_tested_here() -> None:
-    elsewhere = {"WaitingForDatabase", "Suspended", "PlanOnly", "PlanPending"}
+    elsewhere = {"ScalingUp", "WaitingForDatabase", "Suspended", "PlanOnly", "PlanPending"}
     assert set(reasons_in_the_code()) == {reason for _, _, reason, *_ in TABLE} | elsewhere
 
 
@@ -386,15 +518,22 @@ def test_a_plan_that_would_be_refused_stalls() -> None:
 
     paused = {one.type: one for one in planned(findings, "1 to update", pending=True)}
 
-    assert paused["Ready"][1:] == ("False", "Invalid", "no such field")
-    assert paused["Stalled"][1:] == ("True", "Invalid", "no such field")
+    assert paused["Ready"][1:4] == ("False", "Invalid", "no such field")
+    assert paused["Stalled"][1:4] == ("True", "Invalid", "no such field")
 
 
 # History
 
 TYPES = st.sampled_from(["Ready", "Stalled", "ApiAvailable", "Custom"])
 FINDINGS = st.lists(
-    st.builds(Finding, TYPES, st.sampled_from(get_args(ConditionStatus)), st.sampled_from("AB"), st.text(max_size=3)),
+    st.builds(
+        Finding,
+        TYPES,
+        st.sampled_from(get_args(ConditionStatus)),
+        st.sampled_from("AB"),
+        st.text(max_size=3),
+        stalled=st.just(False),
+    ),
     unique_by=lambda finding: finding.type,
 )
 

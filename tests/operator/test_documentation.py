@@ -40,7 +40,7 @@ SMALL = {("requests", "limits"), ("name", "key"), ("name",)}
 """Objects with these fields alone take one row."""
 
 QUIET = {"External", "Available", "ModeNone", "PlanOnly", "Connections", "NoReadings", "Autoscaler"}
-QUIET |= {"AutoscalerStarting", "AutoscalerFailing"}
+QUIET |= {"AutoscalerStarting", "AutoscalerFailing", "ScalingUp"}
 """Reasons that never become Events: they stand in conditions that nobody is told of."""
 
 
@@ -210,7 +210,7 @@ def assigned(name: str, function: Function) -> list[ast.expr]:
 
 
 def condition_reasons() -> set[str]:
-    return reasons(2, "Finding") | reasons(0, "Terminal", "Waiting")
+    return reasons(2, "Finding") | reasons(0, "Terminal", "Waiting", "Trouble")
 
 
 def condition_types() -> list[str]:

@@ -12,11 +12,13 @@ from livescore_operator.answers import Answer, checked
 from livescore_operator.cluster import Cluster, connect
 from livescore_operator.errors import ReconcileError
 from livescore_operator.planning import Key, key
-from livescore_operator.reconciler import LASTING_SECONDS, Reconciler
+from livescore_operator.reconciler import LASTING_SECONDS, PODS_SECONDS, Reconciler
 from livescore_operator.resource import Manifest
 from tests.operator.stack import IMAGE, Stack
 from tests.support.kubernetes.kinds import Json
 from tests.support.kubernetes.kube import Kube
+from tests.support.kubernetes.kubelet import make_pod, make_unready
+from tests.support.kubernetes.server import Server
 
 UNDECLARED = (
     "failed to create typed patch object (x/demo-api): .spec.template.spec.affinity.nodeAfinity: field not declared in "
@@ -202,6 +204,83 @@ async def test_an_object_of_a_stranger_stops_nothing_but_itself(stack: Stack) ->
     await stack.kube.delete("Service", "demo")
     await stack.settle()
     assert await stack.condition("Ready") == ("True", "Ready")
+
+
+# Pods that do not come
+
+
+async def test_a_pod_that_gets_no_image_is_told_and_stalls_after_a_minute(stack: Stack) -> None:
+    await stack.create()
+    await stack.reconcile()
+    stateful = await stack.kube.get("StatefulSet", "demo-postgres")
+    await make_pod(stack.kube, "demo-postgres-0", stateful["spec"]["template"]["metadata"]["labels"], stateful)
+    waiting = {"reason": "ImagePullBackOff", "message": 'Back-off pulling image "postgres:99"'}
+    container = {"name": "postgres", "image": "postgres:99", "imageID": "", "ready": False, "restartCount": 0}
+    status = {"phase": "Pending", "containerStatuses": [{**container, "state": {"waiting": waiting}}]}
+    await stack.kube.set_status("Pod", "demo-postgres-0", status)
+
+    after = await stack.reconcile()
+    assert await stack.condition("DatabaseReady") == ("False", "ImagePullFailed")
+    assert "postgres:99" in (await ready(stack))["message"]
+    assert await stack.condition("Stalled") == ("False", "ImagePullFailed")
+    assert after is not None, "nothing tells of pods"
+    assert after <= PODS_SECONDS
+
+    later = datetime.now(UTC) + timedelta(seconds=61)
+    stack.reconciler.now = lambda: later
+    await stack.reconcile()
+    assert await stack.condition("Stalled") == ("True", "ImagePullFailed")
+
+    await stack.kube.delete("Pod", "demo-postgres-0", gracePeriodSeconds=0)
+    await stack.settle()
+    assert await stack.condition("Ready") == ("True", "Ready")
+
+
+async def test_a_crash_loop_is_told_with_the_last_line_and_no_password(stack: Stack, api: Server) -> None:
+    await up(stack)
+    password = (await stack.secret("demo-credentials"))["postgres-password"]
+    deployment = await stack.kube.get("Deployment", "demo-api")
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    await make_pod(stack.kube, "demo-api-1", labels, deployment, containers=("proxy", "api"))
+    api.logs.write(stack.kube.namespace, "demo-api-1", f"starting\ncannot connect with {password} to demo-postgres\n")
+    last = {"terminated": {"exitCode": 1, "reason": "Error"}}
+    crashed = {"name": "api", "image": IMAGE, "imageID": "", "ready": False, "restartCount": 4, "lastState": last}
+    crashed["state"] = {"waiting": {"reason": "CrashLoopBackOff"}}
+    await stack.kube.set_status("Pod", "demo-api-1", {"phase": "Running", "containerStatuses": [crashed]})
+    await make_unready(stack.kube, "Deployment", "demo-api")
+
+    await stack.reconcile()
+
+    assert await stack.condition("ApiAvailable") == ("False", "CrashLoop")
+    message = (await ready(stack))["message"]
+    assert "its last line: cannot connect with ******** to demo-postgres" in message
+    assert password not in str(await stack.livescore())
+
+
+async def test_a_changed_server_is_not_ready_before_its_new_revision_is(stack: Stack) -> None:
+    await up(stack)
+    await stack.edit(postgres={"resources": {"limits": {"memory": "2Gi"}}})
+
+    await stack.reconcile()
+    assert await stack.condition("Ready") == ("False", "RollingOut")
+
+    await stack.settle()
+    assert await stack.condition("Ready") == ("True", "Ready")
+
+
+async def test_an_ordered_scale_up_is_ready_all_the_time_and_warns_of_nothing(stack: Stack) -> None:
+    await up(stack)
+    before = await stack.events()
+    await stack.edit(api={"replicas": 5})
+
+    await stack.reconcile()
+    assert await stack.condition("Ready") == ("True", "Ready")
+    assert await stack.condition("Reconciling") == ("True", "ScalingUp")
+
+    await stack.settle()
+    assert await stack.condition("Reconciling") == ("False", "Ready")
+    told = [event for event in await stack.events() if event not in before]
+    assert {reason for _, reason, _ in told} == {"Applied"}
 
 
 # Containers of others

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livescore_operator.resource import Autoscaling, Expectation, Floor, Learnt, MatchDay
-from livescore_operator.scaling.forecast import MAX_SPORTS, Fixture, floor, learn, parse
+from livescore_operator.scaling.forecast import MAX_SPORTS, Fixture, floor, learn, next_change, parse
 
 NOW = datetime(2026, 6, 11, 15, tzinfo=UTC)
 MATCH = timedelta(hours=2)
@@ -37,6 +37,23 @@ def autoscaling(target: int = 5000, most: int = 10, **match_day: Any) -> Autosca
 
 def learnt(**sports: int) -> list[Learnt]:
     return [Learnt(sport=sport, connections=connections) for sport, connections in sports.items()]
+
+
+@pytest.mark.parametrize(
+    ("matches", "seconds"),
+    [
+        ([], None),
+        ([match(minutes=30)], 20 * 60),
+        ([match(minutes=5)], 125 * 60),
+        ([match(minutes=-119.5, live=True)], 30),
+        ([match(minutes=-121, live=True)], None),
+        ([match(minutes=60), match(minutes=10.5)], 30),
+    ],
+)
+def test_the_floor_may_change_at_the_lead_and_at_the_end_of_each_match(
+    matches: list[Fixture], seconds: float | None
+) -> None:
+    assert next_change(MatchDay(lead_minutes=10), matches, NOW) == seconds
 
 
 # What the service tells

@@ -5,6 +5,10 @@
 - apiGroups: [livescore.dev]
   resources: [livescores/status]
   verbs: [patch]
+# To let foreground deletion wait for what a LiveScore owns, where OwnerReferencesPermissionEnforcement is on.
+- apiGroups: [livescore.dev]
+  resources: [livescores/finalizers]
+  verbs: [update]
 # Server-side apply is a patch, and where the object is missing a create too.
 - apiGroups: [""]
   resources: [configmaps, services, serviceaccounts]
@@ -31,7 +35,7 @@
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [list, patch]
-# Where the API pods are, which of them go first, and why a migration failed.
+# Where the API pods are, which of them go first, why pods do not come, and why a migration failed.
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, patch]
@@ -40,7 +44,7 @@
   verbs: [get]
 - apiGroups: [""]
   resources: [events]
-  verbs: [create]
+  verbs: [list, create]
 # Of other operators, where they are installed; where not, these rules make that visible.
 - apiGroups: [monitoring.coreos.com]
   resources: [podmonitors]

@@ -132,13 +132,14 @@ def family(resource: LiveScore) -> dict[str, str]:
 
 
 def _owner(resource: LiveScore) -> Manifest:
-    # No blockOwnerDeletion: setting it needs the right to update finalizers of the LiveScore.
+    # Foreground deletion waits for what blocks it. Setting this needs the right to update finalizers of the LiveScore.
     return {
         "apiVersion": API_VERSION,
         "kind": KIND,
         "name": resource.name,
         "uid": resource.metadata.uid,
         "controller": True,
+        "blockOwnerDeletion": True,
     }
 
 

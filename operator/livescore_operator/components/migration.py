@@ -41,6 +41,12 @@ def failed(job: Manifest) -> bool:
     return _condition(job, "Failed") is not None
 
 
+def failure(job: Manifest) -> str:
+    """Return why a Job has given up, in the words of its controller; empty if it has not."""
+    condition = _condition(job, "Failed") or {}
+    return ": ".join(str(condition[key]) for key in ("reason", "message") if condition.get(key))
+
+
 def may_retry(job: Manifest, now: datetime) -> bool:
     """Whether a Job that has given up shall be deleted, so that it is made again."""
     return failed(job) and retry_after(job, now) == 0

@@ -129,6 +129,16 @@ def floor(
     )
 
 
+def next_change(match_day: MatchDay, fixtures: Iterable[Fixture], now: datetime) -> float | None:
+    """Return the seconds until the next moment at which a match begins or ceases to count; None if there is none.
+
+    The moments are start − lead and end. A live match counts until the service says that it has ended.
+    """
+    lead = timedelta(minutes=match_day.lead_minutes)
+    moments = (moment for one in fixtures for moment in (one.start - lead, one.end))
+    return min(((moment - now).total_seconds() for moment in moments if moment > now), default=None)
+
+
 def _counts(fixture: Fixture, match_day: MatchDay, now: datetime) -> bool:
     """Whether it is live, or should be soon; one that was never begun ends when it should have."""
     return fixture.live or (fixture.start <= now + timedelta(minutes=match_day.lead_minutes) and now < fixture.end)

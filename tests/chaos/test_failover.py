@@ -152,7 +152,7 @@ async def test_open_connections_to_a_read_only_server_are_given_up_for_one_that_
     set_read_only(own_postgres, "on")
     await eventually(lambda: "read-only" in httpx.get(f"{api.base_url}/health/ready", verify=False).text)
     await refused(api, match, READ_ONLY)
-    execute(standby.server.url("postgres"), "SELECT pg_promote()")
+    execute(standby.server.admin_url(), "SELECT pg_promote()")
     set_read_only(standby, "off")
     address.lead_to(standby)  # the former primary goes on, and no connection is cut
     await served(api, monotonic())

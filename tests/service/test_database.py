@@ -69,7 +69,9 @@ async def test_a_request_during_a_restart_is_served_as_soon_as_postgresql_is(
 async def test_connections_that_the_server_closes_when_idle_are_replaced_and_no_outage(
     own_postgres: OwnPostgres,
 ) -> None:
-    execute(own_postgres.url, "ALTER SYSTEM SET idle_session_timeout = '100ms'", "SELECT pg_reload_conf()")
+    execute(
+        own_postgres.server.admin_url(), "ALTER SYSTEM SET idle_session_timeout = '100ms'", "SELECT pg_reload_conf()"
+    )
     async with opened(own_postgres.url, size=CONNECTIONS, timeout=5) as database:
         await fill(database)
         for _ in range(3):
@@ -83,7 +85,7 @@ async def test_connections_that_an_administrator_ends_are_replaced(own_postgres:
     async with opened(own_postgres.url, size=CONNECTIONS, timeout=5) as database:
         for _ in range(3):
             await fill(database)
-            execute(own_postgres.server.url("postgres"), END_ALL)
+            execute(own_postgres.server.admin_url(), END_ALL)
             assert await timed_read(database) < PROMPT_SECONDS
 
 
@@ -163,7 +165,7 @@ def unusual_url(postgres_server: Postgres) -> Iterator[str]:
     """An empty database with every unusual setting, most of them beyond its control."""
     name = "unusual"
     postgres_server.server.create_database(name)
-    with psycopg.connect(postgres_server.url_of("postgres"), autocommit=True) as connection:
+    with psycopg.connect(postgres_server.server.admin_url(), autocommit=True) as connection:
         for setting, value in UNUSUAL.items():
             change = sql.SQL("ALTER DATABASE {} SET {} = {}")
             connection.execute(change.format(sql.Identifier(name), sql.SQL(setting), sql.Literal(value)))
@@ -227,8 +229,9 @@ async def test_a_database_that_cannot_hold_every_text_is_refused_with_a_sentence
 ) -> None:
     name = f"encoded_{encoding.lower()}"
     execute(
-        postgres_server.url_of("postgres"),
-        f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE_PROVIDER libc LOCALE 'C' TEMPLATE template0",
+        postgres_server.server.admin_url(),
+        f"CREATE DATABASE {name} OWNER livescore TEMPLATE template0 "
+        f"ENCODING '{encoding}' LOCALE_PROVIDER libc LOCALE 'C'",
     )
     url = postgres_server.url_of(name)
     sentence = f"the database's encoding is {encoding}, which cannot hold every text"

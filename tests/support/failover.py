@@ -25,7 +25,8 @@ class Standby(OwnPostgres):
         """Copy the primary, and replicate from it."""
         assert primary.server.process is not None
         program = Path(psutil.Process(primary.server.process.pid).exe()).with_name("pg_basebackup")
-        source, directory = primary.server.url("postgres"), self.server.directory
+        source, directory = primary.server.admin_url(), self.server.directory
+        primary.admit_its_owner()
         arguments = ["--dbname", source, "--pgdata", str(directory), "--write-recovery-conf", "--checkpoint", "fast"]
         subprocess.run([str(program), *arguments], check=True, capture_output=True)
         # Of the primary's socket, which lies among its data.
@@ -38,7 +39,7 @@ class Standby(OwnPostgres):
 
     def promote(self) -> None:
         """Make it a primary, and wait until it is one."""
-        execute(self.server.url("postgres"), "SELECT pg_promote()")
+        execute(self.server.admin_url(), "SELECT pg_promote()")
 
 
 def execute(url: str, *statements: str) -> None:
@@ -51,7 +52,7 @@ def execute(url: str, *statements: str) -> None:
 def set_read_only(server: OwnPostgres, value: str) -> None:
     """Change ``default_transaction_read_only`` of a running server."""
     execute(
-        server.server.url("postgres"),
+        server.server.admin_url(),
         f"ALTER SYSTEM SET default_transaction_read_only = {value}",
         "SELECT pg_reload_conf()",
     )

@@ -324,6 +324,11 @@ class Postgres(Server):
     stop_signal = signal.SIGINT  # PostgreSQL's fast shutdown: ends the sessions, then writes everything.
     socket_name = ".s.PGSQL.5432"
 
+    def __init__(self, data_dir: Path, *, durable: bool = True) -> None:
+        super().__init__(data_dir, durable=durable)
+        #: Names of the users of this machine that may connect, besides the one that starts the server.
+        self.users: list[str] = []
+
     def url(self, database: str = "livescore") -> str:
         """The ``DATABASE_URL`` of one database of this server."""
         return self._url(ROLE, database)
@@ -386,7 +391,7 @@ class Postgres(Server):
         if not self.directory.exists():
             self._init_database()
         _own(self.socket.parent, *_owner_of(self.directory))
-        self._write_rules()
+        self.write_rules()
         # Nobody uses the directory any more, but another process may have got the number that stands in the file.
         (self.directory / "postmaster.pid").unlink(missing_ok=True)
 
@@ -421,11 +426,15 @@ class Postgres(Server):
             raise BrokenDataDir(f"initdb fails in {fresh}: {' '.join(result.stderr.split())}")
         fresh.rename(self.directory)
 
-    def _write_rules(self) -> None:
-        """Let the user that starts the server connect, and no other. Data of earlier versions trusted everybody."""
-        user = pwd.getpwuid(os.geteuid()).pw_name
-        _replace(self.directory / "pg_hba.conf", f"{_WRITTEN}local all all peer map={_MAP}\n")
-        lines = (f'{_MAP} "{user}" {role}\n' for role in (ADMINISTRATOR, ROLE))
+    def write_rules(self) -> None:
+        """Let the user that starts the server connect, and :attr:`users`. Data of earlier versions trusted everybody.
+
+        A running server reads the rules at ``pg_reload_conf()``.
+        """
+        rules = (f"local {databases} all peer map={_MAP}\n" for databases in ("all", "replication"))
+        _replace(self.directory / "pg_hba.conf", "".join([_WRITTEN, *rules]))
+        users = [pwd.getpwuid(os.geteuid()).pw_name, *self.users]
+        lines = (f'{_MAP} "{user}" {role}\n' for user in users for role in (ADMINISTRATOR, ROLE))
         _replace(self.directory / "pg_ident.conf", "".join([_WRITTEN, *lines]))
 
 

@@ -6,14 +6,30 @@ The environment variable is the field's name in capitals. ``docs/settings.md`` l
 import os
 import re
 import socket
+from contextlib import suppress
 from functools import cache
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, IPvAnyNetwork, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    IPvAnyNetwork,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
-from livescore import web_origin
+from livescore import database_url, web_origin
 from livescore.rate import Rate
 from livescore.redis_url import RedisUrl
 
@@ -28,9 +44,12 @@ def _rate_limit(text: str) -> str:
     return text
 
 
+def _database_url(url: SecretStr) -> SecretStr:
+    return SecretStr(database_url.parse(url.get_secret_value()))
+
+
 def _redis_url(url: SecretStr) -> SecretStr:
-    RedisUrl.parse(url.get_secret_value())
-    return url
+    return SecretStr(RedisUrl.parse(url.get_secret_value()).text)
 
 
 def _redis_prefix(text: str) -> str:
@@ -39,6 +58,59 @@ def _redis_prefix(text: str) -> str:
     return text
 
 
+def _name(text: str) -> str:
+    if not (text.isprintable() and len(text) <= LONGEST_NAME):
+        raise ValueError(f"must be at most {LONGEST_NAME} printable characters")
+    return text
+
+
+def _host(text: str) -> str:
+    if text == "*":
+        return text
+    with suppress(ValueError):
+        return str(ip_address(text.removeprefix("[").removesuffix("]")))
+    if _HOST_NAME.fullmatch(text) is None or len(text) > LONGEST_NAME:
+        raise ValueError("must be an address such as 127.0.0.1 or ::1, the name of a host, or * for all addresses")
+    return text
+
+
+def _path(path: Path) -> Path:
+    if not (str(path).isprintable() and len(str(path)) <= LONGEST_PATH):
+        raise ValueError(f"must be at most {LONGEST_PATH} printable characters")
+    return path
+
+
+def _key(key: SecretStr) -> SecretStr:
+    if re.fullmatch(r"[ -~]{1,256}", key.get_secret_value()) is None:
+        raise ValueError("must be at most 256 printable characters of ASCII, as clients send it in a header")
+    return key
+
+
+LONGEST_NAME = 253
+"""Characters of the longest host name."""
+
+LONGEST_PATH = 1_024
+
+_HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
+
+_DAY_SECONDS = 86_400
+
+# A bound on every time, so that no value leaves what PostgreSQL, the kernel or the clock can hold. A time-out below a
+# millisecond would be 0 for PostgreSQL, which means none.
+Seconds = Annotated[float, Field(ge=0.001, le=_DAY_SECONDS, allow_inf_nan=False)]
+SecondsOrNone = Annotated[float, Field(ge=0, le=_DAY_SECONDS, allow_inf_nan=False)]
+Hours = Annotated[float, Field(ge=0.001, le=24 * 3_660, allow_inf_nan=False)]
+Days = Annotated[float, Field(ge=0.001, le=36_600, allow_inf_nan=False)]
+PerSecond = Annotated[float, Field(ge=0.001, le=1_000_000, allow_inf_nan=False)]
+Bytes = Annotated[int, Field(ge=1024, le=2**30)]
+Count = Annotated[int, Field(ge=1, le=10_000_000)]
+CountOrNone = Annotated[int, Field(ge=0, le=10_000_000)]
+
+Name = Annotated[str, AfterValidator(_name)]
+Host = Annotated[str, AfterValidator(_host)]
+FilePath = Annotated[Path, AfterValidator(_path)]
+Key = Annotated[SecretStr, AfterValidator(_key)]
+DatabaseUrlText = Annotated[SecretStr, AfterValidator(_database_url)]
 RedisPrefix = Annotated[str, AfterValidator(_redis_prefix)]
 RateLimitText = Annotated[str, AfterValidator(_rate_limit)]
 RedisUrlText = Annotated[SecretStr, AfterValidator(_redis_url)]
@@ -51,14 +123,30 @@ PRODUCTION = ("production", "prod")
 """Names of ``ENVIRONMENT``, in any case, in which writes need a key from the start."""
 
 
+class _Environment(EnvSettingsSource):
+    """The environment. What surrounds a value is not part of it, and a blank variable is unset, as an empty one is."""
+
+    def __call__(self) -> dict[str, Any]:
+        """Return the value of each variable that is set."""
+        return {name: value for name, value in super().__call__().items() if not _is_blank(value)}
+
+
+def _is_blank(value: Any) -> bool:
+    return isinstance(value, str) and not value.strip()
+
+
 class Settings(BaseSettings):
     """The configuration of one process. Invalid values are reported all at once by :func:`load`."""
 
     model_config = SettingsConfigDict(env_file=None, extra="ignore", frozen=True, env_ignore_empty=True)
 
     # Where things are
-    database_url: SecretStr = Field(
-        description="PostgreSQL, as `postgresql://user:password@host:port/database`. The source of truth."
+    database_url: DatabaseUrlText = Field(
+        description=(
+            "PostgreSQL, as `postgresql://user:password@host:port/database`, with the parameters of libpq such as "
+            "`sslmode`. The source of truth. Several hosts are separated by commas, and the directory of a socket is "
+            "percent-encoded or given as `host=`. `postgres://` and `postgresql+psycopg://` are read alike."
+        )
     )
     redis_url: RedisUrlText = Field(
         description=(
@@ -76,18 +164,18 @@ class Settings(BaseSettings):
             "and underscores. The same for API, worker and scheduler."
         ),
     )
-    environment: str = Field(
+    environment: Name = Field(
         "development",
         description=(
             "Name of the deployment, shown by `/health` and in the logs. `production` (or `prod`) refuses writes until "
             "an API key exists."
         ),
     )
-    host: str = Field(
+    host: Host = Field(
         "*", description="Address that clients reach; `*` for every IPv4 and IPv6 address of the machine."
     )
     port: int = Field(8000, ge=0, le=65535, description="Port that clients reach.")
-    management_host: str = Field("*", description="Address of metrics, probes and drain; `*` for every one.")
+    management_host: Host = Field("*", description="Address of metrics, probes and drain; `*` for every one.")
     management_port: int = Field(
         9100, ge=0, le=65535, description="Port of metrics, probes and drain; no client may reach it."
     )
@@ -99,7 +187,7 @@ class Settings(BaseSettings):
             "always work."
         ),
     )
-    instance: str = Field(
+    instance: Name = Field(
         default_factory=socket.gethostname,
         description="Name of this process in `welcome` and logs; the host's (the pod's) name by default.",
     )
@@ -112,8 +200,8 @@ class Settings(BaseSettings):
     database_pool_size: int = Field(
         10, ge=1, le=200, description="Connections a process may hold; two cores keep about ten busy."
     )
-    database_timeout_seconds: float = Field(
-        5.0, gt=0, description="Longest a statement or the wait for a connection may take, then 503."
+    database_timeout_seconds: Seconds = Field(
+        5.0, description="Longest a statement or the wait for a connection may take, then 503."
     )
     database_prepared_statements: Literal["auto", "on", "off"] = Field(
         "auto",
@@ -122,69 +210,82 @@ class Settings(BaseSettings):
             "behind PgBouncer 1.21 or newer with `max_prepared_statements`."
         ),
     )
-    redis_timeout_seconds: float = Field(
-        1.0, gt=0, description="Longest a Redis command may take; after it the feed carries the event."
+    redis_timeout_seconds: Seconds = Field(
+        1.0, description="Longest a Redis command may take; after it the feed carries the event."
     )
 
     # Real time
-    audit_interval_seconds: float = Field(
+    audit_interval_seconds: Seconds = Field(
         2.0,
-        gt=0,
         description="How often the served matches are compared with the feed: the longest a lost publish hides.",
     )
-    poll_interval_seconds: float = Field(
-        0.25, gt=0, description="How often the feed is read while Redis is away: the delay of events meanwhile."
+    poll_interval_seconds: Seconds = Field(
+        0.25, description="How often the feed is read while Redis is away: the delay of events meanwhile."
     )
-    ping_interval_seconds: float = Field(
-        30.0, gt=0, description="Between WebSocket pings; who has not answered by the next one is dropped."
+    ping_interval_seconds: Seconds = Field(
+        30.0, description="Between WebSocket pings; who has not answered by the next one is dropped."
     )
-    max_subscriptions: int = Field(
-        50, ge=1, description="Single matches one socket may follow; more use `subscribeAll`."
+    max_subscriptions: Count = Field(50, description="Single matches one socket may follow; more use `subscribeAll`.")
+    inbound_burst: int = Field(
+        20, ge=1, le=1_000_000, description="Messages one socket may send at once (token bucket)."
     )
-    inbound_burst: int = Field(20, ge=1, description="Messages one socket may send at once (token bucket).")
-    inbound_per_second: float = Field(10.0, gt=0, description="Messages per second that refill the bucket.")
-    max_frame_bytes: int = Field(1_048_576, ge=1024, description="Largest WebSocket message accepted; above it 1009.")
-    slow_consumer_bytes: int = Field(
-        1_000_000, ge=1024, description="Unsent bytes after which a socket is closed with 1013; it can resume."
+    inbound_per_second: float = Field(
+        10.0, ge=0.001, le=1_000_000, allow_inf_nan=False, description="Messages per second that refill the bucket."
     )
-    max_connections: int = Field(
+    max_frame_bytes: Bytes = Field(1_048_576, description="Largest WebSocket message accepted; above it 1009.")
+    slow_consumer_bytes: Bytes = Field(
+        1_000_000, description="Unsent bytes after which a socket is closed with 1013; it can resume."
+    )
+    max_connections: Count = Field(
         50_000,
-        ge=1,
         description=(
             "WebSockets, streams and unfinished requests of one process (503 above): a bound on memory, 8 KB each."
         ),
     )
     max_connections_per_address: int = Field(
-        5_000, ge=1, description="The same of one client address (429 above); large for shared NAT addresses."
+        5_000,
+        ge=1,
+        le=10_000_000,
+        description="The same of one client address (429 above); large for shared NAT addresses.",
     )
     recent_events: int = Field(
-        128, ge=0, description="Events a process remembers per served match, so that resuming costs no query."
+        128,
+        ge=0,
+        le=1_000_000,
+        description="Events a process remembers per served match, so that resuming costs no query.",
     )
 
     # Planned stops
-    drain_grace_seconds: float = Field(
+    drain_grace_seconds: SecondsOrNone = Field(
         0.0,
-        ge=0,
         description="Wait before sockets are closed, so that load balancers forget this process; 5 in Kubernetes.",
     )
-    drain_seconds: float = Field(
-        10.0, ge=0, description="Time over which the sockets of a stopping process are closed."
+    drain_seconds: SecondsOrNone = Field(
+        10.0, description="Time over which the sockets of a stopping process are closed."
     )
-    reconnect_spread_seconds: float = Field(
-        5.0, ge=0, description="Reconnect hints are drawn at random up to this, so that clients do not return at once."
+    reconnect_spread_seconds: SecondsOrNone = Field(
+        5.0, description="Reconnect hints are drawn at random up to this, so that clients do not return at once."
     )
 
     # HTTP
-    max_body_bytes: int = Field(102_400, ge=1024, description="Largest request body (100 kB); above it 413.")
-    max_header_bytes: int = Field(
-        32_768, ge=1024, description="Largest request head; above it, and above 100 fields, 431."
+    max_body_bytes: Bytes = Field(102_400, description="Largest request body (100 kB); above it 413.")
+    max_header_bytes: Bytes = Field(32_768, description="Largest request head; above it, and above 100 fields, 431.")
+    request_timeout_seconds: Seconds = Field(
+        10.0, description="Longest a client may take to send a request's head, and again its body; then 408."
     )
-    request_timeout_seconds: float = Field(
-        10.0, gt=0, description="Longest a client may take to send a request's head, and again its body; then 408."
+    idempotency_ttl_hours: float = Field(
+        24.0,
+        ge=0.001,
+        le=87_600,
+        allow_inf_nan=False,
+        description="How long the answer to an `Idempotency-Key` is kept.",
     )
-    idempotency_ttl_hours: float = Field(24.0, gt=0, description="How long the answer to an `Idempotency-Key` is kept.")
     event_retention_days: float | None = Field(
-        None, gt=0, description="Events of matches finished longer ago are pruned; unset keeps them for ever."
+        None,
+        ge=0.001,
+        le=36_525,
+        allow_inf_nan=False,
+        description="Events of matches finished longer ago are pruned; unset keeps them for ever.",
     )
 
     # Security
@@ -209,30 +310,52 @@ class Settings(BaseSettings):
     allow_anonymous_writes: bool = Field(
         False, description="Writes need no key, in production too and where keys exist; a wrong key is still refused."
     )
-    api_keys_file: Path | None = Field(
+    api_keys_file: FilePath | None = Field(
         None,
         description="JSON file of hashed keys, as `livescore keys create --json` prints them, e.g. a mounted Secret.",
     )
-    admin_key_file: Path | None = Field(
+    admin_key_file: FilePath | None = Field(
         None,
         description=(
             "File with one key of scope `admin` in plain text, e.g. a mounted Secret: valid until the file holds "
             "another one. At least 16 characters."
         ),
     )
-    dev_api_key: SecretStr | None = Field(None, description="A key that may write, for development.")
+    dev_api_key: Key | None = Field(None, description="A key that may write, for development.")
 
     # Jobs
-    scheduler_interval_seconds: float = Field(
-        0.1, gt=0, description="How often rq-scheduler looks for due jobs; its own default of 60 s is far too late."
+    scheduler_interval_seconds: Seconds = Field(
+        0.1, description="How often rq-scheduler looks for due jobs; its own default of 60 s is far too late."
     )
-    sweep_interval_seconds: float = Field(
-        1.0, gt=0, description="How often due transitions are looked for in the table, whatever happened to the jobs."
+    sweep_interval_seconds: Seconds = Field(
+        1.0, description="How often due transitions are looked for in the table, whatever happened to the jobs."
     )
 
     # Development
-    data_dir: Path = Field(Path(".data"), description="Where `livescore dev` keeps PostgreSQL and Valkey.")
+    data_dir: FilePath = Field(Path(".data"), description="Where `livescore dev` keeps PostgreSQL and Valkey.")
     instances: int = Field(1, ge=1, le=16, description="API processes that `livescore dev` starts, on `PORT`+n.")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _strip(cls, value: Any) -> Any:
+        """Values from Secrets and files often end with a line end."""
+        if not isinstance(value, str):
+            return value
+        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+            raise ValueError("is not UTF-8")
+        return value.strip()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # the names are pydantic's
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the environment only; what :func:`load` is given wins."""
+        return init_settings, _Environment(settings_cls)
 
     @property
     def is_production(self) -> bool:

@@ -14,7 +14,7 @@ from livescore.scores.migrations import HEAD
 from tests.support.clients import Listener
 from tests.support.command import Command, livescore
 from tests.support.servers import Postgres
-from tests.support.service import Kind, Start, eventually
+from tests.support.service import Kind, Start, eventually, instant
 
 NOWHERE = {"DATABASE_URL": "postgresql://127.0.0.1:1/livescore", "REDIS_URL": "redis://127.0.0.1:1"}
 """For commands that need no server."""
@@ -71,6 +71,45 @@ async def test_a_wrong_configuration_ends_with_2_and_names_every_fault(forked: C
         "PORT",
         "SECURITY_MODE",
     ]
+
+
+@pytest.mark.parametrize("command", ["api", "worker", "scheduler", "migrate", "keys list", "dev"])
+async def test_both_urls_are_judged_alike_by_every_command(forked: Command, command: str) -> None:
+    wrong = {
+        "DATABASE_URL": "mysql://desk:s3cr3t@localhost/scores",
+        "REDIS_URL": "redis://:s3cr3t@localhost?decode_responses=true",
+        "HTTP_LIMIT": "5 per second, 100 per minute",
+        "DRAIN_SECONDS": "inf",
+    }
+
+    done = await forked(*command.split(), **wrong)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    head, *problems = done.stderr.splitlines()
+    assert head == "invalid configuration:"
+    assert sorted(problem.split(":")[0].strip() for problem in problems) == sorted(wrong)
+    assert "s3cr3t" not in done.stderr
+
+
+async def test_every_process_reads_the_urls_as_people_have_them(
+    start: Start, forked: Command, database_url: str, redis_url: str
+) -> None:
+    """With the line end of a Secret, a scheme in capitals, and SQLAlchemy's name of the driver."""
+    urls = {
+        "DATABASE_URL": f" {database_url.replace('postgresql://', 'postgresql+psycopg://')}\n",
+        "REDIS_URL": f"{redis_url.replace('unix://', 'UNIX://')}\r\n",
+    }
+    for command in (["migrate"], ["keys", "list"]):
+        done = await forked(*command, **urls)
+        assert done.returncode == 0, done.stderr
+    kinds: tuple[Kind, ...] = ("api", "worker", "scheduler")
+    api, *others = await asyncio.gather(*(start(kind, ready=True, **urls) for kind in kinds))
+    match_id = (await api.create_match(startTime=instant(0.5), endTime=instant(3600)))["id"]
+    async with Listener(api.ws_url) as listener:
+        await listener.subscribe(match_id, since=0)
+        await listener.until_seq(match_id, 2)
+    for process in (api, *others):
+        assert "away" not in process.log
 
 
 async def test_migrating_again_changes_nothing(postgres_server: Postgres) -> None:

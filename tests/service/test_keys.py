@@ -225,21 +225,14 @@ async def test_wrong_arguments_are_refused(forked: Command, keys: Keys, argument
     assert (done.returncode, done.stdout) == (2, "")
 
 
-@pytest.mark.parametrize(
-    ("url", "named"),
-    [
-        ("postgresql://desk:tr0ub4dor@127.0.0.1:1/x", "Connection refused"),
-        ("desk:tr0ub4dor@127.0.0.1:1/x", "in connection info string"),
-    ],
-)
-async def test_a_database_that_cannot_be_reached_is_one_line_without_its_password(
-    forked: Command, url: str, named: str
-) -> None:
+async def test_a_database_that_cannot_be_reached_is_one_line_without_its_password(forked: Command) -> None:
+    url = "postgresql://desk:tr0ub4dor@127.0.0.1:1/x"
+
     done = await forked("keys", "list", DATABASE_URL=url, REDIS_URL="redis://127.0.0.1:1")
 
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.count("\n") == 1
-    assert named in done.stderr
+    assert "Connection refused" in done.stderr
     assert "tr0ub4dor" not in done.stderr
 
 

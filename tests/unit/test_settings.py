@@ -1,6 +1,8 @@
 """The environment is read as people write it, and every fault of it is told at once."""
 
+import math
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -147,6 +149,126 @@ def test_overrides_win(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORT", "8001")
 
     assert load(database_url="postgresql://x", redis_url="redis://x", port=8002).port == 8002
+
+
+STRANGE = [
+    "",
+    " ",
+    "\t\n",
+    "-1",
+    "0",
+    "-0.0",
+    "1e-300",
+    "1e308",
+    "9" * 400,
+    "9" * 5_000,
+    "nan",
+    "NaN",
+    "inf",
+    "-Infinity",
+    "1_000",
+    "0x10",
+    "１２",
+    "١",
+    "é" * 2_000,
+    "\U0001f600",
+    "\udcff",
+    "a\nb",
+    "a\x7fb",
+    "a\x1b[31mb",
+    '"quoted"',
+    "'quoted'",
+    "'",
+    "null",
+    "true",
+    "[]",
+    "{}",
+    "[1",
+    '["https://a.example"]',
+    ",",
+    ",,",
+    "a,b",
+    "1,2",
+    "%",
+    "%zz",
+    "${HOME}",
+    "/",
+    "..",
+    "../" * 2_000,
+    "http://[",
+    "postgresql://[",
+    "redis://[",
+    "://",
+    "10.0.0.0/99",
+    "50 per 10 seconds, 100 per minute",
+    "x" * 100_000,
+]
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_no_value_is_half_ignored_or_ends_in_a_traceback(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    for value in STRANGE:
+        settings, problems = outcome(monkeypatch, name, value)
+        assert all(problem.startswith(f"{name.upper()}: ") for problem in problems), value
+        assert len(value.strip()) < 5 or not any(value.strip() in problem for problem in problems), value
+        assert settings is None or is_sound(getattr(settings, name)), value
+
+
+def outcome(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> tuple[Settings | None, list[str]]:
+    try:
+        return read(monkeypatch, **{name.upper(): value}), []
+    except SettingsError as error:
+        return None, error.problems
+
+
+def is_sound(value: Any) -> bool:
+    """Whether the rest of the program can work with a value."""
+    if isinstance(value, float):
+        return math.isfinite(value) and 0 <= value <= 1_000_000
+    if isinstance(value, int):
+        return 0 <= value <= 2**30
+    if isinstance(value, str | Path):
+        text = str(value)
+        return text == text.strip() and text.isprintable() and len(text) <= 1_024
+    return True
+
+
+@pytest.mark.parametrize("space", [" ", "\n", "\r\n", "\t", "\u00a0"])
+def test_surrounding_blanks_and_line_ends_belong_to_no_value(monkeypatch: pytest.MonkeyPatch, space: str) -> None:
+    wanted = {
+        "DATABASE_URL": "postgresql://u:p@h/x",
+        "REDIS_URL": "redis://:p@h/1",
+        "HOST": "127.0.0.1",
+        "PORT": "8123",
+        "LOG_LEVEL": "DEBUG",
+        "HTTP_LIMIT": "5 per second",
+        "DEV_API_KEY": "a-key",
+        "READ_KEYS_REQUIRED": "true",
+        "DATA_DIR": "/tmp/data",
+        "INSTANCE": "one",
+    }
+    plain = read(monkeypatch, **wanted)
+    assert read(monkeypatch, **{name: f"{space}{value}{space}" for name, value in wanted.items()}) == plain
+    assert plain.database_url.get_secret_value() == wanted["DATABASE_URL"]
+
+
+def test_a_blank_variable_is_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    optional = {name.upper(): " \n" for name, field in Settings.model_fields.items() if not field.is_required()}
+    assert read(monkeypatch, **optional) == read(monkeypatch)
+    with pytest.raises(SettingsError) as caught:
+        read(monkeypatch, DATABASE_URL=" ", REDIS_URL="\n")
+    assert caught.value.problems == ["DATABASE_URL: is required", "REDIS_URL: is required"]
+
+
+@pytest.mark.parametrize("host", ["*", "127.0.0.1", "::", "::1", "fe80::1%eth0", "localhost", "a.example", "a_b"])
+def test_hosts_are_addresses_or_names(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    assert read(monkeypatch, HOST=host).host == host
+
+
+@pytest.mark.parametrize("host", ["a b", "http://a", "a:80", "[::1]:80", "é", "-a", "a,b", "**", "x" * 300])
+def test_hosts_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    with pytest.raises(SettingsError, match="HOST: must be an address"):
+        read(monkeypatch, HOST=host)
 
 
 def test_every_setting_says_what_it_is_for() -> None:

@@ -71,7 +71,7 @@ def run(environment: Mapping[str, str]) -> int:
     settings = _settings(environment)
     try:
         with ExitStack() as held:
-            if not (environment.get("DATABASE_URL") and environment.get("REDIS_URL")):
+            if not (is_set(environment, "DATABASE_URL") and is_set(environment, "REDIS_URL")):
                 held.enter_context(exclusive(settings.data_dir))
             check_ports(settings)
             asyncio.run(Stack(settings, environment).run())
@@ -325,7 +325,7 @@ class Stack:
         """Start what the environment does not name, and put the addresses into it."""
         postgres, valkey = Postgres(self.settings.data_dir), Valkey(self.settings.data_dir)
         wanted: dict[str, Server] = {"DATABASE_URL": postgres, "REDIS_URL": valkey}
-        missing = {variable: server for variable, server in wanted.items() if not self.environment.get(variable)}
+        missing = {variable: server for variable, server in wanted.items() if not is_set(self.environment, variable)}
         servers = [EmbeddedServer(self.output, server) for server in missing.values()]
         await self._start(running, servers)
         if "DATABASE_URL" in missing:
@@ -453,7 +453,12 @@ def _reachable(host: str) -> str:
     return f"[{name}]" if address.version == 6 else name
 
 
+def is_set(environment: Mapping[str, str], variable: str) -> bool:
+    """Whether a variable has a value; blanks are none."""
+    return bool(environment.get(variable, "").strip())
+
+
 def _settings(environment: Mapping[str, str]) -> Settings:
     """The settings; the addresses of servers that are still to be started have a stand-in."""
-    given = {name: environment[name.upper()] for name in Settings.model_fields if environment.get(name.upper())}
-    return load(**{"database_url": "embedded", "redis_url": "unix://embedded", **given})
+    given = {name: environment[name.upper()] for name in Settings.model_fields if is_set(environment, name.upper())}
+    return load(**{"database_url": "postgresql:///embedded", "redis_url": "unix:///embedded", **given})

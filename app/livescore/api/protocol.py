@@ -52,12 +52,19 @@ LATE = EarlyAnswer(408, "Request timeout")
 RETRY: tuple[Header, ...] = ((b"retry-after", b"1"),)
 
 
+_WHITESPACE = b" \t"
+
+
 class _Phase(Enum):
     IDLE = auto()
     HEAD = auto()
     BODY = auto()
     REFUSED = auto()
     UPGRADE = auto()
+
+
+# Looking a member up in its class takes longer than a global, and each request needs some twenty.
+_IDLE, _HEAD, _BODY, _REFUSED, _UPGRADE = _Phase
 
 
 class _Stop(Exception):
@@ -112,7 +119,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     flow: _Reading
 
-    _phase = _Phase.IDLE
+    _phase = _IDLE
     _is_handshake = False
     _head_bytes = 0
     _framing_bytes = 0
@@ -140,13 +147,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.flow.end()
 
     def eof_received(self) -> None:
-        if self._phase is _Phase.REFUSED:
+        if self._phase is _REFUSED:
             self.transport.close()
 
     # Parsing
 
     def data_received(self, data: bytes) -> None:
-        if self._phase is _Phase.REFUSED:
+        if self._phase is _REFUSED:
             return
         self._unset_keepalive_if_required()
         if len(data) <= PIECE_BYTES and not self.flow.unparsed:
@@ -163,7 +170,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             piece, flow.unparsed = flow.unparsed[:PIECE_BYTES], flow.unparsed[PIECE_BYTES:]
             self._parse(piece)
             pieces += 1
-        if self._phase is _Phase.UPGRADE or flow.read_paused or self.transport.is_closing():
+        if self._phase is _UPGRADE or flow.read_paused or self.transport.is_closing():
             return
         if flow.unparsed:
             self.transport.pause_reading()
@@ -172,7 +179,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.transport.resume_reading()
 
     def _parse(self, data: bytes) -> None:
-        if self._phase is _Phase.BODY:
+        if self._phase is _BODY:
             self._framing_bytes += len(data)
         else:
             self._head_bytes += len(data)
@@ -192,11 +199,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
                 return None
             # llhttp takes the rest for another protocol and cannot be persuaded otherwise. A new parser that never
             # sees the Upgrade field reads the body as a body, and what follows it as the next request.
-            self._phase = _Phase.IDLE
+            self._phase = _IDLE
             self._renew_parser()
             return request_head.without_upgrade(self.scope, self.url) + rest
         except httptools.HttpParserError as error:
-            if self._phase is not _Phase.REFUSED:
+            if self._phase is not _REFUSED:
                 # llhttp stops at the preface of HTTP/2, which is a valid request but for its version.
                 self._refuse(request_head.WRONG_VERSION if "PRI" in str(error) else MALFORMED)
         return None
@@ -211,26 +218,31 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _bound(self) -> None:
         """Judge what the parser has not finished; a request that came whole costs no timer."""
-        if self._phase is _Phase.HEAD and self._head_bytes > self.max_header_bytes:
+        phase = self._phase
+        if phase is _IDLE:
+            if not self._is_answering():
+                self._arm()
+        elif phase is _HEAD and self._head_bytes > self.max_header_bytes:
             self._refuse(HEAD_TOO_LARGE)
-        elif self._phase is _Phase.BODY and self._framing_bytes > MAX_FRAMING_BYTES:
+        elif phase is _BODY and self._framing_bytes > MAX_FRAMING_BYTES:
             self._refuse(MALFORMED)
-        elif self._phase in (_Phase.HEAD, _Phase.BODY) or (self._phase is _Phase.IDLE and not self._is_answering()):
+        elif phase in (_HEAD, _BODY):
             self._arm()
 
     # Parser callbacks
 
     def on_message_begin(self) -> None:
-        self._phase = _Phase.HEAD
+        self._phase = _HEAD
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._phase is not _Phase.HEAD:
+        headers = self.headers
+        if self._phase is not _HEAD:
             return  # a trailer: it must not become a header of the request (RFC 9110 section 6.5.1)
-        if len(self.headers) == MAX_HEADER_FIELDS:
+        if len(headers) == MAX_HEADER_FIELDS:
             self._stop(HEAD_TOO_LARGE)
         # llhttp leaves the whitespace after a value, which is not part of it (RFC 9112 section 5).
-        self.headers.append((name.lower(), value.strip(b" \t")))
+        headers.append((name.lower(), value.rstrip(_WHITESPACE)))
 
     def on_headers_complete(self) -> None:
         self._disarm()
@@ -247,7 +259,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             self._judge_upgrade()
         else:
-            self._phase = _Phase.BODY
+            self._phase = _BODY
             self.expect_100_continue = request_head.expects_continue(self.scope)
             super().on_headers_complete()
 
@@ -258,20 +270,20 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._stop(request_head.WRONG_TARGET)
 
     def _judge_upgrade(self) -> None:
-        self._phase = _Phase.UPGRADE
+        self._phase = _UPGRADE
         self._is_handshake = self.ws_protocol_class is not None and request_head.is_handshake(self.scope)
         if self._is_handshake and (answer := request_head.handshake_answer(self.url, self.headers)):
             self._stop(answer)
 
     def on_body(self, body: bytes) -> None:
         self._framing_bytes -= len(body)
-        if self._phase is _Phase.BODY:
+        if self._phase is _BODY:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if self._phase is _Phase.BODY:
+        if self._phase is _BODY:
             self._disarm()
-            self._phase = _Phase.IDLE
+            self._phase = _IDLE
             super().on_message_complete()
 
     def _parsed_head_bytes(self) -> int:
@@ -334,8 +346,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _refuse(self, answer: EarlyAnswer) -> None:
         """Answer what arrived last, after the answers to earlier requests, and end the connection."""
-        in_body = self._phase is _Phase.BODY
-        self._phase = _Phase.REFUSED
+        in_body = self._phase is _BODY
+        self._phase = _REFUSED
         self._disarm()
         self.flow.unparsed = b""
         if not self._is_answering():

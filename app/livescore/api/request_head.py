@@ -8,6 +8,7 @@ import base64
 import binascii
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 import httptools
 from uvicorn._types import HTTPScope
@@ -55,9 +56,14 @@ def early_answer(scope: HTTPScope, target: bytes) -> EarlyAnswer | None:
     if target == b"*":
         return EarlyAnswer(204, "", _ALLOW) if scope["method"] == "OPTIONS" else WRONG_TARGET
     judged = [header for header in scope["headers"] if header[0] in _JUDGED]
-    if len(judged) == 1 and judged[0][0] == b"host" and _HOST.fullmatch(judged[0][1]):
+    if len(judged) == 1 and judged[0][0] == b"host" and _is_host(judged[0][1]):
         return None  # as nearly every request
     return _host_answer(version, judged) or _coding_answer(version, judged) or _expectation_answer(judged)
+
+
+@lru_cache(maxsize=1_024)
+def _is_host(value: bytes) -> bool:
+    return _HOST.fullmatch(value) is not None
 
 
 def _host_answer(version: str, headers: Headers) -> EarlyAnswer | None:
@@ -66,7 +72,7 @@ def _host_answer(version: str, headers: Headers) -> EarlyAnswer | None:
         return EarlyAnswer(400, "Host header must be sent once")
     if not hosts and version != "1.0":
         return EarlyAnswer(400, "Host header is required")
-    if hosts and not _HOST.fullmatch(hosts[0]):
+    if hosts and not _is_host(hosts[0]):
         return EarlyAnswer(400, "Host header must be a host name or address and an optional port")
     return None
 
@@ -88,7 +94,10 @@ def _expectation_answer(headers: Headers) -> EarlyAnswer | None:
 
 def expects_continue(scope: HTTPScope) -> bool:
     """Return whether the client waits for ``100 Continue``, which HTTP/1.0 does not have."""
-    return scope["http_version"] != "1.0" and any(name == b"expect" for name, _ in scope["headers"])
+    for name, _ in scope["headers"]:
+        if name == b"expect":
+            return scope["http_version"] != "1.0"
+    return False
 
 
 def is_handshake(scope: HTTPScope) -> bool:

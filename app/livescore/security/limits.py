@@ -55,8 +55,9 @@ class ClientAddress:
     def __init__(self, trusted_proxies: Iterable[IPv4Network | IPv6Network]) -> None:
         self._trusted = tuple(trusted_proxies)
         self._resolved = lru_cache(maxsize=16_384)(self._resolve)
+        self.of_peer = lru_cache(maxsize=16_384)(self._resolve_peer)
 
-    def of_peer(self, host: str) -> str | None:
+    def _resolve_peer(self, host: str) -> str | None:
         """Return who a connection without a request is counted as; None for a trusted proxy, which stands for many."""
         address = _parse(host)
         return None if address is None or self._is_trusted(address) else self._resolved(host, b"")

@@ -34,7 +34,7 @@ check(sockets[0].getsockname()[1])
 from livescore.jobs import management
 from livescore.settings import load
 settings = load(database_url="postgresql://db/x", redis_url="redis://r", management_host=HOST, management_port=9100)
-with management.serve(settings, live=lambda: "", ready=lambda: ""):
+with management.serve(settings, live=lambda: None, ready=lambda: None):
     check(9100, b"GET /health/live HTTP/1.1\\r\\nHost: [::1]\\r\\n\\r\\n", b"200 OK")
 """,
     "operator": """

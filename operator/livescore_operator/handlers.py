@@ -45,7 +45,9 @@ def register(registry: kopf.OperatorRegistry, queue: Queue) -> None:
         queue.add((str(namespace), name))
 
     async def child_changed(namespace: str | None, labels: Mapping[str, str], **_: Any) -> None:
-        queue.add((str(namespace), labels[INSTANCE]))
+        # Others may label an object as managed by this operator; without an instance it belongs to no LiveScore.
+        if instance := labels.get(INSTANCE):
+            queue.add((str(namespace), instance))
 
     async def secret_changed(namespace: str | None, **_: Any) -> None:
         queue.add_namespace(str(namespace))

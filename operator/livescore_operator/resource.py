@@ -398,7 +398,10 @@ class Autoscaling(Model):
         json_schema_extra=_rules(
             (
                 "self.minReplicas <= self.maxReplicas",
-                "minReplicas is above maxReplicas: raise maxReplicas, or lower minReplicas",
+                (
+                    "minReplicas is above maxReplicas, which is 10 unless it is given: set autoscaling.maxReplicas to "
+                    "at least autoscaling.minReplicas"
+                ),
             )
         )
     )

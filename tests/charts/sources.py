@@ -82,7 +82,8 @@ def _livescore_schema() -> Schema:
         "title": "Values of livescore",
         **_object(
             {
-                "global": {"type": "object"},
+                # A parent chart may give more to all its charts.
+                "global": {"type": "object", "patternProperties": {"^imageRegistry$": _TEXT}},
                 "name": {"type": "string", "pattern": "^([a-z]([-a-z0-9]{0,38}[a-z0-9])?)?$"},
                 "labels": _STRINGS,
                 "annotations": _STRINGS,
@@ -115,10 +116,20 @@ def strict(structural: Schema) -> Schema:
     if "items" in structural:
         found["items"] = strict(structural["items"])
     if "properties" in structural:
-        found |= _object({name: strict(field) for name, field in structural["properties"].items()})
+        required = structural.get("required", ())
+        fields = {name: strict(field) for name, field in structural["properties"].items()}
+        found |= _object({name: field if name in required else nullable(field) for name, field in fields.items()})
     elif "additionalProperties" in structural:
-        found["additionalProperties"] = strict(structural["additionalProperties"])
+        found["additionalProperties"] = nullable(strict(structural["additionalProperties"]))
     return found
+
+
+def nullable(schema: Schema) -> Schema:
+    """Return the schema that also admits null, by which Helm takes a value away."""
+    if "anyOf" in schema:
+        return {**schema, "anyOf": [*schema["anyOf"], {"type": "null"}]}
+    found = {**schema, "type": [schema["type"], "null"]} if "type" in schema else dict(schema)
+    return {**found, "enum": [*schema["enum"], None]} if "enum" in schema else found
 
 
 # The READMEs

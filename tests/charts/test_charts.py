@@ -12,9 +12,10 @@ import yaml
 
 from livescore.telemetry import metrics as service_metrics
 from livescore_operator.crd import crd
+from livescore_operator.resource import Postgres, Redis
 from livescore_operator.settings import Settings
 from livescore_operator.telemetry import metrics as operator_metrics
-from tests.charts.rendering import PROMETHEUS, VARIANTS, Variant, parsed, pods, template
+from tests.charts.rendering import PROMETHEUS, VARIANTS, Manifest, Variant, parsed, pods, template
 from tests.charts.sources import CHARTS, LIVESCORE, OPERATOR, ROOT, comments, files
 from tests.support import tools
 
@@ -25,6 +26,8 @@ OWN_SETTINGS = {"NAMESPACES", "POD_NAMESPACE", "POD_NAME", "HOST", "PORT", "LEAS
 
 DASHBOARD = OPERATOR / "files" / "dashboard.json"
 ALERTS = OPERATOR / "files" / "alerts.yaml"
+
+VERSION = yaml.safe_load((LIVESCORE / "Chart.yaml").read_text())["appVersion"]
 
 
 def chart_yaml(chart: Path) -> dict[str, Any]:
@@ -193,6 +196,55 @@ def test_what_the_crd_leaves_open_is_open(setting: str) -> None:
 def test_a_server_is_either_here_or_elsewhere() -> None:
     said = refusal(LIVESCORE, 'spec.redis.mode="standalone"', 'secrets.redisUrl="redis://elsewhere"')
     assert "spec.redis.mode is standalone, and secrets has the URL of an external one" in said
+
+
+def livescore(*arguments: str) -> Manifest:
+    (found,) = (one for one in parsed(template(LIVESCORE, *arguments)) if one["kind"] == "LiveScore")
+    return found
+
+
+def test_null_takes_a_value_away(tmp_path: Path) -> None:
+    values = tmp_path / "values.yaml"
+    spec = {"api": {"ingress": {"host": "scores.example"}, "replicas": 3, "resources": {"limits": {"memory": "1Gi"}}}}
+    values.write_text(json.dumps({"spec": {**spec, "redis": {"storage": {"size": "2Gi"}}}}))
+    nulls = ("spec.api.ingress=null", "spec.api.resources.limits.memory=null", "spec.redis=null", "spec.suspend=null")
+    found = livescore("--values", str(values), *(word for null in nulls for word in ("--set", null)))["spec"]
+    assert "redis" not in found
+    assert "suspend" not in found
+    assert "ingress" not in found["api"]
+    assert found["api"]["replicas"] == 3
+    assert not found["api"]["resources"]["limits"]
+
+
+def test_a_null_in_a_file_of_values_takes_nothing_else_away(tmp_path: Path) -> None:
+    values = tmp_path / "values.yaml"
+    values.write_text("spec:\n  api: {ingress: null, securityMode: null, replicas: 4}\n  worker: null\n")
+    assert livescore("--values", str(values))["spec"] == {"api": {"replicas": 4}, "image": f"livescore:{VERSION}"}
+
+
+def test_the_registry_of_images_counts_for_every_image_that_has_none() -> None:
+    registry = ("--set", "global.imageRegistry=registry.example/mirror/")
+    found = livescore(*registry)["spec"]
+    assert found["image"] == f"registry.example/mirror/livescore:{VERSION}"
+    assert found["postgres"]["image"] == f"registry.example/mirror/{Postgres().image}"
+    assert found["redis"]["image"] == f"registry.example/mirror/{Redis().image}"
+    for chart in (LIVESCORE, OPERATOR):
+        images = [one["image"] for pod in pods(parsed(template(chart, *registry))) for one in pod["containers"]]
+        assert images
+        assert all(image.startswith("registry.example/mirror/livescore") for image in images)
+
+    given = (
+        "--set",
+        "spec.image=other/app:1",
+        "--set",
+        "spec.postgres.image=other/postgres:1",
+        "--set",
+        "spec.redis.mode=external",
+    )
+    found = livescore(*registry, *given)["spec"]
+    assert (found["image"], found["postgres"]["image"]) == ("other/app:1", "other/postgres:1")
+    assert "image" not in found["redis"]
+    assert "postgres" not in livescore()["spec"]
 
 
 def test_a_large_number_stays_one(tmp_path: Path) -> None:

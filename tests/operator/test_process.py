@@ -253,6 +253,20 @@ async def test_it_is_not_ready_while_the_api_server_cannot_be_asked_and_ends_on_
     await operator.start()
 
 
+async def test_an_object_that_only_claims_to_be_managed_is_ignored(make: Make, stack: Stack) -> None:
+    operator = make()
+    await operator.start()
+    labels = {"app.kubernetes.io/managed-by": "livescore-operator"}
+    metadata = {"name": "foreign", "labels": labels}
+    await stack.kube.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"a": "b"}})
+    await stack.create()
+    await stack.until_ready()
+    assert (await stack.kube.get("ConfigMap", "foreign"))["data"] == {"a": "b"}
+    assert "Traceback" not in operator.log
+    assert "KeyError" not in operator.log
+    assert (await operator.until("/readyz", lambda answer: True)).json()["livescores"] == 1
+
+
 async def test_without_a_cluster_it_says_so_in_one_line(make: Make, tmp_path: Path) -> None:
     operator = make(KUBECONFIG=str(tmp_path / "nowhere.yaml"))
     operator.launch()

@@ -19,14 +19,42 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
+{{- /* Registry that images without one of their own are pulled from, with a slash; empty for the default. */ -}}
+{{- define "livescore.registry" -}}
+{{- with (.Values.global | default dict).imageRegistry -}}{{- trimSuffix "/" . }}/{{- end -}}
+{{- end -}}
+
 {{- define "livescore.image" -}}
-{{- .Values.spec.image | default (printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion)) -}}
+{{- $tag := .Values.image.tag | default .Chart.AppVersion -}}
+{{- .Values.spec.image | default (printf "%s%s:%s" (include "livescore.registry" .) .Values.image.repository $tag) -}}
+{{- end -}}
+
+{{- /* Takes values that are null out of a map, at any depth: null takes a value away. */ -}}
+{{- define "livescore.drop-nulls" -}}
+{{- $map := . -}}
+{{- range $name := keys $map -}}
+{{- $value := get $map $name -}}
+{{- if kindIs "invalid" $value -}}
+{{- $_ := unset $map $name -}}
+{{- else if kindIs "map" $value -}}
+{{- include "livescore.drop-nulls" $value -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{- /* The spec with what the other values say of it. */ -}}
 {{- define "livescore.spec" -}}
 {{- $name := include "livescore.name" . -}}
-{{- $spec := merge (dict "image" (include "livescore.image" .)) .Values.spec -}}
+{{- $spec := merge (dict "image" (include "livescore.image" .)) (deepCopy .Values.spec) -}}
+{{- include "livescore.drop-nulls" $spec -}}
+{{- $registry := include "livescore.registry" . -}}
+{{- /* The defaults of the CRD, from the registry: a test compares. */ -}}
+{{- range $server, $image := dict "postgres" "postgres:17" "redis" "valkey/valkey:8" -}}
+{{- $given := get $spec $server | default dict -}}
+{{- if and $registry (not $given.image) (eq (get $given "mode" | default "standalone") "standalone") -}}
+{{- $_ := set $spec $server (merge (dict "image" (printf "%s%s" $registry $image)) $given) -}}
+{{- end -}}
+{{- end -}}
 {{- if .Values.secrets.apiKeys -}}
 {{- $reference := dict "name" (printf "%s-api-keys" $name) "key" "keys.json" -}}
 {{- $_ := set $spec "api" (merge (dict "apiKeysSecret" $reference) ($spec.api | default dict)) -}}

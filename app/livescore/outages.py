@@ -13,6 +13,10 @@ import structlog
 log = structlog.get_logger(__name__)
 
 
+class ServerAway(ConnectionError):
+    """A server cannot be used now; its tracker logs that."""
+
+
 class OutageTracker:
     """The state of one server as this process sees it. Thread-safe.
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from starlette.datastructures import Headers
 
 from livescore import settings as configuration
+from livescore.outages import ServerAway
 from livescore.security import keys
 from livescore.security.keys import ApiKey, InsufficientScope, InvalidKey, Keyring, MissingKey
 
@@ -199,7 +200,7 @@ async def test_revoked_rows_alone_keep_the_door_closed_after_a_restart() -> None
 
 async def test_before_the_table_was_ever_read_the_door_is_closed() -> None:
     table = Table()
-    table.fault = ConnectionError("database away")
+    table.fault = ServerAway("database away")
     keyring = Keyring(_settings(), table.load)
     await keyring.refresh()
     nothing: dict[str, str] = {}
@@ -212,7 +213,7 @@ async def test_before_the_table_was_ever_read_the_door_is_closed() -> None:
     assert keyring.authorize(nothing, "write") is None
 
 
-@pytest.mark.parametrize(("fault", "lines"), [(ConnectionError("away"), 0), (LookupError("no such table"), 1)])
+@pytest.mark.parametrize(("fault", "lines"), [(ServerAway("away"), 0), (LookupError("no such table"), 1)])
 async def test_a_fault_of_the_table_keeps_its_keys_and_is_logged_once_here_or_as_an_outage(
     fault: Exception, lines: int
 ) -> None:

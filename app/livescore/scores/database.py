@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from psycopg import AsyncConnection, Error, errors
 
-from livescore.outages import POSTGRESQL
+from livescore.outages import POSTGRESQL, ServerAway
 from livescore.scores import sessions
 from livescore.scores.pool import NotConnected, Pool, Session
 from livescore.scores.sessions import Prepared, Profile, UnusableDatabase
@@ -33,7 +33,7 @@ LONGEST_PAUSE = 0.25
 READ_ATTEMPTS = 3
 
 
-class DatabaseAway(ConnectionError):
+class DatabaseAway(ServerAway):
     """PostgreSQL cannot be reached, did not answer in time or cannot be used (503). The text says which."""
 
 

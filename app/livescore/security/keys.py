@@ -16,6 +16,7 @@ from typing import Literal
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from livescore.outages import ServerAway
 from livescore.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -348,7 +349,7 @@ class Keyring:
         try:
             self._loaded[number] = tuple(await load())
             self._failing.discard(number)
-        except ConnectionError:
+        except ServerAway:
             return  # logged as an outage of the server; the last good keys stay
         except Exception as error:  # whatever a driver raises, the last good keys stay
             if number not in self._failing:

@@ -24,6 +24,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisClusterException, RedisError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from livescore import outages
 from livescore.deployment import Deployment
 from livescore.rate import Rate
 from livescore.redis_driver import PrimaryPool, options
@@ -181,33 +182,35 @@ class _Shared:
     async def hit(self, rate: Rate, kind: Kind, address: str, cost: int) -> Verdict:
         deployment = self._deployment()
         if not self.away and deployment is not None:
-            name = deployment.name("limit", kind, rate.amount, rate.seconds, address)
+            name, started = deployment.name("limit", kind, rate.amount, rate.seconds, address), time.monotonic()
             try:
                 async with asyncio.timeout(self._timeout):
                     return await self._redis.hit(name, rate, cost)
             except _AWAY as error:
-                self._leave(error)
+                self._leave(error, started)
         return self._local.hit(f"{kind}:{address}", rate, cost)
 
-    def _leave(self, error: Exception) -> None:
+    def _leave(self, error: Exception, started: float) -> None:
+        """Count in this process until Redis answers again."""
         if self._return is None:
-            log.warning("Redis is away, limits are counted in this process", error=repr(error))
+            outages.REDIS.failed(error, started)
             self._return = asyncio.create_task(self._wait_for_return())
 
     async def _wait_for_return(self) -> None:
         while not await self._answers():  # noqa: ASYNC110 -- no event announces that a server is back
             await asyncio.sleep(_RETURN_SECONDS)
         self._return = None
-        log.info("Redis is back, limits are shared again")
 
     async def _answers(self) -> bool:
         # Not by the library's own check: it takes its own cancellation for an answer.
         everybody = {"target_nodes": RedisCluster.PRIMARIES} if isinstance(self._client, RedisCluster) else {}
+        started = time.monotonic()
         try:
             async with asyncio.timeout(self._timeout):
                 await self._client.ping(**everybody)
         except _AWAY:
             return False
+        outages.REDIS.answered(started)
         return True
 
     async def close(self) -> None:

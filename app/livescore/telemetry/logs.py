@@ -13,9 +13,13 @@ from typing import Any, TextIO, cast
 from urllib.parse import quote, unquote
 
 import orjson
+import psycopg
 import structlog
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from livescore.outages import ServerAway
 from livescore.settings import Settings
 
 HIDDEN = "***"
@@ -27,6 +31,12 @@ _SHORTEST_PART = 4
 _DEEPEST = 6
 # Libraries that bring handlers or levels of their own; ours is the root's.
 _FOREIGN = ("uvicorn", "uvicorn.error", "uvicorn.asgi", "alembic", "rq", "rq.worker", "rq_scheduler", "sqlalchemy")
+# Libraries that raise whatever they log.
+_RAISING = ("psycopg", "redis")
+# Raised when a server is away, by the drivers and by this service.
+_AWAY = (psycopg.OperationalError, psycopg.InterfaceError, RedisConnectionError, RedisTimeoutError, ServerAway)
+# RQ formats tracebacks itself.
+_REDIS_AWAY = ("redis.exceptions.ConnectionError", "redis.exceptions.TimeoutError", "redis.exceptions.BusyLoadingError")
 
 _SECRET_NAME = re.compile(
     r"(?i)pass(word|wd|phrase)|secret|token|authorization|cookie|credential|api[_-]?key|private[_-]?key"
@@ -66,6 +76,7 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
     output = stream or sys.stderr
     handler = logging.StreamHandler(output)
     handler.setFormatter(_formatter(settings, output))
+    handler.addFilter(_LibraryOutages())
     logging.basicConfig(handlers=[handler], level=settings.log_level, force=True)
     logging.captureWarnings(True)
     _adopt_foreign_loggers()
@@ -111,6 +122,7 @@ def _formatter(settings: Settings, stream: TextIO) -> structlog.stdlib.Processor
         foreign_pre_chain=_common(settings),
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            _brief_outage,
             structlog.processors.format_exc_info,
             _Redactor(settings),
             _renderer(settings, stream),
@@ -132,6 +144,30 @@ def _dumps(event: EventDict, **_: Any) -> str:
         return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
     except TypeError:  # lone surrogates and integers beyond 64 bits, which a client may have sent
         return json.dumps(event, default=str)
+
+
+class _LibraryOutages(logging.Filter):
+    """Drops what libraries say of an outage, which :mod:`livescore.outages` logs once."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a record is logged. RQ also reports jobs that fail for another reason."""
+        library = record.name.partition(".")[0]
+        if library in _RAISING:
+            return False
+        return library not in ("rq", "rq_scheduler") or not any(text in record.getMessage() for text in _REDIS_AWAY)
+
+
+def _brief_outage(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Replace the traceback of a server that is away by one line."""
+    error = event.get("exc_info")
+    if error is True:
+        error = sys.exc_info()
+    if isinstance(error, tuple):
+        error = error[1]
+    if isinstance(error, _AWAY):
+        del event["exc_info"]
+        event.setdefault("error", " ".join(str(error).split()) or type(error).__name__)
+    return event
 
 
 def _adopt_foreign_loggers() -> None:

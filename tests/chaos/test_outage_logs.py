@@ -1,0 +1,90 @@
+"""An outage stands in the log of every process once when it begins and once when it ends, without a traceback."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from tests.support.command import Command
+from tests.support.servers import Handle, OwnPostgres, Valkey
+from tests.support.service import Kind, Service, Start, eventually, match_body
+
+AWAY_SECONDS = 3.0
+"""Long enough for every loop of every process to notice."""
+
+KINDS: tuple[Kind, ...] = ("api", "worker", "scheduler")
+
+Break = Callable[[Handle], Awaitable[None]]  # type: ignore[type-arg]  # any server
+
+
+async def _stop(server: Handle) -> None:  # type: ignore[type-arg]
+    await server.stop()
+
+
+async def _kill(server: Handle) -> None:  # type: ignore[type-arg]
+    await server.kill()
+
+
+def notices(service: Service, server: str) -> list[str]:
+    """Beginnings and ends of outages of a server, as the process logged them."""
+    lines = [line for line in service.log.splitlines() if f"server={server}" in line]
+    return [word for line in lines for word in ("away", "back") if f"server is {word}" in line]
+
+
+def check(services: list[Service], server: str) -> None:
+    for service in services:
+        assert notices(service, server) == ["away", "back"], service.log
+        assert "Traceback" not in service.log
+        for library in ("psycopg", "redis", "rq"):
+            assert f"[{library}" not in service.log
+
+
+async def use(api: Service) -> None:
+    """Requests of several kinds while something is away."""
+    async with api.client(event_hooks={}) as http:
+        for _ in range(2):
+            await asyncio.gather(
+                *(http.get(path) for path in ("/matches", "/matches/1", "/health", "/matches/1/events")),
+                *(http.post("/matches", json=match_body()) for _ in range(3)),
+                return_exceptions=True,
+            )
+
+
+@pytest.mark.parametrize("fault", [_stop, _kill])
+@pytest.mark.parametrize("server", ["PostgreSQL", "Redis"])
+async def test_every_process_logs_an_outage_once_when_it_begins_and_once_when_it_ends(
+    start: Start, own_postgres: OwnPostgres, own_valkey: Valkey, server: str, fault: Break
+) -> None:
+    services = await asyncio.gather(
+        *(
+            start(
+                kind,
+                DATABASE_URL=own_postgres.url,
+                DATABASE_TIMEOUT_SECONDS="1",
+                REDIS_URL=own_valkey.url,
+                HTTP_LIMIT="20 per 10 seconds",  # Redis is asked from the third request on
+            )
+            for kind in KINDS
+        )
+    )
+    await use(services[0])
+    broken = own_postgres if server == "PostgreSQL" else own_valkey
+    await fault(broken)
+    began = asyncio.get_running_loop().time()
+    await use(services[0])
+    await asyncio.sleep(max(0.0, began + AWAY_SECONDS - asyncio.get_running_loop().time()))
+    await broken.start()
+    await eventually(lambda: all(notices(service, server)[-1:] == ["back"] for service in services))
+    await use(services[0])
+    check(services, server)
+
+
+@pytest.mark.parametrize("arguments", [("migrate",), ("keys", "list"), ("keys", "create", "desk")])
+async def test_a_command_says_in_one_line_that_postgresql_is_away(forked: Command, arguments: tuple[str, ...]) -> None:
+    url = "postgresql://nobody:secret@127.0.0.1:1/none"
+    done = await forked(*arguments, DATABASE_URL=url, REDIS_URL="redis://127.0.0.1:1")
+    assert done.returncode == 1
+    said = [line for line in done.stderr.splitlines() if '"level":"info"' not in line]
+    assert len(said) == 1
+    assert "Connection refused" in said[0]
+    assert "secret" not in done.stderr

@@ -1,0 +1,107 @@
+"""One tracker per server: which reports begin and end an outage, and what is logged of it."""
+
+import io
+import logging
+from time import monotonic
+
+import psycopg
+import pytest
+import redis
+import structlog
+
+from livescore.outages import OutageTracker, ServerAway
+from livescore.settings import load
+from livescore.telemetry import logs
+
+
+@pytest.fixture
+def tracker() -> OutageTracker:
+    return OutageTracker("a server")
+
+
+def logged(*reports: object) -> list[str]:
+    """What is logged while these calls are made."""
+    with structlog.testing.capture_logs() as captured:
+        for report in reports:
+            assert callable(report)
+            report()
+    return [entry["event"] for entry in captured]
+
+
+def test_a_server_is_not_up_before_its_first_answer(tracker: OutageTracker) -> None:
+    assert not tracker.up
+    tracker.answered(monotonic())
+    assert tracker.up
+
+
+def test_many_reports_of_one_outage_are_logged_once(tracker: OutageTracker) -> None:
+    lines = logged(
+        *(lambda: tracker.failed("refused", monotonic()) for _ in range(5)),
+        *(lambda: tracker.answered(monotonic()) for _ in range(5)),
+    )
+    assert lines == ["server is away", "server is back"]
+    assert tracker.up
+
+
+def test_an_attempt_that_fails_late_does_not_begin_another_outage(tracker: OutageTracker) -> None:
+    before = monotonic()
+    tracker.answered(monotonic())
+    assert logged(lambda: tracker.failed("broken connection", before)) == []
+    assert tracker.up
+
+
+def test_an_answer_that_was_under_way_does_not_end_an_outage(tracker: OutageTracker) -> None:
+    before = monotonic()
+    tracker.failed("refused", monotonic())
+    assert logged(lambda: tracker.answered(before)) == []
+    assert not tracker.up
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        psycopg.OperationalError("connection failed:\n\tIs the server running?"),
+        psycopg.errors.AdminShutdown("terminating connection"),
+        psycopg.InterfaceError("the connection is closed"),
+        redis.exceptions.ConnectionError("Error 111 connecting"),
+        redis.exceptions.BusyLoadingError("loading"),
+        redis.exceptions.TimeoutError("Timeout reading"),
+        ServerAway("refused"),
+    ],
+)
+def test_the_traceback_of_a_server_that_is_away_is_not_logged(error: Exception) -> None:
+    stream = _configured()
+    for log in (structlog.get_logger("livescore.x").exception, logging.getLogger("uvicorn.error").exception):
+        try:
+            raise error
+        except Exception:
+            log("failed")
+    assert stream.getvalue().count("\n") == 2
+    assert "Traceback" not in stream.getvalue()
+    assert str(error).split()[0] in stream.getvalue()
+
+
+def test_the_traceback_of_any_other_error_is_logged() -> None:
+    stream = _configured()
+    try:
+        raise LookupError("a defect")
+    except LookupError:
+        structlog.get_logger("livescore.x").exception("failed")
+    assert "Traceback" in stream.getvalue()
+
+
+def test_libraries_do_not_speak_of_outages_themselves() -> None:
+    stream = _configured()
+    for name in ("psycopg", "psycopg.pool", "redis", "redis.asyncio.cluster", "redis.sentinel"):
+        logging.getLogger(name).error("cannot connect")
+    logging.getLogger("rq.worker").error("Traceback …\nredis.exceptions.ConnectionError: Error 111")
+    assert stream.getvalue() == ""
+    logging.getLogger("rq.worker").error("job failed: LookupError")
+    assert "job failed" in stream.getvalue()
+
+
+def _configured() -> io.StringIO:
+    stream = io.StringIO()
+    settings = load(database_url="postgresql://localhost/x", redis_url="redis://localhost", log_format="json")
+    logs.configure(settings, stream)
+    return stream

@@ -42,6 +42,13 @@ class Standby(OwnPostgres):
         execute(self.server.admin_url(), "SELECT pg_promote()")
 
 
+def admit(server: OwnPostgres, rule: str) -> None:
+    """Put a rule before those of ``pg_hba.conf``, until the server is started again."""
+    rules = server.server.directory / "pg_hba.conf"
+    rules.write_text(f"{rule}\n{rules.read_text()}")
+    execute(server.server.admin_url(), "SELECT pg_reload_conf()")
+
+
 def execute(url: str, *statements: str) -> None:
     """Execute statements, each in its own transaction, that may write on a read-only server too."""
     with psycopg.connect(url, autocommit=True) as connection:

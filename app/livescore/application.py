@@ -15,6 +15,7 @@ from livescore.api import asyncapi, commentary, docs, errors, events, health, ma
 from livescore.api.access import EndRevokedResponses
 from livescore.api.context import Services
 from livescore.api.protocol import BodyLimit
+from livescore.api.streams import RetryInsteadOfError
 from livescore.jobs.schedule import Schedule
 from livescore.live.broker import Broker
 from livescore.live.cluster import ClusterBroker
@@ -119,6 +120,7 @@ def _surround(application: FastAPI, parts: Services) -> None:
     application.add_middleware(BodyLimit, settings=settings)
     application.add_middleware(WebSocketOrigin, policy=parts.origins)
     application.add_middleware(RateLimit, settings=settings, limiter=parts.limiter, on_limited=metrics.rate_limited)
+    application.add_middleware(RetryInsteadOfError, spread_seconds=settings.reconnect_spread_seconds)
 
 
 @asynccontextmanager

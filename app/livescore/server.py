@@ -15,7 +15,7 @@ from livescore import addresses, application
 from livescore.api import management
 from livescore.api.context import Services
 from livescore.api.protocol import bounded
-from livescore.live.socket import HandshakeProtocol
+from livescore.live.socket import TCP_USER_TIMEOUT_MS, HandshakeProtocol
 from livescore.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -135,10 +135,15 @@ def _bound(prefix: str, host: str, port: int) -> list[socket.socket]:
         AddressError: An address cannot be used; the message names its variables.
     """
     try:
-        return addresses.bind(host, port)
+        listening = addresses.bind(host, port)
     except OSError as error:
         reason = error.strerror or str(error)
         raise AddressError(f"{prefix}HOST {host} and {prefix}PORT {port} cannot be used: {reason}") from error
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        for made in listening:
+            # Inherited by every connection: a peer that is gone, or never reads, holds none for longer.
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, TCP_USER_TIMEOUT_MS)
+    return listening
 
 
 def _exit(number: int, _: FrameType | None) -> None:

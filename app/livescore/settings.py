@@ -223,7 +223,11 @@ class Settings(BaseSettings):
         0.25, description="How often the feed is read while Redis is away: the delay of events meanwhile."
     )
     ping_interval_seconds: Seconds = Field(
-        30.0, description="Between WebSocket pings; who has not answered by the next one is dropped."
+        30.0,
+        description=(
+            "Between WebSocket pings; a socket that has not answered by the next one is dropped, and so is a stream "
+            "whose client has not taken a piece in this time."
+        ),
     )
     max_subscriptions: Count = Field(50, description="Single matches one socket may follow; more use `subscribeAll`.")
     inbound_burst: int = Field(
@@ -234,12 +238,17 @@ class Settings(BaseSettings):
     )
     max_frame_bytes: Bytes = Field(1_048_576, description="Largest WebSocket message accepted; above it 1009.")
     slow_consumer_bytes: Bytes = Field(
-        1_000_000, description="Unsent bytes after which a socket is closed with 1013; it can resume."
+        1_000_000,
+        description=(
+            "Unsent bytes after which a socket is closed with 1013, and a stream ended; the client can resume. Also "
+            "the size of a catch-up page, from which a long poll is answered."
+        ),
     )
     max_connections: Count = Field(
         50_000,
         description=(
-            "WebSockets, streams and unfinished requests of one process (503 above): a bound on memory, 8 KB each."
+            "WebSockets, streams, waiting long polls and unfinished requests of one process (503 above): a bound on "
+            "memory, 8 KB each."
         ),
     )
     max_connections_per_address: int = Field(

@@ -15,6 +15,8 @@ from tests.support.service import Service, Start
 
 CLIENTS = 30
 
+NONE_OPEN = {"connections": 0, "streams": 0, "longPolls": 0, "subscriptions": 0}
+
 
 async def _listeners(stack: AsyncExitStack, api: Service, count: int, query: str = "") -> list[Listener]:
     return [await stack.enter_async_context(Listener(api.ws_url + query)) for _ in range(count)]
@@ -95,7 +97,7 @@ async def test_post_drain_closes_all_and_the_process_goes_on(start: Start) -> No
         await asyncio.gather(*(listener.until_closed() for listener in listeners))
         for listener in listeners:
             _was_told(listener, 200)
-    assert await _connections(api) == {"instance": api.name, "connections": 0, "subscriptions": 0, "draining": True}
+    assert await _connections(api) == {"instance": api.name, **NONE_OPEN, "draining": True}
     async with api.client() as http:
         assert (await http.get("/matches")).status_code == 200
     assert (await _manage(api, "POST", "/drain")).status_code == 202
@@ -107,7 +109,14 @@ async def test_readiness_says_draining_before_anybody_is_closed(start: Start) ->
         await _manage(api, "POST", "/drain")
         for answer in (await _manage(api, "GET", "/health/ready"), await _get(api, "/health/ready")):
             assert answer.status_code == 503
-            assert answer.json() == {"ready": False, "reason": "draining", "instance": api.name, "connections": 1}
+            assert answer.json() == {
+                "ready": False,
+                "reason": "draining",
+                "instance": api.name,
+                "connections": 1,
+                "streams": 0,
+                "longPolls": 0,
+            }
         assert not listener.of_type("reconnect")
         async with Listener(api.ws_url) as late:  # load balancers still send here
             await asyncio.gather(listener.until_closed(), late.until_closed())
@@ -333,7 +342,7 @@ def _faulty(answer: httpx.Response) -> list[list[str]]:
 
 async def test_connections_names_sockets_and_subscriptions(start: Start) -> None:
     api = await start("api")
-    empty = {"instance": api.name, "connections": 0, "subscriptions": 0, "draining": False}
+    empty = {"instance": api.name, **NONE_OPEN, "draining": False}
     assert await _connections(api) == empty
     async with AsyncExitStack() as stack:
         two = await _listeners(stack, api, 2, "?matchId=1&matchId=2")
@@ -344,7 +353,7 @@ async def test_connections_names_sockets_and_subscriptions(start: Start) -> None
         await two[0].unsubscribe(1)
         assert await _connections(api) == {**empty, "connections": 2, "subscriptions": 3}
         ready = (await _get(api, "/health/ready")).json()
-        assert ready == {"ready": True, "instance": api.name, "connections": 2}
+        assert ready == {"ready": True, "instance": api.name, "connections": 2, "streams": 0, "longPolls": 0}
         async with api.client() as http, http.stream("GET", "/events/stream") as stream:
             await anext(stream.aiter_lines())
             assert (await _connections(api))["connections"] == 2, "streams are not sockets"

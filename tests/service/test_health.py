@@ -37,7 +37,13 @@ async def test_a_healthy_service_names_its_parts(service: Service) -> None:
 async def test_readiness_names_the_open_connections(start: Start) -> None:
     api = await start("api")
     async with api.client() as http:
-        assert (await http.get("/health/ready")).json() == {"ready": True, "instance": "api-0", "connections": 0}
+        assert (await http.get("/health/ready")).json() == {
+            "ready": True,
+            "instance": "api-0",
+            "connections": 0,
+            "streams": 0,
+            "longPolls": 0,
+        }
         async with Listener(api.ws_url), Listener(api.ws_url):
             assert (await http.get("/health/ready")).json()["connections"] == 2
 

@@ -59,3 +59,44 @@ async def _events(lines: AsyncIterator[str]) -> AsyncIterator[ServerSentEvent]:
             name, _, value = line.partition(":")
             fields.setdefault(name, []).append(value.removeprefix(" "))
             last_id = fields.get("id", [last_id])[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One block of a stream as it is on the wire, also without data."""
+
+    id: str
+    data: str | None
+    retry: int | None
+    comment: str | None
+
+    @property
+    def retry_ms(self) -> int:
+        """``retry``, which the block must have."""
+        assert self.retry is not None
+        return self.retry
+
+
+@asynccontextmanager
+async def event_blocks(http: httpx.AsyncClient, path: str, **options: Any) -> AsyncIterator[AsyncIterator[Block]]:
+    """Open a stream and read it block by block.
+
+    Raises:
+        httpx.HTTPStatusError: if the answer is an error.
+    """
+    headers = {"Accept": "text/event-stream", **options.pop("headers", {})}
+    async with http.stream("GET", path, headers=headers, **options) as response:
+        response.raise_for_status()
+        yield _blocks(response.aiter_lines())
+
+
+async def _blocks(lines: AsyncIterator[str]) -> AsyncIterator[Block]:
+    fields: dict[str, str] = {}
+    async for line in lines:
+        if line:
+            name, _, value = line.partition(":")
+            fields[name] = value.removeprefix(" ")
+        else:
+            retry = int(fields["retry"]) if "retry" in fields else None
+            yield Block(fields.get("id", ""), fields.get("data"), retry, fields.get(""))
+            fields = {}

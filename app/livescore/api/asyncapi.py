@@ -164,6 +164,9 @@ _RESUME: Json = {
     "since": {"type": "integer", "minimum": 0, "maximum": INT4_MAX, "description": "`seq` of the last event seen."},
     "epoch": {"type": "string", "description": "`epoch` of the connection before."},
 }
+_LAST_EVENT_ID: Json = {
+    "lastEventId": {"type": "string", "description": "In place of `Last-Event-ID`, which a page cannot set."}
+}
 _API_KEY: Json = {"apiKey": {"type": "string", "description": "Where reading needs a key and no header can be set."}}
 _SOCKET_QUERY: Json = {
     "matchId": {
@@ -211,7 +214,7 @@ def _channels(kinds: Iterable[str]) -> Json:
             "address": "/events/stream",
             "description": "Server-sent events of all matches: `id` is opaque, `Last-Event-ID` resumes.",
             "servers": [_server_ref("http")],
-            "messages": _named("subscribedAll", *EVENTS),
+            "messages": _named("subscribedAll", "snapshot", *EVENTS),
         },
     }
 
@@ -232,11 +235,11 @@ def _operations() -> Json:
         "push": _sending("socket", "The events of what the client follows, and `match_created`.", *EVENTS),
         "pushMatch": {
             **_sending("matchStream", "First the acknowledgement, then events.", "subscribed", "snapshot", *EVENTS),
-            "bindings": _http_binding(_RESUME | _API_KEY),
+            "bindings": _http_binding(_RESUME | _LAST_EVENT_ID | _API_KEY),
         },
         "pushAll": {
-            **_sending("stream", "First the acknowledgement, then events.", "subscribedAll", *EVENTS),
-            "bindings": _http_binding(_API_KEY),
+            **_sending("stream", "First the acknowledgement, then events.", "subscribedAll", "snapshot", *EVENTS),
+            "bindings": _http_binding(_LAST_EVENT_ID | _API_KEY),
         },
     }
 

@@ -121,7 +121,7 @@ def _refused(error: Refused | Invalid) -> Response:
         return answer(400, INVALID_BODY, details=[_detail((error.field,), str(error))])
     if isinstance(error, BadRequest):
         return answer(error.status, error.error, details=[_detail(issue.path, issue.message) for issue in error.issues])
-    return answer(error.status, error.error)
+    return answer(error.status, error.error, RETRY if error.status in (429, 503) else None)
 
 
 def _detail(path: tuple[str | int, ...], message: str) -> dict[str, Any]:

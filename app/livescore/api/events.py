@@ -1,35 +1,41 @@
 """The feed over HTTP: catch-up, long poll, and server-sent events for one match or all."""
 
-import re
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from typing import Any
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
+from typing import Any, TypeVar
 
 import orjson
 from pydantic import Field
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
-from livescore.api import access, openapi, parse
+from livescore.api import access, openapi, parse, streams
 from livescore.api.context import Services, services
-from livescore.api.errors import BadRequest, Issue, Refused
+from livescore.api.errors import BadRequest, Issue
 from livescore.api.routing import both
 from livescore.api.schemas import EventsAnswer, Query
-from livescore.live.channels import PIECE, History
+from livescore.api.streams import RETRY_MS, EventStream, block
+from livescore.live.all_matches import AllMatches
+from livescore.live.channels import History
+from livescore.live.cursor import AllMatchesCursor, MatchCursor
+from livescore.live.follower import PIECE_BYTES, Follower
 from livescore.live.hub import Item
 from livescore.live.messages import Subscribed, SubscribedAll
-from livescore.live.relay import Position
+from livescore.scores.database import DatabaseAway
+from livescore.scores.feed import Event
 from livescore.scores.rules import INT4_MAX
 from livescore.scores.store import Head, NotFound
-from livescore.security.limits import TooManyConnections
 
-# Comments that keep proxies from closing a silent stream; most give up after 30 or 60 s.
+# Seconds between blocks that keep proxies from closing a silent stream; most give up after 30 or 60 s.
 HEARTBEAT_SECONDS = 15.0
-HEARTBEAT = b":\n\n"
-
-# What a browser waits before it comes back; it resumes by Last-Event-ID.
-RETRY_MS = 1_000
+# A comment, which clients ignore. The id that follows it in the same block they keep.
+HEARTBEAT = b":\n"
 
 PATH = "/matches/{id}/events"
+
+T = TypeVar("T")
 
 
 class EventsQuery(Query):
@@ -41,25 +47,37 @@ class EventsQuery(Query):
     epoch: str | None = Field(None, max_length=64, description="`epoch` of the answer before.")
 
 
-class StreamQuery(Query):
+class AllStreamQuery(Query):
     """Where a stream begins."""
 
+    last_event_id: str | None = Field(
+        None, alias="lastEventId", description="In place of the header `Last-Event-ID`, which a page cannot set."
+    )
+
+
+class StreamQuery(AllStreamQuery):
+    """Where a stream of one match begins."""
+
     since: int | None = Field(None, ge=0, le=INT4_MAX, description="`seq` of the last event seen.")
-    epoch: str | None = Field(None, max_length=64, description="`epoch` of the stream before.")
+    epoch: str | None = Field(
+        None, max_length=64, description="`epoch` of the stream before; the ids of this stream then carry the epoch."
+    )
 
 
 async def list_events(request: Request) -> Response:
     """The events after `since`. With `wait`, an empty answer only after that many seconds."""
     access.reader(request)
     parts, match_id, query = services(request), parse.path_id(request), parse.query(request, EventsQuery)
+    if request.method == "HEAD":
+        query = query.model_copy(update={"wait": 0})
     page = await _page(parts, match_id, query)
     if page is None:
-        page = await _wait(parts, match_id, query)
+        page = await _wait(request, match_id, query)
     return Response(page, headers={"Cache-Control": "no-store"}, media_type="application/json")
 
 
 async def _page(parts: Services, match_id: int, query: EventsQuery) -> bytes | None:
-    """What there is now; None when that is nothing and the client would rather wait."""
+    """Return what there is now; None if that is nothing and the client would rather wait."""
     head, epoch = await _head(parts, match_id), parts.live.epoch
     if _lost(query, head, epoch):
         return await _snapshot(parts, match_id, epoch)
@@ -68,12 +86,25 @@ async def _page(parts: Services, match_id: int, query: EventsQuery) -> bytes | N
         return None
     if head.seq > query.since and (not events or events[0].seq != query.since + 1):
         return await _snapshot(parts, match_id, epoch)  # pruned since the head was read
-    return _answer([event.message for event in events], max(head.seq, query.since), epoch)
+    messages = _bounded(events, parts.settings.slow_consumer_bytes)
+    return _answer(messages, max(head.seq, query.since), epoch)
 
 
 def _lost(query: EventsQuery, head: Head, epoch: str) -> bool:
-    """Whether the feed cannot tell what happened since: pruned, ahead of it, or another feed."""
+    """Return whether the feed does not have what happened since: pruned, ahead of it, or another feed."""
     return not head.pruned <= query.since <= head.seq or query.epoch not in (None, epoch)
+
+
+def _bounded(events: Iterable[Event], most: int) -> list[bytes]:
+    """Return the first event, and those after it that fit into as many bytes as may wait for a slow consumer."""
+    messages: list[bytes] = []
+    size = 0
+    for event in events:
+        size += len(event.message)
+        if messages and size > most:
+            break
+        messages.append(event.message)
+    return messages
 
 
 async def _head(parts: Services, match_id: int) -> Head:
@@ -98,9 +129,11 @@ def _answer(events: list[bytes], seq: int, epoch: str) -> bytes:
     return b'{"data":[%b],"seq":%d,"epoch":%b,"recovered":true}' % (b",".join(events), seq, orjson.dumps(epoch))
 
 
-async def _wait(parts: Services, match_id: int, query: EventsQuery) -> bytes:
-    async with parts.live.follow(match_id, query.since, query.epoch) as (_, follower):
-        await follower.wait(query.wait)
+async def _wait(request: Request, match_id: int, query: EventsQuery) -> bytes:
+    parts = services(request)
+    with streams.place(request, "long_polls"):
+        async with parts.live.follow(match_id, query.since, query.epoch) as (_, follower):
+            await streams.wait(request, follower, query.wait)
     page = await _page(parts, match_id, query.model_copy(update={"wait": 0}))
     return page or b""
 
@@ -109,140 +142,127 @@ async def stream_match(request: Request) -> Response:
     """Server-sent events of one match: `id` is the event's `seq`, `Last-Event-ID` resumes."""
     access.reader(request)
     parts, match_id, query = services(request), parse.path_id(request), parse.query(request, StreamQuery)
+    with _refusing_ids():
+        cursor = MatchCursor.parse(streams.last_event_id(request), query.since, query.epoch)
     await _head(parts, match_id)
-    since = _last_event_id(request, query)
-    return _stream(request, lambda: _match_messages(parts, match_id, since, query.epoch))
+
+    def blocks(opened: tuple[History, Follower]) -> tuple[AsyncIterator[bytes], Follower]:
+        history, follower = opened
+        return _match_blocks(parts, match_id, cursor, history, follower), follower
+
+    return await _stream(request, parts.live.follow(match_id, cursor.seq, cursor.epoch), blocks)
 
 
-def _last_event_id(request: Request, query: StreamQuery) -> int | None:
-    text = request.headers.get("last-event-id")
-    if text is None:
-        return query.since
-    if not re.fullmatch("[0-9]{1,10}", text) or int(text) > INT4_MAX:
-        raise BadRequest("Invalid Last-Event-ID", Issue(("Last-Event-ID",), "Input should be the seq of an event"))
-    return int(text)
+@contextmanager
+def _refusing_ids() -> Iterator[None]:
+    try:
+        yield
+    except ValueError:
+        issue = Issue(("Last-Event-ID",), "Input should be the id of a block of this stream")
+        raise BadRequest("Invalid Last-Event-ID", issue) from None
 
 
-async def _match_messages(parts: Services, match_id: int, since: int | None, epoch: str | None) -> AsyncIterator[bytes]:
-    async with parts.live.follow(match_id, since, epoch) as (history, follower):
-        yield _opening(parts, match_id, since, history)
-        async for items in follower.read(HEARTBEAT_SECONDS):
-            for piece in _pieces(items):
-                yield b"".join(_event(str(item.seq), item.message) for item in piece) or HEARTBEAT
+async def _match_blocks(
+    parts: Services, match_id: int, cursor: MatchCursor, history: History, follower: Follower
+) -> AsyncIterator[bytes]:
+    for piece in _opening(match_id, cursor, history, parts.live.epoch):
+        yield piece
+    async for items in follower.read(HEARTBEAT_SECONDS):
+        blocks = [_match_block(cursor, item, parts.live.epoch) for item in items]
+        yield b"".join(blocks) or HEARTBEAT + block(str(cursor))
+    if not follower.overflowed:
+        yield _last_block(parts, str(cursor))
 
 
-def _opening(parts: Services, match_id: int, since: int | None, history: History) -> bytes:
-    """The acknowledgement of a subscription, as over WebSocket; its id is where the client stands."""
-    said = Subscribed(match_id=match_id, seq=history.seq, recovered=history.recovered, epoch=parts.live.epoch).encode()
+def _opening(match_id: int, cursor: MatchCursor, history: History, epoch: str) -> Iterator[bytes]:
+    """Yield the acknowledgement, as over WebSocket, and the snapshot in place of a history that cannot be sent."""
+    if history.recovered is None:
+        cursor.reach(history.seq, epoch)
+    elif history.recovered:
+        cursor.reach(cursor.seq or 0, epoch)
+    said = Subscribed(match_id=match_id, seq=history.seq, recovered=history.recovered, epoch=epoch)
+    # Without recovery the id stays as it was until the snapshot: a client that is cut off before it comes back for it.
+    yield block(str(cursor), said.encode(), RETRY_MS)
     if history.snapshot is not None:
-        return _event(None, said) + _event(str(history.snapshot_seq), history.snapshot)
-    return _event(str(history.seq if since is None or not history.recovered else since), said)
+        cursor.reach(history.snapshot_seq, epoch)
+        yield block(str(cursor), history.snapshot)
+
+
+def _match_block(cursor: MatchCursor, item: Item, epoch: str) -> bytes:
+    if item.type == "snapshot":
+        cursor.reach(item.seq, epoch)
+    elif item.type != "subscribed":  # announces the snapshot that follows
+        cursor.reach(item.seq)
+    return block(str(cursor), item.message)
 
 
 async def stream_all(request: Request) -> Response:
     """Server-sent events of all matches. `id` is opaque, `Last-Event-ID` resumes."""
     access.reader(request)
-    parts, cursor = services(request), _cursor(request.headers.get("last-event-id"))
-    return _stream(request, lambda: _all_messages(parts, cursor))
-
-
-async def _all_messages(parts: Services, cursor: Position | None) -> AsyncIterator[bytes]:
-    horizon, seen = (cursor.horizon, cursor.delivered) if cursor else (None, {})
-    async with parts.live.follow_all(horizon, dict(seen)) as follower:
-        told = Told(horizon, seen)
-        if cursor is None:
-            told.advance(parts.live.position)
-        yield _event(told.id, SubscribedAll().encode())
-        async for items in follower.read(HEARTBEAT_SECONDS):
-            # All before this position is among these items or was told earlier.
-            position = parts.live.position
-            for piece in _pieces(items):
-                yield b"".join(map(told.event, piece)) or HEARTBEAT
-            told.advance(position)
-
-
-class Told:
-    """What one stream of everything has been told: its ``id`` says it all, whichever instance reads it next.
-
-    An id is a horizon (every event of an earlier transaction was told) and the last event of each match with later
-    ones: ``812~7.42~9.3``.
-    """
-
-    def __init__(self, horizon: str | None, last: Mapping[int, int]) -> None:
-        self._horizon = horizon
-        self._last = dict(last)
-
-    def event(self, item: Item) -> bytes:
-        """One event with the id that stands for it and all before."""
-        self._last[item.match_id] = item.seq
-        return _event(self.id, item.message)
-
-    def advance(self, position: Position | None) -> None:
-        """All before ``position`` is told; one that another instance has passed already says nothing new."""
-        if position is None or int(position.horizon) < int(self._horizon or 0):
-            return
-        self._horizon = position.horizon
-        self._last = {match_id: seq for match_id, seq in self._last.items() if match_id in position.delivered}
-
-    @property
-    def id(self) -> str | None:
-        """Where the stream stands; None until this process knows a horizon."""
-        if self._horizon is None:
-            return None
-        return "~".join([self._horizon, *(f"{match_id}.{seq}" for match_id, seq in self._last.items())])
-
-
-def _cursor(text: str | None) -> Position | None:
-    if not text:
-        return None
-    if not re.fullmatch(r"[0-9]{1,19}(~[0-9]{1,10}\.[0-9]{1,10})*", text):
-        raise BadRequest("Invalid Last-Event-ID", Issue(("Last-Event-ID",), "Input should be the id of an event"))
-    horizon, *heads = text.split("~")
-    return Position(horizon, {int(match_id): int(seq) for match_id, seq in (head.split(".") for head in heads)})
-
-
-def _pieces(items: list[Item]) -> Iterator[list[Item]]:
-    """A long history waits for its reader after each piece; nothing at all is one empty piece."""
-    return (items[start : start + PIECE] for start in range(0, len(items) or 1, PIECE))
-
-
-def _event(identifier: str | None, message: bytes) -> bytes:
-    head = b"id: %b\n" % identifier.encode() if identifier is not None else b""
-    return b"%bdata: %b\n\n" % (head, message)
-
-
-def _stream(request: Request, messages: Callable[[], AsyncIterator[bytes]]) -> Response:
-    """An open stream counts as a connection."""
     parts = services(request)
-    address = parts.address(request.scope)
+    parse.query(request, AllStreamQuery)
+    text = streams.last_event_id(request)
+    with _refusing_ids():
+        cursor = None if text is None else AllMatchesCursor.parse(text)
+
+    def blocks(stream: AllMatches) -> tuple[AsyncIterator[bytes], Follower]:
+        return _all_blocks(parts, stream), stream.follower
+
+    return await _stream(request, parts.live.follow_all(cursor), blocks)
+
+
+async def _all_blocks(parts: Services, stream: AllMatches) -> AsyncIterator[bytes]:
+    yield block(stream.id, SubscribedAll(recovered=stream.recovered).encode(), RETRY_MS)
     try:
-        if parts.drain.refusing:
-            raise TooManyConnections(503, "This instance is stopping: connect again to reach another one")
-        parts.caps.acquire(address)
-    except TooManyConnections as error:
-        raise Refused(error.status, error.message) from None
-
-    async def body() -> AsyncIterator[bytes]:
-        yield b"retry: %d\n\n" % RETRY_MS
-        async for message in messages():
-            yield message
-
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return _CountedStream(body(), headers, lambda: parts.caps.release(address))
+        async for sent in stream.read(HEARTBEAT_SECONDS):
+            for piece in _pieces(block(identifier, message) for message, identifier in sent):
+                yield piece
+            if not sent:
+                yield HEARTBEAT + block(stream.id)
+    except DatabaseAway:
+        pass  # the client comes back and goes on from its last id
+    if not stream.follower.overflowed:
+        yield _last_block(parts, stream.id)
 
 
-class _CountedStream(StreamingResponse):
-    """A stream that is counted until its client is gone, however it goes."""
+def _pieces(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Join blocks to pieces that are written at once."""
+    piece = b""
+    for one in blocks:
+        piece += one
+        if len(piece) >= PIECE_BYTES:
+            yield piece
+            piece = b""
+    if piece:
+        yield piece
 
-    def __init__(self, body: AsyncIterator[bytes], headers: Mapping[str, str], ended: Callable[[], None]) -> None:
-        super().__init__(body, headers=headers, media_type="text/event-stream")
-        self._ended = ended
 
-    async def __call__(self, *args: Any) -> None:
+def _last_block(parts: Services, identifier: str) -> bytes:
+    """Return the block before the end of a stream; clients come back at random moments, as after a reconnect hint."""
+    spread = parts.settings.reconnect_spread_seconds
+    return block(identifier, retry_ms=max(RETRY_MS, int(random.uniform(0, spread) * 1000)))
+
+
+async def _stream(
+    request: Request,
+    opening: AbstractAsyncContextManager[T],
+    blocks: Callable[[T], tuple[AsyncIterator[bytes], Follower]],
+) -> Response:
+    """Open a stream, which holds a place until it ends. HEAD is answered as GET would be and holds none."""
+    parts = services(request)
+    if request.method == "HEAD":
+        with streams.place(request, "streams"):
+            return Response(headers=streams.HEADERS, media_type=streams.MEDIA_TYPE)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(streams.place(request, "streams"))
         try:
-            await super().__call__(*args)
-        finally:
-            self._ended()
+            async with asyncio.timeout(parts.settings.database_timeout_seconds):
+                opened = await stack.enter_async_context(opening)
+        except TimeoutError:
+            raise DatabaseAway("PostgreSQL did not answer in time") from None
+        pieces, follower = blocks(opened)
+        return EventStream(pieces, follower, parts.settings.ping_interval_seconds, stack.pop_all())
+    raise AssertionError("unreachable")
 
 
 _MATCH_ID = openapi.path_parameter("id")
@@ -279,6 +299,6 @@ routes = [
         tags=["events"],
         response_class=Response,
         responses={**_STREAM, **openapi.problems(*openapi.EVERY_READ)},
-        openapi_extra={"parameters": [openapi.LAST_EVENT_ID]},
+        openapi_extra={"parameters": [*openapi.query_parameters(AllStreamQuery), openapi.LAST_EVENT_ID]},
     ),
 ]

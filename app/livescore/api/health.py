@@ -52,6 +52,8 @@ class Ready(Answer):
     ready: Literal[True]
     instance: str
     connections: int
+    streams: int
+    long_polls: int
 
 
 class NotReady(Answer):
@@ -61,6 +63,8 @@ class NotReady(Answer):
     reason: str
     instance: str
     connections: int
+    streams: int
+    long_polls: int
 
 
 class Alive(Answer):
@@ -97,7 +101,12 @@ async def ready(request: Request) -> Response:
     """Whether this process should be sent requests. Redis away is no reason against it: the feed carries on."""
     parts = services(request)
     reason = await _objection(parts)
-    load = {"instance": parts.settings.instance, "connections": parts.live.connections}
+    load = {
+        "instance": parts.settings.instance,
+        "connections": parts.live.connections,
+        "streams": parts.live.http_subscribers["streams"],
+        "longPolls": parts.live.http_subscribers["long_polls"],
+    }
     if reason:
         return _answer({"ready": False, "reason": reason, **load}, 503)
     return _answer({"ready": True, **load})

@@ -64,13 +64,18 @@ def _connections(parts: Services) -> dict[str, object]:
     return {
         "instance": parts.settings.instance,
         "connections": live.connections,
+        "streams": live.http_subscribers["streams"],
+        "longPolls": live.http_subscribers["long_polls"],
         "subscriptions": live.channels.subscriptions,
         "draining": live.draining,
     }
 
 
 async def get_connections(request: Request) -> Response:
-    """Open WebSockets, their single-match subscriptions and whether this process drains. Streams are not counted."""
+    """Return the open WebSockets, streams and long polls, the sockets' single-match subscriptions and the drain state.
+
+    ``connections`` are WebSockets only: the operator scales on them.
+    """
     return _json(HTTPStatus.OK, _connections(services(request)))
 
 

@@ -20,6 +20,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from livescore.api import request_head
 from livescore.api.request_head import EarlyAnswer, Header
+from livescore.api.streams import TRANSPORT
 from livescore.security.limits import ClientAddress, ConnectionCaps, TooManyConnections
 from livescore.security.origins import OriginPolicy
 from livescore.settings import Settings
@@ -234,6 +235,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._phase = _HEAD
         super().on_message_begin()
+        cast(dict[str, Any], self.scope)[TRANSPORT] = self.transport
 
     def on_header(self, name: bytes, value: bytes) -> None:
         headers = self.headers

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 from livescore.live import messages
+from livescore.live.follower import PIECE_EVENTS
 from livescore.live.hub import Channel, Hub, Item
 from livescore.live.relay import Relay
 from livescore.scores.database import DatabaseAway
@@ -22,9 +23,6 @@ WATCH_SECONDS = 60.0
 
 # Matches followed only for readers; bounds memory and subscriptions, newcomers beyond it ask PostgreSQL.
 MAX_WATCHED = 10_000
-
-# Events that a resuming client gets in one piece, before the next piece waits for it to read.
-PIECE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,8 +225,8 @@ class Channels:
 
     async def backlog(self, match_id: int, since: int, epoch: str | None) -> AsyncIterator[list[Event]]:
         """A long history in pieces, as long as more than one piece is left; :meth:`history` has the rest."""
-        while epoch in (None, self._relay.epoch) and self._hub.heads[match_id] - since > PIECE:
-            piece = await self._store.events(match_id, since, PIECE)
+        while epoch in (None, self._relay.epoch) and self._hub.heads[match_id] - since > PIECE_EVENTS:
+            piece = await self._store.events(match_id, since, PIECE_EVENTS)
             if not piece or piece[0].seq != since + 1:
                 return
             yield piece

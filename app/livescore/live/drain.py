@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 from itertools import islice
 from time import monotonic
+from typing import TypeVar
 
 import structlog
 
@@ -15,6 +16,8 @@ from livescore.live.messages import Reconnect
 from livescore.live.node import Node
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 # Between two batches of closed sockets, where a batch has more than one.
 TICK_SECONDS = 0.05
@@ -125,11 +128,23 @@ class Drain:
             await asyncio.sleep(settings.drain_grace_seconds)
             self.refusing = True
             await asyncio.sleep(TICK_SECONDS)  # handshakes that were let in a moment ago become sockets
-        while node.sockets:
-            await self._empty(list(node.sockets))
-        for follower in list(node.followers):
-            follower.close()
+        await asyncio.gather(self._empty_sockets(), self._end_followers())
         log.info("drained")
+
+    async def _empty_sockets(self) -> None:
+        while self._node.sockets:
+            await self._empty(list(self._node.sockets))
+
+    async def _end_followers(self) -> None:
+        """End streams and long polls over the drain time; a stream's last block says when to come back."""
+        followers = list(self._node.followers)
+        random.shuffle(followers)
+        per_second = self._pace(len(followers))
+        size = _batch_size(per_second)
+        for batch in _batches(followers, size):
+            for follower in batch:
+                follower.close()
+            await asyncio.sleep(size / per_second)
 
     async def _empty(self, sockets: list[Connection]) -> None:
         """Tell all, then close them over the drain time."""
@@ -164,5 +179,5 @@ def _batch_size(per_second: float) -> int:
     return max(1, int(per_second * TICK_SECONDS))
 
 
-def _batches(sockets: list[Connection], size: int) -> Iterable[list[Connection]]:
-    return (sockets[at : at + size] for at in range(0, len(sockets), size))
+def _batches(members: list[T], size: int) -> Iterable[list[T]]:
+    return (members[at : at + size] for at in range(0, len(members), size))

@@ -151,7 +151,7 @@ class Hub:
         # Match id → those who have its match_created from its history although everybody is still to be told.
         self.told_early: dict[int, list[EarlyBird]] = {}
         self.follows_everything = False
-        # Match id → last event delivered, since each of the moments that the relay is interested in.
+        # One dict for each moment that the relay is interested in: match id → seq of the last event delivered since.
         self.delivered_since: list[dict[int, int]] = []
         self._on_gap = on_gap
         self._on_new_match_gap = on_new_match_gap

@@ -103,9 +103,14 @@ class Subscriptions(Message):
 
 
 class SubscribedAll(Message):
-    """Acknowledges ``subscribeAll``."""
+    """Acknowledges ``subscribeAll``, or begins a stream of all matches.
+
+    Only a stream that resumes has ``recovered``: whether everything after its ``Last-Event-ID`` follows, or a snapshot
+    of every match in place of it.
+    """
 
     type: Literal["subscribedAll"] = "subscribedAll"
+    recovered: bool | None = None
 
 
 class UnsubscribedAll(Message):

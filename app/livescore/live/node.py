@@ -4,19 +4,22 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from time import monotonic, time
+from typing import Literal
 
 import structlog
 
 from livescore.deployment import Deployment
 from livescore.live import messages
+from livescore.live.all_matches import AllMatches, state_item
 from livescore.live.broker import Broker
 from livescore.live.channels import LINGER_SECONDS, Channels, History, held
 from livescore.live.cluster import ClusterBroker
 from livescore.live.connections import SERVICE_RESTART, Connection
+from livescore.live.cursor import AllMatchesCursor
 from livescore.live.follower import Follower
 from livescore.live.hub import Hub, Item, Stream
 from livescore.live.inbound import Turns
-from livescore.live.relay import Position, Relay
+from livescore.live.relay import Relay
 from livescore.scores.feed import Event, Published
 from livescore.scores.store import Store
 from livescore.settings import Settings
@@ -44,6 +47,8 @@ class Node:
         self.sockets: set[Connection] = set()
         self.followers: set[Follower] = set()
         self.turns = Turns()
+        # Open streams and waiting long polls.
+        self.http_subscribers: dict[Literal["streams", "long_polls"], int] = {"streams": 0, "long_polls": 0}
         self.draining = False
         self._on_close = on_close
         self._tasks: set[asyncio.Task[None]] = set()
@@ -246,7 +251,7 @@ class Node:
     async def _stop_following_everything(self) -> None:
         await asyncio.sleep(LINGER_SECONDS)
         if self._all_followers == 0:
-            await self.relay.forget_everything()
+            await self.relay.forget_everything(wanted=lambda: self._all_followers > 0)
 
     # Streams: SSE and long polls
 
@@ -261,24 +266,22 @@ class Node:
             yield history, follower
 
     @asynccontextmanager
-    async def follow_all(self, horizon: str | None, seen: dict[int, int]) -> AsyncIterator[Follower]:
-        """The events of all matches, first those since a horizon that are not in ``seen`` (match id → last seq)."""
+    async def follow_all(self, cursor: AllMatchesCursor | None) -> AsyncIterator[AllMatches]:
+        """Open a stream of all matches: from ``cursor`` on, or from now on.
+
+        Raises:
+            DatabaseAway: if the feed cannot be read.
+        """
         await self._follow_everything()
         try:
             follower = Follower(self.settings.slow_consumer_bytes, [])
-            if horizon is not None:
-                await self.relay.catch_up()
-            with self._following(follower, [self.hub.everything.streams, self.hub.everybody.streams]):
-                if horizon is not None:
-                    follower.put_first(await self.store.since_horizon(horizon), seen)
-                yield follower
+            with self._following(follower, []) as membership:
+                groups = [self.hub.everything.streams, self.hub.everybody.streams]
+                stream = AllMatches(self.relay, self.store, follower, join=lambda: membership.join(groups))
+                await (stream.begin() if cursor is None else stream.resume(cursor))
+                yield stream
         finally:
             self._leave_everything()
-
-    @property
-    def position(self) -> Position | None:
-        """How far every follower of everything has certainly come."""
-        return self.relay.position
 
     def _following(self, follower: Follower, groups: Iterable[set[Stream]]) -> "_Membership":
         return _Membership(follower, self.followers, groups)
@@ -302,8 +305,18 @@ class Node:
             follower.close()
 
     async def _restart_pruned(self, match_id: int) -> None:
-        """Events were pruned before this process, long without PostgreSQL, could deliver them."""
-        self._restart_match(match_id, await self.store.snapshot(match_id))
+        """Send the state of a match whose events were pruned while this process was without PostgreSQL."""
+        state = await self.store.snapshot(match_id)
+        self._restart_match(match_id, state)
+        if state is None:
+            return
+        data, seq = state
+        message = messages.snapshot(match_id, seq, data)
+        for connection in [one for one in self.sockets if one.state.follows_all]:
+            self.flush(connection)
+            connection.send(message)
+        for follower in [one for one in self.followers if one in self.hub.everything.streams]:
+            follower.put(state_item(match_id, seq, message))
 
     def _restart_match(self, match_id: int, state: tuple[str, int] | None) -> None:
         """Tell the listeners of a match its state, from which its feed goes on."""
@@ -315,24 +328,31 @@ class Node:
         opened.recent.clear()
         snapshot = messages.snapshot(match_id, seq, data) if state else None
         told = _acknowledgement(match_id, History(seq, [], False, snapshot), self.epoch)
+        kinds = ("subscribed", "snapshot")
         for connection in [one for one in self.sockets if match_id in (one.state.matches or ())]:
             self.flush(connection)
             _send(connection, told, [])
         for follower in [one for one in self.followers if one in opened.streams]:
-            for message in told:
-                follower.put(Published(match_id, seq, "snapshot", time(), "", message))
+            for kind, message in zip(kinds, told, strict=False):
+                follower.put(Published(match_id, seq, kind, time(), "", message))
 
 
 class _Membership:
-    """A follower is in all sets for the length of a block."""
+    """The membership of a follower in groups of the hub, for the length of a block."""
 
     def __init__(self, follower: Follower, followers: set[Follower], groups: Iterable[set[Stream]]) -> None:
         self._follower = follower
         self._followers = followers
         self._groups = list(groups)
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> "_Membership":
         self._followers.add(self._follower)
+        self.join(())
+        return self
+
+    def join(self, groups: Iterable[set[Stream]]) -> None:
+        """Add the follower to more groups, and to those it should be in already."""
+        self._groups += groups
         for streams in self._groups:
             streams.add(self._follower)
 

@@ -9,7 +9,6 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from time import monotonic, time
 
 import structlog
@@ -18,6 +17,7 @@ from livescore import outages
 from livescore.deployment import ID_LENGTH, Deployment, Origin
 from livescore.live.broker import Broker, BrokerAway, Subscription
 from livescore.live.cluster import ClusterBroker, ShardedSubscription
+from livescore.live.cursor import Position
 from livescore.live.hub import Hub
 from livescore.scores.database import DatabaseAway
 from livescore.scores.feed import EVERYBODY, EVERYTHING, Event, channel, channels, pack, unpack
@@ -33,16 +33,12 @@ RECONNECT_SECONDS = 0.25
 # How long a start waits for PostgreSQL; without it the process serves what it can, and says that it is not ready.
 START_SECONDS = 1.0
 
+# Matches with events since the last horizon that make the next one due. The ids of streams of all matches name each of
+# them, and proxies refuse header lines of more than 8 kB.
+MAX_LATE_MATCHES = 200
+
 # Publications that wait for Redis at most; what is dropped beyond is found in the feed.
 MAX_WAITING = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """How far those who follow everything are: all events before ``horizon``, and of later ones ``delivered``."""
-
-    horizon: str
-    delivered: dict[int, int]
 
 
 class Relay:
@@ -88,8 +84,6 @@ class Relay:
         self._compared = 0.0
         self._begun = asyncio.Event()
         self.position: Position | None = None
-        # Match id → last event delivered since the horizon was drawn.
-        self._noted: dict[int, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -108,6 +102,11 @@ class Relay:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def heads(self) -> Mapping[int, int]:
+        """Match id → seq of the last event delivered by this process."""
+        return self._hub.heads
 
     @property
     def current(self) -> bool:
@@ -232,6 +231,8 @@ class Relay:
             log.debug("relayed", match_id=item.match_id, seq=item.seq, request_id=item.request_id)
             metrics.RELAY_LAG_SECONDS.observe(max(0.0, time() - item.created))
             self._hub.accept(item)
+            if self.position is not None and len(self.position.delivered) > MAX_LATE_MATCHES:
+                self.audit()
 
     def _drop_foreign(self, stamp: bytes) -> None:
         """Count an event of another database.
@@ -291,30 +292,27 @@ class Relay:
             await self._heal_matches(gaps)
             return
         await self.check_epoch()
-        following = await self._new_position()
+        position = await self._new_position()
         await self._heal_new_matches()
         await self._heal_matches(gaps | await self._changed())
-        self._take_position(following)
+        self._take_position(position)
         self._compared = monotonic()
         self._begun.set()
         await self._resubscribe()
 
-    async def _new_position(self) -> "Position | None":
-        """Draw a horizon, with the deliveries since the one before.
-
-        An event may be delivered before the horizon is drawn and yet be younger: an older transaction still runs.
-        """
+    async def _new_position(self) -> Position | None:
+        """Draw a horizon, and note every event that is delivered from just before it."""
         if not self._hub.follows_everything:
             return None
-        delivered, self._noted = self._noted, {}
-        self._hub.delivered_since = [*self._known_deliveries(), delivered, self._noted]
-        return Position(await self._store.horizon(), delivered)
+        delivered: dict[int, int] = {}
+        self._hub.delivered_since = [*self._known_deliveries(), delivered]
+        return Position(self.epoch, await self._store.horizon(), delivered)
 
-    def _take_position(self, position: "Position | None") -> None:
-        """Everything before the horizon is delivered now; resuming may start from there."""
-        if self._hub.follows_everything and position is not None:
+    def _take_position(self, position: Position | None) -> None:
+        """Let clients resume from a horizon, now that every event it shows is delivered."""
+        if position is not None and position.epoch == self.epoch:
             self.position = position
-        self._hub.delivered_since = [*self._known_deliveries(), self._noted]
+        self._hub.delivered_since = self._known_deliveries()
 
     def _known_deliveries(self) -> list[dict[int, int]]:
         return [self.position.delivered] if self.position else []
@@ -330,6 +328,7 @@ class Relay:
             epoch = await self._store.renew_epoch(epoch)
         if self.epoch and epoch != self.epoch:
             log.warning("the feed is another one than before", epoch=epoch)
+            self.position = None
             await self._on_new_epoch(epoch)
         self.epoch = epoch
         self._identify(deployment_id)
@@ -385,19 +384,30 @@ class Relay:
     # Following everything
 
     async def follow_everything(self) -> None:
-        """Hear every match from now on; takes the heads of all of them, so that nothing between is missed."""
-        await self.subscribe(EVERYTHING)
-        for match_id, seq in (await self._store.heads()).items():
-            self._hub.heads.setdefault(match_id, seq)
-        self._hub.follows_everything = True
-        await self.subscribe(EVERYTHING)
-        self.audit()
+        """Deliver the events of every match from now on.
 
-    async def catch_up(self) -> None:
-        """Deliver all that is committed now, before somebody joins who may have been told of it elsewhere.
+        Takes the heads of all of them, so that nothing in between is missed, and waits for the first horizon, without
+        which no client could resume.
 
         Raises:
-            DatabaseAway: when the feed cannot be read.
+            DatabaseAway: if the feed cannot be read.
+        """
+        await self.subscribe(EVERYTHING)
+        async with self._comparing:
+            if self.position is not None:
+                return
+            for match_id, seq in (await self._store.heads()).items():
+                self._hub.heads.setdefault(match_id, seq)
+            self._hub.follows_everything = True
+            await self.subscribe(EVERYTHING)
+            self._audit_wanted = True
+            await self._compare()
+
+    async def catch_up(self) -> None:
+        """Deliver all that is committed now, before a client joins that may have received it from another instance.
+
+        Raises:
+            DatabaseAway: if the feed cannot be read.
         """
         async with self._comparing:
             await self._heal_new_matches()
@@ -405,14 +415,17 @@ class Relay:
             heads = self._hub.heads
             await self._heal_matches(match_id for match_id, seq in feed.items() if heads.get(match_id, 0) < seq)
 
-    async def forget_everything(self) -> None:
-        """Only the matches with listeners of their own from now on."""
-        self._hub.follows_everything = False
-        for match_id in self._hub.heads.keys() - self._hub.channels.keys():
-            del self._hub.heads[match_id]
-        self.position = None
-        self._hub.delivered_since, self._noted = [], {}
-        await self.unsubscribe(EVERYTHING)
+    async def forget_everything(self, wanted: Callable[[], bool]) -> None:
+        """Deliver only the matches with subscribers of their own from now on, unless all are ``wanted`` again."""
+        async with self._comparing:
+            if wanted():
+                return
+            self._hub.follows_everything = False
+            for match_id in self._hub.heads.keys() - self._hub.channels.keys():
+                del self._hub.heads[match_id]
+            self.position = None
+            self._hub.delivered_since = []
+            await self.unsubscribe(EVERYTHING)
 
 
 def _pruned(events: Iterable[Event], served: Mapping[int, int]) -> set[int]:

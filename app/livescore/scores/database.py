@@ -120,15 +120,19 @@ class Database:
 
     # Use
 
-    async def use(self, work: Work[T]) -> T:
+    async def use(self, work: Work[T], timeout: float | None = None) -> T:
         """Run ``work``, which may write, on a connection.
+
+        Args:
+            work: what to do with the connection.
+            timeout: seconds, in place of the database's own.
 
         Raises:
             DatabaseAway: when PostgreSQL is away or ``work`` took longer than the time-out. Whether a write was
                 committed is then unknown.
             DatabaseReadOnly: when PostgreSQL takes no writes.
         """
-        return await self._bounded(lambda running: self._write(work, running))
+        return await self._bounded(lambda running: self._write(work, running), timeout)
 
     async def read(self, work: Work[T]) -> T:
         """Run ``work``, which only reads, on a connection; again if the connection turns out to be broken.
@@ -165,12 +169,12 @@ class Database:
 
     # One use
 
-    async def _bounded(self, run: Callable[[list[float]], Awaitable[T]]) -> T:
+    async def _bounded(self, run: Callable[[list[float]], Awaitable[T]], timeout: float | None = None) -> T:
         """Bound a use in time. ``run`` notes in its argument when it began to use a connection."""
         running: list[float] = []
         task = asyncio.ensure_future(run(running))
         try:
-            done, _ = await asyncio.wait({task}, timeout=self.timeout)
+            done, _ = await asyncio.wait({task}, timeout=timeout or self.timeout)
         except asyncio.CancelledError:
             self._abandon(task)
             raise

@@ -50,6 +50,8 @@ class Catalog(SQLModel, table=True):
     incarnation: UUID = Field(sa_column=Column(Uuid, nullable=False, server_default=text("gen_random_uuid()")))
     # Names of this deployment on Redis begin with it; see livescore.deployment.
     deployment: UUID = Field(sa_column=Column(Uuid, nullable=False, server_default=text("gen_random_uuid()")))
+    # Fingerprint of the cluster whose transaction ids `event.txid` holds; another one means that this is a copy.
+    cluster: str | None = Field(default=None, sa_column=Column(Text))
 
 
 class Match(SQLModel, table=True):
@@ -66,6 +68,7 @@ class Match(SQLModel, table=True):
         Index("match_away", "away_team"),
         Index("match_to_start", "start_time", postgresql_where=text("status = 'scheduled' AND NOT pinned")),
         Index("match_to_finish", "end_time", postgresql_where=text("status = 'live' AND NOT pinned")),
+        Index("match_pruned", "pruned_txid", postgresql_where=text("pruned_seq > restored_seq")),
         # Room in each page, and no index on what every event changes: updates of a match stay in place (HOT).
         {"postgresql_with": {"fillfactor": "60"}},
     )
@@ -86,6 +89,10 @@ class Match(SQLModel, table=True):
     pinned: bool = Field(sa_column=Column(Boolean, nullable=False, server_default=text("false")))
     # Events up to this number were pruned; nobody can resume from before it.
     pruned_seq: int = Field(sa_column=Column(Integer, nullable=False, server_default=text("0")))
+    # The transaction of the last pruned event.
+    pruned_txid: str | None = Field(default=None, sa_column=Column(TransactionId))
+    # Events up to this number came from another cluster: their transaction ids mean nothing here.
+    restored_seq: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default=text("0")))
 
 
 class Commentary(SQLModel, table=True):

@@ -51,9 +51,10 @@ _APPEND = "INSERT INTO event (match_id, seq, type, data, request_id, created_at)
 # A fingerprint of this feed as it physically is: it changes when the database is restored from a backup, loaded from
 # a dump or taken over by a standby that may lack the last events, and nobody has to remember to change it. Only copied
 # files keep all of that; whoever finds that they lack events gives the feed another incarnation.
-_EPOCH = """left(md5(concat_ws(':', (SELECT system_identifier FROM pg_control_system()),
+_CLUSTER = """concat_ws(':', (SELECT system_identifier FROM pg_control_system()),
     left(pg_walfile_name(pg_current_wal_lsn()), 8), (SELECT oid FROM pg_database WHERE datname = current_database()),
-    'event'::regclass::oid, catalog.incarnation)), 12)"""
+    'event'::regclass::oid)"""
+_EPOCH = f"left(md5(concat_ws(':', {_CLUSTER}, catalog.incarnation)), 12)"
 # The id of the deployment and the epoch; see livescore.deployment.
 ORIGIN = f"SELECT left(translate(deployment::text, '-', ''), 12), {_EPOCH} FROM catalog"
 RENEW_EPOCH = f"UPDATE catalog SET incarnation = gen_random_uuid() WHERE {_EPOCH} = %(epoch)s"
@@ -247,7 +248,7 @@ FILTERS = {
     "cursor": "(created_at, id) < (%(cursor_time)s, %(cursor_id)s)",
 }
 
-# Where a match stands: its last event and the first one that cannot be read any more.
+# Where a match stands: its last event and the last one that cannot be read any more.
 HEAD = "SELECT seq, pruned_seq FROM match WHERE id = %(match_id)s"
 
 EVENTS = f"""
@@ -271,15 +272,55 @@ HEADS = "SELECT id, seq FROM match WHERE id = ANY(%(matches)s)"
 
 ALL_HEADS = "SELECT id, seq FROM match"
 
-# Nothing that commits later can have a smaller transaction number than this.
-HORIZON = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text"
+# A dump carries the transaction ids of the cluster that it was made in. The first process that finds itself on another
+# cluster notes how far each match had come, before any horizon of this feed is given to a client.
+SETTLE = f"""
+WITH settled AS (
+    UPDATE catalog SET cluster = {_CLUSTER} WHERE cluster IS DISTINCT FROM {_CLUSTER} RETURNING one_row
+)
+UPDATE match SET restored_seq = seq WHERE restored_seq <> seq AND EXISTS (SELECT FROM settled)
+"""
 
-CHANGED = "SELECT match_id, max(seq) FROM event WHERE txid >= %(horizon)s::text::xid8 GROUP BY match_id"
+SETTLED = f"SELECT cluster IS NOT DISTINCT FROM {_CLUSTER} FROM catalog"
 
-SINCE_HORIZON = f"""
-SELECT {EVENT_COLUMNS} FROM event
-WHERE txid >= %(horizon)s::text::xid8 AND (match_id, seq) > (%(match_id)s, %(seq)s)
-ORDER BY match_id, seq LIMIT %(limit)s
+HORIZON = "SELECT pg_current_snapshot()::text"
+
+
+def _unseen(horizon: str) -> str:
+    """The condition for events that a horizon does not show; the transaction ids bound what is read by their index."""
+    snapshot = f"%({horizon})s::text::pg_snapshot"
+    return f"""event.txid >= pg_snapshot_xmin({snapshot}) AND event.txid < pg_snapshot_xmax(pg_current_snapshot())
+    AND NOT pg_visible_in_snapshot(event.txid, {snapshot}) AND event.seq > match.restored_seq"""
+
+
+_UNSEEN = f"event JOIN match ON match.id = event.match_id WHERE {_unseen('horizon')}"
+
+CHANGED = f"SELECT event.match_id, max(event.seq) FROM {_UNSEEN} GROUP BY event.match_id"
+
+_PAGE = """AND (event.match_id, event.seq) > (%(match_id)s, %(seq)s)
+ORDER BY event.match_id, event.seq LIMIT %(limit)s"""
+
+SINCE_HORIZON = f"SELECT {EVENT_COLUMNS} FROM {_UNSEEN} {_PAGE}"
+
+# Without what was committed after the target, so that the page's end says how far a reader has come.
+BETWEEN_HORIZONS = f"""
+SELECT {EVENT_COLUMNS} FROM {_UNSEEN}
+    AND pg_visible_in_snapshot(event.txid, %(target)s::text::pg_snapshot) {_PAGE}
+"""
+
+# Matches whose pruned events a horizon does not show, and the last of these events.
+PRUNED_SINCE = """
+SELECT id, pruned_seq FROM match WHERE pruned_seq > restored_seq AND (pruned_txid IS NULL
+    OR pruned_txid >= pg_snapshot_xmin(%(horizon)s::text::pg_snapshot)
+    AND NOT pg_visible_in_snapshot(pruned_txid, %(horizon)s::text::pg_snapshot))
+LIMIT %(limit)s
+"""
+
+# Whether a reader that has come this far has seen nothing that is still to happen here.
+RESUMABLE = """
+SELECT pg_snapshot_xmax(%(horizon)s::text::pg_snapshot) <= pg_snapshot_xmax(pg_current_snapshot())
+    AND NOT EXISTS (SELECT FROM unnest(%(matches)s::int[], %(seqs)s::int[]) AS had(id, last)
+        LEFT JOIN match ON match.id = had.id WHERE coalesce(match.seq, 0) < had.last)
 """
 
 CREATED = f"""
@@ -289,18 +330,24 @@ WHERE match.id > %(last)s ORDER BY match.id LIMIT %(limit)s
 
 LAST_MATCH = "SELECT last_match_id FROM catalog"
 
-SNAPSHOT = f"""
-SELECT row_to_json(_)::text, (_.match->>'seq')::int FROM (
-    SELECT {MATCH_JSON} AS match, (
-        SELECT coalesce(json_agg({COMMENTARY_JSON} ORDER BY c.created_at DESC, c.id DESC), '[]') FROM (
-            SELECT * FROM commentary WHERE match_id = m.id ORDER BY created_at DESC, id DESC LIMIT %(limit)s) c
-    ) AS commentary
-    FROM match m WHERE m.id = %(match_id)s) _
+_SNAPSHOT = f"""(SELECT row_to_json(_) FROM (SELECT {MATCH_JSON} AS match, (
+    SELECT coalesce(json_agg({COMMENTARY_JSON} ORDER BY c.created_at DESC, c.id DESC), '[]') FROM (
+        SELECT * FROM commentary WHERE match_id = m.id ORDER BY created_at DESC, id DESC LIMIT %(commentary)s) c
+    ) AS commentary) _)::text"""
+
+SNAPSHOT = f"SELECT {_SNAPSHOT}, m.seq FROM match m WHERE m.id = %(match_id)s"
+
+# The states of all matches, newest first, and whether they are later than the horizon.
+SNAPSHOTS = f"""
+SELECT m.id, m.seq, {_SNAPSHOT}, EXISTS (SELECT FROM {_UNSEEN} AND event.match_id = m.id)
+FROM match m WHERE m.id < %(before)s ORDER BY m.id DESC LIMIT %(limit)s
 """
 
 PRUNE = """
 WITH m AS (
-    UPDATE match SET pruned_seq = seq WHERE id IN (
+    UPDATE match SET pruned_seq = seq, pruned_txid = (
+        SELECT txid FROM event WHERE event.match_id = match.id AND event.seq = match.seq)
+    WHERE id IN (
         SELECT id FROM match WHERE status IN ('finished', 'cancelled') AND pruned_seq < seq
             AND updated_at < clock_timestamp() - make_interval(secs => %(age)s)
         LIMIT %(limit)s FOR UPDATE SKIP LOCKED)

@@ -13,12 +13,16 @@ from livescore.scores import rules
 from livescore.scores import statements as sql
 from livescore.scores.database import Connection, Database, Row, fetch
 from livescore.scores.feed import Event
+from livescore.scores.horizon import Horizon
 
 # Rows that one query brings at most: bounds memory while a long outage is healed.
 BATCH = 5_000
 
 # Commentary that a snapshot carries, like the default page of GET /matches/{id}/commentary.
 SNAPSHOT_COMMENTARY = 100
+
+# Longest that one pass over all matches may take after a restore; a million take some ten seconds.
+SETTLE_SECONDS = 300.0
 
 EPOCH_ZERO = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -71,6 +75,16 @@ class Head:
 
     seq: int
     pruned: int
+
+
+@dataclass(frozen=True, slots=True)
+class MatchSnapshot:
+    """The state of a match as JSON. ``late``: with events that a horizon does not show."""
+
+    match_id: int
+    seq: int
+    data: str
+    late: bool
 
 
 Write = Callable[[Connection], Awaitable[Written]]
@@ -235,15 +249,34 @@ class Store:
 
     async def snapshot(self, match_id: int) -> tuple[str, int] | None:
         """``{"match": …, "commentary": […]}`` and the seq it stands for."""
-        row = await self.database.row(sql.SNAPSHOT, {"match_id": match_id, "limit": SNAPSHOT_COMMENTARY})
+        row = await self.database.row(sql.SNAPSHOT, {"match_id": match_id, "commentary": SNAPSHOT_COMMENTARY})
         return (row[0], row[1]) if row else None
+
+    async def snapshots(self, horizon: Horizon, before: int, limit: int) -> list["MatchSnapshot"]:
+        """Return the states of the matches with ids below ``before``, newest first; ``late`` refers to the horizon."""
+        parameters = {
+            "horizon": str(horizon),
+            "before": before,
+            "limit": limit,
+            "commentary": SNAPSHOT_COMMENTARY,
+        }
+        return [MatchSnapshot(*row) for row in await self.database.rows(sql.SNAPSHOTS, parameters)]
 
     # The feed
 
     async def origin(self) -> tuple[str, str]:
-        """Return the id of the deployment and the epoch; see :data:`statements.ORIGIN`."""
+        """Return the id of the deployment and the epoch, see :data:`statements.ORIGIN`; the feed is settled then.
+
+        The first process that meets a restored feed settles it, so that transaction ids of another cluster are not
+        compared with those of this one.
+        """
         row = await self.database.row(sql.ORIGIN)
-        return (str(row[0]), str(row[1])) if row else ("", "")
+        if row is None:
+            return "", ""
+        settled = await self.database.row(sql.SETTLED)
+        if settled and not settled[0]:
+            await self.database.use(_settle, timeout=SETTLE_SECONDS)
+        return str(row[0]), str(row[1])
 
     async def epoch(self) -> str:
         """Return the fingerprint of this feed; see :data:`statements.ORIGIN`."""
@@ -281,29 +314,47 @@ class Store:
             return dict(await self.database.rows(sql.ALL_HEADS))
         return dict(await self.database.rows(sql.HEADS, {"matches": list(matches)}))
 
-    async def horizon(self) -> str:
-        """A transaction number below which nothing can commit any more."""
-        row = await self.database.row(sql.HORIZON)
-        return str(row[0]) if row else "0"
+    async def horizon(self) -> Horizon:
+        """Draw a horizon: it shows every transaction that has ended."""
+        return Horizon.parse((await self.database.rows(sql.HORIZON))[0][0])
 
-    async def changed(self, horizon: str) -> dict[int, int]:
-        """The last seq of every match that changed since the horizon."""
-        return dict(await self.database.rows(sql.CHANGED, {"horizon": horizon}))
+    async def changed(self, horizon: Horizon) -> dict[int, int]:
+        """Return the last seq of every match with events that the horizon does not show."""
+        return dict(await self.database.rows(sql.CHANGED, {"horizon": str(horizon)}))
 
-    async def since_horizon(self, horizon: str) -> list[Event]:
-        """Every event since the horizon, by match and seq."""
+    async def since_horizon(self, horizon: Horizon) -> list[Event]:
+        """Return every event that the horizon does not show, by match and seq."""
         events: list[Event] = []
-        place = {"match_id": 0, "seq": 0}
-        while page := await self._page_since(horizon, place):
-            events += page
-            place = {"match_id": page[-1].match_id, "seq": page[-1].seq}
-            if len(page) < BATCH:
+        parameters = {"horizon": str(horizon), "limit": BATCH, "match_id": 0, "seq": 0}
+        while rows := await self.database.rows(sql.SINCE_HORIZON, parameters):
+            events += [Event(*row) for row in rows]
+            parameters |= {"match_id": events[-1].match_id, "seq": events[-1].seq}
+            if len(rows) < BATCH:
                 break
         return events
 
-    async def _page_since(self, horizon: str, place: Mapping[str, int]) -> list[Event]:
-        rows = await self.database.rows(sql.SINCE_HORIZON, {"horizon": horizon, "limit": BATCH, **place})
-        return [Event(*row) for row in rows]
+    async def between_horizons(
+        self, horizon: Horizon, target: Horizon, place: tuple[int, int], limit: int
+    ) -> list[Event]:
+        """Return a page of the events that only ``target`` shows, by match and seq, after the given match and seq."""
+        parameters = {
+            "horizon": str(horizon),
+            "target": str(target),
+            "match_id": place[0],
+            "seq": place[1],
+            "limit": limit,
+        }
+        return [Event(*row) for row in await self.database.rows(sql.BETWEEN_HORIZONS, parameters)]
+
+    async def pruned_since(self, horizon: Horizon, limit: int) -> dict[int, int]:
+        """Return match id → last pruned seq, for matches whose pruned events the horizon does not show."""
+        return dict(await self.database.rows(sql.PRUNED_SINCE, {"horizon": str(horizon), "limit": limit}))
+
+    async def resumable(self, horizon: Horizon, last: Mapping[int, int]) -> bool:
+        """Return whether a reader that has come so far is not ahead of this feed."""
+        parameters = {"horizon": str(horizon), "matches": list(last), "seqs": list(last.values())}
+        row = await self.database.row(sql.RESUMABLE, parameters)
+        return row is not None and bool(row[0])
 
     async def created(self, last_match_id: int) -> list[Event]:
         """``match_created`` of the matches after this one, in order."""
@@ -326,6 +377,13 @@ class Store:
         rows = await self.database.rows("SELECT to_regclass('alembic_version') IS NOT NULL")
         versions = await self.database.rows(sql.SCHEMA_VERSION) if rows[0][0] else []
         return str(versions[0][0]) if versions else ""
+
+
+async def _settle(connection: Connection) -> None:
+    async with connection.transaction():
+        await connection.execute("SET LOCAL statement_timeout = 0")
+        await connection.execute("SET LOCAL lock_timeout = 0")
+        await connection.execute(sql.SETTLE)
 
 
 async def _once(connection: Connection, write: Write, once: Once) -> Written:

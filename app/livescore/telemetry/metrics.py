@@ -41,6 +41,8 @@ _REQUEST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0)
 _LATENESS = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 30.0, 300.0)
 
 CONNECTIONS = Gauge("livescore_websocket_connections", "Open WebSocket connections.", registry=REGISTRY)
+STREAMS = Gauge("livescore_stream_connections", "Open server-sent event streams.", registry=REGISTRY)
+LONG_POLLS = Gauge("livescore_long_polls", "Long polls that wait for an event.", registry=REGISTRY)
 SUBSCRIPTIONS = Gauge("livescore_subscriptions", "Single-match subscriptions of all sockets.", registry=REGISTRY)
 EVENTS = Counter("livescore_events", "Events received for local listeners.", ["type"], registry=REGISTRY)
 DELIVERIES = Counter("livescore_deliveries", "Events written to sockets, once per socket.", registry=REGISTRY)
@@ -59,7 +61,9 @@ FOREIGN_MESSAGES = Counter(
     registry=REGISTRY,
 )
 SLOW_CONSUMERS_CLOSED = Counter(
-    "livescore_slow_consumers_closed", "Sockets closed with 1013 for not reading.", registry=REGISTRY
+    "livescore_slow_consumers_closed",
+    "Sockets (1013), streams and long polls closed because the client did not read.",
+    registry=REGISTRY,
 )
 FLOODERS_CLOSED = Counter(
     "livescore_flooders_closed", "Sockets closed with 1008 for more frames than they may send.", registry=REGISTRY

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 # The revision that this program was made for; a test keeps it equal to the latest file in versions/.
-HEAD = "0002"
+HEAD = "0003"
 
 # A migration takes as long as it takes, and waits for another one.
 PROFILE = sessions.Profile(timeout=0, prepared="off")

@@ -1,0 +1,255 @@
+"""Open streams and waiting long polls: the place that each holds, and when one ends."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from typing import Any, Literal, Protocol
+
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from livescore.api.context import services
+from livescore.api.errors import Refused
+from livescore.live.follower import Follower
+from livescore.security.limits import TooManyConnections
+from livescore.telemetry import metrics
+
+# The entry of the ASGI scope that holds the connection's transport, where the server offers it.
+TRANSPORT = "livescore.transport"
+
+MEDIA_TYPE = "text/event-stream"
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+# What a browser waits before it reconnects; it resumes by Last-Event-ID.
+RETRY_MS = 1_000
+
+# Seconds in which a client that fell too far behind must take the next piece of what is left, like a WebSocket that is
+# sent a close frame.
+BEHIND_SECONDS = 5.0
+
+
+class _Transport(Protocol):
+    def abort(self) -> None:
+        """Close the connection at once and drop what is buffered."""
+
+
+class _TooSlow(Exception):
+    """The client did not take a piece in time."""
+
+
+@contextmanager
+def place(request: Request, kind: Literal["streams", "long_polls"]) -> Iterator[None]:
+    """Hold a place among the connections of this process and of the client's address.
+
+    Raises:
+        Refused: with 503 if this process is full or stopping, with 429 if the address has too many connections.
+    """
+    parts = services(request)
+    address = parts.address(request.scope)
+    try:
+        if parts.drain.refusing:
+            raise TooManyConnections(503, "This instance is stopping: connect again to reach another one")
+        parts.caps.acquire(address)
+    except TooManyConnections as error:
+        raise Refused(error.status, error.message) from None
+    counts, gauge = parts.live.http_subscribers, metrics.STREAMS if kind == "streams" else metrics.LONG_POLLS
+    counts[kind] += 1
+    gauge.set(counts[kind])
+    try:
+        yield
+    finally:
+        counts[kind] -= 1
+        gauge.set(counts[kind])
+        parts.caps.release(address)
+
+
+def block(identifier: str, message: bytes | None = None, retry_ms: int | None = None) -> bytes:
+    """Return one block of a stream.
+
+    Every block has an id, also one without data: a client that follows the standard takes a block without one as the
+    end of what it may resume from when the connection is new.
+    """
+    retry = b"" if retry_ms is None else b"retry: %d\n" % retry_ms
+    data = b"" if message is None else b"data: %b\n" % message
+    return b"%bid: %b\n%b\n" % (retry, identifier.encode(), data)
+
+
+class EventStream(Response):
+    """An open stream.
+
+    It ends when its blocks do, when the client is gone, or when the client has not taken a piece in time.
+
+    Args:
+        blocks: the blocks of the stream.
+        follower: the queue that the blocks come from.
+        patience: seconds in which the client must take a piece.
+        resources: what is to be closed with the stream.
+    """
+
+    media_type = MEDIA_TYPE
+
+    def __init__(
+        self, blocks: AsyncIterator[bytes], follower: Follower, patience: float, resources: AsyncExitStack
+    ) -> None:
+        super().__init__(headers=HEADERS)
+        del self.headers["content-length"]
+        self._blocks = blocks
+        self._follower = follower
+        self._patience = patience
+        self._resources = resources
+        self._deadline: asyncio.Timeout | None = None
+        # The client did not take a piece in time.
+        self._late = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the stream to its end."""
+        self._follower.on_overflow = self._hurry
+        async with self._resources:
+            writing = asyncio.ensure_future(self._write(send))
+            leaving = asyncio.ensure_future(disconnected(receive))
+            try:
+                await asyncio.wait((writing, leaving), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                await self._resources.aclose()  # first of all, the place is free for a client that waits for it
+                await _cancel(writing, leaving)
+        if self._follower.overflowed or self._late:
+            metrics.SLOW_CONSUMERS_CLOSED.inc()
+        if self._late and _abort(scope):
+            await disconnected(receive)
+        elif not writing.cancelled():
+            writing.result()
+
+    async def _write(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        try:
+            async for piece in self._blocks:
+                await self._send(send, {"type": "http.response.body", "body": piece, "more_body": True})
+            await self._send(send, {"type": "http.response.body", "body": b"", "more_body": False})
+        except _TooSlow:
+            self._late = True
+
+    async def _send(self, send: Send, message: Message) -> None:
+        try:
+            async with asyncio.timeout(self._seconds) as self._deadline:
+                await send(message)
+        except TimeoutError:
+            raise _TooSlow from None
+        finally:
+            self._deadline = None
+
+    @property
+    def _seconds(self) -> float:
+        return min(self._patience, BEHIND_SECONDS) if self._follower.overflowed else self._patience
+
+    def _hurry(self) -> None:
+        """Let a client that fell too far behind take the piece it is being sent soon, or not at all."""
+        deadline = self._deadline
+        if deadline is None:
+            return
+        latest = asyncio.get_running_loop().time() + self._seconds
+        if not deadline.expired() and (deadline.when() or latest) > latest:
+            deadline.reschedule(latest)
+
+
+def _abort(scope: Scope) -> bool:
+    """Drop the connection at once; closing it would wait for the client to read what is buffered.
+
+    Returns whether the server can do that.
+    """
+    transport: _Transport | None = scope.get(TRANSPORT)
+    if transport is None:
+        return False
+    transport.abort()
+    return True
+
+
+async def _cancel(*tasks: asyncio.Future[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def disconnected(receive: Receive) -> None:
+    """Wait until the client is gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def wait(request: Request, follower: Follower, seconds: float) -> None:
+    """Wait for an event, at most for ``seconds``.
+
+    Raises:
+        ClientDisconnect: if the client is gone before.
+    """
+    waiting = asyncio.ensure_future(follower.wait(seconds))
+    leaving = asyncio.ensure_future(disconnected(request.receive))
+    try:
+        await asyncio.wait((waiting, leaving), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await _cancel(waiting, leaving)
+    if waiting.cancelled():
+        raise ClientDisconnect
+
+
+class RetryInsteadOfError:
+    """Middleware that answers an ``EventSource`` in a way that it survives.
+
+    A browser gives up for good when a stream is answered with an error. When it cannot be served now (429, 503), it
+    gets a stream that ends at once and says when to come back. It is known by its ``Accept`` header, which browsers set
+    to exactly this media type; other clients get the error.
+    """
+
+    def __init__(self, app: ASGIApp, *, spread_seconds: float) -> None:
+        self._app = app
+        self._spread_ms = spread_seconds * 1000
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if not _is_event_source(scope):
+            await self._app(scope, receive, send)
+            return
+        replaced = False
+
+        async def send_or_retry(message: Message) -> None:
+            nonlocal replaced
+            if message["type"] == "http.response.start" and message["status"] in (429, 503):
+                replaced = True
+                await self._end(scope, message, send)
+            elif not replaced:
+                await send(message)
+
+        await self._app(scope, receive, send_or_retry)
+
+    async def _end(self, scope: Scope, refused: Message, send: Send) -> None:
+        delay = Headers(raw=refused["headers"]).get("retry-after", "")
+        seconds = int(delay) if delay.isdecimal() else 1
+        identifier = last_event_id(Request(scope)) or ""
+        harmless = identifier.isascii() and identifier.isprintable()  # nothing has read it yet
+        retry_ms = int(seconds * 1000 + random.uniform(0, self._spread_ms))
+        body = block(identifier if harmless else "", retry_ms=retry_ms)
+        kept = [(name, value) for name, value in refused["headers"] if name not in _OF_THE_BODY]
+        mine = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body))]
+        mine += [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+        await send({"type": "http.response.start", "status": 200, "headers": [*kept, *mine]})
+        await send({"type": "http.response.body", "body": body})
+
+
+_OF_THE_BODY = {b"content-type", b"content-length", *(name.lower().encode() for name in HEADERS)}
+
+
+def _is_event_source(scope: Scope) -> bool:
+    if scope["type"] != "http" or scope["method"] != "GET" or not scope["path"].endswith("/events/stream"):
+        return False
+    return Headers(scope=scope).get("accept", "").strip().lower() == MEDIA_TYPE
+
+
+def last_event_id(request: Request) -> str | None:
+    """Return the id of the last block that the client received; None without one.
+
+    ``?lastEventId=`` serves pages: they cannot set a header, and a new ``EventSource`` knows no id.
+    """
+    text = request.headers.get("last-event-id", "").strip() or request.query_params.get("lastEventId", "")
+    return text or None

@@ -1,0 +1,182 @@
+"""Where a stream of all matches stands: the content of its ids."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Self
+
+from livescore.scores.horizon import NOTHING, Horizon
+from livescore.scores.rules import INT4_MAX
+
+# Above every match id: where a history of snapshots begins, newest match first.
+NO_MATCH = INT4_MAX + 1
+
+# An id that names no epoch, as the first version of this service gave them, belongs to an unknown one.
+UNKNOWN_EPOCH = ""
+
+_FIRST_VERSION = re.compile(r"[0-9]{1,19}(~[0-9]{1,10}\.[0-9]{1,10})*", re.ASCII)
+_EPOCH = re.compile(r"[0-9a-f]{1,64}", re.ASCII)
+_PLACE = re.compile(r"([0-9]{1,10})\.([0-9]{1,10})", re.ASCII)
+
+_MATCH_ID = re.compile(r"([0-9]{1,10})(?:~([0-9a-f]{1,64}))?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far every subscriber to all matches has come.
+
+    Attributes:
+        epoch: the feed that it belongs to.
+        horizon: every event that it shows was delivered.
+        delivered: match id → seq of the last event delivered since just before the horizon was drawn.
+    """
+
+    epoch: str
+    horizon: Horizon
+    delivered: dict[int, int]
+
+
+@dataclass(slots=True)
+class AllMatchesCursor:
+    """What one client of all matches has received; any instance can go on from its text, exactly once.
+
+    While a long history is sent, ``target`` is the horizon up to which it goes and ``place`` the last event sent:
+    every event that the target shows, up to that match id and seq, was sent. A client that knows nothing of this feed
+    yet gets a history of snapshots instead, newest match first; the place is then the last match sent.
+
+    Attributes:
+        epoch: the feed that the rest belongs to.
+        horizon: every event that it shows was sent.
+        last: match id → seq of the last event sent, for matches with later events.
+    """
+
+    epoch: str
+    horizon: Horizon
+    last: dict[int, int] = field(default_factory=dict)
+    target: Horizon | None = None
+    place: tuple[int, int] = (0, 0)
+
+    @classmethod
+    def from_nothing(cls, epoch: str) -> Self:
+        """Return the cursor of a client that gets snapshots."""
+        return cls(epoch, NOTHING, place=(NO_MATCH, 0))
+
+    @classmethod
+    def at(cls, position: Position) -> Self:
+        """Return the cursor of a client that joins now and wants nothing older."""
+        return cls(position.epoch, position.horizon, dict(position.delivered))
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read the text of a cursor.
+
+        Raises:
+            ValueError: if no stream of this service ever gave such an id.
+        """
+        if _FIRST_VERSION.fullmatch(text):
+            return cls.from_nothing(UNKNOWN_EPOCH)
+        epoch, horizon, *rest = text.split("~") if "~" in text else (text, "")
+        if not _EPOCH.fullmatch(epoch):
+            raise ValueError("no epoch")
+        cursor = cls.from_nothing(epoch)
+        if (shown := Horizon.parse(horizon)) != NOTHING:
+            cursor.horizon, cursor.place = shown, (0, 0)
+        if rest and "@" in rest[0]:
+            target, _, place = rest.pop(0).partition("@")
+            cursor.target, cursor.place = Horizon.parse(target), _place(place)
+        cursor.last = dict(map(_place, rest))
+        if any(match_id > INT4_MAX for match_id in cursor.last):
+            raise ValueError("no match has such an id")
+        return cursor
+
+    def __str__(self) -> str:
+        parts = [self.epoch, str(self.horizon)]
+        if self.target is not None:
+            parts.append(f"{self.target}@{self.place[0]}.{self.place[1]}")
+        return "~".join([*parts, *(f"{match_id}.{seq}" for match_id, seq in self.last.items())])
+
+    @property
+    def newest(self) -> Horizon:
+        """The latest horizon that it mentions."""
+        return self.target or self.horizon
+
+    @property
+    def wants_snapshots(self) -> bool:
+        """Whether the history consists of snapshots."""
+        return self.horizon == NOTHING
+
+    def has(self, match_id: int, seq: int) -> bool:
+        """Return whether the client has this event, as far as ``last`` says."""
+        return seq <= self.last.get(match_id, 0)
+
+    def reach_target(self) -> None:
+        """Every event that the target shows was sent."""
+        self.horizon, self.target, self.place = self.newest, None, (0, 0)
+
+    def advance(self, position: Position | None, heads: Mapping[int, int]) -> None:
+        """Replace the horizon by a later one; everything delivered before this moment was sent.
+
+        Args:
+            position: of this instance. Another instance may have been ahead of it.
+            heads: match id → seq of the last event delivered by this instance. The client may have received later ones
+                from the history; those must stay in ``last``.
+        """
+        if position is None or position.epoch != self.epoch:
+            return
+        if not position.horizon.includes(self.horizon):
+            return
+        self.horizon = position.horizon
+        self.last = {
+            match_id: seq
+            for match_id, seq in self.last.items()
+            if match_id in position.delivered or heads.get(match_id, 0) < seq
+        }
+
+
+@dataclass(slots=True)
+class MatchCursor:
+    """What one client of one match has received.
+
+    Its text is the seq, and with ``named`` the epoch too: only then another epoch is noticed when the client is back.
+
+    Attributes:
+        seq: of the last event sent; None for a client that wants nothing older than now.
+        epoch: the feed that it belongs to; None if the client does not say.
+        named: whether the client knows epochs.
+    """
+
+    seq: int | None
+    epoch: str | None
+    named: bool
+
+    @classmethod
+    def parse(cls, text: str | None, since: int | None, epoch: str | None) -> Self:
+        """Read an id; without one, ``since`` and ``epoch`` say where the client stands.
+
+        Raises:
+            ValueError: if no stream of this service ever gave such an id.
+        """
+        if text is None:
+            return cls(since, epoch, epoch is not None)
+        match = _MATCH_ID.fullmatch(text)
+        if match is None or int(match[1]) > INT4_MAX:
+            raise ValueError("not a seq")
+        return cls(int(match[1]), match[2] or epoch, match[2] is not None)
+
+    def __str__(self) -> str:
+        return f"{self.seq}~{self.epoch}" if self.named else f"{self.seq}"
+
+    def reach(self, seq: int, epoch: str | None = None) -> None:
+        """The client has received this event, or a snapshot of this epoch."""
+        self.seq = seq
+        self.epoch = epoch or self.epoch
+
+
+def _place(text: str) -> tuple[int, int]:
+    match = _PLACE.fullmatch(text)
+    if match is None:
+        raise ValueError("not a match id and a seq")
+    match_id, seq = int(match[1]), int(match[2])
+    if match_id > NO_MATCH or seq > INT4_MAX:
+        raise ValueError("not a match id and a seq")
+    return match_id, seq

@@ -26,9 +26,25 @@ def before_call(_: schemathesis.HookContext, case: schemathesis.Case[Any], __: d
         body = _with_known_member(body, case.path) if case.method == "PATCH" else body
         body = {**body, "metadata": _without_nul(body["metadata"])} if "metadata" in body else body
         case.body = _in_order(body, partner=case.method == "PATCH")
+    _fill_templates(case.path_parameters)
     headers: Any = case.headers or {}
     if re.fullmatch(IDEMPOTENCY_KEY_PATTERN, str(headers.get(IDEMPOTENCY_KEY, ""))):
         headers[IDEMPOTENCY_KEY] = str(uuid4())
+    _meet_conditions(headers)
+
+
+def _fill_templates(parameters: Any) -> None:
+    """Schemathesis takes the templates that ``GET /`` names for links, and their placeholders for ids."""
+    for name, value in (parameters or {}).items():
+        if str(value) in (f"{{{name}}}", f"%7B{name}%7D"):
+            parameters[name] = 1
+
+
+def _meet_conditions(headers: Any) -> None:
+    """Replace conditions by such as hold: no schema knows the current ETag. Our own tests try all others."""
+    for name, holding in (("If-Match", "*"), ("If-None-Match", '"other"')):
+        if name in headers:
+            headers[name] = holding
 
 
 def _with_known_member(body: dict[str, Any], path: str) -> dict[str, Any]:

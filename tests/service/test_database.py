@@ -139,6 +139,9 @@ async def test_a_request_that_waits_too_long_for_a_statement_is_refused_in_time(
 
 # What database and role set
 
+UNUSUAL_TIMEOUT = "500ms"
+"""Applies to the first statements of a connection, until the service sets its own: not too short for a busy machine."""
+
 UNUSUAL = {
     "client_encoding": "LATIN1",
     "DateStyle": "German, DMY",
@@ -149,10 +152,10 @@ UNUSUAL = {
     "standard_conforming_strings": "off",
     "default_transaction_isolation": "serializable",
     "default_transaction_deferrable": "on",
-    "statement_timeout": "1",
-    "lock_timeout": "1",
-    "idle_in_transaction_session_timeout": "1",
-    "transaction_timeout": "1",
+    "statement_timeout": UNUSUAL_TIMEOUT,
+    "lock_timeout": UNUSUAL_TIMEOUT,
+    "idle_in_transaction_session_timeout": UNUSUAL_TIMEOUT,
+    "transaction_timeout": UNUSUAL_TIMEOUT,
     "synchronous_commit": "off",
     "array_nulls": "off",
     "quote_all_identifiers": "on",
@@ -214,6 +217,14 @@ async def test_unusual_settings_of_the_database_change_nothing(start: Start, unu
         following = (await http.get("/matches", params={"cursor": page["nextCursor"]})).json()["data"]
         assert following[0]["id"] == match["id"]
     assert "Traceback" not in api.log + worker.log
+
+
+async def test_every_connection_has_the_timeouts_of_the_service(unusual_url: str) -> None:
+    async with opened(unusual_url, size=1, timeout=5) as database:
+        names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "transaction_timeout")
+        known = [name for name in names if await database.rows(f"SELECT current_setting('{name}', true)") != [(None,)]]
+        values = [(await database.rows(f"SELECT current_setting('{name}')"))[0][0] for name in known]
+    assert values == ["5s", "5s", "5s", "0"][: len(known)]
 
 
 async def test_every_connection_commits_to_disk_and_reads_committed_rows(unusual_url: str) -> None:

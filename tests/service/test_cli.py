@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from livescore.scores.migrations import HEAD
+from livescore.scores.schema import HEAD
 from tests.support.clients import Listener
 from tests.support.command import Command, livescore
 from tests.support.servers import Postgres

@@ -165,20 +165,20 @@ UNUSUAL = {
 
 @pytest.fixture
 def unusual_url(postgres_server: Postgres) -> Iterator[str]:
-    """An empty database with every unusual setting, most of them beyond its control."""
+    """A migrated database with every unusual setting, most of them beyond its control."""
     name = "unusual"
     postgres_server.server.create_database(name)
     with psycopg.connect(postgres_server.server.admin_url(), autocommit=True) as connection:
         for setting, value in UNUSUAL.items():
             change = sql.SQL("ALTER DATABASE {} SET {} = {}")
             connection.execute(change.format(sql.Identifier(name), sql.SQL(setting), sql.Literal(value)))
+    migrations.upgrade(postgres_server.url_of(name))
     yield postgres_server.url_of(name)
     postgres_server.drop_database(name)
 
 
 @pytest.mark.parametrize("kind", ["worker"])
 async def test_unusual_settings_of_the_database_change_nothing(start: Start, unusual_url: str, kind: Kind) -> None:
-    migrations.upgrade(unusual_url)
     api, worker = await asyncio.gather(start("api", DATABASE_URL=unusual_url), start(kind, DATABASE_URL=unusual_url))
     async with api.client() as http:
         key = {"Idempotency-Key": "one"}

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from livescore import __version__
+from livescore.scores.schema import HEAD
 from tests.support.clients import Listener
 from tests.support.servers import OwnPostgres, Valkey
 from tests.support.service import Service, Start, match_body
@@ -100,14 +101,20 @@ async def test_a_database_that_hangs_is_found_out_within_three_seconds(start: St
         await until(http, "/health/ready", 200)
 
 
-async def test_a_node_is_not_ready_on_a_schema_it_does_not_know(start: Start, database_url: str) -> None:
+async def test_an_instance_is_neither_ready_nor_healthy_on_a_schema_that_is_too_old(
+    start: Start, database_url: str
+) -> None:
     api = await start("api")
     with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+    reason = f"the database's schema is 0001 and this version needs {HEAD}: run `livescore migrate`"
     async with api.client() as http:
         answer = await http.get("/health/ready")
-    assert (answer.status_code, answer.json()["ready"]) == (503, False)
-    assert answer.json()["reason"] == "unknown schema: 9999"
+        assert (answer.status_code, answer.json()["ready"], answer.json()["reason"]) == (503, False, reason)
+        answer = await http.get("/health")
+        assert (answer.status_code, answer.json()["status"], answer.json()["reason"]) == (503, "degraded", reason)
+        answer = await http.post("/matches", json=match_body())
+        assert (answer.status_code, answer.json()["reason"], answer.headers["Retry-After"]) == (503, reason, "1")
 
 
 async def test_a_draining_node_is_not_ready_and_still_alive(start: Start) -> None:

@@ -1,9 +1,11 @@
-"""The schema's way to its present state: again, from many processes at once, back and forth; and who refuses which."""
+"""Migrations: again, from many processes at once, back and forth; and the schemas that a process works with."""
 
 import asyncio
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import LiteralString
 
 import httpx
 import psycopg
@@ -14,10 +16,14 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.pool import NullPool
 
-from livescore.scores import migrations, models
+from livescore.scores import migrations, models, schema
+from tests.support.clients import Listener
+from tests.support.command import Command
 from tests.support.forkserver import Forked, ForkServer
+from tests.support.jobs import reached
+from tests.support.promise import Audience
 from tests.support.servers import Postgres
-from tests.support.service import Start, eventually
+from tests.support.service import Kind, Start, eventually, instant, match_body
 
 PROCESSES = 8
 
@@ -28,6 +34,32 @@ WAITING = """
 SELECT pid FROM pg_locks JOIN pg_database ON pg_database.oid = database
 WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted
 """
+
+NEWER = f"{int(schema.HEAD) + 1:04}"
+
+TOO_OLD = f"the database's schema is 0001 and this version needs {schema.HEAD}: run `livescore migrate`"
+
+MATCH_OF_0001 = """
+WITH counted AS (UPDATE catalog SET last_match_id = 7)
+INSERT INTO match (id, sport, home_team, away_team, status, start_time, end_time, home_score, away_score, created_at,
+    updated_at, seq)
+VALUES (7, 'football', 'Older', 'Away', 'live', now() - interval '1 hour', now() + interval '1 hour', 0, 0, now(),
+    now(), 1)
+"""
+
+EVENT_OF_0001 = """
+INSERT INTO event (match_id, seq, type, data, created_at) VALUES (7, 1, 'match_created', '{"id":7}', now())
+"""
+
+EXPANSION: tuple[LiteralString, ...] = (
+    "CREATE TABLE competition (id integer PRIMARY KEY)",
+    *(
+        f"ALTER TABLE {table} ADD COLUMN added text NOT NULL DEFAULT 'x'"
+        for table in ("match", "commentary", "event", "catalog", "api_key", "idempotency_key")
+    ),
+    "ALTER TABLE match ADD COLUMN competition_id integer REFERENCES competition",
+    "CREATE INDEX event_created ON event (created_at)",
+)
 
 
 @pytest.fixture
@@ -57,9 +89,9 @@ def migrate(forks: ForkServer, url: str, log_file: Path) -> Forked:
 
 
 def test_upgrade_may_be_repeated(empty_url: str) -> None:
-    assert migrations.upgrade(empty_url) == migrations.HEAD
+    assert migrations.upgrade(empty_url) == schema.HEAD
     before = tables(empty_url)
-    assert migrations.upgrade(empty_url) == migrations.HEAD
+    assert migrations.upgrade(empty_url) == schema.HEAD
     assert tables(empty_url) == before
 
 
@@ -69,9 +101,9 @@ def test_upgrade_works_from_many_processes_at_once(empty_url: str, service_forks
     codes = [process.wait(END_SECONDS) for process in started]
     said = [log.read_text() for log in logs]
     assert codes == [0] * PROCESSES, said
-    assert {text.splitlines()[-1] for text in said} == {f"schema is at {migrations.HEAD}"}
+    assert {text.splitlines()[-1] for text in said} == {f"schema is at {schema.HEAD}"}
     with psycopg.connect(empty_url) as connection:
-        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(migrations.HEAD,)]
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(schema.HEAD,)]
         assert connection.execute("SELECT last_match_id FROM catalog").fetchall() == [(0,)]
 
 
@@ -109,30 +141,107 @@ def test_models_and_migrations_describe_the_same_schema(empty_url: str, monkeypa
 
 
 def test_the_revision_a_node_knows_is_the_latest_file() -> None:
-    assert ScriptDirectory.from_config(migrations.config()).get_current_head() == migrations.HEAD
+    assert ScriptDirectory.from_config(migrations.config()).get_current_head() == schema.HEAD
 
 
-async def test_a_node_is_ready_on_the_schema_it_knows_only(start: Start, empty_url: str) -> None:
-    api = await start("api", ready=False, DATABASE_URL=empty_url)
-    async with httpx.AsyncClient(base_url=api.management_url, timeout=5) as http:
-        assert await objection(http) == "unknown schema: none"
+@pytest.mark.parametrize("kind", ["api", "worker", "scheduler"])
+async def test_a_process_is_ready_on_its_own_schema_and_on_newer_ones(start: Start, empty_url: str, kind: Kind) -> None:
+    service = await start(kind, ready=False, DATABASE_URL=empty_url)
+    async with httpx.AsyncClient(base_url=service.management_url, timeout=5) as http:
+        await objects(http, "the database has no schema yet: run `livescore migrate`")
         await asyncio.to_thread(migrations.upgrade, empty_url)
-        await eventually(api.is_ready)
-        set_version(empty_url, "9999")
-        assert await objection(http) == "unknown schema: 9999"
-        set_version(empty_url, migrations.HEAD)
-        assert await objection(http) is None
+        await objects(http, None)
+        for newer in (NEWER, "9999", "12345"):
+            set_version(empty_url, newer)
+            await service.terminate()
+            await service.start()
+        set_version(empty_url, "ae1027a6acf")
+        await service.terminate()
+        await service.start(ready=False)
+        await objects(
+            http, "the database's schema is ae1027a6acf, which is no revision of LiveScore: check DATABASE_URL"
+        )
+        set_version(empty_url, "0001")
+        await objects(http, TOO_OLD)
+        set_version(empty_url, schema.HEAD)
+        await objects(http, None)
+    assert "Traceback" not in service.log
 
 
-async def objection(http: httpx.AsyncClient) -> str | None:
-    """Why the node is not ready; asked until it answers at all."""
-    async with asyncio.timeout(20):
-        while True:
-            try:
-                reason: str | None = (await http.get("/health/ready")).json().get("reason")
-                return reason
-            except httpx.TransportError:
-                await asyncio.sleep(0.05)
+async def test_running_processes_serve_the_data_of_an_older_schema_once_it_is_migrated(
+    start: Start, forked: Command, empty_url: str
+) -> None:
+    with engine_of(empty_url).connect() as connection:
+        command.upgrade(migrations.config(connection), "0001")
+        connection.commit()
+    with psycopg.connect(empty_url) as older:
+        older.execute(MATCH_OF_0001)
+        older.execute(EVENT_OF_0001)
+    kinds: tuple[Kind, ...] = ("api", "worker", "scheduler")
+    processes = await asyncio.gather(*(start(kind, ready=False, DATABASE_URL=empty_url) for kind in kinds))
+    for process in processes:
+        async with httpx.AsyncClient(base_url=process.management_url, timeout=5) as http:
+            await objects(http, TOO_OLD)
+    api = processes[0]
+    async with api.client() as http:
+        assert (await http.post("/matches", json=match_body())).status_code == 503
+
+    done = await forked("migrate", DATABASE_URL=empty_url, REDIS_URL="redis://127.0.0.1:1")
+
+    assert (done.returncode, done.stdout) == (0, f"schema is at {schema.HEAD}\n")
+    for process in processes:
+        await eventually(process.is_ready)
+        assert "Traceback" not in process.log
+    async with api.client() as http, Listener(api.ws_url) as listener:
+        assert (await http.get("/matches/7")).json()["data"]["homeTeam"] == "Older"
+        await listener.subscribe(7, since=1)
+        await api.comment(7)
+        await listener.until_seq(7, 2)
+        assert [event["type"] for event in listener.events(7)] == ["commentary"]
+        assert (await api.create_match())["id"] == 8
+
+
+async def test_a_newer_version_migrates_under_running_processes_without_a_failed_request(
+    start: Start, forked: Command, database_url: str
+) -> None:
+    """The newer schema has more columns and tables, as the first of the two steps of every change."""
+    api, _ = await asyncio.gather(start("api"), start("worker"))
+    async with Audience(api, await start("api")) as audience:
+        await audience.writer.write(10)
+        with psycopg.connect(database_url) as newer:
+            for statement in EXPANSION:
+                newer.execute(statement)
+            newer.execute("UPDATE alembic_version SET version_num = %s", [NEWER])
+        await audience.writer.write(10)
+        done = await forked("migrate", DATABASE_URL=database_url, REDIS_URL="redis://127.0.0.1:1")
+        assert (done.returncode, done.stdout) == (0, f"schema is at {NEWER}\n")
+        assert f"newer than {schema.HEAD}" in done.stderr
+        await audience.writer.write(10)
+        assert audience.writer.refused == []
+        assert api.is_ready()
+        await audience.holds()
+        soon = await api.create_match(startTime=instant(1.0))
+        await reached(database_url, soon["id"], "live")
+    assert "Traceback" not in api.log
+
+
+async def test_migrate_leaves_a_schema_alone_that_is_none_of_livescore(forked: Command, database_url: str) -> None:
+    set_version(database_url, "ae1027a6acf")
+    done = await forked("migrate", DATABASE_URL=database_url, REDIS_URL="redis://127.0.0.1:1")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1] == (
+        "livescore migrate: the database's schema is ae1027a6acf, which is no revision of LiveScore: check DATABASE_URL"
+    )
+
+
+async def objects(http: httpx.AsyncClient, expected: str | None) -> None:
+    """Wait until readiness gives this reason; None for ready."""
+    found: object = ...
+    async with asyncio.timeout(30):
+        while found != expected:
+            await asyncio.sleep(0.05)
+            with suppress(httpx.TransportError):
+                found = (await http.get("/health/ready")).json().get("reason")
 
 
 def set_version(url: str, version: str) -> None:

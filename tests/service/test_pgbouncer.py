@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from livescore.scores import migrations, sessions
+from livescore.scores import migrations, schema, sessions
 from livescore.scores.database import Database, opened
 from livescore.scores.sessions import Profile
 from tests.support.command import Command
@@ -46,7 +46,7 @@ async def test_migrations_of_many_processes_at_once_need_no_direct_connection(
 ) -> None:
     runs = [forked("migrate", DATABASE_URL=bouncer.url, REDIS_URL="redis://127.0.0.1:1") for _ in range(5)]
     for done in await asyncio.gather(*runs):
-        assert (done.returncode, done.stdout.strip()) == (0, f"schema is at {migrations.HEAD}"), done.stderr
+        assert (done.returncode, done.stdout.strip()) == (0, f"schema is at {schema.HEAD}"), done.stderr
     with psycopg.connect(empty_url) as connection:
         assert connection.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone() == (0,)
 
@@ -96,6 +96,7 @@ async def test_limits_and_isolation_are_those_of_the_transaction_and_reach_no_ot
 ) -> None:
     names = ("statement_timeout", "transaction_isolation", "synchronous_commit", "DateStyle", "TimeZone")
     query = "SELECT " + ", ".join(f"current_setting('{name}')" for name in names)
+    migrations.upgrade(bouncer.url)
 
     async with opened(bouncer.url, size=1, timeout=7) as database:
 
@@ -118,7 +119,7 @@ async def test_statements_are_prepared_only_where_nothing_stands_in_between(boun
         (bouncer.url, "auto", None),
         (bouncer.url, "on", 1),
     ):
-        connection, facts = await sessions.connect(url, Profile(5, prepared))  # type: ignore[arg-type]
+        connection, facts = await sessions.connect(url, Profile(5, prepared, migrated=False))  # type: ignore[arg-type]
         assert (facts.pooled, connection.prepare_threshold) == (url == bouncer.url, expected)
         await connection.close()
 

@@ -1,7 +1,6 @@
 """``/health`` for people and monitors, ``/health/ready`` and ``/health/live`` for those who run this."""
 
 import asyncio
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -15,7 +14,6 @@ from livescore import __version__
 from livescore.api.context import Services, services
 from livescore.api.routing import Route
 from livescore.api.schemas import OMITTED, Answer, Timestamp
-from livescore.scores import migrations
 from livescore.scores.database import AWAY, SILENT, DatabaseAway
 from livescore.scores.sessions import one_line
 
@@ -76,7 +74,7 @@ class Alive(Answer):
 async def health(request: Request) -> Response:
     """Every part of the service; 503 and `degraded` when one fails."""
     parts = services(request)
-    fault = (await _check_database(parts)).fault
+    fault = await _database_fault(parts)
     database = fault is None
     whole = database and parts.live.redis_up
     states = {"api": "healthy", "redis": _state(parts.live.redis_up), "database": _state(database)}
@@ -115,36 +113,23 @@ async def ready(request: Request) -> Response:
 async def _objection(parts: Services) -> str | None:
     if parts.live.draining:
         return "draining"
-    found = await _check_database(parts)
-    if found.fault is not None:
-        return found.fault
-    if found.schema_version != migrations.HEAD:
-        return f"unknown schema: {found.schema_version or 'none'}"
-    return parts.keyring.problem
+    return await _database_fault(parts) or parts.keyring.problem
 
 
-@dataclass(frozen=True, slots=True)
-class DatabaseCheck:
-    """State of the database: why it cannot be used, or the schema that it is on."""
-
-    fault: str | None = None
-    schema_version: str = ""
-
-
-async def _check_database(parts: Services) -> DatabaseCheck:
-    """Ask the database whether it can be read and written."""
+async def _database_fault(parts: Services) -> str | None:
+    """Ask the database whether it can be read and written. Returns why not."""
     database = parts.store.database
     try:
         async with asyncio.timeout(CHECK_SECONDS):
-            await database.check_writable()
-            return DatabaseCheck(schema_version=await parts.store.schema_version())
+            await database.check()
     except DatabaseAway as error:
-        return DatabaseCheck(_plain(str(error)))
+        return _plain(str(error))
     except TimeoutError:
-        return DatabaseCheck(_plain(database.fault or AWAY))
+        return _plain(database.fault or AWAY)
     except psycopg.Error as error:
         log.warning("the database refuses what readiness asks", error=one_line(error))
-        return DatabaseCheck("the database refuses queries: see the log")
+        return "the database refuses queries: see the log"
+    return None
 
 
 def _plain(reason: str) -> str:
@@ -166,7 +151,7 @@ _DEGRADED = {503: {"model": Health, "description": "A part of the service fails"
 _NOT_READY = {
     503: {
         "model": NotReady,
-        "description": "Draining, database away or read-only, schema unknown or no API key where reads need one",
+        "description": "Draining, database away or read-only, schema too old or no API key where reads need one",
     }
 }
 

@@ -78,18 +78,24 @@ def scheduler() -> None:
 
 @app.command()
 def migrate() -> None:
-    """Bring the database schema to this version; safe to run again, and from several processes at once."""
+    """Bring the database schema to this version; safe to run again, and from several processes at once.
+
+    A schema that a newer version has migrated is left as it is: this version works with it.
+    """
     import psycopg
     from sqlalchemy.exc import ArgumentError, DBAPIError
 
-    from livescore.scores import migrations
+    from livescore.scores import migrations, schema
 
     url = _configured().database_url.get_secret_value()
     try:
-        typer.echo(f"schema is at {migrations.upgrade(url)}")
-    except (ArgumentError, DBAPIError, psycopg.Error) as error:
+        revision = migrations.upgrade(url)
+    except (ArgumentError, DBAPIError, psycopg.Error, migrations.UnknownRevision) as error:
         typer.echo(f"livescore migrate: {keys.one_line(getattr(error, 'orig', error), url)}", err=True)
         sys.exit(1)
+    typer.echo(f"schema is at {revision}")
+    if schema.is_newer(revision):
+        typer.echo(f"It is newer than {schema.HEAD}, the schema of this version, and was left as it is.", err=True)
 
 
 @app.command()

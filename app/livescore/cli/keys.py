@@ -72,7 +72,7 @@ def _database() -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
     """A connection whose every failure is one line and an exit of 1."""
     url = load().database_url.get_secret_value()
     try:
-        connection, _ = connect_sync(url, Profile(prepared="off"))
+        connection, _ = connect_sync(url, Profile(prepared="off", migrated=False))
         with connection:
             yield connection
     except UndefinedTable:

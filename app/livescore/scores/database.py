@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from psycopg import AsyncConnection, Error, errors
 
 from livescore.outages import POSTGRESQL, ServerAway
-from livescore.scores import sessions
+from livescore.scores import schema, sessions
 from livescore.scores.pool import NotConnected, Pool, Session
 from livescore.scores.sessions import Prepared, Profile, UnusableDatabase
 
@@ -155,12 +155,15 @@ class Database:
         """Run one write in its own transaction; how many rows it touched."""
         return await self.use(lambda connection: _count(connection, statement, parameters))
 
-    async def check_writable(self) -> None:
-        """Ask PostgreSQL whether it takes writes.
+    async def check(self) -> None:
+        """Ask PostgreSQL whether it takes writes and has a schema that this version can work with.
 
         Raises:
             DatabaseAway, DatabaseReadOnly: if not.
         """
+        if objection := schema.objection(await self.read(sessions.revision)):
+            await self._pool.discard()
+            self._begin_outage(objection, monotonic(), waits=False)
         row = await self.row("SELECT current_setting('transaction_read_only') = 'on'")
         if row and row[0]:
             self._begin_outage(READ_ONLY, monotonic(), waits=False, reads=True)

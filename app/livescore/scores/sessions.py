@@ -16,6 +16,8 @@ import psycopg
 from psycopg import AsyncConnection, IsolationLevel, OperationalError
 from psycopg.conninfo import conninfo_to_dict
 
+from livescore.scores import schema
+
 Row = tuple[Any, ...]
 Prepared = Literal["auto", "on", "off"]
 
@@ -57,10 +59,12 @@ class Profile:
         timeout: seconds that a statement and a wait for a lock may take; 0 for no bound.
         prepared: ``on``, ``off`` or ``auto``: whether statements are prepared on the server; ``auto`` unless a pooler
             stands in between.
+        migrated: whether a database is unusable if this version cannot work with its schema.
     """
 
     timeout: float = 0.0
     prepared: Prepared = "auto"
+    migrated: bool = True
 
     def settings(self, *, local: bool) -> dict[str, Any]:
         """Parameters of :data:`APPLY`; ``local`` ends with the transaction."""
@@ -119,6 +123,8 @@ async def connect(url: str, profile: Profile) -> tuple[AsyncConnection[Row], Fac
     connection = await _reach(url)
     try:
         facts = Facts.of(_only(await (await connection.execute(_FACTS)).fetchall()), connection.info.backend_pid)
+        if profile.migrated:
+            _require_schema(await revision(connection))
         await connection.set_isolation_level(IsolationLevel.READ_COMMITTED)
         connection.prepare_threshold = _prepare_threshold(profile, facts)
         if not facts.pooled:
@@ -144,6 +150,8 @@ def connect_sync(url: str, profile: Profile) -> tuple[psycopg.Connection[Row], F
     connection = _reach_sync(url)
     try:
         facts = Facts.of(_only(connection.execute(_FACTS).fetchall()), connection.info.backend_pid)
+        if profile.migrated:
+            _require_schema(revision_sync(connection))
         connection.isolation_level = IsolationLevel.READ_COMMITTED
         connection.prepare_threshold = _prepare_threshold(profile, facts)
         if not facts.pooled:
@@ -162,6 +170,23 @@ def _reach_sync(url: str) -> psycopg.Connection[Row]:
             if number == len(attempts) - 1:
                 raise
     raise AssertionError("unreachable")
+
+
+async def revision(connection: AsyncConnection[Row]) -> str:
+    """Return the revision of the schema; empty before the first migration."""
+    exists = _only(await (await connection.execute(schema.EXISTS)).fetchall())[0]
+    return str(_only(await (await connection.execute(schema.REVISION)).fetchall())[0]) if exists else ""
+
+
+def revision_sync(connection: psycopg.Connection[Row]) -> str:
+    """As :func:`revision`, for threads and commands."""
+    exists = _only(connection.execute(schema.EXISTS).fetchall())[0]
+    return str(_only(connection.execute(schema.REVISION).fetchall())[0]) if exists else ""
+
+
+def _require_schema(found: str) -> None:
+    if objection := schema.objection(found):
+        raise UnusableDatabase(objection)
 
 
 async def apply_locally(connection: AsyncConnection[Row], profile: Profile) -> None:

@@ -374,5 +374,3 @@ API_KEYS = "SELECT id, name, digest, scopes, revoked_at IS NOT NULL FROM api_key
 ALL_API_KEYS = "SELECT id, name, scopes, created_at, revoked_at FROM api_key ORDER BY created_at"
 ADD_API_KEY = "INSERT INTO api_key (id, name, digest, scopes) VALUES (%(id)s, %(name)s, %(digest)s, %(scopes)s)"
 REVOKE_API_KEY = "UPDATE api_key SET revoked_at = clock_timestamp() WHERE id = %(id)s AND revoked_at IS NULL"
-
-SCHEMA_VERSION = "SELECT version_num FROM alembic_version"

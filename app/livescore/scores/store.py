@@ -366,17 +366,11 @@ class Store:
         row = await self.database.row(sql.LAST_MATCH)
         return int(row[0]) if row else 0
 
-    # Keys, schema
+    # Keys
 
     async def api_keys(self) -> list[Row]:
         """Rows of id, name, digest, scopes and whether it is revoked."""
         return await self.database.rows(sql.API_KEYS)
-
-    async def schema_version(self) -> str:
-        """The Alembic revision that the database is on; empty before the first migration."""
-        rows = await self.database.rows("SELECT to_regclass('alembic_version') IS NOT NULL")
-        versions = await self.database.rows(sql.SCHEMA_VERSION) if rows[0][0] else []
-        return str(versions[0][0]) if versions else ""
 
 
 async def _settle(connection: Connection) -> None:

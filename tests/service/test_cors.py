@@ -18,6 +18,7 @@ PREFLIGHT = {
     "Access-Control-Request-Method": "POST",
     "Access-Control-Request-Headers": "content-type,if-match",
 }
+UPGRADE = b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 8\r\n\r\n"
 EXPOSED = {"etag", "location", "retry-after", "ratelimit", "ratelimit-policy", "idempotency-replayed", "x-request-id"}
 
 
@@ -80,6 +81,10 @@ async def test_answers_of_the_protocol_are_readable(api: Service) -> None:
         408: await raw(api, head + b"Content-Length: 10\r\n\r\n{"),
         431: await raw(api, head + b"X: " + b"x" * 40_000 + b"\r\n\r\n"),
         400: await raw(api, head + b"Content-Length: x\r\n\r\n"),
+        417: await raw(api, head + b"Expect: later\r\n\r\n"),
+        426: await raw(api, head.replace(b"POST /matches", b"GET /ws") + UPGRADE),
+        501: await raw(api, head + b"Transfer-Encoding: gzip\r\n\r\n"),
+        505: await raw(api, head.replace(b"HTTP/1.1", b"HTTP/1.2") + b"\r\n"),
     }
     for status, answer in answers.items():
         assert answer.status_code == status

@@ -109,7 +109,9 @@ def bounds(**overrides: Any) -> Settings:
 class Server:
     """Makes connections to one application."""
 
-    def __init__(self, settings: Settings, application: Any = echo, *, websockets: bool = True) -> None:
+    def __init__(
+        self, settings: Settings, application: Any = echo, *, websockets: bool = True, keep_alive_seconds: float = 5
+    ) -> None:
         self.caps = ConnectionCaps(settings)
         self._class: Callable[..., BoundedHttpProtocol] = bounded(settings, caps=self.caps)
         self._config = uvicorn.Config(
@@ -120,6 +122,7 @@ class Server:
             lifespan="off",
         )
         self._config.load()
+        self._config.timeout_keep_alive = keep_alive_seconds  # type: ignore[assignment]  # any number of seconds
 
     def connect(self, peer: str = "192.0.2.1") -> "Connection":
         """Accept a connection."""

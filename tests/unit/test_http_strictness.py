@@ -134,6 +134,13 @@ async def test_100_continue_is_sent_before_the_body(connection: Connection, valu
     assert (await connection.answers())[0].json()["body"] == "abc"
 
 
+@pytest.mark.parametrize("value", [b"", b" \t", b","])
+async def test_an_empty_expectation_expects_nothing(connection: Connection, value: bytes) -> None:
+    connection.send(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: " + value + b"\r\n\r\nabc")
+    assert (await connection.answers())[0].json()["body"] == "abc"
+    assert b"100 Continue" not in connection.transport.written
+
+
 @pytest.mark.parametrize("value", [b"200-ok", b"100-continue, x", b"x=y", b"100"])
 async def test_other_expectations_are_refused(connection: Connection, value: bytes) -> None:
     sent = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: " + value + b"\r\n\r\n"
@@ -232,6 +239,18 @@ async def test_trailers_never_become_headers(connection: Connection) -> None:
     assert second.json()["headers"] == [["host", "a"]]
 
 
+@pytest.mark.parametrize("path", [b"/x", b"/slow"])
+async def test_a_connection_ends_where_only_a_trailer_asks_for_it(connection: Connection, path: bytes) -> None:
+    connection.send(
+        b"POST " + path + b" HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n"
+        b"Connection: close\r\n\r\n" + SECOND
+    )
+    (answer,) = await connection.answers()
+    assert answer.json()["body"] == "abc"
+    await connection.settled()
+    assert connection.transport.closed
+
+
 async def test_a_body_of_many_tiny_chunks_is_bounded(connection: Connection) -> None:
     head = b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
     connection.send(head, *[b"1\r\na\r\n" * 300] * 100)
@@ -313,6 +332,10 @@ async def test_an_empty_value_stays_empty(connection: Connection) -> None:
         (b"Version: 13", b"Version: 013", 426),
         (b"Version: 13", b"Version: 13, 8", 426),
         (b"Version: 13", b"Version: 13\r\nSec-WebSocket-Version: 13", 426),
+        (b"Connection: Upgrade", b"Connection: Upgrade, @;", 400),
+        (b"Connection: Upgrade", b"Connection: Upgrade\r\nConnection: a b", 400),
+        (b"\r\n\r\n", b"\r\nSec-WebSocket-Protocol:\r\n\r\n", 400),
+        (b"\r\n\r\n", b"\r\nSec-WebSocket-Protocol: chat, @\r\n\r\n", 400),
         (b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", b"", 400),
         (b"dGhlIHNhbXBsZSBub25jZQ==", b"", 400),
         (b"dGhlIHNhbXBsZSBub25jZQ==", b"dGhlIHNhbXBsZSBub25jZQ", 400),
@@ -406,6 +429,25 @@ async def test_answers_to_earlier_requests_come_before_the_connection_ends(conne
 @pytest.fixture
 async def quick() -> Server:
     return Server(bounds(request_timeout_seconds=0.1, max_connections=3, max_connections_per_address=2))
+
+
+@pytest.mark.parametrize("begun", [b"G", b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab"])
+async def test_a_request_begun_before_the_last_answer_has_its_own_time(begun: bytes) -> None:
+    connection = Server(bounds(request_timeout_seconds=0.2), keep_alive_seconds=0.01).connect()
+    connection.send(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n" + begun)
+    first, second = await connection.answers(2)
+    assert (first.status, second.status) == (200, 408)
+    assert not connection.transport.closed, "closed before the answer"
+
+
+async def test_an_idle_connection_ends_silently() -> None:
+    connection = Server(bounds(), keep_alive_seconds=0.01).connect()
+    connection.send(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
+    await connection.answers()
+    async with asyncio.timeout(5):
+        while not connection.transport.closed:
+            await asyncio.sleep(0.001)
+    assert len(parse(connection.transport.written)) == 1
 
 
 async def test_a_connection_has_a_place_until_its_request_is_complete(quick: Server) -> None:

@@ -287,6 +287,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._disarm()
             self._phase = _IDLE
             super().on_message_complete()
+            if not self.parser.should_keep_alive():
+                self._close_after_answer()
+
+    def _close_after_answer(self) -> None:
+        """End the connection as the request asks, also where it asks so only in a trailer, after the parser stopped."""
+        self.cycle.keep_alive = False
+        if self.cycle.response_complete:
+            self.transport.close()
 
     def _parsed_head_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + len(b": \r\n") for name, value in self.headers)
@@ -297,6 +305,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     # Deadlines and places
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection. One whose next request has begun is not idle: its own deadline runs."""
+        if self._phase is _IDLE:
+            super().timeout_keep_alive_handler()
 
     def _arm(self) -> None:
         if self._deadline is None and not self.transport.is_closing():

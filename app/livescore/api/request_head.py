@@ -7,11 +7,14 @@ surrounding whitespace.
 import base64
 import binascii
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
 import httptools
 from uvicorn._types import HTTPScope
+from websockets.exceptions import InvalidHeader
+from websockets.headers import parse_connection, parse_subprotocol
 from websockets.http11 import MAX_LINE_LENGTH
 
 Header = tuple[bytes, bytes]
@@ -94,10 +97,8 @@ def _expectation_answer(headers: Headers) -> EarlyAnswer | None:
 
 def expects_continue(scope: HTTPScope) -> bool:
     """Return whether the client waits for ``100 Continue``, which HTTP/1.0 does not have."""
-    for name, _ in scope["headers"]:
-        if name == b"expect":
-            return scope["http_version"] != "1.0"
-    return False
+    expects = any(name == b"expect" and value.strip(b", \t") for name, value in scope["headers"])
+    return expects and scope["http_version"] != "1.0"
 
 
 def is_handshake(scope: HTTPScope) -> bool:
@@ -122,6 +123,10 @@ def handshake_answer(target: bytes, headers: Headers) -> EarlyAnswer | None:
         return upgrade_required("WebSocket version not supported: send Sec-WebSocket-Version: 13")
     if not _is_key(_values(headers, b"sec-websocket-key")):
         return EarlyAnswer(400, "Sec-WebSocket-Key must be sent once: 16 random bytes in base64")
+    if not _are_tokens(_values(headers, b"connection"), parse_connection):
+        return EarlyAnswer(400, "Connection must be a list of tokens")
+    if not _are_tokens(_values(headers, b"sec-websocket-protocol"), parse_subprotocol):
+        return EarlyAnswer(400, "Sec-WebSocket-Protocol must be a list of tokens")
     return None
 
 
@@ -135,6 +140,16 @@ def _is_key(values: list[bytes]) -> bool:
         return len(values) == 1 and len(base64.b64decode(values[0], validate=True)) == _KEY_BYTES
     except binascii.Error:
         return False
+
+
+def _are_tokens(values: list[bytes], parse: Callable[[str], object]) -> bool:
+    """Return whether the library that completes the handshake can read every line of a list field."""
+    try:
+        for value in values:
+            parse(value.decode("latin-1"))
+    except InvalidHeader:
+        return False
+    return True
 
 
 def without_upgrade(scope: HTTPScope, target: bytes) -> bytes:

@@ -1,6 +1,7 @@
 """A ``DATABASE_URL``, judged by libpq itself, so that every process reads it alike."""
 
 import re
+from urllib.parse import unquote
 
 from psycopg import Error, pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -43,6 +44,7 @@ def parse(text: str) -> str:
         raise ValueError("contains @ in the user or password: percent-encode it as %40, and / as %2F")
     url = f"postgresql://{rest}"
     parameters = _parameters(url)
+    _check_given_once(url, parameters)
     _check_own(parameters)
     _check_ports(parameters)
     _check_values(parameters)
@@ -69,6 +71,16 @@ def _parameters(url: str) -> dict[str, str]:
             "cannot be read: it must be like postgresql://user:password@host:5432/database?sslmode=require, with only "
             "parameters of libpq, and with special characters in the password percent-encoded (@ as %40, / as %2F)"
         ) from None
+
+
+def _check_given_once(url: str, parameters: dict[str, str]) -> None:
+    """Refuse what is given twice, in the query or before it: libpq would use one value and ignore the other."""
+    before, _, query = url.partition("?")
+    names = [unquote(pair.partition("=")[0]) for pair in query.split("&") if pair]
+    twice = {name for name in names if names.count(name) > 1} | (_parameters(before).keys() & set(names))
+    if twice:
+        known = sorted(twice & parameters.keys())
+        raise ValueError(f"gives {', '.join(known) or 'a parameter'} twice: remove one")
 
 
 def _check_own(parameters: dict[str, str]) -> None:

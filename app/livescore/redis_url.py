@@ -154,7 +154,7 @@ def _check_port(parts: SplitResult) -> None:
         port = parts.port
     except ValueError:
         port = 0
-    if port == 0:
+    if port == 0 or "," in (parts.hostname or ""):
         raise ValueError("has a port that is not a number from 1 to 65535, or several hosts")
 
 

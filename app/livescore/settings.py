@@ -74,6 +74,13 @@ def _host(text: str) -> str:
     return text
 
 
+def _allowed_host(text: str) -> str:
+    name = text.removesuffix(".")
+    if _HOST_NAME.fullmatch(name.removeprefix("*.")) is None or len(name) > LONGEST_NAME:
+        raise ValueError("must be the name of a host without scheme and port, or *.example.com for all below a name")
+    return name
+
+
 def _path(path: Path) -> Path:
     if not (str(path).isprintable() and len(str(path)) <= LONGEST_PATH):
         raise ValueError(f"must be at most {LONGEST_PATH} printable characters")
@@ -115,7 +122,7 @@ RedisPrefix = Annotated[str, AfterValidator(_redis_prefix)]
 RateLimitText = Annotated[str, AfterValidator(_rate_limit)]
 RedisUrlText = Annotated[SecretStr, AfterValidator(_redis_url)]
 OriginList = Annotated[list[str], NoDecode, BeforeValidator(web_origin.parse_list)]
-StringList = Annotated[list[str], NoDecode, BeforeValidator(_split)]
+AllowedHostList = Annotated[list[Annotated[str, AfterValidator(_allowed_host)]], NoDecode, BeforeValidator(_split)]
 NetworkList = Annotated[list[IPvAnyNetwork], NoDecode, BeforeValidator(_split)]
 
 
@@ -179,7 +186,7 @@ class Settings(BaseSettings):
     management_port: int = Field(
         9100, ge=0, le=65535, description="Port of metrics, probes and drain; no client may reach it."
     )
-    management_allowed_hosts: StringList = Field(
+    management_allowed_hosts: AllowedHostList = Field(
         default_factory=list,
         description=(
             "Names in `Host` that the management ports answer to, separated by commas; `*.example.com` for all below. "
@@ -394,7 +401,9 @@ def load(**overrides: Any) -> Settings:
 
 def _problem(location: tuple[int | str, ...], message: str) -> str:
     name = str(location[0]).upper() if location else "settings"
-    return f"{name}: {'is required' if message == 'Field required' else message.removeprefix('Value error, ')}"
+    entry = f"entry {location[1] + 1}: " if len(location) > 1 and isinstance(location[1], int) else ""
+    reason = "is required" if message == "Field required" else message.removeprefix("Value error, ")
+    return f"{name}: {entry}{reason}"
 
 
 @cache

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from livescore.security.cross_site import ManagementGuard
-from livescore.settings import load
+from livescore.settings import SettingsError, load
 
 
 def guard(**settings: Any) -> ManagementGuard:
@@ -54,6 +54,16 @@ def test_the_second_host_counts_too() -> None:
 @pytest.mark.parametrize(("host", "served"), [("api", True), ("API:9100", True), ("x.example.com", True)])
 def test_configured_names_are_served(host: str, served: bool) -> None:
     assert (guard(management_allowed_hosts="api, *.Example.com").refusal("GET", [("host", host)]) is None) is served
+
+
+def test_a_configured_name_may_end_with_a_dot() -> None:
+    assert guard(management_allowed_hosts="api.example.").refusal("GET", [("host", "api.example:9100")]) is None
+
+
+@pytest.mark.parametrize("name", ["http://api", "api:9100", "*", "*.", "a b", "api/x", "*.*.example.com", "a*.example"])
+def test_what_can_be_no_configured_name_is_refused_at_start(name: str) -> None:
+    with pytest.raises(SettingsError, match=r"MANAGEMENT_ALLOWED_HOSTS: entry 2: must be the name of a host"):
+        guard(management_allowed_hosts=f"api, {name}")
 
 
 @pytest.mark.parametrize("host", ["example.com", "xexample.com", "api.evil.example", "*.example.com.evil.example"])

@@ -40,6 +40,8 @@ def test_a_cluster_names_its_hosts_and_has_no_database() -> None:
         SECRET,
         f"redis://:{SECRET}@h:port",
         f"redis://:{SECRET}@one:1,two:2",
+        f"redis://:{SECRET}@one,two",
+        f"rediss://:{SECRET}@one,two:2/3",
         f"redis+sentinel://:{SECRET}@h:26379",
         f"redis+sentinel://:{SECRET}@h:26379/",
         f"redis+sentinel://:{SECRET}@h:x/name",

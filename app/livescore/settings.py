@@ -233,7 +233,7 @@ class Settings(BaseSettings):
         30.0,
         description=(
             "Between WebSocket pings; a socket that has not answered by the next one is dropped, and so is a stream "
-            "whose client has not taken a piece in this time."
+            "whose client has not taken a piece in this time, or any answer of which it has taken less than 4 KiB."
         ),
     )
     max_subscriptions: Count = Field(50, description="Single matches one socket may follow; more use `subscribeAll`.")
@@ -287,7 +287,11 @@ class Settings(BaseSettings):
     max_body_bytes: Bytes = Field(102_400, description="Largest request body (100 kB); above it 413.")
     max_header_bytes: Bytes = Field(32_768, description="Largest request head; above it, and above 100 fields, 431.")
     request_timeout_seconds: Seconds = Field(
-        10.0, description="Longest a client may take to send a request's head, and again its body; then 408."
+        10.0,
+        description=(
+            "Longest a client may take to send a request's head, and again its body; then 408. Also a WebSocket "
+            "message from its first byte to its last; then 1008."
+        ),
     )
     idempotency_ttl_hours: float = Field(
         24.0,

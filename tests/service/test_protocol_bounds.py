@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import select
 import socket
 import threading
 import time
@@ -18,6 +19,7 @@ from livescore.api.protocol import LINGER_SECONDS, BodyLimit, bounded
 TIMEOUT = 0.5
 MAX_HEAD = 4_096
 MAX_BODY = 2_048
+LARGE = 16_777_216
 PATIENCE = 5.0
 
 
@@ -32,11 +34,13 @@ async def _application(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def _echo(scope: Any, receive: Any, send: Any) -> None:
-    """Answer with the size of the body; /slow waits first, /early answers before it reads."""
+    """Answer with the size of the body; /slow waits first, /early answers before it reads, /large sends megabytes."""
     if scope["path"] == "/slow":
         await asyncio.sleep(2 * TIMEOUT)
     size = 0 if scope["path"] == "/early" else await _size(receive)
     body = json.dumps({"path": scope["path"], "size": size}).encode()
+    if scope["path"] == "/large":
+        body = b"x" * LARGE
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
     await send({"type": "http.response.body", "body": body})
 
@@ -56,6 +60,7 @@ def port() -> Iterator[int]:
         database_url="postgresql://localhost/x",
         redis_url="redis://localhost",
         request_timeout_seconds=TIMEOUT,
+        ping_interval_seconds=TIMEOUT,
         max_header_bytes=MAX_HEAD,
         max_body_bytes=MAX_BODY,
     )
@@ -96,6 +101,12 @@ class Connection:
     def ended(self) -> bool:
         """Whether the server ends the connection and sends nothing more before."""
         return self._read.read() == b""
+
+    def await_reset(self) -> None:
+        """Wait, without reading, until the server drops the connection and what it has not sent."""
+        poll = select.poll()
+        poll.register(self.socket, select.POLLERR)
+        assert poll.poll(PATIENCE * 1_000), "the connection is still open"
 
     def seconds(self) -> float:
         return time.perf_counter() - self.begin
@@ -394,3 +405,23 @@ def test_the_server_serves_others_while_somebody_stalls(client: Connect) -> None
     good.send(GET)
     _assert_answered(good)
     assert good.seconds() < TIMEOUT
+
+
+@pytest.mark.parametrize("requests", [1, 3])
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_a_client_that_does_not_read_its_answers_is_cut_off(client: Connect, requests: int, version: str) -> None:
+    stalled = client()
+    stalled.send(f"GET /large HTTP/{version}\r\nHost: a\r\n\r\n".encode() * requests)
+    stalled.await_reset()
+
+
+def test_a_client_that_reads_slowly_gets_its_answer(client: Connect) -> None:
+    reader = client()
+    reader.send(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
+    received = 0
+    while received < LARGE:
+        data = reader.socket.recv(1_048_576)
+        assert data, "the answer ended early"
+        received += len(data)
+        time.sleep(TIMEOUT / 5)
+    assert reader.seconds() > 2 * TIMEOUT

@@ -209,3 +209,105 @@ async def test_an_answer_to_our_ping_is_free_and_a_second_one_is_not() -> None:
     assert budget.spent == 0
     client.data_received(frame(PONG))
     assert budget.spent > 1
+
+
+# What is never completed
+
+HUGE = frame(TEXT, b"x" * 70_000)
+STALLED = {
+    "first byte of a head": frame(TEXT, b"{}")[:1],
+    "head without a mask": frame(TEXT, b"{}")[:2],
+    "half a mask": frame(TEXT, b"{}")[:4],
+    "head without a payload": frame(TEXT, b"{}")[:6],
+    "half a payload": frame(TEXT, b"{}")[:7],
+    "half an extended length": frame(TEXT, b"x" * 200)[:3],
+    "half a huge length": HUGE[:7],
+    "half a huge payload": HUGE[:35_000],
+    "half a ping": frame(PING, b"x" * 100)[:50],
+    "a first fragment": frame(TEXT, b"{", fin=False),
+    "an empty first fragment": frame(BINARY, fin=False),
+    "several fragments": frame(TEXT, b"{", fin=False) + frame(CONTINUATION, b" ", fin=False) * 3,
+    "half a continuation": frame(TEXT, b"{", fin=False) + frame(CONTINUATION, b" " * 100)[:50],
+    "half a ping between fragments": frame(TEXT, b"{", fin=False) + frame(PING)[:3],
+    "a whole message before": frame(TEXT, b"{}") + frame(TEXT, b"{}")[:3],
+}
+
+
+async def _wait_until_closed(client: Socket) -> None:
+    async with asyncio.timeout(10):
+        while client._phase is not Phase.CLOSED:
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("sent", STALLED.values(), ids=STALLED)
+@pytest.mark.parametrize("byte_by_byte", [False, True])
+async def test_a_message_that_stalls_half_way_closes_with_1008_and_is_forgotten(
+    sent: bytes, byte_by_byte: bool
+) -> None:
+    node = Node(request_timeout_seconds=0.1)
+    client = Socket(node)
+    for piece in [bytes([byte]) for byte in sent[:200]] if byte_by_byte else [sent]:
+        client.data_received(piece)
+    await _wait_until_closed(client)
+    assert client.wire.written.endswith(POLICY)
+    assert (client.wire.eof, node.gone) == (True, [client])
+    assert (client._parser, client._ends, client._fragments) == (None, None, None)
+    client.connection_lost(None)
+
+
+@pytest.mark.parametrize("keep_alive", [frame(PING), frame(PONG), frame(CONTINUATION, b" ", fin=False)])
+async def test_control_frames_and_further_fragments_do_not_extend_the_time_of_a_message(keep_alive: bytes) -> None:
+    client = Socket(Node(request_timeout_seconds=0.2))
+    client.data_received(frame(TEXT, b"{", fin=False))
+    async with asyncio.timeout(10):
+        while client.open:
+            client.data_received(keep_alive)
+            await asyncio.sleep(0.02)
+    assert client.wire.written.endswith(POLICY)
+
+
+async def test_a_completed_message_ends_its_deadline() -> None:
+    client = Socket(Node(request_timeout_seconds=0.1))
+    for message in (frame(TEXT, b"{}"), HUGE, frame(TEXT, b"{", fin=False) + frame(CONTINUATION, b"}")):
+        for piece in (message[:3], message[3:]):
+            client.data_received(piece)
+    await _turns(200)
+    assert len(client.received) == 3
+    assert (client._deadline, client._parser, client._ends) == (None, None, None)
+    await asyncio.sleep(0.3)
+    assert client.open
+
+
+async def test_each_message_has_a_time_of_its_own_although_every_read_ends_inside_of_one() -> None:
+    client = Socket(Node(request_timeout_seconds=5))
+    message = frame(TEXT, b"{}")
+    client.data_received(message[:3])
+    first = client._deadline
+    client.data_received(message[3:] + message[:3])
+    assert client._deadline is not first
+    second = client._deadline
+    client.data_received(message[3:] + frame(TEXT, b"{", fin=False))
+    third = client._deadline
+    assert third is not second
+    client.data_received(frame(PING) + message[:0])
+    assert client._deadline is third
+    client.connection_lost(None)
+    assert client._deadline is None
+
+
+async def test_a_socket_that_closes_or_is_lost_has_no_deadline() -> None:
+    client = Socket(Node())
+    client.data_received(frame(TEXT, b"{}")[:3])
+    client.close(1001)
+    client.data_received(frame(TEXT, b"{}")[3:4])
+    assert client._deadline is None
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65_535, 65_536])
+@pytest.mark.parametrize("piece", [1, 2, 3, 7, 1_024])
+def test_the_ends_of_frames_are_found_whatever_the_pieces(size: int, piece: int) -> None:
+    one = frame(TEXT, b"x" * size)
+    wire, ends = one + one, inbound.FrameEnds()
+    for start in range(0, len(wire), piece):
+        end = min(start + piece, len(wire))
+        assert ends.feed(wire[start:end]) is (end in (len(one), len(wire)))

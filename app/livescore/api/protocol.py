@@ -19,6 +19,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from livescore.api import request_head
+from livescore.api.delivery import Delivery
 from livescore.api.request_head import EarlyAnswer, Header
 from livescore.api.streams import TRANSPORT
 from livescore.security.limits import ClientAddress, ConnectionCaps, TooManyConnections
@@ -110,15 +111,18 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     A connection holds one of the places of ``MAX_CONNECTIONS`` while a deadline runs: from its first moment until its
     request is complete. Idle keep-alive connections stay uvicorn's matter; one that never sent a byte is late.
+    A client that does not take its answers is cut off.
     """
 
     request_timeout_seconds: ClassVar[float]
+    delivery_seconds: ClassVar[float]
     max_header_bytes: ClassVar[int]
     origins: ClassVar[OriginPolicy | None] = None
     caps: ClassVar[ConnectionCaps]
     address: ClassVar[ClientAddress]
 
     flow: _Reading
+    _delivery: Delivery
 
     _phase = _IDLE
     _is_handshake = False
@@ -140,16 +144,18 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base class
         super().connection_made(transport)
         self.flow = _Reading(transport, self.pipeline, self._parse_unparsed)
+        self._delivery = Delivery(transport, self.delivery_seconds)
         self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
+        self._delivery.finish()
         super().connection_lost(exc)
         self.flow.end()
 
     def eof_received(self) -> None:
         if self._phase is _REFUSED:
-            self.transport.close()
+            self._close()
 
     # Parsing
 
@@ -212,6 +218,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _hand_over(self, rest: bytes) -> None:
         rest += self.flow.unparsed
         self.flow.end()
+        self._delivery.finish()
         self.handle_websocket_upgrade()
         self.parser = None  # type: ignore[assignment]  # as in the base class, against a reference cycle
         if rest:
@@ -309,7 +316,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def timeout_keep_alive_handler(self) -> None:
         """Close an idle connection. One whose next request has begun is not idle: its own deadline runs."""
         if self._phase is _IDLE:
-            super().timeout_keep_alive_handler()
+            self._close()
 
     def _arm(self) -> None:
         if self._deadline is None and not self.transport.is_closing():
@@ -349,6 +356,27 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         else:
             self._refuse(self._crowded or LATE)
 
+    # Delivery
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._delivery.watch()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if not self.transport.is_closing():
+            self._delivery.end()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._delivery.watch()  # the connection closes once the client has taken the answer
+
+    def _close(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.close()
+        self._delivery.watch()
+
     # Refusals
 
     def _is_answering(self) -> bool:
@@ -370,7 +398,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         elif not in_body or self.cycle.response_started:
             self.cycle.keep_alive = False  # the answers under way come first, and then the end of the connection
         elif self.pipeline:
-            self.transport.close()  # an answer would overtake those to earlier requests
+            self._close()  # an answer would overtake those to earlier requests
         else:
             self._abandon_cycle()
             self._answer(answer, wanted=True)
@@ -381,7 +409,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _answer(self, answer: EarlyAnswer, *, wanted: bool) -> None:
         if not wanted:  # the request was answered before its body ended: a second answer would be for no request
-            self.transport.close()
+            self._close()
             return
         scope: HTTPScope | None = self.scope  # None before the first request, whatever the base says
         method = scope.get("method", "") if scope else ""
@@ -389,9 +417,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.transport.write(_response(answer, method, [*self.server_state.default_headers, *self._cors()]))
         if self.transport.can_write_eof():
             self.transport.write_eof()
-            self.loop.call_later(LINGER_SECONDS, self.transport.close)
+            self.loop.call_later(LINGER_SECONDS, self._close)
         else:
-            self.transport.close()
+            self._close()
 
     def _cors(self) -> list[tuple[bytes, bytes]]:
         """Return the CORS headers, as far as the head was read: None before the first one began."""
@@ -410,6 +438,7 @@ def bounded(
     """
     bounds = {
         "request_timeout_seconds": settings.request_timeout_seconds,
+        "delivery_seconds": settings.ping_interval_seconds,
         "max_header_bytes": settings.max_header_bytes,
         "origins": origins,
         "caps": caps or ConnectionCaps(settings),

@@ -32,6 +32,9 @@ BEHIND_SECONDS = 5.0
 
 
 class _Transport(Protocol):
+    def is_closing(self) -> bool:
+        """Return whether the connection is closed or about to be."""
+
     def abort(self) -> None:
         """Close the connection at once and drop what is buffered."""
 
@@ -115,7 +118,9 @@ class EventStream(Response):
             finally:
                 await self._resources.aclose()  # first of all, the place is free for a client that waits for it
                 await _cancel(writing, leaving)
-        if self._follower.overflowed or self._late:
+        is_complete = not self._late and not writing.cancelled()
+        # The protocol may have cut the client off already, and has counted it then.
+        if (self._follower.overflowed or self._late) and (is_complete or not _is_closing(scope)):
             metrics.SLOW_CONSUMERS_CLOSED.inc()
         if self._late and _abort(scope):
             await disconnected(receive)
@@ -164,6 +169,11 @@ def _abort(scope: Scope) -> bool:
         return False
     transport.abort()
     return True
+
+
+def _is_closing(scope: Scope) -> bool:
+    transport: _Transport | None = scope.get(TRANSPORT)
+    return transport is not None and transport.is_closing()
 
 
 async def _cancel(*tasks: asyncio.Future[Any]) -> None:

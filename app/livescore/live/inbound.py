@@ -47,6 +47,44 @@ class Budget:
         return self._left >= 0
 
 
+class FrameEnds:
+    """Follows where the frames of a client end (RFC 6455 section 5.2)."""
+
+    __slots__ = ("_head", "_missing")
+
+    def __init__(self) -> None:
+        # The bytes of a frame's head that is not complete, and how many bytes the frame lacks otherwise.
+        self._head = b""
+        self._missing = 0
+
+    def feed(self, data: bytes) -> bool:
+        """Return whether the data ends where a frame ends."""
+        data = self._head + data
+        self._head = b""
+        at, self._missing = self._missing, 0
+        while at < len(data):
+            size = _frame_size(data, at)
+            if size is None:
+                self._head = data[at:]
+                return False
+            at += size
+        self._missing = at - len(data)
+        return self._missing == 0
+
+
+def _frame_size(data: bytes, at: int) -> int | None:
+    """Return the size of the frame that begins here, None if its length has not come yet."""
+    if at + 2 > len(data):
+        return None
+    length, head = data[at + 1] & 0x7F, 6
+    if length < 126:
+        return head + length
+    width = 2 if length == 126 else 8
+    if at + 2 + width > len(data):
+        return None
+    return head + width + int.from_bytes(data[at + 2 : at + 2 + width])
+
+
 class Reader(Protocol):
     """A socket with received bytes that are not parsed yet."""
 

@@ -19,7 +19,7 @@ from websockets.protocol import Protocol, Side
 from livescore.live import session
 from livescore.live.connections import INVALID_DATA, POLICY_VIOLATION, TRY_AGAIN_LATER, State
 from livescore.live.hub import Group, frame
-from livescore.live.inbound import BYTES_PER_FRAME, PIECE_BYTES, READ_COST, Budget
+from livescore.live.inbound import BYTES_PER_FRAME, PIECE_BYTES, READ_COST, Budget, FrameEnds
 from livescore.live.node import Node
 from livescore.telemetry import metrics
 
@@ -126,7 +126,9 @@ class LiveSocket(asyncio.Protocol):
     __slots__ = (
         "_answered",
         "_budget",
+        "_deadline",
         "_dropped",
+        "_ends",
         "_fragments",
         "_is_text",
         "_node",
@@ -142,7 +144,10 @@ class LiveSocket(asyncio.Protocol):
         self._node = node
         self._transport = transport
         self._phase = Phase.OPEN
+        # While a frame or message is incomplete: its parser, where frames end, and until when it must be complete.
         self._parser: Protocol | None = None
+        self._ends: FrameEnds | None = None
+        self._deadline: asyncio.TimerHandle | None = None
         self._fragments: bytearray | None = None
         self._is_text = True
         self._answered = True
@@ -208,6 +213,7 @@ class LiveSocket(asyncio.Protocol):
         if self._phase is Phase.OPEN:
             metrics.socket_closed(code)
         self._phase = phase
+        self._disarm()
         self._node.detach(self)
 
     # What the transport says
@@ -253,18 +259,52 @@ class LiveSocket(asyncio.Protocol):
         for frame_ in frames:
             self._frame(cast(Frame, frame_))
         self._respond(parser)
-        self._parser = None if self._parser is None and self._fragments is None and _is_whole(data) else parser
+        self._keep_incomplete(parser, data)
         return cost
+
+    def _keep_incomplete(self, parser: Protocol, data: bytes) -> None:
+        """Keep the parser while a frame or a message is incomplete, which must not last."""
+        ends = self._ends or FrameEnds()
+        if (ends.feed(data) and self._fragments is None) or self._phase is Phase.CLOSED:
+            self._forget()
+        else:
+            self._parser, self._ends = parser, ends
+            self._arm()
+
+    def _forget(self) -> None:
+        self._disarm()
+        self._parser = self._ends = self._fragments = None
+
+    def _arm(self) -> None:
+        if self._deadline is None and self._phase is Phase.OPEN:
+            seconds = self._node.settings.request_timeout_seconds
+            self._deadline = asyncio.get_running_loop().call_later(seconds, self._expire)
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _expire(self) -> None:
+        self._deadline = None
+        if self._unread is not None:
+            self._arm()  # the rest may have come and waits for its turn
+        else:
+            self._close_offender()
 
     def _close_flooder(self) -> None:
         """Close a client that sends more frames than it may, without reading any of those."""
         if self._phase is Phase.OPEN:
             metrics.FLOODERS_CLOSED.inc()
-            self._transport.write(_close_frame(POLICY_VIOLATION))
-            self._fail(POLICY_VIOLATION)
+            self._close_offender()
         else:
             self._transport.abort()
-        self._parser = self._fragments = None
+            self._forget()
+
+    def _close_offender(self) -> None:
+        self._transport.write(_close_frame(POLICY_VIOLATION))
+        self._fail(POLICY_VIOLATION)
+        self._forget()
 
     def _drop(self, data: bytes) -> None:
         self._dropped += len(data)
@@ -289,6 +329,8 @@ class LiveSocket(asyncio.Protocol):
         asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._transport.abort)
 
     def _frame(self, event: Frame) -> None:
+        if event.fin and (self._fragments is None or event.opcode is Opcode.CONT):
+            self._disarm()  # a message, or a control frame between messages, is complete
         if event.opcode in (Opcode.PING, Opcode.PONG, Opcode.CLOSE):
             return
         if event.opcode is not Opcode.CONT:
@@ -338,18 +380,6 @@ def _watch_for_dead_peer(transport: asyncio.Transport) -> None:
 def _is_pong(data: bytes) -> bool:
     """The answer to our empty ping: FIN and PONG, masked, no payload; by far the most frequent frame."""
     return len(data) == 6 and data[0] == 0x8A and data[1] == 0x80
-
-
-def _is_whole(data: bytes) -> bool:
-    """Whether the data ends where a frame of the client ends (RFC 6455 section 5.2)."""
-    at = 0
-    while at + 2 <= len(data):
-        length, head = data[at + 1] & 0x7F, 6
-        if length >= 126:
-            width = 2 if length == 126 else 8
-            length, head = int.from_bytes(data[at + 2 : at + 2 + width]), 6 + width
-        at += head + length
-    return at == len(data)
 
 
 def _is_utf8(data: bytes) -> bool:

@@ -62,7 +62,7 @@ FOREIGN_MESSAGES = Counter(
 )
 SLOW_CONSUMERS_CLOSED = Counter(
     "livescore_slow_consumers_closed",
-    "Sockets (1013), streams and long polls closed because the client did not read.",
+    "Sockets (1013), streams and other connections closed because the client did not read.",
     registry=REGISTRY,
 )
 FLOODERS_CLOSED = Counter(

@@ -1,0 +1,119 @@
+"""When a client that does not take what it is sent is cut off."""
+
+import asyncio
+
+import pytest
+
+from livescore.api.delivery import MIN_TAKEN_BYTES
+from livescore.telemetry import metrics
+from tests.support.http_protocol import Connection, MemoryTransport, Server, bounds
+
+SECONDS = 0.1
+REQUEST = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+class Transport(MemoryTransport):
+    """Takes nothing from its buffer by itself; ``close`` waits for the buffer, as that of the loop does."""
+
+    unsent = 0
+    aborted = False
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
+
+    def abort(self) -> None:
+        self.aborted = True
+        super().abort()
+        self.protocol.connection_lost(None)
+
+
+@pytest.fixture
+async def connection() -> Connection:
+    server = Server(bounds(ping_interval_seconds=SECONDS, request_timeout_seconds=60))
+    made = server.connect()
+    transport = Transport("192.0.2.1")
+    transport.protocol = made.transport.protocol
+    made.transport.protocol.connection_made(transport)
+    return Connection(transport)
+
+
+def _wire(connection: Connection) -> Transport:
+    assert isinstance(connection.transport, Transport)
+    return connection.transport
+
+
+def _closed() -> float:
+    return next(sample.value for metric in metrics.SLOW_CONSUMERS_CLOSED.collect() for sample in metric.samples)
+
+
+async def _aborted(transport: Transport) -> None:
+    async with asyncio.timeout(10):
+        while not transport.aborted:
+            await asyncio.sleep(SECONDS / 10)
+
+
+async def test_a_client_that_takes_nothing_is_cut_off_and_counted(connection: Connection) -> None:
+    wire, before = _wire(connection), _closed()
+    wire.unsent = 100_000
+    wire.protocol.pause_writing()
+    await _aborted(wire)
+    assert _closed() == before + 1
+
+
+async def test_a_client_that_takes_a_little_is_cut_off_too(connection: Connection) -> None:
+    wire = _wire(connection)
+    wire.unsent = 1_000_000
+    wire.protocol.pause_writing()
+    async with asyncio.timeout(10):
+        while not wire.aborted:
+            wire.unsent -= 1
+            await asyncio.sleep(SECONDS / 10)
+
+
+async def test_a_client_that_takes_enough_is_served(connection: Connection) -> None:
+    wire = _wire(connection)
+    wire.unsent = 100 * MIN_TAKEN_BYTES
+    wire.protocol.pause_writing()
+    for _ in range(40):
+        wire.unsent -= 2 * MIN_TAKEN_BYTES
+        await asyncio.sleep(SECONDS / 10)
+    assert not wire.aborted
+    wire.protocol.resume_writing()
+    await asyncio.sleep(3 * SECONDS)
+    assert not wire.aborted
+    connection.lose()
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        REQUEST.replace(b"1.1", b"1.0"),
+        REQUEST.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"),
+        b"GET /x HTTP/2.0\r\n\r\n",
+    ],
+)
+async def test_a_connection_that_is_to_end_waits_no_longer_for_its_last_answer(
+    connection: Connection, request_: bytes
+) -> None:
+    wire = _wire(connection)
+    wire.unsent = 100
+    connection.send(request_)
+    await _aborted(wire)
+
+
+async def test_an_idle_connection_whose_answer_is_not_read_ends(connection: Connection) -> None:
+    wire = _wire(connection)
+    wire.unsent = 100
+    connection.send(REQUEST)
+    await connection.answers()
+    wire.protocol.timeout_keep_alive_handler()
+    await _aborted(wire)
+
+
+async def test_a_lost_connection_is_not_watched(connection: Connection) -> None:
+    wire, before = _wire(connection), _closed()
+    wire.protocol.pause_writing()
+    connection.lose()
+    wire.protocol.timeout_keep_alive_handler()
+    await asyncio.sleep(3 * SECONDS)
+    assert (wire.aborted, _closed()) == (False, before)

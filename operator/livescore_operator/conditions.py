@@ -295,6 +295,17 @@ def _autoscaler(live: Manifest | None) -> Finding:
     return Finding("ScalingActive", "True", "Autoscaler", "a HorizontalPodAutoscaler scales")
 
 
+def effectiveness(ineffective: str) -> Finding:
+    """Return whether all settings have an effect. Ready does not depend on it: the service does what it should.
+
+    Args:
+        ineffective: The settings without effect, for people; empty if there are none.
+    """
+    if ineffective:
+        return Finding("SettingsEffective", "False", "SettingsIgnored", f"without effect: {ineffective}")
+    return Finding("SettingsEffective", "True", "Effective", "")
+
+
 def _goodness(finding: Finding) -> tuple[bool, bool, bool]:
     return finding.status == "True", finding.reason not in STALLING, finding.reason not in UNFINISHED
 

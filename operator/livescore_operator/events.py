@@ -11,8 +11,8 @@ from livescore_operator.resource import API_VERSION, KIND, Condition, LiveScore,
 
 log = structlog.get_logger(__name__)
 
-# Conditions whose changes people want to hear of; the others say why.
-TOLD = ("Ready", "Stalled", "SchemaCurrent")
+# Conditions whose changes are recorded; the others give details of these.
+TOLD = ("Ready", "Stalled", "SchemaCurrent", "SettingsEffective")
 
 # Reasons for not being ready that somebody ordered: those of every upgrade, and pauses.
 ON_ITS_WAY = ("Migrating", "RollingOut", "WaitingForDatabase", "Suspended", "PlanPending")
@@ -49,6 +49,9 @@ def transitions(old: Iterable[Condition], new: Iterable[Condition]) -> list[tupl
 
 
 def _matters(before: Condition | None, now: Condition) -> bool:
+    if now.type == "SettingsEffective":
+        # Its message changes only if the spec or the cluster does.
+        return now.status == "False" and (before is None or before.message != now.message)
     if before is not None and (before.status, before.reason) == (now.status, now.reason):
         return False
     if now.type == "Stalled":

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import structlog
 from pydantic import ValidationError
 
-from livescore_operator import components, conditions, knowledge, planning, reporting, troubles
+from livescore_operator import components, conditions, ineffective, knowledge, planning, reporting, troubles
 from livescore_operator.assessment import Assessment, soonest
 from livescore_operator.autoscaler import Autoscaler
 from livescore_operator.cluster import FIELD_MANAGER, Cluster
@@ -274,6 +274,7 @@ class Reconciler:
         if waiting:
             progress = replace(progress, troubles=await self._troubles(resource, seen, children, redactor))
             findings = conditions.assess(resource, children, image, failure, problem, found.scaling, progress)
+        findings.append(_effectiveness(resource, seen))
         if outcome.plan is not None:
             findings = conditions.planned(findings, outcome.plan.summary, pending=outcome.pending)
         merged = self._merge(resource, findings)
@@ -338,6 +339,11 @@ class Reconciler:
 
 def _key(resource: LiveScore) -> Key:
     return resource.namespace, resource.name
+
+
+def _effectiveness(resource: LiveScore, seen: Observation) -> conditions.Finding:
+    found = ineffective.find(resource, seen.kinds, seen.children)
+    return conditions.effectiveness(ineffective.message(found))
 
 
 def _unexpected(error: Exception) -> Transient:

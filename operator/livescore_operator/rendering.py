@@ -43,7 +43,7 @@ def _parse(text: str) -> LiveScore:
 def _facts(resource: LiveScore) -> Facts:
     return Facts(
         operator_namespace="livescore-system",
-        credentials=Credentials(PLACEHOLDER, PLACEHOLDER, PLACEHOLDER),
+        credentials=Credentials(PLACEHOLDER, PLACEHOLDER, PLACEHOLDER, PLACEHOLDER),
         checksums={},
         serving_image=resource.spec.image,
         database_ready=True,

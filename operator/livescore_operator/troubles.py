@@ -17,6 +17,9 @@ LASTING_SECONDS = 60.0
 # Restarts from which on a container that crashes again is in a loop.
 LOOP_RESTARTS = 2
 
+# Seconds for which failing probes of a pod are not reported: those of every pod fail while it starts.
+PROBE_SECONDS = 20.0
+
 # Characters of a message of the kubelet; some quote whole manifests.
 MAX_MESSAGE = 500
 
@@ -189,7 +192,12 @@ def _lacks_pods(workload: Manifest) -> bool:
 def _of_pod(pod: Manifest, events: list[Manifest], now: datetime) -> Trouble | None:
     since = _since(pod)
     found = (
-        _terminating(pod, now) or _unscheduled(pod) or _of_containers(pod) or _of_events(pod, events) or _failed(pod)
+        _terminating(pod, now)
+        or _unscheduled(pod)
+        or _of_containers(pod)
+        or _of_events(pod, events)
+        or _failed(pod)
+        or _of_probes(pod, events, now)
     )
     return found and replace(found, since=found.since or since)
 
@@ -265,9 +273,14 @@ def _of_events(pod: Manifest, events: list[Manifest]) -> Trouble | None:
         return Trouble("MountFailed", f"pod {name} gets no volume: {why}", lasting="not found" in why)
     if sandbox := _newest(events, "FailedCreatePodSandBox", "NetworkNotReady"):
         return Trouble("SandboxFailed", f"pod {name} cannot start: {sandbox.get('message', '')}", lasting=False)
-    if probe := _newest(events, "Unhealthy"):
-        return Trouble("ProbeFailing", f"pod {name} is not ready: {probe.get('message', '')}", lasting=False)
     return None
+
+
+def _of_probes(pod: Manifest, events: list[Manifest], now: datetime) -> Trouble | None:
+    probe, since = _newest(events, "Unhealthy"), _since(pod)
+    if probe is None or (since is not None and (now - since).total_seconds() < PROBE_SECONDS):
+        return None
+    return Trouble("ProbeFailing", f"pod {_name(pod)} is not ready: {probe.get('message', '')}", lasting=False)
 
 
 def _failed(pod: Manifest) -> Trouble | None:

@@ -1,6 +1,7 @@
 """What is true of everything that is built, whatever was asked for: shown on every golden case."""
 
 import copy
+import hashlib
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
@@ -372,8 +373,8 @@ def test_a_changed_secret_rolls_what_reads_it_and_nothing_else(reference: str, r
 @pytest.mark.parametrize(
     ("new", "readers"),
     [
-        (Credentials("other", "redis-password", "lsk_admin_key"), PROCESSES | {"postgres"}),
-        (Credentials("postgres-password", "other", "lsk_admin_key"), PROCESSES | {"redis"}),
+        (Credentials("other", "redis-password", "lsk_admin_key", "checksum-key"), PROCESSES | {"postgres"}),
+        (Credentials("postgres-password", "other", "lsk_admin_key", "checksum-key"), PROCESSES | {"redis"}),
     ],
 )
 def test_a_changed_password_rolls_what_reads_it_and_nothing_else(new: Credentials, readers: set[str]) -> None:
@@ -381,7 +382,9 @@ def test_a_changed_password_rolls_what_reads_it_and_nothing_else(new: Credential
 
 
 def test_passwords_that_nobody_uses_roll_nothing() -> None:
-    assert changed(children(EXTERNAL), children(EXTERNAL, credentials=Credentials("a", "b", "c"))) == set()
+    assert (
+        changed(children(EXTERNAL), children(EXTERNAL, credentials=Credentials("a", "b", "c", "checksum-key"))) == set()
+    )
 
 
 def test_a_changed_setting_rolls_the_processes() -> None:
@@ -588,6 +591,8 @@ def test_the_secret_holds_passwords_and_the_urls_of_what_is_ours() -> None:
         "postgres-password": "postgres-password",
         "redis-password": "redis-password",
         "admin-key": "lsk_admin_key",
+        "checksum-key": "checksum-key",
+        "redis-password-sha256": hashlib.sha256(b"redis-password").hexdigest(),
         "database-url": "postgresql://livescore:postgres-password@demo-postgres.scores.svc:5432/livescore",
         "redis-url": "redis://:redis-password@demo-redis.scores.svc:6379/0",
     }
@@ -595,6 +600,7 @@ def test_the_secret_holds_passwords_and_the_urls_of_what_is_ours() -> None:
         "postgres-password",
         "redis-password",
         "admin-key",
+        "checksum-key",
     }
 
 
@@ -613,6 +619,24 @@ def test_the_admin_key_is_made_once_and_one_that_was_edited_is_kept() -> None:
     assert credentials.kept(resource(), secret, frozenset()).admin_key == "an-administrator's-own-key"
     del secret["data"]["admin-key"]
     assert credentials.kept(resource(), secret, frozenset()).admin_key != made.admin_key
+
+
+def test_the_checksum_key_is_made_once_and_again_where_it_was_emptied() -> None:
+    made = credentials.kept(resource(), None, frozenset())
+    assert len(made.checksum_key) == 32
+    assert made.checksum_key not in (made.postgres_password, made.redis_password, made.admin_key)
+    secret = credentials.secret(resource(), made)
+    assert credentials.kept(resource(), secret, frozenset()).checksum_key == made.checksum_key
+    secret["data"]["checksum-key"] = ""
+    assert len(credentials.kept(resource(), secret, frozenset()).checksum_key) == 32
+
+
+@pytest.mark.parametrize("spec", [{}, EXTERNAL])
+def test_a_checksum_of_passwords_cannot_be_computed_without_the_key_in_the_secret(spec: Manifest) -> None:
+    other = Credentials("postgres-password", "redis-password", "lsk_admin_key", "another")
+    mine, theirs = checksums(children(spec)), checksums(children(spec, credentials=other))
+    assert mine.keys() == theirs.keys() >= PROCESSES
+    assert not set(mine.values()) & set(theirs.values())
 
 
 @pytest.mark.parametrize("spec", [{}, {"api": {"apiKeysSecret": {"name": "own", "key": "keys.json"}}}, EXTERNAL])
@@ -635,19 +659,19 @@ def test_the_api_reads_the_admin_key_from_a_folder_and_no_other_process_does(spe
 
 
 def test_an_admin_key_that_the_api_would_not_accept_is_invalid_and_not_shown() -> None:
-    secret = credentials.secret(resource(), Credentials("p", "r", " tooshort\n"))
+    secret = credentials.secret(resource(), Credentials("p", "r", " tooshort\n", "checksum-key"))
     with pytest.raises(Terminal, match="key admin-key of Secret demo-credentials has fewer than 16") as caught:
         credentials.kept(resource(), secret, frozenset())
     assert "tooshort" not in str(caught.value)
 
 
 def test_a_rotated_admin_key_rolls_no_pods() -> None:
-    other = Credentials("postgres-password", "redis-password", "lsk_admin_other")
+    other = Credentials("postgres-password", "redis-password", "lsk_admin_other", "checksum-key")
     assert changed(children(), children(credentials=other)) == set()
 
 
 def test_a_lost_redis_password_is_made_again() -> None:
-    secret = credentials.secret(resource(), Credentials("kept", "lost", "lsk_admin_0123456789"))
+    secret = credentials.secret(resource(), Credentials("kept", "lost", "lsk_admin_0123456789", "checksum-key"))
     del secret["data"]["redis-password"]
     found = credentials.kept(resource(), secret, {"data-demo-postgres-0", "data-demo-redis-0"})
     assert found.postgres_password == "kept"
@@ -756,7 +780,8 @@ def test_servers_run_as_the_user_of_their_image_and_own_their_volume() -> None:
 def test_redis_keeps_jobs_and_asks_for_its_password() -> None:
     one = container(children(), "redis")
     assert " ".join(one["args"]) == (
-        "--appendonly yes --save  --maxmemory-policy noeviction --requirepass $(REDIS_PASSWORD) --dir /data"
+        "--appendonly yes --save  --maxmemory-policy noeviction "
+        "--user default on #$(REDIS_PASSWORD_SHA256) allkeys allchannels allcommands --dir /data"
     )
     assert "command" not in one
 

@@ -373,7 +373,14 @@ def reasons_in_the_code() -> Iterator[str]:
 
 def test_every_reason_is_tested_here() -> None:
     elsewhere = {"ScalingUp", "WaitingForDatabase", "Suspended", "PlanOnly", "PlanPending"}
+    elsewhere |= {"Effective", "SettingsIgnored"}
     assert set(reasons_in_the_code()) == {reason for _, _, reason, *_ in TABLE} | elsewhere
+
+
+def test_settings_without_effect_are_a_condition_of_their_own() -> None:
+    assert conditions.effectiveness("")[:3] == ("SettingsEffective", "True", "Effective")
+    ignored = conditions.effectiveness("api.replicas: autoscaling.mode is hpa")
+    assert ignored[1:4] == ("False", "SettingsIgnored", "without effect: api.replicas: autoscaling.mode is hpa")
 
 
 # The sums

@@ -1,5 +1,6 @@
 """Passwords and URLs as people write them into Secrets."""
 
+import re
 import signal
 import subprocess
 from base64 import b64decode, b64encode
@@ -87,7 +88,7 @@ def test_any_character_of_a_password_survives_its_url(password: str) -> None:
 @pytest.mark.parametrize("form", SPACES)
 def test_whitespace_and_line_ends_around_a_password_do_not_count(form: str) -> None:
     found = kept(form.format("one two").encode(), form.format("r").encode())
-    assert found == Credentials("one two", "r", found.admin_key)
+    assert found == Credentials("one two", "r", found.admin_key, found.checksum_key)
     written = decoded(credentials.secret(resource(), found))
     assert (written["postgres-password"], written["redis-password"]) == ("one two", "r")
 
@@ -117,13 +118,22 @@ def test_a_new_database_needs_a_password_of_one_line() -> None:
     assert kept(b"one", b"one\ntwo", claims=set()).redis_password == "one\ntwo"
 
 
+def test_no_argument_of_redis_depends_on_how_a_server_reads_quotes() -> None:
+    for password in PASSWORDS.values():
+        written = decoded(credentials.secret(resource(), Credentials("p", password, "key", "key")))
+        assert re.fullmatch("[0-9a-f]{64}", written["redis-password-sha256"])
+    assert "$(REDIS_PASSWORD)" not in [argument for option in ARGUMENTS for argument in option]
+
+
 @pytest.mark.parametrize("kind", ["reserved", "quotes", "backslash", "unicode", "newline", "option", "dash"])
-async def test_a_redis_server_takes_any_password_as_its_argument(kind: str, tmp_path: Path) -> None:
+async def test_a_redis_server_takes_any_password_by_its_hash(kind: str, tmp_path: Path) -> None:
     password = PASSWORDS[kind]
-    given = {"$(REDIS_PASSWORD)": password, "/data": str(tmp_path)}
-    arguments = [given.get(argument, argument) for pair in ARGUMENTS for argument in pair]
+    passwords = Credentials("p", password, "key", "key")
+    password_hash = decoded(credentials.secret(resource(), passwords))["redis-password-sha256"]
+    given = {"#$(REDIS_PASSWORD_SHA256)": f"#{password_hash}", "/data": str(tmp_path)}
+    arguments = [given.get(argument, argument) for option in ARGUMENTS for argument in option]
     command = [get_binary_path(), "--port", "0", "--unixsocket", str(tmp_path / "s"), *arguments]
-    from_url = parse_url(credentials.urls(resource(), Credentials("p", password, "key"))["redis-url"])["password"]
+    from_url = parse_url(credentials.urls(resource(), passwords)["redis-url"])["password"]
     with subprocess.Popen(guarded(command, signal.SIGKILL), stdin=subprocess.DEVNULL) as process:  # noqa: ASYNC220
         try:
             async with redis.Redis(unix_socket_path=str(tmp_path / "s"), password=from_url, protocol=2) as client:

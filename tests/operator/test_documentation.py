@@ -14,7 +14,7 @@ import yaml
 from typer.core import TyperGroup
 
 from livescore_operator.cli import app
-from livescore_operator.conditions import assess
+from livescore_operator.conditions import assess, effectiveness
 from livescore_operator.crd import crd
 from livescore_operator.events import TOLD
 from livescore_operator.resource import QUANTITY, RESERVED_ENV, LiveScore
@@ -40,7 +40,7 @@ SMALL = {("requests", "limits"), ("name", "key"), ("name",)}
 """Objects with these fields alone take one row."""
 
 QUIET = {"External", "Available", "ModeNone", "PlanOnly", "Connections", "NoReadings", "Autoscaler"}
-QUIET |= {"AutoscalerStarting", "AutoscalerFailing", "ScalingUp"}
+QUIET |= {"AutoscalerStarting", "AutoscalerFailing", "ScalingUp", "Effective"}
 """Reasons that never become Events: they stand in conditions that nobody is told of."""
 
 
@@ -215,7 +215,7 @@ def condition_reasons() -> set[str]:
 
 def condition_types() -> list[str]:
     resource = LiveScore.parse({"metadata": {"name": "demo"}, "spec": {"image": "livescore:1"}})
-    return [finding.type for finding in assess(resource, {}, None, "", None)]
+    return [*(finding.type for finding in assess(resource, {}, None, "", None)), effectiveness("").type]
 
 
 def metric_names() -> list[str]:

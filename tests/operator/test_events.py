@@ -53,6 +53,18 @@ ROWS: list[tuple[Condition | None, Condition, str | None]] = [
     (condition("Ready", "True", "Ready"), condition("Ready", "False", "WaitingForDatabase"), "Normal"),
     (condition("Ready", "True", "Ready"), condition("Ready", "False", "OwnershipConflict"), "Warning"),
     (condition("ApiAvailable", "True", "Available"), condition("ApiAvailable", "False", "Unavailable"), None),
+    (None, condition("SettingsEffective", "True", "Effective"), None),
+    (None, condition("SettingsEffective", "False", "SettingsIgnored"), "Warning"),
+    (
+        condition("SettingsEffective", "False", "SettingsIgnored", "another"),
+        condition("SettingsEffective", "False", "SettingsIgnored"),
+        "Warning",
+    ),
+    (
+        condition("SettingsEffective", "False", "SettingsIgnored"),
+        condition("SettingsEffective", "True", "Effective"),
+        None,
+    ),
 ]
 
 

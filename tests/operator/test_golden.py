@@ -31,7 +31,7 @@ def facts_of(resource: LiveScore, **given: Any) -> Facts:
     """The facts of a cluster that serves the image, but for those given."""
     usual: dict[str, Any] = {
         "operator_namespace": "livescore-system",
-        "credentials": Credentials("postgres-password", "redis-password", "lsk_admin_key"),
+        "credentials": Credentials("postgres-password", "redis-password", "lsk_admin_key", "checksum-key"),
         "checksums": {},
         "serving_image": resource.spec.image,
         "database_ready": True,

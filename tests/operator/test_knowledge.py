@@ -106,7 +106,7 @@ def test_facts_are_what_was_seen() -> None:
     found = facts(resource, observation, OLD_IMAGE, "livescore-system", SCALE)
 
     assert found.operator_namespace == "livescore-system"
-    assert found.credentials == Credentials("p", "r", found.credentials.admin_key)
+    assert found.credentials == Credentials("p", "r", found.credentials.admin_key, found.credentials.checksum_key)
     assert found.checksums == {"Secret/keys": digest(keys)}
     assert found.serving_image == OLD_IMAGE
     assert found.claimed == {"demo-postgres": "5Gi"}
@@ -145,8 +145,10 @@ def test_volumes_of_others_do_not_grow() -> None:
 def test_a_plan_is_the_same_whenever_it_is_made() -> None:
     plan, key = livescore(reconcilePolicy="Plan"), f"lsk_admin_{PLANNED}"
 
-    assert facts(plan, seen(), None, "", SCALE).credentials == Credentials(PLANNED, PLANNED, key)
-    assert facts(plan, seen(credentials(postgres="p")), None, "", SCALE).credentials == Credentials("p", PLANNED, key)
+    assert facts(plan, seen(), None, "", SCALE).credentials == Credentials(PLANNED, PLANNED, key, PLANNED)
+    assert facts(plan, seen(credentials(postgres="p")), None, "", SCALE).credentials == Credentials(
+        "p", PLANNED, key, PLANNED
+    )
 
 
 def test_a_missing_operator_of_the_database_is_waited_for() -> None:

@@ -584,3 +584,16 @@ async def _can_grow(stack: Stack) -> bool:
     except ApiError:
         return False
     return True
+
+
+# Settings without effect
+
+
+async def test_a_setting_without_effect_is_said_and_leaves_the_service_ready(stack: Stack) -> None:
+    await stack.create(autoscaling={"minReplicas": 3})
+    await stack.settle()
+
+    assert await stack.condition("Ready") == ("True", "Ready")
+    assert await stack.condition("Reconciling") == ("False", "Ready")
+    assert await stack.condition("SettingsEffective") == ("False", "SettingsIgnored")
+    assert [event[:2] for event in await stack.events()].count(("Warning", "SettingsIgnored")) == 1

@@ -143,6 +143,14 @@ def test_what_a_pod_does_not_say_its_events_do(reason: str, message: str, found:
     assert message in trouble.message
 
 
+@pytest.mark.parametrize(("age", "reason"), [(19, None), (21, "ProbeFailing")])
+def test_probes_that_fail_while_a_pod_starts_are_no_trouble(age: float, reason: str | None) -> None:
+    unready = {**condition("Ready", "False"), "lastTransitionTime": ago(age)}
+    trouble = find(pod(conditions=[unready]), event("Unhealthy", "Startup probe failed: connection refused"))
+
+    assert (trouble.reason if trouble else None) == reason
+
+
 @pytest.mark.parametrize(
     "well",
     [

@@ -1,6 +1,7 @@
 """What all builders share: facts, labels, owners, and manifests that the API server keeps as they are given."""
 
 import hashlib
+import hmac
 import json
 import math
 import re
@@ -44,11 +45,19 @@ _SELECTORS = frozenset({"podSelector", "namespaceSelector", "labelSelector"})
 
 @dataclass(frozen=True)
 class Credentials:
-    """Passwords of the servers that the operator runs. Made once per LiveScore, then kept. Any character may occur."""
+    """Passwords of the servers that the operator runs. Made once per LiveScore, then kept. Any character may occur.
+
+    Attributes:
+        postgres_password: Password of PostgreSQL.
+        redis_password: Password of Redis.
+        admin_key: API key of the administrator.
+        checksum_key: Key of the checksums on pods, see :func:`fingerprint`.
+    """
 
     postgres_password: str
     redis_password: str
     admin_key: str
+    checksum_key: str
 
 
 @dataclass(frozen=True)
@@ -178,7 +187,20 @@ def _shortest(number: int, base: int, prefixes: tuple[str, ...]) -> str:
 
 def digest(value: Any) -> str:
     """SHA-256 of anything that JSON can say, in hexadecimal; the order of keys does not count."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(_canonical(value)).hexdigest()
+
+
+def fingerprint(key: str, value: Any) -> str:
+    """Return a checksum of a value that only the holder of a key can compute: HMAC-SHA-256 in hexadecimal.
+
+    Pods carry checksums of passwords in annotations, which have more readers than the Secret. A plain digest would let
+    them test guesses.
+    """
+    return hmac.digest(key.encode(), _canonical(value), "sha256").hex()
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True).encode()
 
 
 class _Dumper(yaml.SafeDumper):

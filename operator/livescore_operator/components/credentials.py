@@ -4,6 +4,7 @@ People edit these Secrets, so values are read as people write them: surrounding 
 other character is valid in a password.
 """
 
+import hashlib
 import re
 import secrets
 from base64 import b64decode, b64encode
@@ -19,6 +20,12 @@ PASSWORDS = ("postgres-password", "redis-password")
 
 # Key of the Secret with the API key of the administrator, which the API reads from a mounted file.
 ADMIN_KEY = "admin-key"
+
+# Key of the Secret with the SHA-256 of the password of Redis, as ACL rules have it.
+REDIS_HASH = "redis-password-sha256"
+
+# Key of the Secret with the key of the checksums on pods.
+CHECKSUM_KEY = "checksum-key"
 
 # Characters: the API accepts no shorter one.
 SHORTEST_ADMIN_KEY = 16
@@ -121,7 +128,8 @@ def kept(resource: LiveScore, found: Manifest | None, claims: Set[str], make: Ca
     references = [KeyReference(name=name(resource), key=key) for key in PASSWORDS]
     postgres, redis = (_password(secret, one) if one.key in data else make() for one in references)
     admin_key = _admin_key(resource, secret) if ADMIN_KEY in data else f"lsk_admin_{make()}"
-    passwords = Credentials(postgres, redis, admin_key)
+    checksum_key = text(secret, KeyReference(name=name(resource), key=CHECKSUM_KEY)) if CHECKSUM_KEY in data else ""
+    passwords = Credentials(postgres, redis, admin_key, checksum_key or make())
     _require_one_line(resource, passwords, claims)
     return passwords
 
@@ -129,7 +137,8 @@ def kept(resource: LiveScore, found: Manifest | None, claims: Set[str], make: Ca
 def secret(resource: LiveScore, credentials: Credentials) -> Manifest:
     """Return the Secret. It has no owner: it outlives the LiveScore, as the volumes do that need its passwords."""
     passwords = dict(zip(PASSWORDS, (credentials.postgres_password, credentials.redis_password), strict=True))
-    values = {**passwords, ADMIN_KEY: credentials.admin_key, **urls(resource, credentials)}
+    keys = {ADMIN_KEY: credentials.admin_key, CHECKSUM_KEY: credentials.checksum_key}
+    values = {**passwords, **keys, **_hashes(resource, credentials), **urls(resource, credentials)}
     return manifest(
         resource,
         "v1",
@@ -153,6 +162,12 @@ def urls(resource: LiveScore, credentials: Credentials) -> dict[str, str]:
         address = f"{server.host(resource, 'redis')}:{server.REDIS_PORT}"
         found["redis-url"] = f"redis://:{_quoted(credentials.redis_password)}@{address}/0"
     return found
+
+
+def _hashes(resource: LiveScore, credentials: Credentials) -> dict[str, str]:
+    if resource.spec.redis.mode != "standalone":
+        return {}
+    return {REDIS_HASH: hashlib.sha256(credentials.redis_password.encode()).hexdigest()}
 
 
 def _password(secret: Manifest, reference: KeyReference) -> str:

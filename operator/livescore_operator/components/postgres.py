@@ -1,7 +1,7 @@
 """PostgreSQL: one pod with a volume, a Cluster of CloudNativePG, or none of ours."""
 
 from livescore_operator.components import credentials, pods, server
-from livescore_operator.components.common import Facts, digest, manifest, quantity
+from livescore_operator.components.common import Facts, fingerprint, manifest, quantity
 from livescore_operator.resource import LiveScore, Manifest
 
 CLUSTER_KIND = "Cluster.postgresql.cnpg.io"
@@ -36,7 +36,7 @@ def _server(resource: LiveScore, facts: Facts) -> server.Server:
         user=postgres.run_as_user,
         storage=postgres.storage,
         container=_container(resource),
-        checksum=digest(facts.credentials.postgres_password),
+        checksum=fingerprint(facts.credentials.checksum_key, facts.credentials.postgres_password),
         stop_seconds=STOP_SECONDS,
         # Queries that run in parallel share memory there; a container's own 64 MB are not enough.
         volumes=[pods.scratch("run"), {"name": "shm", "emptyDir": {"medium": "Memory"}}],

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from livescore_operator.components import config, credentials, pods
-from livescore_operator.components.common import HISTORY, Facts, digest, manifest, selector
+from livescore_operator.components.common import HISTORY, Facts, fingerprint, manifest, selector
 from livescore_operator.resource import (
     MANAGEMENT_PORT,
     RESERVED_ENV,
@@ -78,9 +78,10 @@ def management() -> Manifest:
 
 
 def checksum(resource: LiveScore, facts: Facts, wanted: Process) -> str:
-    """Digest of all that a process reads when it starts: whatever changes in it must roll its pods."""
+    """Return a fingerprint of all that a process reads when it starts: a change of it must roll the pods."""
     foreign = {reference: facts.checksums.get(reference) for reference in references(resource, wanted)}
-    return digest([config.data(resource), credentials.urls(resource, facts.credentials), foreign])
+    read = [config.data(resource), credentials.urls(resource, facts.credentials), foreign]
+    return fingerprint(facts.credentials.checksum_key, read)
 
 
 def references(resource: LiveScore, wanted: Process) -> set[str]:

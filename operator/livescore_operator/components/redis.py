@@ -1,7 +1,7 @@
 """Redis or Valkey: one pod with a volume, or none of ours."""
 
 from livescore_operator.components import credentials, pods, server
-from livescore_operator.components.common import Facts, digest
+from livescore_operator.components.common import Facts, fingerprint
 from livescore_operator.resource import LiveScore, Manifest
 
 FOLDER = "/data"
@@ -16,8 +16,8 @@ ARGUMENTS = (
     ("--save", ""),
     # Jobs must not vanish when memory runs out.
     ("--maxmemory-policy", "noeviction"),
-    # Not the last argument, where a password that is "-" would mean a configuration on standard input.
-    ("--requirepass", "$(REDIS_PASSWORD)"),
+    # By its hash: Valkey 8 does not start with a password that contains quotes, and drops backslashes from others.
+    ("--user", "default", "on", "#$(REDIS_PASSWORD_SHA256)", "allkeys", "allchannels", "allcommands"),
     ("--dir", FOLDER),
 )
 
@@ -36,7 +36,7 @@ def _server(resource: LiveScore, facts: Facts) -> server.Server:
         user=redis.run_as_user,
         storage=redis.storage,
         container=_container(resource),
-        checksum=digest(facts.credentials.redis_password),
+        checksum=fingerprint(facts.credentials.checksum_key, facts.credentials.redis_password),
         stop_seconds=STOP_SECONDS,
     )
 
@@ -48,8 +48,8 @@ def _container(resource: LiveScore) -> Manifest:
         redis.image,
         redis.resources,
         mounts=[{"name": server.VOLUME, "mountPath": FOLDER}],
-        args=[argument for pair in ARGUMENTS for argument in pair],
-        env=[pods.secret_variable("REDIS_PASSWORD", credentials.name(resource), "redis-password")],
+        args=[argument for option in ARGUMENTS for argument in option],
+        env=[pods.secret_variable("REDIS_PASSWORD_SHA256", credentials.name(resource), credentials.REDIS_HASH)],
         ports=[pods.port("redis", server.REDIS_PORT)],
         startupProbe=_probe(periodSeconds=1, failureThreshold=60),
         readinessProbe=_probe(periodSeconds=5, timeoutSeconds=3, failureThreshold=3),

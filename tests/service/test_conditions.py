@@ -53,11 +53,31 @@ async def test_what_was_created_is_named_with_its_place_and_version(http: httpx.
     assert match.headers["ETag"] == again.headers["ETag"] == read.headers["ETag"]
     entry = await http.post(f"{place}/commentary", json={"minute": 1, "message": "m"})
     assert entry.headers["Location"] == f"{place}/commentary/{entry.json()['data']['id']}"
+    read_entry = await http.get(entry.headers["Location"])
+    assert read_entry.json() == entry.json()
+    assert read_entry.headers["ETag"] == entry.headers["ETag"]
     change = await http.patch(
         entry.headers["Location"], json={"minute": 2}, headers={"If-Match": entry.headers["ETag"]}
     )
     assert change.status_code == 200
     assert change.headers["ETag"] == (await http.get(place)).headers["ETag"]
+
+
+async def test_an_entry_is_read_until_it_is_deleted_and_only_below_its_match(http: httpx.AsyncClient) -> None:
+    match, other = [await http.post("/matches", json=match_body()) for _ in range(2)]
+    entry = await http.post(f"{match.headers['Location']}/commentary", json={"minute": 1, "message": "m"})
+    place, tag = entry.headers["Location"], entry.headers["ETag"]
+    assert (await http.get(place, headers={"If-None-Match": f'"x", {tag}'})).status_code == 304
+    assert (await http.get(place, headers={"If-Match": '"x"'})).status_code == 412
+    assert (await http.head(place)).headers["ETag"] == tag
+    elsewhere = f"{other.headers['Location']}/commentary/{entry.json()['data']['id']}"
+    await http.patch(place, json={"minute": 7})
+    changed = await http.get(place, headers={"If-None-Match": tag})
+    assert (changed.status_code, changed.json()["data"]["minute"]) == (200, 7)
+    await http.delete(place)
+    for gone in (place, elsewhere):
+        answer = await http.get(gone)
+        assert (answer.status_code, answer.json()) == (404, {"error": "Commentary not found"})
 
 
 async def test_a_write_with_the_current_etag_takes_effect(

@@ -33,6 +33,22 @@ async def list_commentary(request: Request) -> Response:
     return writes.data(f"[{members}]", headers={"Cache-Control": caching})
 
 
+async def get_commentary(request: Request) -> Response:
+    """One entry, as the `Location` of its creation names it."""
+    access.reader(request)
+    match_id, commentary_id = _ids(request)
+    parts = services(request)
+    epoch = parts.live.epoch  # before the row: one that changes meanwhile must not get the new feed's tag
+    body, seq = await parts.store.commentary_entry(match_id, commentary_id)
+    tag = conditions.entity_tag(epoch, match_id, seq) if epoch else ""
+    caching = cache_control(LIST_MAX_AGE, private=parts.settings.read_keys_required)
+    headers = {"Cache-Control": caching, **({"ETag": tag} if tag else {})}
+    conditions.check_readable(request, tag)
+    if tag and conditions.is_known(request, tag):
+        return Response(status_code=304, headers=headers)
+    return writes.data(body, headers=headers)
+
+
 async def create_commentary(request: Request) -> Response:
     """Append commentary; a goal with `metadata.scoreDelta` moves the score with it."""
     caller = access.writer(request)
@@ -101,6 +117,15 @@ routes = [
         response_model=CommentariesAnswer,
         responses=openapi.problems(*openapi.EVERY_READ),
         openapi_extra={"parameters": [_ID, *openapi.query_parameters(CommentaryQuery)]},
+    ),
+    *both(
+        "GET",
+        PATH + "/{commentaryId}",
+        get_commentary,
+        tags=_TAGS,
+        response_model=CommentaryAnswer,
+        responses=openapi.problems(304, 404, 412, *openapi.EVERY_READ),
+        openapi_extra={"parameters": [_ID, _COMMENTARY_ID, *openapi.CONDITIONS]},
     ),
     *both(
         "PATCH",

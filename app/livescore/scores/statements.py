@@ -224,6 +224,11 @@ SELECT coalesce(string_agg(doc, ',' ORDER BY created_at DESC, id DESC), '') FROM
 """
 
 
+COMMENTARY_ENTRY = f"""
+SELECT {COMMENTARY_JSON}::text, c.seq FROM commentary c WHERE c.match_id = %(match_id)s AND c.id = %(commentary_id)s
+"""
+
+
 def list_matches(conditions: list[str]) -> str:
     """A page, newest first, as JSON text, and the cursor of its last match when more follow."""
     where = " AND ".join(conditions) or "true"

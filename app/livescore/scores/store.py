@@ -247,6 +247,17 @@ class Store:
         row = await self.database.row(sql.COMMENTARY, {"match_id": match_id, "limit": limit})
         return str(row[0]) if row else ""
 
+    async def commentary_entry(self, match_id: int, commentary_id: int) -> tuple[str, int]:
+        """Return one entry as JSON, and its seq.
+
+        Raises:
+            NotFound: if the match has no such entry.
+        """
+        row = await self.database.row(sql.COMMENTARY_ENTRY, {"match_id": match_id, "commentary_id": commentary_id})
+        if row is None:
+            raise NotFound("Commentary not found")
+        return row[0], row[1]
+
     async def snapshot(self, match_id: int) -> tuple[str, int] | None:
         """``{"match": …, "commentary": […]}`` and the seq it stands for."""
         row = await self.database.row(sql.SNAPSHOT, {"match_id": match_id, "commentary": SNAPSHOT_COMMENTARY})

@@ -111,6 +111,18 @@ async def test_a_match_id_that_is_no_integer_is_named(service: Service, kind: st
         assert all(error["message"].startswith("matchId ") for error in errors)
 
 
+@pytest.mark.parametrize("member", [{"since": 3}, {"since": 0, "epoch": "abc"}])
+async def test_a_subscription_that_does_not_resume_says_so(service: Service, member: dict[str, Any]) -> None:
+    async with Listener(service.ws_url) as listener:
+        for kind, more in (("setSubscriptions", {"matchIds": [7]}), ("subscribeAll", {})):
+            await listener.send({"type": kind, **more, **member})
+            *errors, acknowledged = await _barrier(listener)
+            assert [error["message"] for error in errors] == [
+                f"{name} cannot be used with {kind}: only subscribe resumes" for name in member
+            ]
+            assert acknowledged["type"] in ("subscriptions", "subscribedAll")
+
+
 @pytest.mark.parametrize("text", ["7.0", "7", "70e-1", "0.7e1"])
 async def test_an_integer_may_be_written_with_a_fraction_of_zero(service: Service, text: str) -> None:
     """As JavaScript's Number.isInteger sees it."""

@@ -124,6 +124,7 @@ async def _unsubscribe(node: Node, connection: Connection, message: dict[str, An
 
 
 async def _set_subscriptions(node: Node, connection: Connection, message: dict[str, Any]) -> None:
+    _say_what_does_not_resume(connection, message)
     most = node.settings.max_subscriptions
     listed = message.get("matchIds")
     if isinstance(listed, list) and len(listed) > most * REPETITIONS:
@@ -143,10 +144,18 @@ async def _set_subscriptions(node: Node, connection: Connection, message: dict[s
     connection.send(acknowledged.encode())
 
 
-async def _subscribe_all(node: Node, connection: Connection, _: dict[str, Any]) -> None:
+async def _subscribe_all(node: Node, connection: Connection, message: dict[str, Any]) -> None:
+    _say_what_does_not_resume(connection, message)
     if not connection.state.follows_all:
         await node.subscribe_all(connection)
     connection.send(messages.SUBSCRIBED_ALL)
+
+
+def _say_what_does_not_resume(connection: Connection, message: dict[str, Any]) -> None:
+    """Send an error for each member by which a client expects to resume where that is impossible."""
+    for name in ("since", "epoch"):
+        if message.get(name) is not None:
+            connection.send(messages.invalid(f"{name} cannot be used with {message['type']}: only subscribe resumes"))
 
 
 async def _unsubscribe_all(node: Node, connection: Connection, _: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """``livescore dev`` and the servers it brings along: one command, one stop, data that stays, errors of one line."""
 
 import asyncio
+import io
 import os
 import shutil
 import signal
@@ -18,10 +19,13 @@ import psutil
 import psycopg
 import pytest
 import redis
+from rich.console import Console
 
 from livescore.dev import servers
 from livescore.dev.servers import BrokenDataDir, DataDirInUse, Postgres, Server, Valkey
+from livescore.dev.stack import Stack
 from livescore.scores.migrations import upgrade
+from livescore.settings import load
 from tests.support.command import Command
 from tests.support.forkserver import Forked, ForkServer, started
 from tests.support.ports import Port
@@ -450,6 +454,25 @@ class TestStack:
             http.headers["X-API-Key"] = "a-key-of-mine-1234"
             assert (await http.post("/matches", json=match_body())).status_code == 201
 
+    async def test_a_key_for_its_own_database_is_made_without_naming_it(
+        self, forked: Command, start_dev: StartDev
+    ) -> None:
+        stack = await start_dev(ENVIRONMENT="production", READ_KEYS_REQUIRED="true")
+        banner = " ".join(stack.log.split())
+        assert "Reads need a key: livescore keys create NAME (with this DATA_DIR)" in banner
+        done = await forked("keys", "create", "me", DATA_DIR=str(stack.data_dir), DATABASE_URL="", REDIS_URL="")
+        assert done.returncode == 0, done.stderr
+        assert _post_match(stack, "") == 401
+        await eventually(lambda: _post_match(stack, done.stdout.strip()) == 201, 30)
+
+    def test_advertises_what_there_is_and_no_scoreboard(self) -> None:
+        settings = load(database_url="postgresql://", redis_url="redis://", host="127.0.0.1", port=8000)
+        console = Console(record=True, width=120, file=io.StringIO())
+        console.print(Stack(settings, {})._addresses())
+        banner = console.export_text()
+        assert all(text in banner for text in ("http://127.0.0.1:8000/docs", "ws://127.0.0.1:8000/ws", "need no key"))
+        assert "scoreboard" not in banner.lower()
+
     async def test_says_in_one_line_that_the_data_is_in_use(self, forked: Command, start_dev: StartDev) -> None:
         stack = await start_dev()
         with _free_port() as port, _free_port() as management:
@@ -489,6 +512,11 @@ def _start(server: Server) -> str:
     if isinstance(server, Postgres):
         server.create_database()
     return server.url()
+
+
+def _post_match(stack: Dev, key: str) -> int:
+    headers = {"X-API-Key": key} if key else {}
+    return httpx.post(f"{stack.base_url}/matches", json=match_body(), headers=headers).status_code
 
 
 def _pid(server: Server) -> int:

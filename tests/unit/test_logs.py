@@ -71,6 +71,11 @@ def test_records_of_the_standard_library_take_the_same_way(stream: io.StringIO, 
     assert line["level"] == "warning"
 
 
+def test_alembic_does_not_list_its_plugins(stream: io.StringIO) -> None:
+    logging.getLogger("alembic.runtime.plugins").info("setup plugin %s", "x")
+    assert not _lines(stream)
+
+
 def test_requests_are_not_logged_by_uvicorn(stream: io.StringIO) -> None:
     logging.getLogger("uvicorn.access").info("GET / 200")
     assert stream.getvalue() == ""

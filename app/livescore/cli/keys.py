@@ -1,5 +1,6 @@
 """``livescore keys``: who may call, in the table ``api_key``."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -70,7 +71,7 @@ def revoke(id: Annotated[str, typer.Argument(help="As `livescore keys list` show
 @contextmanager
 def _database() -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
     """A connection whose every failure is one line and an exit of 1."""
-    url = load().database_url.get_secret_value()
+    url = _database_url()
     try:
         connection, _ = connect_sync(url, Profile(prepared="off", migrated=False))
         with connection:
@@ -79,6 +80,19 @@ def _database() -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
         _fail("the database has no schema yet: run `livescore migrate`")
     except psycopg.Error as error:
         _fail(one_line(error, url))
+
+
+def _database_url() -> str:
+    """Return the configured database; without one, that of the `livescore dev` that runs in ``DATA_DIR``."""
+    if not os.environ.get("DATABASE_URL", "").strip():
+        data_dir = load(database_url="postgresql://", redis_url="redis://").data_dir
+        if (data_dir / "postgres").is_dir():
+            from livescore.dev.servers import Postgres
+
+            server = Postgres(data_dir)
+            if server.socket.exists():
+                return server.url()
+    return load().database_url.get_secret_value()
 
 
 def one_line(error: object, url: str) -> str:

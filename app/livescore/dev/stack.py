@@ -378,11 +378,12 @@ class Stack:
             self.output.write(child.name, str(error))
 
     async def _announce(self) -> None:
-        """Say where everything is once every API is ready."""
+        """Say where everything is once every API is ready, or could be if a key existed."""
         host = _reachable(self.settings.management_host)
+        probe = "live" if self.settings.read_keys_required else "ready"
         async with httpx.AsyncClient(timeout=2) as http:
             for number in range(self.settings.instances):
-                url = f"http://{host}:{self.settings.management_port + number}/health/ready"
+                url = f"http://{host}:{self.settings.management_port + number}/health/{probe}"
                 await AsyncRetrying(wait=wait_fixed(POLL_SECONDS), retry=retry_if_result(_is_false))(
                     _answers, http, url
                 )
@@ -391,12 +392,16 @@ class Stack:
 
     def _addresses(self) -> Table:
         table = Table.grid(padding=(0, 2))
+        table.add_column()
+        table.add_column(overflow="fold")
         host, management = _reachable(self.settings.host), _reachable(self.settings.management_host)
         for number in range(self.settings.instances):
             public, private = self.settings.port + number, self.settings.management_port + number
             table.add_row("API", f"http://{host}:{public}/docs")
             table.add_row("WebSocket", f"ws://{host}:{public}/ws")
             table.add_row("Metrics", f"http://{management}:{private}/metrics")
+        if self.settings.read_keys_required:
+            table.add_row("Reads", _needed_key(self.settings))
         table.add_row("Writes", _write_access(self.settings))
         table.add_row("Data", str(self.settings.data_dir.absolute()))
         return table
@@ -436,8 +441,13 @@ def _write_access(settings: Settings) -> str:
     if settings.dev_api_key:
         return "need DEV_API_KEY"
     if settings.is_production:
-        return "need a key: livescore keys create NAME"
+        return _needed_key(settings)
     return "need no key, unless some were created"
+
+
+def _needed_key(settings: Settings) -> str:
+    is_default = settings.data_dir == Settings.model_fields["data_dir"].default
+    return f"need a key: livescore keys create NAME{'' if is_default else ' (with this DATA_DIR)'}"
 
 
 def _reachable(host: str) -> str:

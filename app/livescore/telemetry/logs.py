@@ -31,6 +31,8 @@ _SHORTEST_PART = 4
 _DEEPEST = 6
 # Libraries that bring handlers or levels of their own; ours is the root's.
 _FOREIGN = ("uvicorn", "uvicorn.error", "uvicorn.asgi", "alembic", "rq", "rq.worker", "rq_scheduler", "sqlalchemy")
+# Loggers that say on every start which parts of their library they have set up.
+_VERBOSE = ("alembic.runtime.plugins",)
 # Libraries that raise whatever they log.
 _RAISING = ("psycopg", "redis")
 # Raised when a server is away, by the drivers and by this service.
@@ -175,6 +177,8 @@ def _adopt_foreign_loggers() -> None:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
+    for name in _VERBOSE:
+        logging.getLogger(name).setLevel(logging.WARNING)
     access = logging.getLogger("uvicorn.access")
     access.handlers.clear()
     access.propagate = False  # uvicorn then sees no handler and does not even build the line

@@ -23,6 +23,10 @@ FIELD_MANAGER = "livescore-operator"
 # field that nobody owns would fall back to its default, one pod.
 HANDOVER_MANAGER = "livescore-operator-handover"
 
+# Owns the members of a status by which operators agree which of them works on it: an
+# operator of an older version, which applies the whole status under the first name, leaves them alone.
+OWNERSHIP_MANAGER = "livescore-operator-ownership"
+
 # Bytes of a failed migration's log that are read: its last lines.
 LOG_BYTES = 4096
 
@@ -203,13 +207,25 @@ class Cluster:
             query["dryRun"] = "All"
         return checked(await self._patch(target, query, manifest, dry_run)).object
 
-    async def apply_status(self, manifest: Manifest) -> None:
-        """Write the status of a LiveScore; the operator owns all of it."""
+    async def apply_status(self, manifest: Manifest) -> Manifest | None:
+        """Write the status of a LiveScore but for its ownership; return the LiveScore, None if it is gone."""
         metadata = manifest["metadata"]
         target = path(KIND, metadata["namespace"], metadata["name"], "status")
         answer = await self._patch(target, {"fieldManager": FIELD_MANAGER, "force": "true"}, manifest)
-        if answer.status != 404:  # deleted meanwhile
-            checked(answer)
+        return None if answer.status == 404 else checked(answer).object
+
+    async def patch_status(self, body: Manifest, members: Mapping[str, object]) -> bool:
+        """Set members of the status of a LiveScore, or remove those that are None.
+
+        Returns:
+            False if the LiveScore was written since it was read, or is gone: nothing was changed then.
+        """
+        metadata = body["metadata"]
+        patch = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "status": dict(members)}
+        headers = {"Content-Type": "application/merge-patch+json"}
+        target = path(KIND, metadata["namespace"], metadata["name"], "status")
+        answer = await self._write("PATCH", target, {"fieldManager": OWNERSHIP_MANAGER}, patch, headers)
+        return self._was_first(answer, 404)
 
     async def annotate(self, kind: str, namespace: str, name: str, annotations: Mapping[str, str | None]) -> None:
         """Set annotations of somebody else's object, or remove those that are None; nothing happens if it is gone."""

@@ -195,6 +195,18 @@ def planned(findings: Iterable[Finding], summary: str, *, pending: bool) -> list
     return [replaced.get(name, finding) for name, finding in found.items()]
 
 
+def contended(findings: Iterable[Finding], problem: Terminal) -> list[Finding]:
+    """Return the findings while another operator wants the LiveScore too: a person must decide which one stays."""
+    reason, message = problem.reason, problem.message
+    replaced = {
+        "Ready": Finding("Ready", "False", reason, message),
+        "Reconciling": Finding("Reconciling", "False", reason, message),
+        "Stalled": Finding("Stalled", "True", reason, message),
+    }
+    found = {finding.type: finding for finding in findings}
+    return [*({**found, **replaced}.values())]
+
+
 # The parts
 
 

@@ -11,6 +11,7 @@ from livescore_operator.errors import FieldConflict, ReconcileError, Terminal, W
 from livescore_operator.events import Recorder
 from livescore_operator.planning import Change
 from livescore_operator.resource import LiveScore, Manifest, Plan
+from livescore_operator.rewrites import Rewrites
 from livescore_operator.telemetry import metrics
 
 log = structlog.get_logger(__name__)
@@ -68,6 +69,9 @@ def combined(errors: Iterable[ReconcileError]) -> ReconcileError | None:
     worst = ordered[0]
     same = [error for error in ordered if _severity(error) == _severity(worst)]
     message = "; ".join(dict.fromkeys(error.message for error in same))
+    if isinstance(worst, Terminal | Waiting):
+        times = [error.after for error in same if isinstance(error, Terminal | Waiting) and error.after is not None]
+        return replace(worst, message=message, after=min(times)) if times else replace(worst, message=message)
     return replace(worst, message=message)
 
 
@@ -78,9 +82,10 @@ def _severity(error: ReconcileError) -> int:
 class Executor:
     """Applies and prunes. Which objects are ours was decided before."""
 
-    def __init__(self, cluster: Cluster, recorder: Recorder) -> None:
+    def __init__(self, cluster: Cluster, recorder: Recorder, rewrites: Rewrites) -> None:
         self._cluster = cluster
         self._recorder = recorder
+        self._rewrites = rewrites
 
     async def preview(
         self, resource: LiveScore, plan: list[Change], secrets: Iterable[Manifest] = ()
@@ -125,7 +130,10 @@ class Executor:
         done: list[Change] = []
 
         async def make(change: Change) -> list[Manifest]:
+            key = resource.namespace, resource.name
+            self._rewrites.require(key, change)
             objects = await self._change(resource, change)
+            self._rewrites.made(key, change, objects[0] if objects else None)
             done.append(change)
             return objects
 

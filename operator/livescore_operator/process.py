@@ -48,7 +48,14 @@ class Operator:
             on_gain=self.queue.add_all,
         )
         connected.may_write = lambda: self.leadership.leading
-        self.reconciler = Reconciler(connected, settings.pod_namespace, settings.pod_name, on_gone=self.queue.forget)
+        self.reconciler = Reconciler(
+            connected,
+            settings.pod_namespace,
+            settings.pod_name,
+            on_gone=self.queue.forget,
+            lease_name=settings.lease_name,
+            lease_seconds=settings.lease_seconds,
+        )
         self.adapter = self._metrics_adapter(connected) if settings.metrics_adapter else None
         self.preflight = Preflight(connected, settings.namespaces, settings.pod_namespace, settings.lease_name)
         self.watching = asyncio.Event()

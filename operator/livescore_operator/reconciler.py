@@ -19,11 +19,13 @@ from livescore_operator.cluster import FIELD_MANAGER, Cluster
 from livescore_operator.components import migration
 from livescore_operator.errors import NotLeading, ReconcileError, Terminal, Transient, Waiting
 from livescore_operator.events import Recorder
-from livescore_operator.executor import SERVER_ERRORS, Executor, combined
+from livescore_operator.executor import SERVER_ERRORS, Executor, Result, combined
 from livescore_operator.observation import Observation, is_remains, name_conflicts, observe
+from livescore_operator.ownership import Decision, Ownership
 from livescore_operator.planning import Change
 from livescore_operator.redaction import Redactor
-from livescore_operator.resource import KIND, Condition, LiveScore, Manifest, Metadata, Plan, Status
+from livescore_operator.resource import KIND, Condition, Identity, LiveScore, Manifest, Metadata, Plan, Status
+from livescore_operator.rewrites import Rewrites
 from livescore_operator.telemetry import metrics
 from livescore_operator.troubles import Trouble
 
@@ -102,18 +104,30 @@ class Reconciler:
         namespace: of the operator, whose pods may reach the management ports.
         instance: name of this process in Events.
         on_gone: called with every LiveScore that is no more.
+        lease_name: of this installation's Lease, which names it among operators.
+        lease_seconds: that a change of leader may take.
     """
 
     def __init__(
-        self, cluster: Cluster, namespace: str, instance: str, on_gone: Callable[[Key], None] = lambda key: None
+        self,
+        cluster: Cluster,
+        namespace: str,
+        instance: str,
+        on_gone: Callable[[Key], None] = lambda key: None,
+        lease_name: str = "livescore-operator",
+        lease_seconds: float = 15.0,
     ) -> None:
         self._cluster = cluster
         self._namespace = namespace
         self._recorder = Recorder(cluster, instance)
-        self._executor = Executor(cluster, self._recorder)
+        self.rewrites = Rewrites()
+        self._executor = Executor(cluster, self._recorder, self.rewrites)
         self._on_gone = on_gone
         self._failures: dict[Key, Failure] = {}
+        self._contended: dict[Key, Terminal] = {}
         self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        identity = Identity(namespace=namespace, lease=lease_name)
+        self.ownership = Ownership(cluster, identity, lambda: self.now(), lease_seconds)
         self.autoscaler = Autoscaler(cluster, self._recorder, lambda: self.now())
 
     async def reconcile(self, key: Key) -> float | None:
@@ -130,6 +144,35 @@ class Reconciler:
         if body is None or "deletionTimestamp" in body["metadata"]:
             self._forget(key)
             return None
+        decision = await self._decide(key, body)
+        if not decision.owned:
+            self._stand_back(key)
+            return decision.after
+        return soonest(await self._reconcile_owned(key, body), decision.after)
+
+    async def _decide(self, key: Key, body: Manifest) -> Decision:
+        """Return whether to work on a LiveScore, and keep what is to be reported about other operators."""
+        try:
+            decision = await self.ownership.decide(body)
+        except Terminal as refused:
+            # Operators cannot agree by a status that the API server does not take; reconciling says what is wrong.
+            log.warning("the owner could not be written", reason=refused.reason, message=refused.message)
+            decision = Decision(owned=True)
+        problem = decision.problem
+        if problem is None:
+            self._contended.pop(key, None)
+        else:
+            self._contended[key] = problem
+        return decision
+
+    def _stand_back(self, key: Key) -> None:
+        """Forget all but that the LiveScore exists: another operator works on it, and reports about it."""
+        self._failures.pop(key, None)
+        self.rewrites.forget(key)
+        self.autoscaler.forget(key)
+        metrics.forget(*key)
+
+    async def _reconcile_owned(self, key: Key, body: Manifest) -> float | None:
         try:
             resource = LiveScore.parse(body)
         except ValidationError as error:
@@ -169,7 +212,8 @@ class Reconciler:
         pods = await self._report(resource, seen, outcome, found)
         if unfinished is not None and not isinstance(outcome.problem, Waiting):
             raise unfinished
-        return soonest(_unfinished(resource, outcome, self.now()), found.again, pods)
+        status = self.rewrites.remaining(_key(resource))
+        return soonest(_unfinished(resource, outcome, self.now()), found.again, pods, status)
 
     async def _act(
         self, resource: LiveScore, seen: Observation, outcome: Outcome, found: Assessment
@@ -197,11 +241,16 @@ class Reconciler:
             refused = combined([*conflicts.values(), *result.errors])
             return Outcome(children, serving, refused, shown, pending=bool(plan))
         result = await self._executor.carry_out(resource, plan)
-        failed = combined([*conflicts.values(), *result.errors])
+        failed = combined([*conflicts.values(), *result.errors, *self._loops(resource, result)])
         api = ("Deployment", resource.api_name)
         scaled = api not in conflicts and not result.failed(api)
         rolled = {planning.key(one): _rolls(one, seen.children.get(planning.key(one))) for one in result.objects}
         return Outcome(seen.updated(result.objects), serving, failed, scaled=scaled, rolled=rolled)
+
+    def _loops(self, resource: LiveScore, result: Result) -> list[Terminal]:
+        """Return the write loops that no failure of the result stands for."""
+        failed = {planning.key(failure.change.manifest) for failure in result.failures}
+        return self.rewrites.conflicts(_key(resource), failed)
 
     # Failures
 
@@ -245,6 +294,8 @@ class Reconciler:
         except ValidationError:
             status = Status()
         findings = conditions.interrupted(Terminal("InvalidResource", message))
+        if contended := self._contended.get((metadata.namespace, metadata.name)):
+            findings = conditions.contended(findings, contended)
         merged = conditions.merge(status.conditions, findings, metadata.generation, self.now())
         update = {"conditions": merged, "observed_generation": metadata.generation}
         written = status.model_copy(update=update)
@@ -311,14 +362,20 @@ class Reconciler:
         await self._write(resource, status)
 
     def _merge(self, resource: LiveScore, found: Iterable[conditions.Finding]) -> list[Condition]:
-        return conditions.merge(resource.status.conditions, found, resource.metadata.generation, self.now())
+        contended = self._contended.get(_key(resource))
+        findings = conditions.contended(found, contended) if contended else found
+        return conditions.merge(resource.status.conditions, findings, resource.metadata.generation, self.now())
 
     async def _write(self, resource: LiveScore, status: Status) -> None:
         told = {one.type: one.status for one in status.conditions}
         metrics.tell(resource.namespace, resource.name, told, status.connections)
-        if reporting.dumped(status) == reporting.dumped(resource.status):
+        found, wanted = reporting.dumped(resource.status), reporting.dumped(status)
+        if wanted == found or not self.rewrites.may_write_status(_key(resource)):
             return
-        await self._cluster.apply_status(reporting.manifest(resource.metadata, status))
+        written = await self._cluster.apply_status(reporting.manifest(resource.metadata, status))
+        if written is not None:
+            stored = Status.model_validate(written.get("status") or {})
+            self.rewrites.status_written(_key(resource), found, reporting.dumped(stored))
         await self._recorder.record_transitions(resource, resource.status.conditions, status.conditions)
 
     async def _last_words(self, resource: LiveScore, children: Children) -> str:
@@ -333,6 +390,9 @@ class Reconciler:
     def _forget(self, key: Key) -> None:
         self._on_gone(key)
         self._failures.pop(key, None)
+        self._contended.pop(key, None)
+        self.ownership.forget(key)
+        self.rewrites.forget(key)
         self.autoscaler.forget(key)
         metrics.forget(*key)
 

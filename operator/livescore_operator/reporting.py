@@ -88,5 +88,5 @@ def manifest(metadata: Metadata, written: Status) -> Manifest:
 
 
 def dumped(written: Status) -> dict[str, Any]:
-    """A status as YAML has it."""
-    return written.model_dump(by_alias=True, exclude_none=True)
+    """Return a status as YAML has it, without what :mod:`livescore_operator.ownership` writes."""
+    return written.model_dump(by_alias=True, exclude_none=True, exclude={"operator", "contender"})

@@ -680,6 +680,33 @@ class Draining(Model):
     released: bool = Field(False, description="Whether the number of replicas was lowered for it.")
 
 
+class Identity(Model):
+    """An installation of the operator, named by its Lease: restarts, upgrades and changes of leader leave it alone."""
+
+    model_config = ConfigDict(frozen=True)
+
+    namespace: str = Field(max_length=63, description="Namespace of the Lease.")
+    lease: str = Field(max_length=253, description="Name of the Lease.")
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.lease}"
+
+
+class Contender(Identity):
+    """An operator that asked whether the owner is still there."""
+
+    asked_at: str = Field(json_schema_extra={"format": "date-time"}, description="When the operator asked.")
+    acknowledged: bool = Field(False, description="Whether the owner answered; the contender stands back then.")
+
+    @property
+    def identity(self) -> Identity:
+        """The installation, without its question."""
+        return Identity(namespace=self.namespace, lease=self.lease)
+
+    def __str__(self) -> str:
+        return str(self.identity)
+
+
 class Status(Model):
     """What is."""
 
@@ -708,6 +735,10 @@ class Status(Model):
     )
     endpoints: Endpoints | None = Field(None, description="Where the service is reached.")
     plan: Plan | None = Field(None, description="What Apply would change, while reconcilePolicy is Plan.")
+    operator: Identity | None = Field(
+        None, description="Operator that works on this LiveScore; others that see it stand back while it answers."
+    )
+    contender: Contender | None = Field(None, description="Another operator that sees this LiveScore.")
 
 
 class Metadata(Model):

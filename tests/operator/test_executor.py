@@ -8,6 +8,7 @@ from livescore_operator.events import Recorder
 from livescore_operator.executor import MAX_TIMEOUTS, SERVER_ERRORS, Executor, Result, combined
 from livescore_operator.planning import Change
 from livescore_operator.resource import LiveScore, Manifest
+from livescore_operator.rewrites import Rewrites
 from livescore_operator.telemetry import metrics
 
 RESOURCE = LiveScore.parse(
@@ -65,7 +66,7 @@ class Memory(Cluster):
 
 
 def executor(cluster: Memory) -> Executor:
-    return Executor(cluster, Recorder(cluster, "operator-1"))
+    return Executor(cluster, Recorder(cluster, "operator-1"), Rewrites())
 
 
 OLD = thing("b", text="old")

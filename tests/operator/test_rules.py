@@ -54,10 +54,10 @@ REFUSED: list[tuple[Spec, str, Spec]] = [
     ({"api": {"port": 9100}}, "management port", {"api": {"port": 9101}}),
     (
         {"autoscaling": {"minReplicas": 3, "maxReplicas": 2}},
-        "raise maxReplicas",
+        "set autoscaling.maxReplicas",
         {"autoscaling": {"minReplicas": 2, "maxReplicas": 2}},
     ),
-    ({"autoscaling": {"minReplicas": 11}}, "raise maxReplicas", {"autoscaling": {"minReplicas": 10}}),
+    ({"autoscaling": {"minReplicas": 11}}, "set autoscaling.maxReplicas", {"autoscaling": {"minReplicas": 10}}),
     ({"autoscaling": {"tolerance": 1.5}}, "spec.autoscaling.tolerance", {"autoscaling": {"tolerance": 0.5}}),
     (
         {"autoscaling": {"matchDay": {"expectations": [{"connections": 1}]}}},

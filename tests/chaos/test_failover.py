@@ -83,8 +83,9 @@ async def served(service: Service, since: float) -> None:
     await eventually(service.is_ready)
 
 
-def logged_once(service: Service, server: str = "PostgreSQL") -> None:
+async def logged_once(service: Service, server: str = "PostgreSQL") -> None:
     """The outage stands in the log once at its beginning and once at its end."""
+    await service.logged("server is back")
     lines = [line for line in service.log.splitlines() if f"server={server}" in line]
     assert [sum(text in line for line in lines) for text in ("server is away", "server is back")] == [1, 1]
     assert "Traceback" not in service.log
@@ -101,7 +102,7 @@ async def test_a_standby_takes_over(
     await refused(api, match, STANDBY)
     await asyncio.to_thread(standby.promote)
     await served(api, monotonic())
-    logged_once(api)
+    await logged_once(api)
 
 
 async def test_an_address_that_leads_to_a_standby_first_and_to_the_primary_again(
@@ -115,7 +116,7 @@ async def test_an_address_that_leads_to_a_standby_first_and_to_the_primary_again
     await refused(api, match, STANDBY)
     address.lead_to(own_postgres)  # connections to the standby are not cut
     await served(api, monotonic())
-    logged_once(api)
+    await logged_once(api)
 
 
 async def test_a_server_that_becomes_read_only_refuses_writes_and_serves_reads(
@@ -131,7 +132,7 @@ async def test_a_server_that_becomes_read_only_refuses_writes_and_serves_reads(
             assert (await http.get(path)).status_code == 200
     set_read_only(own_postgres, "off")
     await served(api, monotonic())
-    logged_once(api)
+    await logged_once(api)
 
 
 async def test_the_first_write_to_a_read_only_server_is_already_answered_503(
@@ -184,7 +185,7 @@ async def test_transitions_go_on_when_a_standby_takes_over(
     await asyncio.to_thread(standby.promote)
     match = await create_match(standby.url, -1, 1000)
     await eventually(service.is_ready)
-    logged_once(service)
+    await logged_once(service)
     assert match.id
 
 
@@ -198,4 +199,4 @@ async def test_transitions_go_on_when_a_server_takes_writes_again(start: Start, 
     set_read_only(own_postgres, "off")
     await reached(own_postgres.url, match.id, "live")
     await service.logged("server is back")
-    logged_once(service)
+    await logged_once(service)

@@ -2,7 +2,7 @@
 
 import io
 import logging
-from time import monotonic
+from time import monotonic, sleep
 
 import psycopg
 import pytest
@@ -41,6 +41,25 @@ def test_many_reports_of_one_outage_are_logged_once(tracker: OutageTracker) -> N
     )
     assert lines == ["server is away", "server is back"]
     assert tracker.up
+
+
+def test_a_server_that_fails_now_and_then_has_one_outage() -> None:
+    tracker = OutageTracker("a server", quiet=0.2)
+    attempts = (lambda: tracker.failed("no memory", monotonic()), lambda: tracker.answered(monotonic()))
+    assert logged(*attempts * 20) == ["server is away"]
+    assert tracker.up
+    assert logged(lambda: sleep(0.5)) == ["server is back"]
+    assert logged(*attempts, lambda: sleep(0.5)) == ["server is away", "server is back"]
+
+
+def test_a_server_is_not_back_while_its_last_attempt_failed() -> None:
+    tracker = OutageTracker("a server", quiet=0.1)
+    tracker.failed("no memory", monotonic())
+    tracker.answered(monotonic())
+    tracker.failed("no memory", monotonic())
+    assert logged(lambda: sleep(0.3)) == []
+    assert not tracker.up
+    assert logged(lambda: tracker.answered(monotonic()), lambda: sleep(0.3)) == ["server is back"]
 
 
 def test_an_attempt_that_fails_late_does_not_begin_another_outage(tracker: OutageTracker) -> None:
@@ -94,7 +113,13 @@ def test_libraries_do_not_speak_of_outages_themselves() -> None:
     stream = _configured()
     for name in ("psycopg", "psycopg.pool", "redis", "redis.asyncio.cluster", "redis.sentinel"):
         logging.getLogger(name).error("cannot connect")
-    logging.getLogger("rq.worker").error("Traceback …\nredis.exceptions.ConnectionError: Error 111")
+    for error in (
+        "redis.exceptions.ConnectionError: Error 111",
+        "redis.exceptions.ReadOnlyError: You can't write against a read only replica.",
+        "redis.exceptions.OutOfMemoryError: command not allowed when used memory > 'maxmemory'.",
+        "rq.exceptions.InvalidJobOperation: Failed to retrieve status for job: livescore-1-match-2-end",
+    ):
+        logging.getLogger("rq.worker").error("Traceback …\n%s", error)
     assert stream.getvalue() == ""
     logging.getLogger("rq.worker").error("job failed: LookupError")
     assert "job failed" in stream.getvalue()

@@ -97,6 +97,11 @@ def warn_of_eviction(connection: Redis) -> None:
             log.warning("Redis may evict jobs: set maxmemory-policy to noeviction", policy=name)
 
 
+def is_of_another_type(error: ResponseError) -> bool:
+    """Return whether a key holds a value of another type; else Redis refuses the command: no memory, right or write."""
+    return str(error).startswith("WRONGTYPE")
+
+
 @dataclass(frozen=True, slots=True)
 class JobFunction:
     """A function that jobs may call, and the type of its positional arguments."""
@@ -347,7 +352,9 @@ class Worker(SimpleWorker):
             )
         except DequeueTimeout:
             return
-        except ResponseError:
+        except ResponseError as error:
+            if not is_of_another_type(error):
+                raise
             # The key of the job is no hash: another client wrote it.
             log.warning("job refused", reason="the job is not a hash")
             return

@@ -24,7 +24,17 @@ from livescore.deployment import Deployment
 from livescore.jobs import transitions
 from livescore.jobs.database import Database
 from livescore.jobs.outage import Outage
-from livescore.jobs.queue import AWAY, JOB_SECONDS, Job, is_cluster, queue, redis_sync, refuse, warn_of_eviction
+from livescore.jobs.queue import (
+    AWAY,
+    JOB_SECONDS,
+    Job,
+    is_cluster,
+    is_of_another_type,
+    queue,
+    redis_sync,
+    refuse,
+    warn_of_eviction,
+)
 from livescore.scores import statements as sql
 from livescore.settings import Settings
 from livescore.telemetry import metrics
@@ -147,7 +157,9 @@ class Scheduler(rq_scheduler.Scheduler):  # type: ignore[misc]  # untyped
         except ValueError:
             refuse(self._queue_of_jobs, job_id, "the id cannot be read")
             return
-        except ResponseError:
+        except ResponseError as error:
+            if not is_of_another_type(error):
+                raise
             refuse(self._queue_of_jobs, job_id, "the job is not a hash")
             return
         if job.refusal is None:

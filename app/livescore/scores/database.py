@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from psycopg import AsyncConnection, Error, errors
 
-from livescore.outages import POSTGRESQL, ServerAway
+from livescore.outages import POSTGRESQL, POSTGRESQL_READS, POSTGRESQL_WRITES, OutageTracker, ServerAway
 from livescore.scores import schema, sessions
 from livescore.scores.pool import NotConnected, Pool, Session
 from livescore.scores.sessions import Prepared, Profile, UnusableDatabase
@@ -186,7 +186,7 @@ class Database:
         self._abandon(task)
         if self._fault is not None and not self._fault.reads:
             raise self._fault.error()
-        if running and running[-1] > self._answered:
+        if running and running[-1] > self._answered:  # else it answered others meanwhile: only this statement is slow
             self._begin_outage(SILENT, running[-1])
         raise DatabaseAway(SILENT)
 
@@ -257,12 +257,13 @@ class Database:
             else:
                 result = await work(connection)
         except Error as error:
-            await self._failed(session, error, started)
+            await self._failed(session, error, started, write=write)
             raise
         self._answer(started)
+        _statements(write=write).answered(started)
         return result
 
-    async def _failed(self, session: Session, error: Error, started: float) -> None:
+    async def _failed(self, session: Session, error: Error, started: float, *, write: bool) -> None:
         """Translate an error that does not come from the statement itself."""
         if session.connection.closed or isinstance(error, _SESSION_ENDED) or _class(error) == "08":
             await session.connection.close()
@@ -273,11 +274,17 @@ class Database:
             self._begin_outage(READ_ONLY, started, waits=False, reads=True)
             await session.connection.close()
             raise DatabaseReadOnly(READ_ONLY) from error
+        if inability := sessions.inability(error):
+            _statements(write=write).failed(error, started)
+            raise DatabaseAway(inability) from error
+        if isinstance(error, errors.QueryCanceled | errors.LockNotAvailable):
+            raise DatabaseAway(SILENT) from error
         if sessions.is_away(error):
             raise DatabaseAway(AWAY) from error
 
     def _answer(self, started: float) -> None:
-        self._answered = max(self._answered, started)
+        """Note that PostgreSQL has answered now, to an attempt that began at ``started``."""
+        self._answered = monotonic()
         if self._fault is None:
             POSTGRESQL.answered(started)
 
@@ -348,6 +355,10 @@ class Database:
         self._fault = None
         self._answer(started)
         self._tell_waiting()
+
+
+def _statements(*, write: bool) -> OutageTracker:
+    return POSTGRESQL_WRITES if write else POSTGRESQL_READS
 
 
 def _class(error: Error) -> str:

@@ -47,6 +47,17 @@ WHERE current_setting(name, true) IS NOT NULL
 """
 
 
+# By SQLSTATE or its class: neither the statement nor the connection is at fault, and an operator has to act.
+_INABILITIES = {
+    "42501": "PostgreSQL denies the service's role a right: see the log",
+    "53": "PostgreSQL is out of resources: see the log",
+    "53100": "PostgreSQL has no disk space left",
+    "53200": "PostgreSQL has no memory left",
+    "58": "PostgreSQL has a fault of its own: see the log",
+    "XX": "PostgreSQL has a fault of its own: see the log",
+}
+
+
 class UnusableDatabase(OperationalError):
     """The server answers, but the service cannot work with it; the text says why and what to do."""
 
@@ -205,6 +216,14 @@ def transaction(connection: psycopg.Connection[Row], profile: Profile) -> Iterat
 def has_read_only_fault(error: BaseException) -> bool:
     """Whether a statement failed because the server takes no writes."""
     return isinstance(error, psycopg.errors.ReadOnlySqlTransaction)
+
+
+def inability(error: psycopg.Error) -> str | None:
+    """Return why the server cannot execute a statement that is right; the error's own text may name files and roles."""
+    state = error.sqlstate or ""
+    if state in _INABILITIES:
+        return _INABILITIES[state]
+    return _INABILITIES.get(state[:2])
 
 
 def is_away(error: BaseException) -> bool:

@@ -37,8 +37,8 @@ _VERBOSE = ("alembic.runtime.plugins",)
 _RAISING = ("psycopg", "redis")
 # Raised when a server is away, by the drivers and by this service.
 _AWAY = (psycopg.OperationalError, psycopg.InterfaceError, RedisConnectionError, RedisTimeoutError, ServerAway)
-# RQ formats tracebacks itself.
-_REDIS_AWAY = ("redis.exceptions.ConnectionError", "redis.exceptions.TimeoutError", "redis.exceptions.BusyLoadingError")
+# RQ formats tracebacks itself. A job has no status when Redis was flushed while it ran.
+_RQ_OUTAGES = ("redis.exceptions.", "InvalidJobOperation: Failed to retrieve status for job")
 
 _SECRET_NAME = re.compile(
     r"(?i)pass(word|wd|phrase)|secret|token|authorization|cookie|credential|api[_-]?key|private[_-]?key"
@@ -156,7 +156,7 @@ class _LibraryOutages(logging.Filter):
         library = record.name.partition(".")[0]
         if library in _RAISING:
             return False
-        return library not in ("rq", "rq_scheduler") or not any(text in record.getMessage() for text in _REDIS_AWAY)
+        return library not in ("rq", "rq_scheduler") or not any(text in record.getMessage() for text in _RQ_OUTAGES)
 
 
 def _brief_outage(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -1,0 +1,194 @@
+"""Servers that answer and fail some of what they are asked: clients of every kind miss nothing, logs say so once."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+
+import psycopg
+import pytest
+import redis
+from psycopg import sql
+
+from tests.chaos.test_outage_logs import KINDS
+from tests.support.jobs import reached
+from tests.support.promise import Audience
+from tests.support.servers import OwnPostgres, Valkey
+from tests.support.service import Service, Start, eventually, instant
+from tests.support.subscribers import Subscribers, subscribers
+
+FAULT_SECONDS = 2.0
+
+SUBSCRIBED = 10
+"""Writes that are acknowledged before the fault and after it."""
+
+AWAY, BACK = "server is away", "server is back"
+
+FAILS = {"server fails to read": "server reads again", "server fails to write": "server writes again"}
+
+
+async def terminate(postgres: OwnPostgres) -> None:
+    """End every session, again and again."""
+    with psycopg.connect(postgres.server.admin_url(), autocommit=True) as admin:
+        for _ in range(30):
+            admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+            )
+            await asyncio.sleep(FAULT_SECONDS / 30)
+
+
+async def cancel(postgres: OwnPostgres) -> None:
+    """Cancel every statement, again and again."""
+    with psycopg.connect(postgres.server.admin_url(), autocommit=True) as admin:
+        for _ in range(30):
+            admin.execute("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+            await asyncio.sleep(FAULT_SECONDS / 30)
+
+
+def failing(code: str) -> Callable[[OwnPostgres], Awaitable[None]]:
+    """Every new event fails with an SQLSTATE."""
+
+    async def fail(postgres: OwnPostgres) -> None:
+        function = (
+            "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE EXCEPTION 'cannot go on' USING ERRCODE = {}; END $$"
+        )
+        with psycopg.connect(postgres.url, autocommit=True) as owner:
+            owner.execute(sql.SQL(function).format(sql.Literal(code)))
+            owner.execute("CREATE TRIGGER fail BEFORE INSERT ON event FOR EACH ROW EXECUTE FUNCTION fail()")
+            await asyncio.sleep(FAULT_SECONDS)
+            owner.execute("DROP FUNCTION fail CASCADE")
+
+    return fail
+
+
+async def revoke_right(postgres: OwnPostgres) -> None:
+    """Take the right to add events away."""
+    with psycopg.connect(postgres.url, autocommit=True) as owner:
+        owner.execute("REVOKE INSERT ON event FROM livescore")
+        await asyncio.sleep(FAULT_SECONDS)
+        owner.execute("GRANT INSERT ON event TO livescore")
+
+
+POSTGRESQL = {
+    "terminates sessions": (terminate, "PostgreSQL is away"),
+    "cancels statements": (cancel, "PostgreSQL did not answer in time"),
+    "has no disk space": (failing("53100"), "PostgreSQL has no disk space left"),
+    "has an internal fault": (failing("XX000"), "PostgreSQL has a fault of its own: see the log"),
+    "denies a right": (revoke_right, "PostgreSQL denies the service's role a right: see the log"),
+}
+
+
+@pytest.mark.parametrize("name", POSTGRESQL)
+async def test_everything_arrives_once_and_in_order_when_postgresql(
+    start: Start, own_postgres: OwnPostgres, name: str
+) -> None:
+    fault, reason = POSTGRESQL[name]
+    services = await started(start, DATABASE_URL=own_postgres.url)
+    async with Audience(services[0], services[1]) as audience, subscribers(audience) as every:
+        await write_through(audience, every, lambda: fault(own_postgres))
+        refused = audience.writer.refused
+        assert {(answer.status_code, answer.json()["reason"]) for answer in refused} <= {(503, reason)}
+        assert all(answer.headers["Retry-After"] == "1" for answer in refused)
+    for service in services:
+        await logs_once(service)
+    if name in ("has no disk space", "has an internal fault", "denies a right"):
+        for api in services[:2]:
+            assert "server fails to write" in api.log
+
+
+async def cut(client: redis.Redis) -> None:
+    """End every connection, again and again."""
+    for _ in range(20):
+        for kind in ("normal", "pubsub"):
+            client.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
+        await asyncio.sleep(FAULT_SECONDS / 20)
+
+
+async def fill(client: redis.Redis) -> None:
+    """Take no more data: ``noeviction``."""
+    client.config_set("maxmemory", 1)
+    await asyncio.sleep(FAULT_SECONDS)
+    client.config_set("maxmemory", 0)
+
+
+async def demote(client: redis.Redis) -> None:
+    """Be a read-only replica for a while."""
+    client.execute_command("REPLICAOF", "127.0.0.1", "1")
+    await asyncio.sleep(FAULT_SECONDS)
+    client.execute_command("REPLICAOF", "NO", "ONE")
+
+
+async def deny(client: redis.Redis) -> None:
+    """Take all channels and keys away from the service's user."""
+    client.execute_command("ACL", "SETUSER", "default", "resetchannels", "resetkeys")
+    await asyncio.sleep(FAULT_SECONDS)
+    client.execute_command("ACL", "SETUSER", "default", "allchannels", "allkeys")
+
+
+async def flush(client: redis.Redis) -> None:
+    """Forget everything, again and again."""
+    for _ in range(20):
+        client.flushall()
+        await asyncio.sleep(FAULT_SECONDS / 20)
+
+
+REDIS = {
+    "cuts connections": cut,
+    "has no memory": fill,
+    "is a replica": demote,
+    "denies rights": deny,
+    "is flushed": flush,
+}
+
+
+@pytest.mark.parametrize("name", REDIS)
+async def test_everything_arrives_once_and_in_order_when_redis(
+    start: Start, database_url: str, own_valkey: Valkey, name: str
+) -> None:
+    services = await started(start, REDIS_URL=own_valkey.url, HTTP_LIMIT="50 per 10 seconds")
+    async with Audience(services[0], services[1]) as audience, subscribers(audience) as every:
+        match = await audience.one.create_match(startTime=instant(1.0), endTime=instant(3.0))
+        with redis.Redis.from_url(own_valkey.url) as client:
+            client.ping()
+            await write_through(audience, every, lambda: REDIS[name](client))
+        assert audience.writer.refused == []
+        await reached(database_url, match["id"], "finished")
+        for service in services:
+            await logs_once(service)
+            assert "job refused" not in service.log
+
+
+async def started(start: Start, **environment: str) -> list[Service]:
+    """Two instances, a worker and a scheduler."""
+    return await asyncio.gather(*(start(kind, ready=True, **environment) for kind in ("api", *KINDS)))
+
+
+async def write_through(audience: Audience, every: Subscribers, fault: Callable[[], Awaitable[None]]) -> None:
+    """Write before, while and after something fails; every client then has every event."""
+    writer, over = audience.writer, asyncio.Event()
+    writing = asyncio.create_task(writer.write_until(over.is_set))
+    try:
+        await eventually(lambda: len(writer.acknowledged) > SUBSCRIBED)
+        await fault()
+        before = len(writer.acknowledged)
+        await eventually(lambda: len(writer.acknowledged) > before + SUBSCRIBED)
+    finally:
+        over.set()
+        await writing
+    await every.hold()
+
+
+async def logs_once(service: Service) -> None:
+    """Every outage that began has ended, and stands in the log once."""
+    await eventually(lambda: all(counts[began] == counts[ended] for counts, began, ended in pairs(service)))
+    assert all(counts[began] <= 1 for counts, began, _ in pairs(service)), service.log
+    assert "Traceback" not in service.log
+
+
+def pairs(service: Service) -> Iterator[tuple[Counter[str], str, str]]:
+    """For every kind of outage of a server how often it was logged, and its two lines."""
+    for server in ("PostgreSQL", "Redis"):
+        lines = [line for line in service.log.splitlines() if f"server={server}" in line]
+        for began, ended in {AWAY: BACK, **FAILS}.items():
+            yield Counter({text: sum(text in line for line in lines) for text in (began, ended)}), began, ended

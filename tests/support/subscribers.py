@@ -1,0 +1,116 @@
+"""Clients of every kind that follow one match over all troubles, and resume as they should."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import httpx
+
+from tests.support.clients import Message, feed_of
+from tests.support.promise import Audience, same
+from tests.support.service import Service, eventually
+from tests.support.sse import event_blocks
+
+PAUSE_SECONDS = 0.05
+"""Between two attempts to reconnect."""
+
+
+class Subscriber:
+    """A client over HTTP that follows a match, and comes back after every close and error.
+
+    Attributes:
+        log: the events of the match in the order in which they came, also repeated ones.
+        others: everything else that came.
+    """
+
+    def __init__(self, service: Service, match_id: int) -> None:
+        self.log: list[Message] = []
+        self.others: list[Any] = []
+        self._service = service
+        self._match_id = match_id
+
+    async def run(self) -> None:
+        """Follow the match for ever."""
+        while True:
+            with suppress(httpx.HTTPError, OSError):
+                async with httpx.AsyncClient(base_url=self._service.base_url, verify=False, timeout=60) as http:
+                    await self._follow(http)
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _follow(self, http: httpx.AsyncClient) -> None:
+        raise NotImplementedError
+
+    def _note(self, message: Message) -> None:
+        if message.get("matchId") == self._match_id and "seq" in message and "data" in message:
+            self.log.append(message)
+        else:
+            self.others.append(message)
+
+
+class Stream(Subscriber):
+    """Server-sent events of one match, or of all."""
+
+    def __init__(self, service: Service, match_id: int, path: str) -> None:
+        super().__init__(service, match_id)
+        self._path = path
+        self._last = ""
+
+    async def _follow(self, http: httpx.AsyncClient) -> None:
+        headers = {"Last-Event-ID": self._last} if self._last else {}
+        async with event_blocks(http, self._path, headers=headers) as blocks:
+            async for block in blocks:
+                if block.data is not None:
+                    self._note(json.loads(block.data))
+                self._last = block.id or self._last
+
+
+class LongPoll(Subscriber):
+    """``GET /matches/{id}/events?wait=``."""
+
+    async def _follow(self, http: httpx.AsyncClient) -> None:
+        since = self.log[-1]["seq"] if self.log else 1
+        answer = await http.get(f"/matches/{self._match_id}/events", params={"since": since, "wait": 20, "limit": 100})
+        answer.raise_for_status()
+        for event in answer.json()["data"]:
+            self._note(event)
+
+
+class Subscribers:
+    """Subscribers of every kind on every instance of an audience."""
+
+    def __init__(self, audience: Audience, count: int = 1) -> None:
+        match_id = audience.match_id
+        self._audience = audience
+        self.all: list[Subscriber] = []
+        for service in (audience.one, audience.two):
+            for _ in range(count):
+                self.all += [
+                    Stream(service, match_id, f"/matches/{match_id}/events/stream"),
+                    Stream(service, match_id, "/events/stream"),
+                    LongPoll(service, match_id),
+                ]
+
+    async def hold(self, timeout: float = 20.0) -> None:
+        """Wait for the last event, then compare: WebSockets and all others received the feed, once and in order."""
+        feed = await self._audience.holds(timeout)
+        await eventually(lambda: all(one.log and one.log[-1]["seq"] >= len(feed) for one in self.all), timeout)
+        for one in self.all:
+            same(one.log, feed[feed[0]["seq"] :])
+        fresh = await feed_of(self._audience.one.base_url, self._audience.match_id)
+        same(fresh, feed)
+
+
+@asynccontextmanager
+async def subscribers(audience: Audience, count: int = 1) -> AsyncIterator[Subscribers]:
+    """Subscribers for the length of a block; the match has nothing but its creation yet."""
+    every = Subscribers(audience, count)
+    tasks = [asyncio.create_task(one.run()) for one in every.all]
+    try:
+        await eventually(lambda: all(one.others for one in every.all if isinstance(one, Stream)))
+        yield every
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

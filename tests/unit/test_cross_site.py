@@ -71,6 +71,11 @@ def test_names_near_the_configured_ones_are_refused(host: str) -> None:
     assert guard(management_allowed_hosts="api, *.example.com").refusal("GET", [("host", host)])
 
 
+def test_a_page_that_sends_only_a_referer_may_read_and_not_post() -> None:
+    assert refused("POST", referer="https://evil.example/")
+    assert not refused("GET", referer="http://10.0.0.7:9100/")
+
+
 @pytest.mark.parametrize("origin", ["https://evil.example", "http://10.0.0.7:9100", "null", ""])
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
 def test_an_origin_is_refused(method: str, origin: str) -> None:

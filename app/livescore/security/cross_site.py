@@ -46,6 +46,8 @@ class ManagementGuard:
                     return "The management port serves no web pages: the request has an Origin"
                 case "sec-fetch-site" if value.strip().casefold() not in _OWN_SITES:
                     return "The management port serves no web pages: the request comes from another site"
+                case "referer" if method not in _SAFE_METHODS:  # browsers that send no Origin with forms
+                    return "The management port serves no web pages: the request has a Referer"
                 case "content-type" if method not in _SAFE_METHODS and _media_type(value) in _FORM_TYPES:
                     return "The management port takes no forms: send the request without a body"
                 case "host" if not self._is_own(value):

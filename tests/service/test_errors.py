@@ -39,7 +39,7 @@ async def test_an_unknown_route_is_json(http: httpx.AsyncClient, path: str) -> N
         ("/api/matches/1", "GET, HEAD, PATCH"),
         ("/matches/1/end", "PATCH"),
         ("/matches/1/commentary", "GET, HEAD, POST"),
-        ("/matches/1/commentary/1", "DELETE, PATCH"),
+        ("/matches/1/commentary/1", "DELETE, GET, HEAD, PATCH"),
     ],
 )
 @pytest.mark.parametrize("method", ["PUT", "OPTIONS", "TRACE", "QUERY"])

@@ -86,7 +86,17 @@ async def test_every_fault_is_named_at_once(http: httpx.AsyncClient) -> None:
 
 @pytest.mark.parametrize("body", [[], "text", 1, None, True])
 async def test_a_body_is_an_object(http: httpx.AsyncClient, body: Any) -> None:
-    assert places(await post(http, "/matches", json.dumps(body)), "Invalid request body") == [[]]
+    answer = await post(http, "/matches", json.dumps(body))
+    assert places(answer, "Invalid request body") == [[]]
+    assert answer.json()["details"][0]["message"] == "Input should be a JSON object"
+
+
+async def test_a_wrong_type_is_named_in_the_terms_of_json(http: httpx.AsyncClient, commentary: str) -> None:
+    answer = await post(http, commentary, json.dumps({"minute": 1, "message": "m", "metadata": [], "tags": {}}))
+    assert {detail["message"] for detail in answer.json()["details"]} == {
+        "Input should be a JSON object",
+        "Input should be a JSON array",
+    }
 
 
 # The body of commentary

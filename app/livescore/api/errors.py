@@ -46,6 +46,13 @@ RETRY = {"Retry-After": "1"}
 
 INVALID_BODY = "Invalid request body"
 
+# Where pydantic's sentences speak of Python's types.
+_JSON_TYPES = {
+    "model_type": "Input should be a JSON object",
+    "dict_type": "Input should be a JSON object",
+    "list_type": "Input should be a JSON array",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Issue:
@@ -75,7 +82,8 @@ class BadRequest(Refused):
     def of(cls, error: str, validation: ValidationError) -> Self:
         """The faults that pydantic found."""
         found = validation.errors(include_url=False, include_context=False, include_input=False)
-        return cls(error, *(Issue(issue["loc"], issue["msg"]) for issue in found[:MOST_DETAILS]))
+        issues = (Issue(issue["loc"], _JSON_TYPES.get(issue["type"], issue["msg"])) for issue in found[:MOST_DETAILS])
+        return cls(error, *issues)
 
 
 def answer(status: int, error: str, headers: Mapping[str, str] | None = None, **more: Any) -> Response:

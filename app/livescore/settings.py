@@ -302,7 +302,7 @@ class Settings(BaseSettings):
     )
     event_retention_days: float | None = Field(
         None,
-        ge=0.001,
+        gt=0,
         le=36_525,
         allow_inf_nan=False,
         description="Events of matches finished longer ago are pruned; unset keeps them for ever.",

@@ -367,7 +367,7 @@ async def test_an_object_that_was_posted_is_owned_by_who_posted_it(kube: Kube) -
 
 async def test_the_status_is_written_apart(kube: Kube) -> None:
     made = await kube.apply({**livescore(), "status": {"image": "never"}}, "operator")
-    assert "status" not in made
+    assert made["status"] == {"observedGeneration": -1}
     ready = {
         "type": "Ready",
         "status": "True",
@@ -392,7 +392,7 @@ async def test_the_status_is_written_apart(kube: Kube) -> None:
         }
     }
     again = await kube.apply(livescore(image="livescore:2"), "operator")
-    assert again["status"] == {"replicas": 2, "conditions": [ready]}
+    assert again["status"] == {"observedGeneration": -1, "replicas": 2, "conditions": [ready]}
 
 
 async def test_a_status_that_is_the_same_is_not_written(kube: Kube) -> None:

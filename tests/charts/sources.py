@@ -58,9 +58,9 @@ def _crd() -> str:
             helm.sh/resource-policy: keep
         """).format(name=definition["metadata"]["name"])
     head = to_yaml([{key: definition[key] for key in ("apiVersion", "kind")}])
-    return (
-        f"{{{{- if .Values.crds.install }}}}\n{head}{metadata}{to_yaml([{'spec': definition['spec']}])}{{{{- end }}}}\n"
-    )
+    spec = to_yaml([{"spec": definition["spec"]}])
+    condition = '{{- include "livescore-operator.complete" . -}}\n{{- if .Values.crds.install }}\n'
+    return f"{condition}{head}{metadata}{spec}{{{{- end }}}}\n"
 
 
 def _rules() -> str:
@@ -80,19 +80,21 @@ def _livescore_schema() -> Schema:
     return {
         "$schema": DRAFT,
         "title": "Values of livescore",
-        **_object(
+        **_nullable_object(
             {
                 # A parent chart may give more to all its charts.
-                "global": {"type": "object", "patternProperties": {"^imageRegistry$": _TEXT}},
+                "global": {"type": "object", "patternProperties": {"^imageRegistry$": nullable(_TEXT)}},
                 "name": {"type": "string", "pattern": "^([a-z]([-a-z0-9]{0,38}[a-z0-9])?)?$"},
                 "labels": _STRINGS,
                 "annotations": _STRINGS,
-                "image": _object({"repository": {"type": "string", "minLength": 1}, "tag": {"type": "string"}}),
+                "image": _nullable_object(
+                    {"repository": {"type": "string", "minLength": 1}, "tag": {"type": "string"}}
+                ),
                 "spec": spec,
-                "secrets": _object({"apiKeys": _TEXT, "databaseUrl": _TEXT, "redisUrl": _TEXT}),
-                "test": _object(
+                "secrets": _nullable_object({"apiKeys": _TEXT, "databaseUrl": _TEXT, "redisUrl": _TEXT}),
+                "test": _nullable_object(
                     {
-                        "apiKeySecret": _object({"name": _TEXT, "key": {"type": "string", "minLength": 1}}),
+                        "apiKeySecret": _nullable_object({"name": _TEXT, "key": {"type": "string", "minLength": 1}}),
                         "podLabels": _STRINGS,
                         "seconds": {"type": "integer", "minimum": 1, "maximum": 3600},
                     }
@@ -103,11 +105,16 @@ def _livescore_schema() -> Schema:
 
 
 _TEXT: Schema = {"type": "string"}
-_STRINGS: Schema = {"type": "object", "additionalProperties": _TEXT}
+_STRINGS: Schema = {"type": "object", "additionalProperties": {"type": ["string", "null"]}}
 
 
 def _object(properties: Schema) -> Schema:
     return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+def _nullable_object(properties: Schema) -> Schema:
+    """Return the schema of an object of which each field may be null."""
+    return _object({name: nullable(schema) for name, schema in properties.items()})
 
 
 def strict(structural: Schema) -> Schema:

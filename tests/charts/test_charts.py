@@ -222,6 +222,49 @@ def test_a_null_in_a_file_of_values_takes_nothing_else_away(tmp_path: Path) -> N
     assert livescore("--values", str(values))["spec"] == {"api": {"replicas": 4}, "image": f"livescore:{VERSION}"}
 
 
+def value_paths(values: dict[str, Any], above: str = "") -> Iterator[str]:
+    """The path of each value of a chart, sections too."""
+    for name, value in values.items():
+        yield f"{above}{name}"
+        if isinstance(value, dict):
+            yield from value_paths(value, f"{above}{name}.")
+
+
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("chart", [LIVESCORE, OPERATOR], ids=lambda chart: chart.name)
+def test_every_value_and_section_can_be_null(chart: Path, deep: bool) -> None:
+    paths = [*value_paths(yaml.safe_load((chart / "values.yaml").read_text())), "global", "global.imageRegistry"]
+    # Not both a section and a part of it: Helm refuses that.
+    sections = {path.rpartition(".")[0] for path in paths}
+    chosen = [path for path in paths if ("." in path and path not in sections if deep else "." not in path)]
+    found = parsed(template(chart, *(word for path in chosen for word in ("--set", f"{path}=null"))))
+    # What is switched on or given by a value goes with it; all else stays as it is by default.
+    lost = ("NetworkPolicy", "PodDisruptionBudget")
+    usual = [one for one in parsed(template(chart)) if one["kind"] not in lost]
+    assert [key_of(one) for one in found] == [key_of(one) for one in usual]
+    images, usual_images = (
+        [one["image"] for pod in pods(some) for one in pod["containers"]] for some in (found, usual)
+    )
+    assert images == usual_images
+
+
+def key_of(manifest: Manifest) -> tuple[str, str]:
+    return manifest["kind"], manifest["metadata"]["name"]
+
+
+def test_null_takes_a_whole_part_of_the_operator_away() -> None:
+    nulls = ("networkPolicy", "podDisruptionBudget", "monitoring", "resources", "podLabels.a", "settings.LOG_LEVEL")
+    given = ("podLabels.a=b", "settings.LOG_LEVEL=DEBUG", "podLabels.c=d", *(f"{name}=null" for name in nulls))
+    manifests = parsed(template(OPERATOR, *(word for one in given for word in ("--set", one))))
+    kinds = {one["kind"] for one in manifests}
+    assert not kinds & {"NetworkPolicy", "PodDisruptionBudget", "ServiceMonitor", "PrometheusRule"}
+    (deployment,) = (one for one in manifests if one["kind"] == "Deployment")
+    labels, (container,) = deployment["spec"]["template"]["metadata"]["labels"], pods([deployment])
+    assert (labels.get("a"), labels["c"]) == (None, "d")
+    assert not container["containers"][0].get("resources")
+    assert "LOG_LEVEL" not in {one["name"] for one in container["containers"][0]["env"]}
+
+
 def test_the_registry_of_images_counts_for_every_image_that_has_none() -> None:
     registry = ("--set", "global.imageRegistry=registry.example/mirror/")
     found = livescore(*registry)["spec"]

@@ -1,3 +1,46 @@
+{{- /* Takes values that are null out of a map, at any depth: null takes a value away. */ -}}
+{{- define "livescore-operator.drop-nulls" -}}
+{{- $map := . -}}
+{{- range $name := keys $map -}}
+{{- $value := get $map $name -}}
+{{- if kindIs "invalid" $value -}}
+{{- $_ := unset $map $name -}}
+{{- else if kindIs "map" $value -}}
+{{- include "livescore-operator.drop-nulls" $value -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Completes the values: null takes a value away, and what the templates cannot do without has its default. */ -}}
+{{- define "livescore-operator.complete" -}}
+{{- include "livescore-operator.drop-nulls" .Values -}}
+{{- $defaults := fromYaml `
+image: {repository: livescore-operator}
+replicas: 2
+crds: {install: true}
+rbac: {create: true}
+serviceAccount: {create: true}
+watch: {}
+podDisruptionBudget: {maxUnavailable: 1}
+networkPolicy: {apiServerPorts: [443, 6443]}
+metricsAdapter: {}
+monitoring: {serviceMonitor: {interval: 30s}, rules: {}, dashboard: {}}
+` -}}
+{{- include "livescore-operator.fill" (list .Values $defaults) -}}
+{{- end -}}
+
+{{- /* Sets what is missing in the first map to the value in the second, at any depth. */ -}}
+{{- define "livescore-operator.fill" -}}
+{{- $given := index . 0 -}}
+{{- range $name, $default := index . 1 -}}
+{{- if not (hasKey $given $name) -}}
+{{- $_ := set $given $name $default -}}
+{{- else if kindIs "map" $default -}}
+{{- include "livescore-operator.fill" (list (get $given $name) $default) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "livescore-operator.name" -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride -}}

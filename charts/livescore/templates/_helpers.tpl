@@ -42,11 +42,34 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
+{{- /* Completes the values: null takes a value away, and what the templates cannot do without has its default. */ -}}
+{{- define "livescore.complete" -}}
+{{- include "livescore.drop-nulls" .Values -}}
+{{- $defaults := fromYaml `
+image: {repository: livescore}
+spec: {}
+secrets: {}
+test: {apiKeySecret: {key: key}, seconds: 120}
+` -}}
+{{- include "livescore.fill" (list .Values $defaults) -}}
+{{- end -}}
+
+{{- /* Sets what is missing in the first map to the value in the second, at any depth. */ -}}
+{{- define "livescore.fill" -}}
+{{- $given := index . 0 -}}
+{{- range $name, $default := index . 1 -}}
+{{- if not (hasKey $given $name) -}}
+{{- $_ := set $given $name $default -}}
+{{- else if kindIs "map" $default -}}
+{{- include "livescore.fill" (list (get $given $name) $default) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- /* The spec with what the other values say of it. */ -}}
 {{- define "livescore.spec" -}}
 {{- $name := include "livescore.name" . -}}
 {{- $spec := merge (dict "image" (include "livescore.image" .)) (deepCopy .Values.spec) -}}
-{{- include "livescore.drop-nulls" $spec -}}
 {{- $registry := include "livescore.registry" . -}}
 {{- /* The defaults of the CRD, from the registry: a test compares. */ -}}
 {{- range $server, $image := dict "postgres" "postgres:17" "redis" "valkey/valkey:8" -}}

@@ -50,6 +50,68 @@ async def test_the_preface_of_http_2_is_refused(connection: Connection) -> None:
     await _refused(connection, 505, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
 
 
+OTHER_PROTOCOLS = [
+    b"GET /x RTSP/1.0",
+    b"GET /x RTSP/1.1",
+    b"POST /x RTSP/1.0",
+    b"OPTIONS * RTSP/1.0",
+    b"GET   /x   RTSP/1.0",
+    b"DESCRIBE rtsp://a/x RTSP/1.0",
+    b"SETUP /x RTSP/2.0",
+    b"PUT /x RTSP/1.0",
+    b"HEAD /x RTSP/1.0",
+    b"SOURCE /x ICE/1.0",
+    b"GET /x ICE/1.0",
+]
+
+
+@pytest.mark.parametrize("line", OTHER_PROTOCOLS)
+@pytest.mark.parametrize("end", [b"\r\nHost: a\r\n\r\n", b"\r\nX: RTSP/1.0\r\n\r\n", b"\r\n\r\n"])
+async def test_other_protocols_are_refused(connection: Connection, line: bytes, end: bytes) -> None:
+    await _refused(connection, 505, line + end)
+
+
+@pytest.mark.parametrize("line", [b"GET /x RTSP/1.0", b"SOURCE /x ICE/1.0"])
+async def test_other_protocols_are_refused_wherever_the_request_is_cut(line: bytes) -> None:
+    request = line + b"\r\nHost: a\r\n\r\n"
+    for cut in range(1, len(request)):
+        await _refused(Server(bounds()).connect(), 505, request[:cut], request[cut:])
+    await _refused(Server(bounds()).connect(), 505, *(bytes([byte]) for byte in request))
+
+
+@pytest.mark.parametrize("body", [b"", b"abc", b"a RTSP/1.0\n", b"\r\nGET /x RTSP/1.0\r\n"])
+async def test_other_protocols_are_refused_after_an_earlier_request(connection: Connection, body: bytes) -> None:
+    first = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    connection.send(first + b"GET /y RTSP/1.0\r\nHost: a\r\n\r\n")
+    (answer,) = await connection.settled()
+    assert (answer.status, answer.json()["path"], answer.json()["body"]) == (200, "/x", body.decode())
+    assert connection.transport.eof or connection.transport.closed
+
+
+@pytest.mark.parametrize("piece", [1, 7, 4_096])
+async def test_names_of_other_protocols_elsewhere_are_only_text(connection: Connection, piece: int) -> None:
+    body = b"GET /x RTSP/1.0\r\n PLAY /x ICE/1.0\n"
+    fields = b"X: GET /x RTSP/1.0\r\nHost: a\r\nY: PLAY /x ICE/1.0\r\n"
+    request = b"POST /RTSP/?ICE/1.0 HTTP/1.1\r\n" + fields + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    pieces = [request[at : at + piece] for at in range(0, len(request), piece)]
+    for expected in (1, 2):
+        connection.send(*pieces)
+        answers = await connection.answers(expected)
+        assert (answers[-1].status, answers[-1].json()["body"]) == (200, body.decode())
+
+
+async def test_a_flood_of_requests_that_are_cut_short_keeps_no_more_than_the_last(connection: Connection) -> None:
+    request = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
+    connection.send(b"GET /x", *[request[6:] + b"GET /x"] * 50)
+    await connection.answers(50)
+    assert len(connection.transport.protocol._request_line) < 2 * len(request)
+
+
+async def test_a_handshake_may_name_another_protocol_in_a_field(connection: Connection) -> None:
+    connection.send(HANDSHAKE[:-2] + b"X: GET /x RTSP/1.0\r\n\r\n")
+    assert (await connection.answers())[0].status == 101
+
+
 async def test_a_request_of_http_0_9_is_refused(connection: Connection) -> None:
     await _refused(connection, 505, b"GET /x\r\n\r\n")
 

@@ -128,6 +128,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     _is_handshake = False
     _head_bytes = 0
     _framing_bytes = 0
+    # What has arrived of a request without a whole header field.
+    _request_line = b""
     _deadline: TimerHandle | None = None
     _has_place = False
     _crowded: EarlyAnswer | None = None
@@ -190,10 +192,37 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._framing_bytes += len(data)
         else:
             self._head_bytes += len(data)
+        if self._request_line or request_head.may_name_another_protocol(data):
+            self._feed_by_line(data)
+        else:
+            self._feed_all(data)
+        if self._phase is _HEAD and not self.headers:
+            self._request_line += data
+        elif self._request_line:
+            self._request_line = b""
+        self._bound()
+
+    def _feed_by_line(self, data: bytes) -> None:
+        """Feed data that may have a request line of RTSP or ICE, and judge the protocol at the end of that line."""
+        begun, fed = len(self._request_line), 0
+        for end in request_head.lines_of_other_protocols(self._request_line + data):
+            if end <= begun:
+                continue
+            self._feed_all(data[fed : end - begun])
+            fed = end - begun
+            if self._phase is _HEAD and not self.headers:
+                self._refuse(request_head.WRONG_VERSION)
+            if self._phase in (_REFUSED, _UPGRADE):
+                break
+        if self._phase is _UPGRADE:
+            cast(asyncio.Protocol, self.transport.get_protocol()).data_received(data[fed:])
+        elif self._phase is not _REFUSED:
+            self._feed_all(data[fed:])
+
+    def _feed_all(self, data: bytes) -> None:
         rest = self._feed(data)
         while rest is not None:
             rest = self._feed(rest)
-        self._bound()
 
     def _feed(self, data: bytes) -> bytes | None:
         """Feed the parser; return what is still to be parsed after a request whose upgrade is ignored."""
@@ -211,8 +240,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return request_head.without_upgrade(self.scope, self.url) + rest
         except httptools.HttpParserError as error:
             if self._phase is not _REFUSED:
-                # llhttp stops at the preface of HTTP/2, which is a valid request but for its version.
-                self._refuse(request_head.WRONG_VERSION if "PRI" in str(error) else MALFORMED)
+                # llhttp stops at the preface of HTTP/2, which is a valid request but for its version, and at other
+                # protocols with methods that they do not have.
+                is_version = any(text in str(error) for text in ("PRI", "for RTSP/", "for ICE/"))
+                self._refuse(request_head.WRONG_VERSION if is_version else MALFORMED)
         return None
 
     def _hand_over(self, rest: bytes) -> None:
@@ -241,6 +272,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._phase = _HEAD
+        self._request_line = b""
         super().on_message_begin()
         cast(dict[str, Any], self.scope)[TRANSPORT] = self.transport
 

@@ -33,6 +33,11 @@ _UPGRADE_TO_WEBSOCKET: Header = (b"upgrade", b"websocket")
 # uri-host of RFC 3986 without the comma, by which a proxy may have joined two Host fields.
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+;=%-]*|\[[0-9A-Za-z:.%_~-]+\])(?::[0-9]{0,5})?")
 
+# llhttp also knows RTSP and ICE, and calls their requests those of HTTP.
+_OTHER_PROTOCOLS = (b" RTSP/", b" ICE/")
+_REQUEST_OF_ANOTHER_PROTOCOL = re.compile(rb"[A-Z_-]+ +[^ \n]+ +(?:RTSP|ICE)/[^\n]*\n")
+_FIELD_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:")
+
 _JUDGED = frozenset({b"host", b"expect", b"transfer-encoding"})
 
 
@@ -47,6 +52,25 @@ class EarlyAnswer:
 
 WRONG_VERSION = EarlyAnswer(505, "HTTP version not supported: use HTTP/1.1")
 WRONG_TARGET = EarlyAnswer(400, "Request target must be a path or a URL of this server")
+
+
+def may_name_another_protocol(data: bytes) -> bool:
+    """Return whether the data could have a request line of RTSP or ICE; cheap, as it is asked for all that arrives."""
+    rtsp, ice = _OTHER_PROTOCOLS
+    return rtsp in data or ice in data
+
+
+def lines_of_other_protocols(data: bytes) -> list[int]:
+    """Return the ends of the lines that are request lines of RTSP or ICE, if request lines they are.
+
+    A header field is none; the end of a body may come before a request line.
+    """
+    ends = []
+    for found in _REQUEST_OF_ANOTHER_PROTOCOL.finditer(data):
+        line = data[data.rfind(b"\n", 0, found.start()) + 1 : found.end()]
+        if not _FIELD_NAME.match(line):
+            ends.append(found.end())
+    return ends
 
 
 def early_answer(scope: HTTPScope, target: bytes) -> EarlyAnswer | None:

@@ -1,10 +1,11 @@
 """When a client that does not take what it is sent is cut off."""
 
 import asyncio
+import socket
 
 import pytest
 
-from livescore.api.delivery import MIN_TAKEN_BYTES
+from livescore.api.delivery import MIN_TAKEN_BYTES, untaken_bytes
 from livescore.telemetry import metrics
 from tests.support.http_protocol import Connection, MemoryTransport, Server, bounds
 
@@ -117,3 +118,16 @@ async def test_a_lost_connection_is_not_watched(connection: Connection) -> None:
     wire.protocol.timeout_keep_alive_handler()
     await asyncio.sleep(3 * SECONDS)
     assert (wire.aborted, _closed()) == (False, before)
+
+
+async def test_what_the_kernel_holds_is_not_taken_yet() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
+        transport.write(b"x" * 10_000)
+        await asyncio.sleep(0)
+        assert transport.get_write_buffer_size() == 0
+        held = untaken_bytes(transport)
+        theirs.recv(10_000)
+        assert (held >= 10_000, untaken_bytes(transport)) == (True, 0)
+        transport.close()

@@ -462,6 +462,17 @@ async def test_a_flood_of_pipelined_requests_waits_outside_of_the_parser(connect
     connection.lose()
 
 
+async def test_nothing_is_read_while_pipelined_requests_wait(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting: list[int] = []
+    pipeline = connection.transport.protocol.pipeline
+    monkeypatch.setattr(connection.transport, "resume_reading", lambda: waiting.append(len(pipeline)))
+    connection.send(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n" * 3)
+    await connection.answers(3)
+    assert waiting == [0]
+
+
 async def test_a_flood_of_pipelined_requests_is_answered_in_order(connection: Connection) -> None:
     connection.send(b"".join(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number for number in range(300)))
     answers = await connection.answers(300, patience=60)

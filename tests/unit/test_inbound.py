@@ -255,7 +255,15 @@ async def test_a_message_that_stalls_half_way_closes_with_1008_and_is_forgotten(
     client.connection_lost(None)
 
 
-@pytest.mark.parametrize("keep_alive", [frame(PING), frame(PONG), frame(CONTINUATION, b" ", fin=False)])
+@pytest.mark.parametrize(
+    "keep_alive",
+    # Names, because the mask of a frame is random and workers must collect the same tests.
+    [
+        pytest.param(frame(PING), id="ping"),
+        pytest.param(frame(PONG), id="pong"),
+        pytest.param(frame(CONTINUATION, b" ", fin=False), id="fragment"),
+    ],
+)
 async def test_control_frames_and_further_fragments_do_not_extend_the_time_of_a_message(keep_alive: bytes) -> None:
     client = Socket(Node(request_timeout_seconds=0.2))
     client.data_received(frame(TEXT, b"{", fin=False))

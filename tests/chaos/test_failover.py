@@ -1,17 +1,21 @@
 """PostgreSQL becomes read-only or a standby takes over: requests say so, and go on once a server takes writes."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from time import monotonic
 
 import httpx
 import pytest
 
+from tests.support.clients import Listener, announced_match, feed_of
 from tests.support.failover import Address, Standby, execute, set_read_only
 from tests.support.jobs import create_match, reached
-from tests.support.promise import MARGIN_SECONDS
+from tests.support.promise import MARGIN_SECONDS, Writer
 from tests.support.servers import OwnPostgres
 from tests.support.service import Json, Kind, Service, Start, eventually, match_body
+from tests.support.subscribers import LongPoll, Stream, Subscriber
 
 RECOVERY_SECONDS = 1.0
 """The promise: writes are served this long after a server that takes them can be reached."""
@@ -20,6 +24,7 @@ PROMPT_SECONDS = 2.0
 """Longest a refusal may take: the server's state is known, so no request waits for its time-out of 5 s."""
 
 READ_ONLY = "PostgreSQL is read-only"
+ALL = "/events/stream"
 STANDBY = "PostgreSQL is a standby: it takes no writes until it is promoted"
 
 
@@ -103,6 +108,138 @@ async def test_a_standby_takes_over(
     await asyncio.to_thread(standby.promote)
     await served(api, monotonic())
     await logged_once(api)
+
+
+OUTAGES: dict[str, Callable[[OwnPostgres], Awaitable[None]]] = {
+    "stops": OwnPostgres.stop,
+    "is killed": OwnPostgres.kill,
+}
+"""How the primary ends."""
+
+
+@pytest.mark.parametrize("outage", OUTAGES)
+async def test_clients_see_every_write_that_was_acknowledged_around_a_promotion(
+    start: Start, own_postgres: OwnPostgres, standby: Standby, address: Address, outage: str
+) -> None:
+    api = await start("api", DATABASE_URL=address.url)
+    match_id: int = (await announced_match(api))["id"]
+    writer = Writer([api], match_id)
+    promoted = asyncio.Event()
+    async with connected(api, match_id) as logs:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(writer.write_until(promoted.is_set))
+            await eventually(lambda: len(writer.acknowledged) >= 5)
+            await OUTAGES[outage](own_postgres)
+            before = len(writer.acknowledged)
+            await promote(standby, address)
+            await eventually(lambda: len(writer.acknowledged) >= before + 5)
+            promoted.set()
+        feed = await feed_of(api.base_url, match_id)
+        assert set(writer.acknowledged) <= {event["seq"] for event in feed}
+        messages = [event["data"]["message"] for event in feed if event["type"] == "commentary"]
+        assert len(messages) == len(set(messages)), "a write was repeated after its commit"
+        await all_seen(logs, writer)
+
+
+async def test_clients_that_resume_after_a_promotion_see_every_acknowledged_write(
+    start: Start, own_postgres: OwnPostgres, standby: Standby, address: Address
+) -> None:
+    api = await start("api", DATABASE_URL=address.url)
+    match_id: int = (await announced_match(api))["id"]
+    writer = Writer([api], match_id)
+    stream = f"/matches/{match_id}/events/stream"
+    clients = [Stream(api, match_id, stream), Stream(api, match_id, ALL), LongPoll(api, match_id)]
+    async with Listener(api.ws_url) as listener, running(clients):
+        epoch = (await listener.follow(match_id))["epoch"]
+        clients.append(Stream(api, match_id, f"{stream}?epoch={epoch}"))
+        async with running(clients[-1:]):
+            await eventually(lambda: all(one.others for one in clients if isinstance(one, Stream)))
+            await writer.write(3)
+            await all_seen({"WebSocket": listener.log, **logs_of(clients)}, writer)
+    last = writer.last
+    await writer.write(3)  # while no client is connected
+    assert writer.last == last + 3
+    await own_postgres.kill()
+    await promote(standby, address)
+    await eventually(api.is_ready)
+
+    async with Listener(api.ws_url) as back, running(clients):
+        # The instance may not have noticed the new epoch yet; then it resumes, and sends a snapshot once it has.
+        await back.subscribe(match_id, since=last, epoch=epoch)
+        await back.until(lambda log: any(message["type"] == "snapshot" for message in log))
+        await writer.write(3)
+        await back.until_seq(match_id, writer.last)
+        await all_seen({"WebSocket": listener.log + back.log, **logs_of(clients)}, writer)
+    async with Listener(api.ws_url) as late:
+        answer = await late.subscribe(match_id, since=last, epoch=epoch)
+        assert (answer["recovered"], answer["epoch"] != epoch) == (False, True)
+        assert writer.last in seen([await late.next("snapshot")], match_id)
+
+
+async def promote(standby: Standby, address: Address) -> None:
+    """Let the standby take over at the address."""
+    address.lead_to(standby)
+    await asyncio.to_thread(standby.promote)
+
+
+@asynccontextmanager
+async def running(clients: Sequence[Subscriber]) -> AsyncIterator[None]:
+    """Let clients follow their match, from where they stopped the last time, until the block ends."""
+    tasks = [asyncio.create_task(client.run()) for client in clients]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def connected(api: Service, match_id: int) -> AsyncIterator[dict[str, list[Json]]]:
+    """Logs of clients of every kind that follow a match and come back after every close."""
+    stream = f"/matches/{match_id}/events/stream"
+    clients = [Stream(api, match_id, stream), Stream(api, match_id, ALL), LongPoll(api, match_id)]
+    async with Listener(api.ws_url, reconnect=True) as listener, running(clients):
+        await listener.follow(match_id)
+        await eventually(lambda: all(one.others for one in clients if isinstance(one, Stream)))
+        yield {"WebSocket": listener.log, **logs_of(clients)}
+
+
+def logs_of(clients: Sequence[Subscriber]) -> dict[str, list[Json]]:
+    """The log of each client by a name for messages of assertions."""
+    return {f"{type(client).__name__} {number}": client.log for number, client in enumerate(clients)}
+
+
+async def all_seen(logs: Mapping[str, list[Json]], writer: Writer) -> None:
+    """Wait until every client has seen every acknowledged write."""
+    for name, log in logs.items():
+        with suppress(TimeoutError):
+            await eventually(partial(has_seen, log, writer))
+        missing = set(writer.acknowledged) - seen(log, writer.match_id)
+        assert not missing, f"{name} has not seen {sorted(missing)}; its log ends {log[-5:]}"
+
+
+def has_seen(log: Sequence[Json], writer: Writer) -> bool:
+    """Whether a client has seen every acknowledged write."""
+    return set(writer.acknowledged) <= seen(log, writer.match_id)
+
+
+def seen(log: Sequence[Json], match_id: int) -> set[int]:
+    """The seqs of a match that a client saw in events and snapshots; a seq is never followed by a lower one."""
+    found: set[int] = set()
+    last = None
+    for message in log:
+        if message.get("matchId") != match_id or "seq" not in message or "data" not in message:
+            continue
+        seq = message["seq"]
+        if message["type"] == "snapshot":
+            assert last is None or seq >= last, f"a snapshot of {seq} follows {last}"
+            found |= {entry["seq"] for entry in message["data"]["commentary"]}
+        else:
+            assert last is None or seq == last + 1, f"event {seq} follows {last}"
+            found.add(seq)
+        last = seq
+    return found
 
 
 async def test_an_address_that_leads_to_a_standby_first_and_to_the_primary_again(

@@ -6,7 +6,9 @@ import shutil
 import subprocess
 from collections.abc import Coroutine
 from pathlib import Path
+from tempfile import mkdtemp
 from threading import Thread
+from time import monotonic, sleep
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -17,29 +19,78 @@ from tests.support.servers import OwnPostgres
 
 T = TypeVar("T")
 
+STREAMING_SECONDS = 30.0
+"""Longest a standby may take to replicate; it tries again 5 s after a failed connection."""
+
 
 class Standby(OwnPostgres):
-    """A hot standby of another PostgreSQL."""
+    """A hot standby of another PostgreSQL, which acknowledges no write before the standby shows it."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self._link: Address | None = None
 
     def follow(self, primary: OwnPostgres) -> None:
-        """Copy the primary, and replicate from it."""
+        """Copy the primary, replicate from it, and make its commits wait until the standby has applied them."""
         assert primary.server.process is not None
         program = Path(psutil.Process(primary.server.process.pid).exe()).with_name("pg_basebackup")
-        source, directory = primary.server.admin_url(), self.server.directory
-        primary.admit_its_owner()
+        directory, owner = self.server.directory, primary.server.directory.stat()
+        self._link = _link(primary, owner.st_uid, owner.st_gid)
+        source = primary.server.admin_url().replace(*self._link.detour)
         arguments = ["--dbname", source, "--pgdata", str(directory), "--write-recovery-conf", "--checkpoint", "fast"]
         subprocess.run([str(program), *arguments], check=True, capture_output=True)
         # Of the primary's socket, which lies among its data.
         self.server.socket.with_name(f"{self.server.socket.name}.lock").unlink(missing_ok=True)
-        owner = primary.server.directory.stat()
         for path in (directory, *directory.rglob("*")):
-            if os.geteuid() == 0:
-                shutil.chown(path, owner.st_uid, owner.st_gid)
+            _give(path, owner.st_uid, owner.st_gid)
         self.server.start()
+        # After the copy, so that the standby waits for no other server once it is promoted.
+        execute(
+            primary.server.admin_url(),
+            "ALTER SYSTEM SET synchronous_standby_names = '*'",
+            "ALTER SYSTEM SET synchronous_commit = remote_apply",
+            "SELECT pg_reload_conf()",
+        )
+        self._await_replication(primary)
 
     def promote(self) -> None:
         """Make it a primary, and wait until it is one."""
         execute(self.server.admin_url(), "SELECT pg_promote()")
+
+    def close(self) -> None:
+        """Stop it for good, and its replication."""
+        super().close()
+        if self._link is not None:
+            self._link.close()
+            shutil.rmtree(self._link.directory)
+
+    def _await_replication(self, primary: OwnPostgres) -> None:
+        """Wait until the primary streams to the standby and commits wait for it."""
+        deadline = monotonic() + STREAMING_SECONDS
+        query = "SELECT state, sync_state FROM pg_stat_replication"
+        with psycopg.connect(primary.server.admin_url(), autocommit=True) as connection:
+            while (states := connection.execute(query).fetchall()) != [("streaming", "sync")]:
+                assert monotonic() < deadline, f"the standby does not replicate: {states}; its log:\n{self.log}"
+                sleep(0.02)
+
+
+def _link(primary: OwnPostgres, user: int, group: int) -> "Address":
+    """Open an address of the primary that this user can reach.
+
+    The servers of tests that run as root run as another user, which may not enter pytest's directories.
+    """
+    directory = Path(mkdtemp(prefix="livescore-link-"))
+    link = Address(directory, primary)
+    link.open()
+    for path in (directory, link.socket):
+        _give(path, user, group)
+    return link
+
+
+def _give(path: Path, user: int, group: int) -> None:
+    """Change the owner of a path, which only root may."""
+    if os.geteuid() == 0:
+        shutil.chown(path, user, group)
 
 
 def admit(server: OwnPostgres, rule: str) -> None:
@@ -72,14 +123,17 @@ class Address:
     """
 
     def __init__(self, directory: Path, server: OwnPostgres) -> None:
-        self._socket = directory / ".s.PGSQL.5432"
+        self.directory = directory
+        self.socket = directory / ".s.PGSQL.5432"
         self._target = server.server.socket
         self._open: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, daemon=True)
+        #: Part of a URL of ``server``, and its replacement in the URL by way of this address.
+        self.detour = (quote(str(self._target.parent)), quote(str(directory)))
         #: The ``DATABASE_URL`` by way of this address; user, password and database are those of ``server``.
-        self.url = server.url.replace(quote(str(self._target.parent)), quote(str(directory)))
+        self.url = server.url.replace(*self.detour)
 
     def lead_to(self, server: OwnPostgres) -> None:
         """Forward new connections to this server."""
@@ -92,7 +146,7 @@ class Address:
     def open(self) -> None:
         """Start to listen."""
         self._thread.start()
-        self._server = self._run(asyncio.start_unix_server(self._serve, self._socket))
+        self._server = self._run(asyncio.start_unix_server(self._serve, self.socket))
 
     def close(self) -> None:
         """Close the address and every connection."""

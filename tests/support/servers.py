@@ -1,7 +1,6 @@
 """Real PostgreSQL and Valkey that a test may stop, kill, freeze and start again with the same data."""
 
 import asyncio
-import pwd
 import subprocess
 from contextlib import suppress
 from pathlib import Path
@@ -109,13 +108,6 @@ class Postgres(Handle[servers.Postgres]):
         """Start it for the first time with the data of another one, see :meth:`pristine`."""
         subprocess.run(["cp", "-a", str(pristine), str(self.server.directory)], check=True)
         self.server.start()
-
-    def admit_its_owner(self) -> None:
-        """Let the user that it runs as connect too, such as a pooler or a standby beside it; also after a restart."""
-        self.server.users.append(pwd.getpwuid(self.server.directory.stat().st_uid).pw_name)
-        self.server.write_rules()
-        with psycopg.connect(self.server.admin_url(), autocommit=True) as connection:
-            connection.execute("SELECT pg_reload_conf()")
 
     def url_of(self, database: str) -> str:
         """The ``DATABASE_URL`` of one database."""

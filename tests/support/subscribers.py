@@ -67,13 +67,23 @@ class Stream(Subscriber):
 
 
 class LongPoll(Subscriber):
-    """``GET /matches/{id}/events?wait=``."""
+    """``GET /matches/{id}/events?wait=``, which resumes with the epoch."""
+
+    _epoch = ""
 
     async def _follow(self, http: httpx.AsyncClient) -> None:
         since = self.log[-1]["seq"] if self.log else 1
-        answer = await http.get(f"/matches/{self._match_id}/events", params={"since": since, "wait": 20, "limit": 100})
+        query: dict[str, Any] = {"since": since, "wait": 20, "limit": 100}
+        if self._epoch:
+            query["epoch"] = self._epoch
+        answer = await http.get(f"/matches/{self._match_id}/events", params=query)
         answer.raise_for_status()
-        for event in answer.json()["data"]:
+        page = answer.json()
+        self._epoch = page["epoch"]
+        if not page["recovered"]:
+            snapshot = {"type": "snapshot", "matchId": self._match_id, "seq": page["seq"], "data": page["snapshot"]}
+            self._note(snapshot)
+        for event in page["data"]:
             self._note(event)
 
 

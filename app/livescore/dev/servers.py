@@ -324,11 +324,6 @@ class Postgres(Server):
     stop_signal = signal.SIGINT  # PostgreSQL's fast shutdown: ends the sessions, then writes everything.
     socket_name = ".s.PGSQL.5432"
 
-    def __init__(self, data_dir: Path, *, durable: bool = True) -> None:
-        super().__init__(data_dir, durable=durable)
-        #: Names of the users of this machine that may connect, besides the one that starts the server.
-        self.users: list[str] = []
-
     def url(self, database: str = "livescore") -> str:
         """The ``DATABASE_URL`` of one database of this server."""
         return self._url(ROLE, database)
@@ -427,14 +422,14 @@ class Postgres(Server):
         fresh.rename(self.directory)
 
     def write_rules(self) -> None:
-        """Let the user that starts the server connect, and :attr:`users`. Data of earlier versions trusted everybody.
+        """Let only the user that starts the server connect. Data of earlier versions trusted every user.
 
         A running server reads the rules at ``pg_reload_conf()``.
         """
         rules = (f"local {databases} all peer map={_MAP}\n" for databases in ("all", "replication"))
         _replace(self.directory / "pg_hba.conf", "".join([_WRITTEN, *rules]))
-        users = [pwd.getpwuid(os.geteuid()).pw_name, *self.users]
-        lines = (f'{_MAP} "{user}" {role}\n' for user in users for role in (ADMINISTRATOR, ROLE))
+        user = pwd.getpwuid(os.geteuid()).pw_name
+        lines = (f'{_MAP} "{user}" {role}\n' for role in (ADMINISTRATOR, ROLE))
         _replace(self.directory / "pg_ident.conf", "".join([_WRITTEN, *lines]))
 
 

@@ -13,7 +13,8 @@ from kubernetes.aio.client.configuration import Configuration
 
 from livescore_operator import __version__
 from livescore_operator.answers import Answer, checked
-from livescore_operator.errors import NotLeading, Transient
+from livescore_operator.claims import is_bound
+from livescore_operator.errors import NotLeading, Transient, Waiting
 from livescore_operator.resource import API_VERSION, KIND, PLURAL, Manifest
 from livescore_operator.telemetry import metrics
 
@@ -29,6 +30,12 @@ OWNERSHIP_MANAGER = "livescore-operator-ownership"
 
 # Bytes of a failed migration's log that are read: its last lines.
 LOG_BYTES = 4096
+
+# Deletions of a claim in one go: each one after the first answers a write of another controller.
+CLAIM_ATTEMPTS = 5
+
+# Seconds until a claim is looked at again that got its volume when it should have been deleted.
+CLAIM_SECONDS = 2.0
 
 # API group, version and plural of every kind that is read or written.
 KINDS: dict[str, tuple[str, str]] = {
@@ -135,6 +142,15 @@ class Cluster:
         """All objects of a kind that carry these labels, see :meth:`select`."""
         return await self.select(kind, namespace, ",".join(f"{key}={value}" for key, value in labels.items()))
 
+    async def claim(self, namespace: str, name: str) -> Manifest | None:
+        """Return a volume claim, by the right to list claims alone; None if there is none of that name."""
+        query = {"fieldSelector": f"metadata.name={name}"}
+        answer = await self._request("GET", path("PersistentVolumeClaim", namespace), query)
+        items: list[Manifest] = checked(answer).object.get("items") or []
+        version = KINDS["PersistentVolumeClaim"][0]
+        claims = ({"apiVersion": version, "kind": "PersistentVolumeClaim", **item} for item in items)
+        return next((claim for claim in claims if claim["metadata"]["name"] == name), None)
+
     async def is_listable(self, kind: str, namespace: str) -> bool:
         """Return whether a kind exists, by listing one of its objects.
 
@@ -238,12 +254,40 @@ class Cluster:
 
     async def delete(self, manifest: Manifest) -> None:
         """Delete this very object, not another one that has its name meanwhile; what it owns goes with it."""
+        if manifest["kind"] == "PersistentVolumeClaim":
+            await self._delete_claim(manifest)
+            return
         metadata = manifest["metadata"]
         target = path(manifest["kind"], metadata.get("namespace", ""), metadata["name"])
         options = {"propagationPolicy": "Background", "preconditions": {"uid": metadata["uid"]}}
         answer = await self._write("DELETE", target, body=options)
         if answer.status not in (404, 409):
             checked(answer)
+
+    async def _delete_claim(self, found: Manifest) -> None:
+        """Delete a claim as it was read, which had no volume then: the API server refuses if it was written since.
+
+        Raises:
+            Waiting: The claim has a volume, and is kept.
+            Transient: The claim is written again and again.
+        """
+        metadata, claim = found["metadata"], found
+        target = path("PersistentVolumeClaim", metadata["namespace"], metadata["name"])
+        for _ in range(CLAIM_ATTEMPTS):
+            if is_bound(claim):
+                raise Waiting("ClaimBound", "the claim has a volume now, and is kept", after=CLAIM_SECONDS)
+            version = {name: claim["metadata"][name] for name in ("uid", "resourceVersion")}
+            options = {"propagationPolicy": "Background", "preconditions": version}
+            answer = await self._write("DELETE", target, body=options)
+            if answer.status != 409:
+                if answer.status != 404:
+                    checked(answer)
+                return
+            current = await self.claim(metadata["namespace"], metadata["name"])
+            if current is None or current["metadata"]["uid"] != metadata["uid"]:
+                return
+            claim = current
+        raise Transient("Conflict", "the claim is written again and again")
 
     async def create_event(self, event: Manifest) -> None:
         """Record an Event."""

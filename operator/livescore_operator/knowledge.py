@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from livescore_operator import conditions
 from livescore_operator.cluster import optional_kind
 from livescore_operator.components import api, credentials, migration, server
-from livescore_operator.components.common import Facts, Scale
+from livescore_operator.components.common import ClaimTemplate, Facts, Scale
 from livescore_operator.components.common import quantity as canonical
 from livescore_operator.errors import Waiting
 from livescore_operator.observation import Observation, require_secrets
@@ -82,11 +82,10 @@ def _require_cloudnative_pg(resource: LiveScore, seen: Observation) -> None:
         raise Waiting("CloudNativePGMissing", message, condition="DatabaseReady", after=MISSING_SECONDS)
 
 
-def _claimed(children: Mapping[Key, Manifest]) -> dict[str, str]:
-    """Size in the volume claim template of each StatefulSet: the API server lets nobody change it."""
-    sets = {name: child["spec"] for (kind, name), child in children.items() if kind == "StatefulSet"}
-    claims = {name: _named(spec.get("volumeClaimTemplates"), server.VOLUME) for name, spec in sets.items()}
-    return {name: claim["spec"]["resources"]["requests"]["storage"] for name, claim in claims.items() if claim}
+def _claimed(children: Mapping[Key, Manifest]) -> dict[str, ClaimTemplate]:
+    """Return the volume claim template of each StatefulSet, which the API server lets nobody change."""
+    found = {name: server.template(child) for (kind, name), child in children.items() if kind == "StatefulSet"}
+    return {name: template for name, template in found.items() if template}
 
 
 def _named(items: Iterable[Manifest] | None, name: str) -> Manifest | None:

@@ -40,7 +40,7 @@ VERBS: dict[str, Sequence[str]] = {
     "NetworkPolicy": _WRITTEN,
     "HorizontalPodAutoscaler": _WRITTEN,
     "Secret": ("get", "list", "watch", "create", "patch"),
-    "PersistentVolumeClaim": ("list", "patch"),
+    "PersistentVolumeClaim": ("list", "patch", "delete"),
     "Pod": ("list", "patch"),
     "Pod/log": ("get",),
     "Event": ("list", "create"),

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import structlog
 from pydantic import ValidationError
 
-from livescore_operator import components, conditions, ineffective, knowledge, planning, reporting, troubles
+from livescore_operator import components, conditions, ineffective, knowledge, planning, reporting, troubles, volumes
 from livescore_operator.assessment import Assessment, soonest
 from livescore_operator.autoscaler import Autoscaler
 from livescore_operator.cluster import FIELD_MANAGER, Cluster
@@ -235,17 +235,25 @@ class Reconciler:
         except (Terminal, Waiting) as problem:
             return Outcome(seen.children, serving, problem)
         possible = [manifest for manifest in wanted if planning.key(manifest) not in conflicts]
-        plan = _plan(resource, possible, children, self.now())
+        corrections = volumes.corrections(resource, children, await self._unlabelled_claims(resource, children))
+        plan = _plan(resource, possible, children, corrections, self.now())
         if resource.spec.reconcile_policy == "Plan":
             shown, result = await self._executor.preview(resource, plan, seen.held_secrets)
-            refused = combined([*conflicts.values(), *result.errors])
+            refused = combined([*conflicts.values(), *result.errors, *_lasting(corrections)])
             return Outcome(children, serving, refused, shown, pending=bool(plan))
         result = await self._executor.carry_out(resource, plan)
-        failed = combined([*conflicts.values(), *result.errors, *self._loops(resource, result)])
+        problems = [*(correction.problem for correction in corrections), *self._loops(resource, result)]
+        failed = combined([*conflicts.values(), *result.errors, *problems])
         api = ("Deployment", resource.api_name)
         scaled = api not in conflicts and not result.failed(api)
         rolled = {planning.key(one): _rolls(one, seen.children.get(planning.key(one))) for one in result.objects}
         return Outcome(seen.updated(result.objects), serving, failed, scaled=scaled, rolled=rolled)
+
+    async def _unlabelled_claims(self, resource: LiveScore, children: Children) -> Children:
+        """Return the claims that lost their labels, of the StatefulSets whose template is to change."""
+        names = volumes.unseen(resource, children)
+        found = [await self._cluster.claim(resource.namespace, name) for name in names]
+        return {planning.key(claim): claim for claim in found if claim}
 
     def _loops(self, resource: LiveScore, result: Result) -> list[Terminal]:
         """Return the write loops that no failure of the result stands for."""
@@ -416,13 +424,27 @@ def _rolls(after: Manifest, before: Manifest | None) -> bool:
     return before is None or template != (before.get("spec") or {}).get("template")
 
 
-def _plan(resource: LiveScore, wanted: Iterable[Manifest], children: Children, now: datetime) -> list[Change]:
-    """What is to be done now. What must go before it can be made again goes first, and is made the next time."""
-    gone = {key: child for key, child in children.items() if _must_go(resource, child, now)}
-    rest = [manifest for manifest in wanted if planning.key(manifest) not in gone]
-    remaining = {key: child for key, child in children.items() if key not in gone}
+def _plan(
+    resource: LiveScore,
+    wanted: Iterable[Manifest],
+    children: Children,
+    corrections: Iterable[volumes.Correction],
+    now: datetime,
+) -> list[Change]:
+    """Return what to do now. What must go before it can be made again goes first, and is made the next time."""
+    obsolete = [child for child in children.values() if _must_go(resource, child, now)]
+    obsolete += [child for correction in corrections for child in correction.deleted]
+    gone = {planning.key(child): child for child in obsolete}
+    held = {key for correction in corrections for key in correction.held}
+    rest = [manifest for manifest in wanted if planning.key(manifest) not in gone.keys() | held]
+    remaining = {key: child for key, child in children.items() if key not in gone.keys() | held}
     changes = planning.changes(rest, remaining, FIELD_MANAGER, resource.metadata.uid)
     return [*(Change("delete", child, child) for child in gone.values()), *changes]
+
+
+def _lasting(corrections: Iterable[volumes.Correction]) -> list[ReconcileError]:
+    """Return what a plan has to report: what waits for deletions is in the plan itself."""
+    return [correction.problem for correction in corrections if isinstance(correction.problem, Terminal)]
 
 
 def _must_go(resource: LiveScore, child: Manifest, now: datetime) -> bool:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from livescore_operator.components import migration
+from livescore_operator.claims import is_bound
+from livescore_operator.components import migration, server
 from livescore_operator.components.common import selector
 from livescore_operator.conditions import settled
 from livescore_operator.planning import Key
@@ -19,6 +20,8 @@ from livescore_operator.resource import (
     Plan,
     Scaling,
     Status,
+    Volume,
+    Volumes,
 )
 
 
@@ -55,6 +58,7 @@ def status(
         settled=settled(resource, children, len(scaled.draining)),
         image=serving_image if deployment else resource.status.image,
         schema_image=_migrated(resource, children) or resource.status.schema_image,
+        volumes=volumes(resource, children),
         endpoints=endpoints(resource),
         plan=plan,
     )
@@ -63,6 +67,24 @@ def status(
 def _migrated(resource: LiveScore, children: Mapping[Key, Manifest]) -> str | None:
     job = children.get(("Job", migration.name(resource)))
     return resource.spec.image if job and migration.succeeded(job) else None
+
+
+def volumes(resource: LiveScore, children: Mapping[Key, Manifest]) -> Volumes | None:
+    """Return the claims of the servers that the operator runs; None if there is none yet."""
+    found: dict[str, Volume] = {}
+    for component, _ in server.storages(resource):
+        claim = children.get(("PersistentVolumeClaim", server.claim(resource, component)))
+        if claim is None:
+            continue
+        # The rules of the CRD go by the presence of the name: a bound claim always has one here.
+        volume = (claim["spec"].get("volumeName") or "unknown") if is_bound(claim) else None
+        template = server.template(children.get(("StatefulSet", server.name(resource, component))))
+        found[component] = Volume(
+            claim=claim["metadata"]["name"],
+            volume=volume,
+            storage_class_name=template.storage_class if template else None,
+        )
+    return Volumes.model_validate(found) if found else None
 
 
 def endpoints(resource: LiveScore) -> Endpoints:

@@ -427,25 +427,46 @@ class Autoscaling(Model):
     match_day: MatchDay = Field(MatchDay(), description="Pods before the match instead of after kick-off.")
 
 
-# What mode external stores of a volume is only a wish: there is none yet.
-_VOLUME_RULES = (
-    (
-        "oldSelf.mode == 'external' || quantity(self.storage.size).compareTo(quantity(oldSelf.storage.size)) >= 0",
-        "a volume cannot shrink: make another LiveScore with the size you want and restore a dump into it",
-    ),
-    (
+def _volume_rules(server: str, exists: str) -> tuple[tuple[str, str], ...]:
+    """Return the rules about a volume that exists, for the whole: only there `status` is in reach.
+
+    What mode external stores of a volume is only a wish: there is none yet.
+    """
+    new, old = f"self.spec.{server}", f"oldSelf.spec.{server}"
+    volume = f"self.status.volumes.{server}"
+    admitted = f"{old}.mode == 'external' || !({exists})"
+    return (
         (
-            "oldSelf.mode == 'external' || "
-            "(has(self.storage.storageClassName) == has(oldSelf.storage.storageClassName) && "
-            "(!has(self.storage.storageClassName) || "
-            "self.storage.storageClassName == oldSelf.storage.storageClassName))"
+            f"{admitted} || quantity({new}.storage.size).compareTo(quantity({old}.storage.size)) >= 0",
+            (
+                f"{server}.storage.size: a volume cannot shrink: make another LiveScore with the size you want and "
+                "restore a dump into it"
+            ),
         ),
         (
-            "storageClassName cannot change while the volume exists: make another LiveScore with the class you want "
-            "and restore a dump into it"
+            (
+                f"{admitted} || {_same_class(f'{new}.storage', f'{old}.storage')} || "
+                # Back to what is there, if the class was changed when the volume was bound.
+                f"({_is_bound(server)} && {_same_class(f'{new}.storage', volume)})"
+            ),
+            (
+                f"{server}.storage.storageClassName cannot change while the volume exists: make another LiveScore "
+                "with the class you want and restore a dump into it"
+            ),
         ),
-    ),
-)
+    )
+
+
+def _same_class(one: str, other: str) -> str:
+    """Return the CEL expression for two objects with the same, or no, storage class."""
+    mine, theirs = f"{one}.storageClassName", f"{other}.storageClassName"
+    return f"(has({mine}) == has({theirs}) && (!has({mine}) || {mine} == {theirs}))"
+
+
+def _is_bound(server: str) -> str:
+    """Return the CEL expression for a claim with a volume."""
+    paths = ("status", "status.volumes", f"status.volumes.{server}", f"status.volumes.{server}.volume")
+    return " && ".join(f"has(self.{path})" for path in paths)
 
 
 class Storage(Model):
@@ -453,7 +474,9 @@ class Storage(Model):
 
     size: Size = Field("10Gi", description="Size of the volume; it may grow where its storage class allows that.")
     storage_class_name: str | None = Field(
-        None, max_length=253, description="Storage class; the cluster's default if absent. Cannot change."
+        None,
+        max_length=253,
+        description="Storage class; the cluster's default if absent. Cannot change once a volume is bound.",
     )
 
 
@@ -485,7 +508,6 @@ class Postgres(Model):
                 "self.mode != 'external' || has(self.external)",
                 "postgres.mode external needs postgres.external.secretRef",
             ),
-            *_VOLUME_RULES,
         )
     )
 
@@ -511,7 +533,6 @@ class Redis(Model):
     model_config = ConfigDict(
         json_schema_extra=_rules(
             ("self.mode != 'external' || has(self.external)", "redis.mode external needs redis.external.secretRef"),
-            *_VOLUME_RULES,
         )
     )
 
@@ -707,6 +728,29 @@ class Contender(Identity):
         return str(self.identity)
 
 
+class Volume(Model):
+    """The volume of a server that the operator runs."""
+
+    claim: str = Field(description="Name of its PersistentVolumeClaim.")
+    volume: str | None = Field(
+        None,
+        max_length=253,
+        description="Name of the bound PersistentVolume; absent while the size may still shrink and the class change.",
+    )
+    storage_class_name: str | None = Field(
+        None,
+        max_length=253,
+        description="Storage class that the StatefulSet asks for; the cluster's default if absent.",
+    )
+
+
+class Volumes(Model):
+    """The volumes of the servers that the operator runs."""
+
+    postgres: Volume | None = Field(None, description="Volume of PostgreSQL.")
+    redis: Volume | None = Field(None, description="Volume of Redis.")
+
+
 class Status(Model):
     """What is."""
 
@@ -733,6 +777,7 @@ class Status(Model):
     schema_image: str | None = Field(
         None, alias="schema", description="Image whose migrations were last applied to the database."
     )
+    volumes: Volumes | None = Field(None, description="Volumes of standalone PostgreSQL and Redis.")
     endpoints: Endpoints | None = Field(None, description="Where the service is reached.")
     plan: Plan | None = Field(None, description="What Apply would change, while reconcilePolicy is Plan.")
     operator: Identity | None = Field(
@@ -766,7 +811,10 @@ class LiveScore(Model):
                     f"the name must begin with a letter, hold only a-z, 0-9 and -, and have at most {MAX_NAME} "
                     "characters: the names of Services are made from it"
                 ),
-            )
+            ),
+            # CloudNativePG makes the volumes of its instances at once, and their claims are not read.
+            *_volume_rules("postgres", f"oldSelf.spec.postgres.mode == 'cloudnative-pg' || ({_is_bound('postgres')})"),
+            *_volume_rules("redis", _is_bound("redis")),
         )
     )
 

@@ -13,7 +13,7 @@ import yaml
 
 from livescore_operator.assessment import initial
 from livescore_operator.components import Credentials, Facts, Scale, build
-from livescore_operator.components.common import to_yaml
+from livescore_operator.components.common import ClaimTemplate, to_yaml
 from livescore_operator.resource import LiveScore, Manifest
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -41,6 +41,7 @@ def facts_of(resource: LiveScore, **given: Any) -> Facts:
     }
     if isinstance(given.get("scale"), dict):
         given["scale"] = Scale(given["scale"].get("replicas"), given["scale"]["least"])
+    given["claimed"] = {name: ClaimTemplate(size) for name, size in given.get("claimed", {}).items()}
     return Facts(**{**usual, **given, "kinds": frozenset(given.get("kinds", ()))})
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from livescore_operator.components import Credentials, Scale, migration
+from livescore_operator.components.common import ClaimTemplate
 from livescore_operator.errors import Waiting
 from livescore_operator.knowledge import MISSING_SECONDS, PLANNED, facts, serving_image
 from livescore_operator.observation import Observation, digest
@@ -109,7 +110,7 @@ def test_facts_are_what_was_seen() -> None:
     assert found.credentials == Credentials("p", "r", found.credentials.admin_key, found.credentials.checksum_key)
     assert found.checksums == {"Secret/keys": digest(keys)}
     assert found.serving_image == OLD_IMAGE
-    assert found.claimed == {"demo-postgres": "5Gi"}
+    assert found.claimed == {"demo-postgres": ClaimTemplate("5Gi")}
     assert (found.claims, found.kinds) == ({"data-demo-postgres-0": "10Gi"}, observation.kinds)
     assert found.scale == SCALE
 

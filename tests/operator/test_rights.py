@@ -143,7 +143,7 @@ async def test_everything_that_is_granted_is_needed_and_everything_needed_is_gra
         await stack.create()
         await stack.until_ready(60)
         await _scale(stack)
-    await other.create(postgres={"mode": "cloudnative-pg"})
+    await _correct_a_claim(other)
     await _take_back(other)
     await _fail_a_migration(other, real_api)
 
@@ -173,6 +173,26 @@ async def _grow(stack: Stack) -> None:
 
 async def _is_stalled(stack: Stack) -> bool:
     return (await stack.condition("Stalled"))[0] == "True"
+
+
+async def _correct_a_claim(stack: Stack) -> None:
+    """Make a LiveScore that has a claim without a volume already, of another class."""
+    claim = f"data-{stack.name}-redis-0"
+    labels = {"app.kubernetes.io/name": "livescore", "app.kubernetes.io/instance": stack.name}
+    requests = {"requests": {"storage": "1Gi"}}
+    spec = {"accessModes": ["ReadWriteOnce"], "storageClassName": "wrong", "resources": requests}
+    metadata = {"name": claim, "labels": labels}
+    await stack.kube.create({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec})
+    await stack.create(postgres={"mode": "cloudnative-pg"}, redis={"storage": {"storageClassName": "right"}})
+    await eventually(lambda: _is_deleted(stack.kube, claim), 30)
+    if await stack.kube.find("PersistentVolumeClaim", claim):
+        # No controller is there that takes the finalizer once no pod uses the claim.
+        await stack.kube.patch("PersistentVolumeClaim", claim, {"metadata": {"finalizers": None}})
+
+
+async def _is_deleted(kube: Kube, claim: str) -> bool:
+    found = await kube.find("PersistentVolumeClaim", claim)
+    return found is None or "deletionTimestamp" in found["metadata"]
 
 
 async def _scale(stack: Stack) -> None:

@@ -80,6 +80,36 @@ REFUSED: list[tuple[Spec, str, Spec]] = [
 IMMUTABLE: list[tuple[Spec, Spec, str, Spec]] = [
     ({}, {"postgres": {"mode": "cloudnative-pg"}}, "restore a dump", {"postgres": {"instances": 5}}),
     ({}, {"postgres": EXTERNAL}, "restore a dump", {"redis": EXTERNAL}),
+    (
+        {"postgres": {"mode": "cloudnative-pg"}},
+        {"postgres": {"storage": {"size": "9Gi"}}},
+        "cannot shrink",
+        {"postgres": {"storage": {"size": "11Gi"}}},
+    ),
+    (
+        {"postgres": {"mode": "cloudnative-pg"}},
+        {"postgres": {"storage": {"storageClassName": "fast"}}},
+        "cannot change",
+        {"postgres": {"storage": {"size": "11Gi"}}},
+    ),
+]
+
+BOUND = {"postgres": {"claim": "a", "volume": "pv-1"}, "redis": {"claim": "b", "volume": "pv-2"}}
+UNBOUND = {"postgres": {"claim": "a"}, "redis": {"claim": "b"}}
+
+
+def bound(spec: Spec) -> Spec:
+    """``status.volumes`` with the class that the spec had when they were made."""
+    return {name: {**one, **_class(spec, name)} for name, one in BOUND.items()}
+
+
+def _class(spec: Spec, server: str) -> Spec:
+    storage = spec.get(server, {}).get("storage", {})
+    return {"storageClassName": storage["storageClassName"]} if "storageClassName" in storage else {}
+
+
+# The same, refused once a volume is bound.
+BOUND_ONLY: list[tuple[Spec, Spec, str, Spec]] = [
     ({}, {"postgres": {"storage": {"size": "9Gi"}}}, "cannot shrink", {"postgres": {"storage": {"size": "11Gi"}}}),
     ({}, {"redis": {"storage": {"size": "1000Mi"}}}, "cannot shrink", {"redis": {"storage": {"size": "1024Mi"}}}),
     ({}, {"redis": {"storage": {"storageClassName": "fast"}}}, "cannot change", {"redis": {"replicas": 1}}),
@@ -95,6 +125,7 @@ IMMUTABLE: list[tuple[Spec, Spec, str, Spec]] = [
         "cannot change",
         {"image": "two"},
     ),
+    ({}, {"redis": {**EXTERNAL, "storage": {"storageClassName": "fast"}}}, "cannot change", {"redis": EXTERNAL}),
 ]
 MOVES: list[tuple[Spec, Spec]] = [
     ({"postgres": EXTERNAL}, {"postgres": {"mode": "standalone", "storage": {"size": "1Gi", "storageClassName": "x"}}}),
@@ -126,6 +157,50 @@ async def test_what_holds_data_is_refused_to_change_with_the_way_out(
     await kube.patch(KIND, "demo", {"spec": admitted})
 
 
+@pytest.mark.parametrize(("spec", "edit", "word", "admitted"), BOUND_ONLY)
+async def test_class_and_size_are_refused_to_change_once_a_volume_is_bound(
+    kube: Kube, spec: Spec, edit: Spec, word: str, admitted: Spec
+) -> None:
+    await kube.create(livescore(spec))
+    await kube.set_status(KIND, "demo", {"volumes": bound(spec)})
+    with pytest.raises(ApiError) as refused:
+        await kube.patch(KIND, "demo", {"spec": edit})
+    assert refused.value.code == 422
+    assert word in str(refused.value)
+
+    await kube.patch(KIND, "demo", {"spec": admitted})
+
+
+@pytest.mark.parametrize("status", [{}, {"volumes": {}}, {"volumes": UNBOUND}])
+@pytest.mark.parametrize(("spec", "edit"), [(spec, edit) for spec, edit, _, _ in BOUND_ONLY])
+async def test_class_and_size_may_change_while_no_volume_is_bound(
+    kube: Kube, spec: Spec, edit: Spec, status: Spec
+) -> None:
+    await kube.create(livescore(spec))
+    if status:
+        await kube.set_status(KIND, "demo", status)
+
+    await kube.patch(KIND, "demo", {"spec": edit})
+
+
+@pytest.mark.parametrize("made", [{"storageClassName": "slow"}, {}])
+async def test_the_class_of_the_volume_can_be_set_back(kube: Kube, made: Spec) -> None:
+    await kube.create(livescore({"redis": {"storage": {"storageClassName": "fast"}}}))
+    await kube.set_status(KIND, "demo", {"volumes": {"redis": {**BOUND["redis"], **made}}})
+    back = {"redis": {"storage": {"storageClassName": made.get("storageClassName")}}}
+
+    with pytest.raises(ApiError):
+        await kube.patch(KIND, "demo", {"spec": {"redis": {"storage": {"storageClassName": "third"}}}})
+    await kube.patch(KIND, "demo", {"spec": back})
+
+
+async def test_the_volume_of_one_server_does_not_bind_the_other(kube: Kube) -> None:
+    await kube.create(livescore({}))
+    await kube.set_status(KIND, "demo", {"volumes": {"redis": BOUND["redis"], "postgres": UNBOUND["postgres"]}})
+
+    await kube.patch(KIND, "demo", {"spec": {"postgres": {"storage": {"storageClassName": "fast", "size": "1Gi"}}}})
+
+
 @pytest.mark.parametrize(("before", "after"), MOVES)
 async def test_what_holds_no_data_may_change(kube: Kube, before: Spec, after: Spec) -> None:
     await kube.create(livescore(before))
@@ -154,7 +229,11 @@ async def test_the_scale_subresource_moves_the_replicas(kube: Kube) -> None:
 
 def test_every_rule_of_the_crd_has_a_case_here() -> None:
     rules = {rule["message"] for rule in _rules(crd()["spec"]["versions"][0]["schema"])}
-    words = {word for _, word, _ in REFUSED} | {word for _, _, word, _ in IMMUTABLE} | {"must begin with a letter"}
+    words = (
+        {word for _, word, _ in REFUSED}
+        | {word for _, _, word, _ in [*IMMUTABLE, *BOUND_ONLY]}
+        | {"must begin with a letter"}
+    )
     assert [message for message in rules if not any(word in message for word in words)] == []
 
 

@@ -28,13 +28,14 @@
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]
   verbs: [get, list, watch, create, patch, delete]
-# Passwords and volumes outlive the LiveScore: nothing here may delete them.
+# Passwords outlive the LiveScore: nothing here may delete them.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, list, watch, create, patch]
+# Volumes outlive the LiveScore, too. Only a claim that has no volume is deleted, to correct its class or size.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
-  verbs: [list, patch]
+  verbs: [list, patch, delete]
 # Where the API pods are, which of them go first, why pods do not come, and why a migration failed.
 - apiGroups: [""]
   resources: [pods]

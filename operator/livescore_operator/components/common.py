@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -73,6 +73,13 @@ class Scale:
     least: int
 
 
+class ClaimTemplate(NamedTuple):
+    """What a StatefulSet asks for in the claims that it makes; without a class it is the cluster's default."""
+
+    size: str
+    storage_class: str | None = None
+
+
 @dataclass(frozen=True)
 class Facts:
     """What the builders need to know of the cluster beside the resource.
@@ -84,7 +91,7 @@ class Facts:
             reference: `Secret/<name>`.
         serving_image: Image that Deployments may run now: its migrations were applied; None before the first.
         database_ready: Whether the database answers, so that it can be migrated; of an external one this is assumed.
-        claimed: Size in the (immutable) claim template of each StatefulSet that exists, by name.
+        claimed: Size and class in the (immutable) claim template of each StatefulSet that exists, by name.
         claims: Size that each PersistentVolumeClaim that exists should have, by name.
         kinds: Optional kinds that the cluster has, e.g. `PodMonitor.monitoring.coreos.com`.
         scale: How many API pods there should be.
@@ -95,7 +102,7 @@ class Facts:
     checksums: Mapping[str, str]
     serving_image: str | None
     database_ready: bool
-    claimed: Mapping[str, str]
+    claimed: Mapping[str, ClaimTemplate]
     claims: Mapping[str, str]
     kinds: frozenset[str]
     scale: Scale

@@ -1,10 +1,11 @@
 """A server of one pod with one volume: standalone PostgreSQL and Redis."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from livescore_operator.components import pods
-from livescore_operator.components.common import HISTORY, RETAINED, Facts, manifest, quantity, selector
+from livescore_operator.components.common import HISTORY, RETAINED, ClaimTemplate, Facts, manifest, quantity, selector
 from livescore_operator.resource import LiveScore, Manifest, Storage
 
 POSTGRES_PORT, REDIS_PORT = 5432, 6379
@@ -57,6 +58,24 @@ def claim(resource: LiveScore, component: str) -> str:
     return f"{VOLUME}-{name(resource, component)}-0"
 
 
+def storages(resource: LiveScore) -> Iterator[tuple[str, Storage]]:
+    """Return the component and the wanted volume of each server that the operator runs itself."""
+    spec = resource.spec
+    if spec.postgres.mode == "standalone":
+        yield "postgres", spec.postgres.storage
+    if spec.redis.mode == "standalone":
+        yield "redis", spec.redis.storage
+
+
+def template(stateful_set: Manifest | None) -> ClaimTemplate | None:
+    """Return the claim template of a StatefulSet; others may add templates of their own, in any place."""
+    templates = ((stateful_set or {}).get("spec") or {}).get("volumeClaimTemplates") or []
+    spec = next((one["spec"] for one in templates if one["metadata"]["name"] == VOLUME), None)
+    if spec is None:
+        return None
+    return ClaimTemplate(spec["resources"]["requests"]["storage"], spec.get("storageClassName"))
+
+
 def _service(resource: LiveScore, server: Server) -> Manifest:
     label = server.component
     port = {"name": label, "port": server.port, "protocol": "TCP", "targetPort": label}
@@ -95,12 +114,13 @@ def _template(resource: LiveScore, server: Server) -> Manifest:
 
 
 def _claim_template(resource: LiveScore, facts: Facts, server: Server) -> Manifest:
-    # Immutable: it keeps the size it began with, the claim itself grows.
-    size = facts.claimed.get(name(resource, server.component), server.storage.size)
+    # Immutable: it keeps the size and the class it began with, the claim itself grows.
+    wanted = ClaimTemplate(server.storage.size, server.storage.storage_class_name)
+    made = facts.claimed.get(name(resource, server.component), wanted)
     spec = {
         "accessModes": ["ReadWriteOnce"],
-        "storageClassName": server.storage.storage_class_name,
-        "resources": _request(size),
+        "storageClassName": made.storage_class,
+        "resources": _request(made.size),
     }
     return {"metadata": {"name": VOLUME}, "spec": spec}
 

@@ -69,7 +69,8 @@ async def _make_claims(kube: Kube, stateful: Json) -> None:
 async def _make_claim(kube: Kube, template: Json, name: str) -> None:
     if await kube.find("PersistentVolumeClaim", name):
         return
-    body = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": template["spec"]}
+    spec = {**template["spec"], "volumeName": f"volume-of-{name}"}
+    body = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": spec}
     await kube.create(body)
     await make_ready(kube, "PersistentVolumeClaim", name)
 

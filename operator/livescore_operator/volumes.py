@@ -1,0 +1,134 @@
+"""The volume claims of the standalone servers, and what becomes of those whose storage class or size is wrong. Pure.
+
+The claim template of a StatefulSet is immutable, and so is the class of a claim. Both are deleted and made again while
+the claim has no volume. A claim with a volume is never deleted.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from livescore_operator.claims import is_bound, is_prepared
+from livescore_operator.components import server
+from livescore_operator.errors import ReconcileError, Terminal, Waiting
+from livescore_operator.observation import is_ours
+from livescore_operator.planning import Key, key, quantity
+from livescore_operator.resource import LiveScore, Manifest, Storage
+
+# Claims are not watched: between two looks at one that is being deleted.
+REPLACED_SECONDS = 2.0
+
+Objects = Mapping[Key, Manifest]
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What to do about a claim, or a claim template, that is not as the spec says.
+
+    Attributes:
+        deleted: Live objects to delete, in this order.
+        held: Objects that are not made or changed meanwhile.
+        problem: What to report.
+    """
+
+    problem: ReconcileError
+    deleted: tuple[Manifest, ...] = ()
+    held: frozenset[Key] = frozenset()
+
+
+def corrections(resource: LiveScore, children: Objects, unlabelled: Objects) -> list[Correction]:
+    """Return what to do about the claims of the servers that the operator runs.
+
+    Args:
+        resource: The LiveScore.
+        children: Its live objects.
+        unlabelled: Claims with the name of one of its own, but without its labels.
+    """
+    found = (_correction(resource, name, storage, children, unlabelled) for name, storage in server.storages(resource))
+    return [correction for correction in found if correction is not None]
+
+
+def unseen(resource: LiveScore, children: Objects) -> list[str]:
+    """Return the names of claims to look for by name: the template is wrong, and no labelled claim is there."""
+    claims = {component: server.claim(resource, component) for component, _ in server.storages(resource)}
+    return [
+        claims[component]
+        for component, storage in server.storages(resource)
+        if _is_outdated(resource, component, storage, children)
+        and ("PersistentVolumeClaim", claims[component]) not in children
+    ]
+
+
+def _is_outdated(resource: LiveScore, component: str, storage: Storage, children: Objects) -> bool:
+    """Return whether the StatefulSet makes claims that are not as the spec says."""
+    stateful_set = children.get(("StatefulSet", server.name(resource, component)))
+    if stateful_set is None or not is_ours(resource, stateful_set):
+        return False
+    found = server.template(stateful_set)
+    if found is None:
+        return False
+    return found.storage_class != storage.storage_class_name or not _is_same_size(found.size, storage.size)
+
+
+def _correction(
+    resource: LiveScore, component: str, storage: Storage, children: Objects, unlabelled: Objects
+) -> Correction | None:
+    stateful_key = ("StatefulSet", server.name(resource, component))
+    claim_key = ("PersistentVolumeClaim", server.claim(resource, component))
+    stateful_set, claim = children.get(stateful_key), children.get(claim_key)
+    held = frozenset({stateful_key, claim_key})
+    if stateful_set is None:
+        if claim is None or not _is_replaceable(resource, claim):
+            return None
+        if _is_deleted(claim) or _differs(claim, storage):
+            return Correction(_waiting(claim_key[1]), () if _is_deleted(claim) else (claim,), held)
+        return None
+    if not _is_outdated(resource, component, storage, children):
+        return None
+    stranger = unlabelled.get(claim_key)
+    if stranger is None and (claim is None or _is_replaceable(resource, claim)):
+        # The StatefulSet goes first: it would make the claim again from its old template.
+        gone = [one for one in (stateful_set, claim) if one is not None and not _is_deleted(one)]
+        return Correction(_waiting(claim_key[1]), tuple(gone), held)
+    kept, made = claim or stranger, server.template(stateful_set)
+    if kept is None or made is None or made.storage_class == storage.storage_class_name:
+        return None
+    return Correction(_kept(component, kept))
+
+
+def _is_replaceable(resource: LiveScore, claim: Manifest) -> bool:
+    return is_ours(resource, claim) and not is_bound(claim) and not is_prepared(claim)
+
+
+def _differs(claim: Manifest, storage: Storage) -> bool:
+    """Return whether a claim was made with another size, or another class than the one that the spec names.
+
+    A spec that names no class says nothing about the claim's: admission fills in the default one.
+    """
+    wanted = storage.storage_class_name
+    size = claim["spec"]["resources"]["requests"]["storage"]
+    return (wanted is not None and claim["spec"].get("storageClassName") != wanted) or not _is_same_size(
+        size, storage.size
+    )
+
+
+def _is_same_size(size: str, other: str) -> bool:
+    return size == other or (quantity(size) is not None and quantity(size) == quantity(other))
+
+
+def _is_deleted(manifest: Manifest) -> bool:
+    return "deletionTimestamp" in manifest["metadata"]
+
+
+def _waiting(claim: str) -> Waiting:
+    message = f"claim {claim} has no volume yet: it is deleted and made again with the class and size of the spec"
+    return Waiting("ClaimReplaced", message, after=REPLACED_SECONDS)
+
+
+def _kept(component: str, claim: Manifest) -> Terminal:
+    storage_class = claim["spec"].get("storageClassName") or "the default one"
+    why = "has a volume" if is_bound(claim) else "was prepared by another hand"
+    message = (
+        f"claim {key(claim)[1]} {why}, with storage class {storage_class}, which cannot change: set "
+        f"{component}.storage.storageClassName back, or move the data to another LiveScore"
+    )
+    return Terminal("Invalid", message)

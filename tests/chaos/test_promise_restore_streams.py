@@ -11,7 +11,7 @@ import pytest
 from tests.chaos.test_promise_restore import program, run
 from tests.support.servers import OwnPostgres
 from tests.support.service import Json, Service, Start
-from tests.support.sse import ServerSentEvent, event_stream
+from tests.support.sse import ServerSentEvent, event_stream, take
 
 ALL = "/events/stream"
 RESTORED = "restored"
@@ -36,11 +36,6 @@ async def new_postgres(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 async def stream(api: Service, path: str, last: str | None = None) -> AsyncIterator[AsyncIterator[ServerSentEvent]]:
     async with api.client() as http, event_stream(http, path, last_event_id=last) as events:
         yield events
-
-
-async def take(events: AsyncIterator[ServerSentEvent], count: int = 1) -> list[ServerSentEvent]:
-    async with asyncio.timeout(30):
-        return [await anext(events) for _ in range(count)]
 
 
 async def rest(events: AsyncIterator[ServerSentEvent]) -> list[tuple[int, int]]:

@@ -13,7 +13,7 @@ from livescore.scores import statements as sql
 from tests.support.clients import Listener
 from tests.support.servers import OwnPostgres
 from tests.support.service import Json, Service, Start
-from tests.support.sse import Block, ServerSentEvent, event_blocks, event_stream
+from tests.support.sse import Block, ServerSentEvent, event_blocks, event_stream, take
 
 ALL = "/events/stream"
 
@@ -26,11 +26,6 @@ def of_match(match_id: int) -> str:
 async def stream(api: Service, path: str, last: str | None = None) -> AsyncIterator[AsyncIterator[ServerSentEvent]]:
     async with api.client() as http, event_stream(http, path, last_event_id=last) as events:
         yield events
-
-
-async def take(events: AsyncIterator[ServerSentEvent], count: int = 1) -> list[ServerSentEvent]:
-    async with asyncio.timeout(30):
-        return [await anext(events) for _ in range(count)]
 
 
 async def rest(events: AsyncIterator[ServerSentEvent], seconds: float = 0.7) -> list[Json]:

@@ -1,5 +1,6 @@
 """Server-sent events over httpx, as the HTML standard defines them."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -100,3 +101,9 @@ async def _blocks(lines: AsyncIterator[str]) -> AsyncIterator[Block]:
             retry = int(fields["retry"]) if "retry" in fields else None
             yield Block(fields.get("id", ""), fields.get("data"), retry, fields.get(""))
             fields = {}
+
+
+async def take(events: AsyncIterator[ServerSentEvent], count: int = 1) -> list[ServerSentEvent]:
+    """Return the next events of a stream, within half a minute."""
+    async with asyncio.timeout(30):
+        return [await anext(events) for _ in range(count)]

@@ -42,7 +42,7 @@ KEY_RETRY_SECONDS = 0.25
 
 
 def assemble(settings: Settings) -> Services:
-    """Make the parts of one process; nothing is started yet."""
+    """Make the services of one process; nothing is started yet."""
     database = Database(
         settings.database_url.get_secret_value(),
         size=settings.database_pool_size,
@@ -84,7 +84,7 @@ async def _keys(store: Store) -> list[ApiKey]:
     ]
 
 
-def create(parts: Services) -> FastAPI:
+def create(services: Services) -> FastAPI:
     """The application that clients reach."""
     application = FastAPI(
         title="LiveScore",
@@ -98,45 +98,45 @@ def create(parts: Services) -> FastAPI:
         # Ours are in livescore.telemetry; asking whether FastAPI's are wanted is 5 % of a small request.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    application.state.services = parts
+    application.state.services = services
     rooms = (matches, commentary, events, health, root, docs, asyncapi, sockets)
     # Before FastAPI's own, which are asked for once in a while.
     application.router.routes[:0] = [route for room in rooms for route in room.routes]
     application.openapi = partial(openapi.document, application)  # type: ignore[method-assign]  # FastAPI's own way
-    _surround(application, parts)
+    _add_middleware(application, services)
     return application
 
 
-def served(parts: Services) -> ASGIApp:
+def served(services: Services) -> ASGIApp:
     """Return the application with what wraps it, so that even an unhandled error is counted and readable for pages."""
-    return metrics.RequestTelemetry(Cors(create(parts), policy=parts.origins))
+    return metrics.RequestTelemetry(Cors(create(services), policy=services.origins))
 
 
-def _surround(application: FastAPI, parts: Services) -> None:
+def _add_middleware(application: FastAPI, services: Services) -> None:
     """Middleware, innermost first."""
-    settings = parts.settings
+    settings = services.settings
     if settings.read_keys_required:
-        application.add_middleware(EndRevokedResponses, keyring=parts.keyring)
+        application.add_middleware(EndRevokedResponses, keyring=services.keyring)
     application.add_middleware(BodyLimit, settings=settings)
-    application.add_middleware(WebSocketOrigin, policy=parts.origins)
-    application.add_middleware(RateLimit, settings=settings, limiter=parts.limiter, on_limited=metrics.rate_limited)
+    application.add_middleware(WebSocketOrigin, policy=services.origins)
+    application.add_middleware(RateLimit, settings=settings, limiter=services.limiter, on_limited=metrics.rate_limited)
     application.add_middleware(RetryInsteadOfError, spread_seconds=settings.reconnect_spread_seconds)
 
 
 @asynccontextmanager
 async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
-    parts: Services = application.state.services
+    services: Services = application.state.services
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(parts.store.database.close)
-        stack.push_async_callback(parts.live.broker.close)
-        await parts.live.start()
-        stack.push_async_callback(parts.live.stop)
-        await parts.schedule.start()
-        stack.push_async_callback(parts.schedule.stop)
-        stack.push_async_callback(parts.limiter.close)
-        parts.live.spawn(_refresh_keys(parts.keyring))
-        parts.live.spawn(Heartbeat(parts.live, parts.settings.ping_interval_seconds).run())
-        _settle()
+        stack.push_async_callback(services.store.database.close)
+        stack.push_async_callback(services.live.broker.close)
+        await services.live.start()
+        stack.push_async_callback(services.live.stop)
+        await services.schedule.start()
+        stack.push_async_callback(services.schedule.stop)
+        stack.push_async_callback(services.limiter.close)
+        services.live.spawn(_refresh_keys(services.keyring))
+        services.live.spawn(Heartbeat(services.live, services.settings.ping_interval_seconds).run())
+        _freeze_gc()
         yield
 
 
@@ -150,7 +150,7 @@ async def _refresh_keys(keyring: Keyring) -> None:
         await asyncio.sleep(KEY_REFRESH_SECONDS if keyring.complete else KEY_RETRY_SECONDS)
 
 
-def _settle() -> None:
+def _freeze_gc() -> None:
     """What start-up made stays for good: the collector need not look at it again."""
     gc.collect()
     gc.freeze()

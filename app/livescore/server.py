@@ -34,9 +34,9 @@ class AddressError(Exception):
 class Server(uvicorn.Server):
     """uvicorn closes all sockets at once when it stops; here they are drained before."""
 
-    def __init__(self, config: uvicorn.Config, parts: Services) -> None:
+    def __init__(self, config: uvicorn.Config, services: Services) -> None:
         super().__init__(config)
-        self._parts = parts
+        self._services = services
         self.serving = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -47,7 +47,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain, then let uvicorn close the rest; a second Ctrl-C does not wait."""
-        drain = self._parts.drain.stop()
+        drain = self._services.drain.stop()
         while not drain.done() and not self.force_exit:
             await asyncio.wait({drain}, timeout=0.1)
         await super().shutdown(sockets)
@@ -72,12 +72,12 @@ def run(settings: Settings) -> None:
     private = _bound("MANAGEMENT_", settings.management_host, settings.management_port)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
-    parts = application.assemble(settings)
+    services = application.assemble(settings)
     config = uvicorn.Config(
-        application.served(parts),
+        application.served(services),
         host=settings.host,
         port=settings.port,
-        http=bounded(settings, parts.origins, parts.caps),
+        http=bounded(settings, services.origins, services.caps),
         ws=HandshakeProtocol,
         ws_max_size=settings.max_frame_bytes,
         ws_ping_interval=None,
@@ -92,16 +92,16 @@ def run(settings: Settings) -> None:
         log_config=None,
     )
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(_serve(config, parts, public, private))
+        runner.run(_serve(config, services, public, private))
 
 
 async def _serve(
-    config: uvicorn.Config, parts: Services, public: list[socket.socket], private: list[socket.socket]
+    config: uvicorn.Config, services: Services, public: list[socket.socket], private: list[socket.socket]
 ) -> None:
-    settings = parts.settings
-    beside = ManagementServer(
+    settings = services.settings
+    management_server = ManagementServer(
         uvicorn.Config(
-            management.create(parts),
+            management.create(services),
             http=bounded(settings),
             ws="none",
             host=settings.management_host,
@@ -112,20 +112,20 @@ async def _serve(
             log_config=None,
         )
     )
-    server = Server(config, parts)
-    managing = asyncio.create_task(_after(server.serving, beside, private))
+    server = Server(config, services)
+    managing = asyncio.create_task(_after(server.serving, management_server, private))
     try:
         await server.serve(public)
     finally:
-        beside.should_exit = True
+        management_server.should_exit = True
         if not server.serving.is_set():
             managing.cancel()
         await asyncio.gather(managing, return_exceptions=True)
 
 
-async def _after(serving: asyncio.Event, beside: ManagementServer, sockets: list[socket.socket]) -> None:
+async def _after(serving: asyncio.Event, management_server: ManagementServer, sockets: list[socket.socket]) -> None:
     await serving.wait()
-    await beside.serve(sockets)
+    await management_server.serve(sockets)
 
 
 def _bound(prefix: str, host: str, port: int) -> list[socket.socket]:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from livescore.scores.database import opened
 from livescore.scores.feed import Event
 from livescore.scores.rules import Conflict, MatchState, Revision, Score, revise, score_delta, set_score
-from livescore.scores.store import NotFound, Store, Written
+from livescore.scores.store import NotFound, Store, WriteResult
 from tests.support.clients import Listener, Message, announced_match, feed_of
 from tests.support.promise import same
 from tests.support.service import Service
@@ -60,7 +60,7 @@ class Desk:
 
     store: Store
     matches: list[int] = field(default_factory=list)
-    written: list[Written] = field(default_factory=list)
+    written: list[WriteResult] = field(default_factory=list)
     commentary: dict[int, list[int]] = field(default_factory=dict)
 
     async def open(self) -> None:
@@ -77,7 +77,7 @@ class Desk:
             with suppress(NotFound, Conflict):
                 self.written.append(await self._do(operation, self.matches[operation.match]))
 
-    async def _do(self, operation: Operation, match_id: int) -> Written:
+    async def _do(self, operation: Operation, match_id: int) -> WriteResult:
         known = self.commentary[match_id]
         if operation.kind in ("correct", "delete") and known:
             return await self._amend(operation, match_id, known[operation.choice % len(known)])
@@ -92,7 +92,7 @@ class Desk:
         known.append(orjson.loads(written.body)["id"])
         return written
 
-    async def _amend(self, operation: Operation, match_id: int, commentary_id: int) -> Written:
+    async def _amend(self, operation: Operation, match_id: int, commentary_id: int) -> WriteResult:
         if operation.kind == "delete":
             return await self.store.delete_commentary(match_id, commentary_id, "test")
         return await self.store.update_commentary(match_id, commentary_id, operation.goal, "test")
@@ -129,7 +129,7 @@ class Table:
         return self._deltas[data["id"]] - before
 
 
-async def check_feed(store: Store, match_id: int, written: list[Written]) -> list[Event]:
+async def check_feed(store: Store, match_id: int, written: list[WriteResult]) -> list[Event]:
     """Numbers without a gap, every write's events as it was told them, and the score that follows from them."""
     feed = await store.events(match_id, 0)
     assert [event.seq for event in feed] == list(range(1, len(feed) + 1))

@@ -13,7 +13,7 @@ from livescore.scores import statements as sql
 from livescore.scores import store as store_module
 from livescore.scores.database import Database, DatabaseAway, opened
 from livescore.scores.rules import Conflict, MatchState, Revision, Score, end, set_score
-from livescore.scores.store import Once, Store
+from livescore.scores.store import IdempotencyKey, Store
 from tests.support.servers import OwnPostgres
 
 GOAL: dict[str, Any] = {"event_type": "goal", "metadata": {"scoreDelta": {"home": 1}}}
@@ -155,11 +155,11 @@ async def test_a_write_that_is_refused_leaves_no_gap(store: Store) -> None:
 
 async def test_a_key_used_by_many_at_once_writes_once(store: Store) -> None:
     match_id = await create(store)
-    once = Once("POST /matches/1/commentary", "key", b"same")
+    key = IdempotencyKey("POST /matches/1/commentary", "key", b"same")
 
     async def write() -> bool:
         try:
-            return not (await store.create_commentary(match_id, commentary(), "test", once)).replayed
+            return not (await store.create_commentary(match_id, commentary(), "test", key)).replayed
         except store_module.StillRunning:
             return False
 

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from livescore.api import errors
-from livescore.api.context import services
+from livescore.api.context import services_of
 from livescore.security.keys import ApiKey, InvalidKey, Keyring, Watch
 
 ANYBODY = "-"
@@ -24,17 +24,17 @@ _ON_KEY = "livescore.on_key"
 _END_SECONDS = 1.0
 
 
-def writer(request: Request) -> str:
+def require_write(request: Request) -> str:
     """Return the id of the key that lets this request write.
 
     Raises:
         AccessDenied: if there is no such key, or it may only read.
     """
-    key = services(request).keyring.authorize(request.headers, "write")
+    key = services_of(request).keyring.authorize(request.headers, "write")
     return key.id if key else ANYBODY
 
 
-def reader(request: Request | WebSocket) -> ApiKey | None:
+def require_read(request: Request | WebSocket) -> ApiKey | None:
     """Return the key that lets this request read; None unless ``READ_KEYS_REQUIRED``.
 
     Browsers cannot set headers on a WebSocket or an EventSource, so the key may come as ``?apiKey=``.
@@ -42,11 +42,11 @@ def reader(request: Request | WebSocket) -> ApiKey | None:
     Raises:
         AccessDenied: if a key is required and the request has no valid one.
     """
-    parts = services(request)
-    if not parts.settings.read_keys_required:
+    services = services_of(request)
+    if not services.settings.read_keys_required:
         return None
     text = request.query_params.get("apiKey")
-    key = parts.keyring.authorize(request.headers if text is None else {"x-api-key": text}, "read")
+    key = services.keyring.authorize(request.headers if text is None else {"x-api-key": text}, "read")
     if key is not None and _ON_KEY in request.scope:
         request.scope[_ON_KEY](key)
     return key

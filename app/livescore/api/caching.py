@@ -35,7 +35,7 @@ def represent(epoch: str, seq: int, match: str) -> Representation:
     return Representation(epoch, seq, b'{"data":%b}' % data, _MAX_AGE[orjson.loads(data)["status"]])
 
 
-class Representations:
+class MatchCache:
     """The matches asked for lately. One that changed since is worth nothing; only its seq is."""
 
     def __init__(self, size: int = REPRESENTATIONS) -> None:

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from livescore.api import access, conditions, openapi, parse, writes
 from livescore.api.caching import LIST_MAX_AGE, cache_control
-from livescore.api.context import services
+from livescore.api.context import services_of
 from livescore.api.errors import request_id
 from livescore.api.routing import both
 from livescore.api.schemas import (
@@ -24,39 +24,39 @@ PATH = "/matches/{id}/commentary"
 
 async def list_commentary(request: Request) -> Response:
     """The newest commentary of a match; none for a match that does not exist."""
-    access.reader(request)
+    access.require_read(request)
     match_id = parse.path_id(request)
     query = parse.query(request, CommentaryQuery)
-    parts = services(request)
-    members = await parts.store.commentary(match_id, query.limit)
-    caching = cache_control(LIST_MAX_AGE, private=parts.settings.read_keys_required)
-    return writes.data(f"[{members}]", headers={"Cache-Control": caching})
+    services = services_of(request)
+    members = await services.store.commentary(match_id, query.limit)
+    caching = cache_control(LIST_MAX_AGE, private=services.settings.read_keys_required)
+    return writes.data_response(f"[{members}]", headers={"Cache-Control": caching})
 
 
 async def get_commentary(request: Request) -> Response:
     """One entry, as the `Location` of its creation names it."""
-    access.reader(request)
+    access.require_read(request)
     match_id, commentary_id = _ids(request)
-    parts = services(request)
-    epoch = parts.live.epoch  # before the row: one that changes meanwhile must not get the new feed's tag
-    body, seq = await parts.store.commentary_entry(match_id, commentary_id)
+    services = services_of(request)
+    epoch = services.live.epoch  # before the row: one that changes meanwhile must not get the new feed's tag
+    body, seq = await services.store.commentary_entry(match_id, commentary_id)
     tag = conditions.entity_tag(epoch, match_id, seq) if epoch else ""
-    caching = cache_control(LIST_MAX_AGE, private=parts.settings.read_keys_required)
+    caching = cache_control(LIST_MAX_AGE, private=services.settings.read_keys_required)
     headers = {"Cache-Control": caching, **({"ETag": tag} if tag else {})}
     conditions.check_readable(request, tag)
     if tag and conditions.is_known(request, tag):
         return Response(status_code=304, headers=headers)
-    return writes.data(body, headers=headers)
+    return writes.data_response(body, headers=headers)
 
 
 async def create_commentary(request: Request) -> Response:
     """Append commentary; a goal with `metadata.scoreDelta` moves the score with it."""
-    caller = access.writer(request)
+    caller = access.require_write(request)
     match_id = parse.path_id(request)
     new = await parse.body(request, NewCommentary)
-    once = await writes.once(request, f"POST /matches/{match_id}/commentary", caller)
-    written = await services(request).store.create_commentary(
-        match_id, new.values(), request_id(request), once, conditions.of_match(request, match_id)
+    key = await writes.idempotency_key(request, f"POST /matches/{match_id}/commentary", caller)
+    written = await services_of(request).store.create_commentary(
+        match_id, new.values(), request_id(request), key, conditions.of_match(request, match_id)
     )
     writes.announce(request, written)
     return writes.created(request, match_id, written)
@@ -64,10 +64,10 @@ async def create_commentary(request: Request) -> Response:
 
 async def change_commentary(request: Request) -> Response:
     """Correct commentary; the score follows the difference."""
-    access.writer(request)
+    access.require_write(request)
     match_id, commentary_id = _ids(request)
     change = (await parse.body(request, CommentaryPatch)).given()
-    written = await services(request).store.update_commentary(
+    written = await services_of(request).store.update_commentary(
         match_id, commentary_id, change, request_id(request), conditions.of_match(request, match_id)
     )
     writes.announce(request, written)
@@ -76,13 +76,13 @@ async def change_commentary(request: Request) -> Response:
 
 async def delete_commentary(request: Request) -> Response:
     """Take commentary back, and its goal with it."""
-    access.writer(request)
+    access.require_write(request)
     match_id, commentary_id = _ids(request)
-    written = await services(request).store.delete_commentary(
+    written = await services_of(request).store.delete_commentary(
         match_id, commentary_id, request_id(request), conditions.of_match(request, match_id)
     )
     writes.announce(request, written)
-    return writes.data(written.body)
+    return writes.data_response(written.body)
 
 
 def _ids(request: Request) -> tuple[int, int]:

@@ -1,10 +1,10 @@
-"""What a request may use: made once by the application, found on its state."""
+"""The services of one API process, which every request can reach through the application's state."""
 
 from dataclasses import dataclass, field
 
-from fastapi import FastAPI, Request, WebSocket
+from fastapi import Request, WebSocket
 
-from livescore.api.caching import Representations
+from livescore.api.caching import MatchCache
 from livescore.jobs.schedule import Schedule
 from livescore.live.drain import Drain
 from livescore.live.node import Node
@@ -17,7 +17,7 @@ from livescore.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The parts of one running API process."""
+    """Everything that handlers and middleware of one API process share."""
 
     settings: Settings
     store: Store
@@ -29,15 +29,10 @@ class Services:
     caps: ConnectionCaps
     origins: OriginPolicy
     address: ClientAddress
-    representations: Representations = field(default_factory=Representations)
+    match_cache: MatchCache = field(default_factory=MatchCache)
 
 
-def services(connection: Request | WebSocket) -> Services:
-    """The parts that serve this request."""
-    return services_of(connection.app)
-
-
-def services_of(app: FastAPI) -> Services:
-    """The parts of an application."""
-    found: Services = app.state.services
-    return found
+def services_of(connection: Request | WebSocket) -> Services:
+    """Return the services of the application that serves this request."""
+    services: Services = connection.app.state.services
+    return services

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from livescore.api import access, openapi, parse, streams
-from livescore.api.context import Services, services
+from livescore.api.context import Services, services_of
 from livescore.api.errors import BadRequest, Issue
 from livescore.api.routing import both
 from livescore.api.schemas import EventsAnswer, Query
@@ -66,27 +66,27 @@ class StreamQuery(AllStreamQuery):
 
 async def list_events(request: Request) -> Response:
     """The events after `since`. With `wait`, an empty answer only after that many seconds."""
-    access.reader(request)
-    parts, match_id, query = services(request), parse.path_id(request), parse.query(request, EventsQuery)
+    access.require_read(request)
+    services, match_id, query = services_of(request), parse.path_id(request), parse.query(request, EventsQuery)
     if request.method == "HEAD":
         query = query.model_copy(update={"wait": 0})
-    page = await _page(parts, match_id, query)
+    page = await _page(services, match_id, query)
     if page is None:
         page = await _wait(request, match_id, query)
     return Response(page, headers={"Cache-Control": "no-store"}, media_type="application/json")
 
 
-async def _page(parts: Services, match_id: int, query: EventsQuery) -> bytes | None:
+async def _page(services: Services, match_id: int, query: EventsQuery) -> bytes | None:
     """Return what there is now; None if that is nothing and the client would rather wait."""
-    head, epoch = await _head(parts, match_id), parts.live.epoch
+    head, epoch = await _head(services, match_id), services.live.epoch
     if _lost(query, head, epoch):
-        return await _snapshot(parts, match_id, epoch)
-    events = await parts.store.events(match_id, query.since, query.limit)
-    if not events and query.wait and not parts.drain.refusing:
+        return await _snapshot(services, match_id, epoch)
+    events = await services.store.events(match_id, query.since, query.limit)
+    if not events and query.wait and not services.drain.refusing:
         return None
     if head.seq > query.since and (not events or events[0].seq != query.since + 1):
-        return await _snapshot(parts, match_id, epoch)  # pruned since the head was read
-    messages = _bounded(events, parts.settings.slow_consumer_bytes)
+        return await _snapshot(services, match_id, epoch)  # pruned since the head was read
+    messages = _bounded(events, services.settings.slow_consumer_bytes)
     return _answer(messages, max(head.seq, query.since), epoch)
 
 
@@ -107,15 +107,15 @@ def _bounded(events: Iterable[Event], most: int) -> list[bytes]:
     return messages
 
 
-async def _head(parts: Services, match_id: int) -> Head:
-    head = await parts.store.head(match_id)
+async def _head(services: Services, match_id: int) -> Head:
+    head = await services.store.head(match_id)
     if head is None:
         raise NotFound("Match not found")
     return head
 
 
-async def _snapshot(parts: Services, match_id: int, epoch: str) -> bytes:
-    taken = await parts.store.snapshot(match_id)
+async def _snapshot(services: Services, match_id: int, epoch: str) -> bytes:
+    taken = await services.store.snapshot(match_id)
     if taken is None:
         raise NotFound("Match not found")
     return b'{"data":[],"seq":%d,"epoch":%b,"recovered":false,"snapshot":%b}' % (
@@ -130,27 +130,27 @@ def _answer(events: list[bytes], seq: int, epoch: str) -> bytes:
 
 
 async def _wait(request: Request, match_id: int, query: EventsQuery) -> bytes:
-    parts = services(request)
+    services = services_of(request)
     with streams.place(request, "long_polls"):
-        async with parts.live.follow(match_id, query.since, query.epoch) as (_, follower):
+        async with services.live.follow(match_id, query.since, query.epoch) as (_, follower):
             await streams.wait(request, follower, query.wait)
-    page = await _page(parts, match_id, query.model_copy(update={"wait": 0}))
+    page = await _page(services, match_id, query.model_copy(update={"wait": 0}))
     return page or b""
 
 
 async def stream_match(request: Request) -> Response:
     """Server-sent events of one match: `id` is the event's `seq`, `Last-Event-ID` resumes."""
-    access.reader(request)
-    parts, match_id, query = services(request), parse.path_id(request), parse.query(request, StreamQuery)
+    access.require_read(request)
+    services, match_id, query = services_of(request), parse.path_id(request), parse.query(request, StreamQuery)
     with _refusing_ids():
         cursor = MatchCursor.parse(streams.last_event_id(request), query.since, query.epoch)
-    await _head(parts, match_id)
+    await _head(services, match_id)
 
     def blocks(opened: tuple[History, Follower]) -> tuple[AsyncIterator[bytes], Follower]:
         history, follower = opened
-        return _match_blocks(parts, match_id, cursor, history, follower), follower
+        return _match_blocks(services, match_id, cursor, history, follower), follower
 
-    return await _stream(request, parts.live.follow(match_id, cursor.seq, cursor.epoch), blocks)
+    return await _stream(request, services.live.follow(match_id, cursor.seq, cursor.epoch), blocks)
 
 
 @contextmanager
@@ -163,15 +163,15 @@ def _refusing_ids() -> Iterator[None]:
 
 
 async def _match_blocks(
-    parts: Services, match_id: int, cursor: MatchCursor, history: History, follower: Follower
+    services: Services, match_id: int, cursor: MatchCursor, history: History, follower: Follower
 ) -> AsyncIterator[bytes]:
-    for piece in _opening(match_id, cursor, history, parts.live.epoch):
+    for piece in _opening(match_id, cursor, history, services.live.epoch):
         yield piece
     async for items in follower.read(HEARTBEAT_SECONDS):
-        blocks = [_match_block(cursor, item, parts.live.epoch) for item in items]
+        blocks = [_match_block(cursor, item, services.live.epoch) for item in items]
         yield b"".join(blocks) or HEARTBEAT + block(str(cursor))
     if not follower.overflowed:
-        yield _last_block(parts, str(cursor))
+        yield _last_block(services, str(cursor))
 
 
 def _opening(match_id: int, cursor: MatchCursor, history: History, epoch: str) -> Iterator[bytes]:
@@ -198,20 +198,20 @@ def _match_block(cursor: MatchCursor, item: Item, epoch: str) -> bytes:
 
 async def stream_all(request: Request) -> Response:
     """Server-sent events of all matches. `id` is opaque, `Last-Event-ID` resumes."""
-    access.reader(request)
-    parts = services(request)
+    access.require_read(request)
+    services = services_of(request)
     parse.query(request, AllStreamQuery)
     text = streams.last_event_id(request)
     with _refusing_ids():
         cursor = None if text is None else AllMatchesCursor.parse(text)
 
     def blocks(stream: AllMatches) -> tuple[AsyncIterator[bytes], Follower]:
-        return _all_blocks(parts, stream), stream.follower
+        return _all_blocks(services, stream), stream.follower
 
-    return await _stream(request, parts.live.follow_all(cursor), blocks)
+    return await _stream(request, services.live.follow_all(cursor), blocks)
 
 
-async def _all_blocks(parts: Services, stream: AllMatches) -> AsyncIterator[bytes]:
+async def _all_blocks(services: Services, stream: AllMatches) -> AsyncIterator[bytes]:
     yield block(stream.id, SubscribedAll(recovered=stream.recovered).encode(), RETRY_MS)
     try:
         async for sent in stream.read(HEARTBEAT_SECONDS):
@@ -222,7 +222,7 @@ async def _all_blocks(parts: Services, stream: AllMatches) -> AsyncIterator[byte
     except DatabaseAway:
         pass  # the client comes back and goes on from its last id
     if not stream.follower.overflowed:
-        yield _last_block(parts, stream.id)
+        yield _last_block(services, stream.id)
 
 
 def _pieces(blocks: Iterable[bytes]) -> Iterator[bytes]:
@@ -237,9 +237,9 @@ def _pieces(blocks: Iterable[bytes]) -> Iterator[bytes]:
         yield piece
 
 
-def _last_block(parts: Services, identifier: str) -> bytes:
+def _last_block(services: Services, identifier: str) -> bytes:
     """Return the block before the end of a stream; clients come back at random moments, as after a reconnect hint."""
-    spread = parts.settings.reconnect_spread_seconds
+    spread = services.settings.reconnect_spread_seconds
     return block(identifier, retry_ms=max(RETRY_MS, int(random.uniform(0, spread) * 1000)))
 
 
@@ -249,19 +249,19 @@ async def _stream(
     blocks: Callable[[T], tuple[AsyncIterator[bytes], Follower]],
 ) -> Response:
     """Open a stream, which holds a place until it ends. HEAD is answered as GET would be and holds none."""
-    parts = services(request)
+    services = services_of(request)
     if request.method == "HEAD":
         with streams.place(request, "streams"):
             return Response(headers=streams.HEADERS, media_type=streams.MEDIA_TYPE)
     async with AsyncExitStack() as stack:
         stack.enter_context(streams.place(request, "streams"))
         try:
-            async with asyncio.timeout(parts.settings.database_timeout_seconds):
+            async with asyncio.timeout(services.settings.database_timeout_seconds):
                 opened = await stack.enter_async_context(opening)
         except TimeoutError:
             raise DatabaseAway("PostgreSQL did not answer in time") from None
         pieces, follower = blocks(opened)
-        return EventStream(pieces, follower, parts.settings.ping_interval_seconds, stack.pop_all())
+        return EventStream(pieces, follower, services.settings.ping_interval_seconds, stack.pop_all())
     raise AssertionError("unreachable")
 
 

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from livescore import __version__
-from livescore.api.context import Services, services
+from livescore.api.context import Services, services_of
 from livescore.api.routing import Route
 from livescore.api.schemas import OMITTED, Answer, Timestamp
 from livescore.scores.database import AWAY, SILENT, DatabaseAway
@@ -26,7 +26,7 @@ State = Literal["healthy", "unhealthy"]
 
 
 class Parts(Answer):
-    """The parts of the service."""
+    """The services of the service."""
 
     api: State
     redis: State
@@ -73,17 +73,17 @@ class Alive(Answer):
 
 async def health(request: Request) -> Response:
     """Every part of the service; 503 and `degraded` when one fails."""
-    parts = services(request)
-    fault = await _database_fault(parts)
+    services = services_of(request)
+    fault = await _database_fault(services)
     database = fault is None
-    whole = database and parts.live.redis_up
-    states = {"api": "healthy", "redis": _state(parts.live.redis_up), "database": _state(database)}
+    whole = database and services.live.redis_up
+    states = {"api": "healthy", "redis": _state(services.live.redis_up), "database": _state(database)}
     return _answer(
         {
             "status": "healthy" if whole else "degraded",
             "timestamp": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z",
             "version": __version__,
-            "environment": parts.settings.environment,
+            "environment": services.settings.environment,
             "services": states,
             **({"reason": fault} if fault else {}),
         },
@@ -97,28 +97,28 @@ def _state(up: bool) -> State:
 
 async def ready(request: Request) -> Response:
     """Whether this process should be sent requests. Redis away is no reason against it: the feed carries on."""
-    parts = services(request)
-    reason = await _objection(parts)
+    services = services_of(request)
+    reason = await _objection(services)
     load = {
-        "instance": parts.settings.instance,
-        "connections": parts.live.connections,
-        "streams": parts.live.http_subscribers["streams"],
-        "longPolls": parts.live.http_subscribers["long_polls"],
+        "instance": services.settings.instance,
+        "connections": services.live.connections,
+        "streams": services.live.http_subscribers["streams"],
+        "longPolls": services.live.http_subscribers["long_polls"],
     }
     if reason:
         return _answer({"ready": False, "reason": reason, **load}, 503)
     return _answer({"ready": True, **load})
 
 
-async def _objection(parts: Services) -> str | None:
-    if parts.live.draining:
+async def _objection(services: Services) -> str | None:
+    if services.live.draining:
         return "draining"
-    return await _database_fault(parts) or parts.keyring.problem
+    return await _database_fault(services) or services.keyring.problem
 
 
-async def _database_fault(parts: Services) -> str | None:
+async def _database_fault(services: Services) -> str | None:
     """Ask the database whether it can be read and written. Returns why not."""
-    database = parts.store.database
+    database = services.store.database
     try:
         async with asyncio.timeout(CHECK_SECONDS):
             await database.check()

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from livescore.api import errors, health, parse
-from livescore.api.context import Services, services
+from livescore.api.context import Services, services_of
 from livescore.api.schemas import OMITTED, Query, canonical
 from livescore.scores.rules import INT4_MAX
 from livescore.security.cross_site import ManagementGuard
@@ -59,10 +59,10 @@ async def get_metrics(_: Request) -> Response:
     return Response(content, media_type=media_type)
 
 
-def _connections(parts: Services) -> dict[str, object]:
-    live = parts.live
+def _connections(services: Services) -> dict[str, object]:
+    live = services.live
     return {
-        "instance": parts.settings.instance,
+        "instance": services.settings.instance,
         "connections": live.connections,
         "streams": live.http_subscribers["streams"],
         "longPolls": live.http_subscribers["long_polls"],
@@ -76,29 +76,29 @@ async def get_connections(request: Request) -> Response:
 
     ``connections`` are WebSockets only: the operator scales on them.
     """
-    return _json(HTTPStatus.OK, _connections(services(request)))
+    return _json(HTTPStatus.OK, _connections(services_of(request)))
 
 
 async def post_drain(request: Request) -> Response:
     """Begin to drain; with ``?cancel=true`` go back to work. Answers at once; ``/connections`` tells how far it is."""
-    parts = services(request)
+    services = services_of(request)
     if parse.query(request, DrainQuery).cancel == "true":
-        parts.drain.cancel()
+        services.drain.cancel()
     else:
-        parts.drain.start()
-    return _json(HTTPStatus.ACCEPTED, _connections(parts))
+        services.drain.start()
+    return _json(HTTPStatus.ACCEPTED, _connections(services))
 
 
 async def post_shed(request: Request) -> Response:
     """Ask ``count`` clients that can resume to reconnect elsewhere; how many are on their way out."""
     query = parse.query(request, ShedQuery)
-    return _json(HTTPStatus.ACCEPTED, {"shedding": services(request).drain.shed(query.count, query.per_second)})
+    return _json(HTTPStatus.ACCEPTED, {"shedding": services_of(request).drain.shed(query.count, query.per_second)})
 
 
 async def get_fixtures(request: Request) -> Response:
     """What is live and what starts within ``withinSeconds``, the earliest first."""
     query = parse.query(request, FixturesQuery)
-    members = await services(request).store.fixtures(query.within, FIXTURES_LIMIT)
+    members = await services_of(request).store.fixtures(query.within, FIXTURES_LIMIT)
     return Response(f'{{"fixtures":[{members}]}}', media_type="application/json")
 
 
@@ -120,7 +120,7 @@ class RefuseWebPages:
         await self._app(scope, receive, send)
 
 
-def create(parts: Services) -> Starlette:
+def create(services: Services) -> Starlette:
     """Return the application behind the management port."""
     application = Starlette(
         routes=[
@@ -132,7 +132,7 @@ def create(parts: Services) -> Starlette:
             *health.probes,
         ],
         exception_handlers=errors.handlers,
-        middleware=[Middleware(RefuseWebPages, guard=ManagementGuard(parts.settings))],
+        middleware=[Middleware(RefuseWebPages, guard=ManagementGuard(services.settings))],
     )
-    application.state.services = parts
+    application.state.services = services
     return application

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from livescore.api import access, caching, conditions, openapi, parse, writes
-from livescore.api.context import services
+from livescore.api.context import services_of
 from livescore.api.errors import request_id
 from livescore.api.routing import Handler, Route, both
 from livescore.api.schemas import (
@@ -23,14 +23,14 @@ from livescore.api.schemas import (
     cursor_text,
 )
 from livescore.scores import rules
-from livescore.scores.store import NotFound, Page, Written
+from livescore.scores.store import NotFound, Page, WriteResult
 
 
 async def list_matches(request: Request) -> Response:
     """Matches, newest first, page by page."""
-    access.reader(request)
+    access.require_read(request)
     query = parse.query(request, MatchesQuery)
-    page = await services(request).store.matches(query.limit, query.filters(), query.cursor)
+    page = await services_of(request).store.matches(query.limit, query.filters(), query.cursor)
     body = f'{{"data":[{page.items}],"nextCursor":{_next_cursor(page)}}}'
     return _cacheable(request, body.encode(), caching.LIST_MAX_AGE)
 
@@ -43,26 +43,26 @@ def _next_cursor(page: Page) -> str:
 
 
 def _cacheable(request: Request, body: bytes, max_age: int) -> Response:
-    private = services(request).settings.read_keys_required
+    private = services_of(request).settings.read_keys_required
     headers = {"Cache-Control": caching.cache_control(max_age, private=private)}
     return Response(body, headers=headers, media_type="application/json")
 
 
 async def create_match(request: Request) -> Response:
     """Create a match. Its status follows from its times."""
-    caller = access.writer(request)
+    caller = access.require_write(request)
     new = await parse.body(request, NewMatch)
-    once = await writes.once(request, "POST /matches", caller)
+    key = await writes.idempotency_key(request, "POST /matches", caller)
     if (preconditions := conditions.Preconditions.of(request)) is not None:
         preconditions.check(())  # of the list, which has no ETag
-    written = await services(request).store.create_match(new.values(), request_id(request), once)
+    written = await services_of(request).store.create_match(new.values(), request_id(request), key)
     _announce(request, written)
     return writes.created(request, None, written)
 
 
 async def get_match(request: Request) -> Response:
     """One match. What is known to be unchanged is answered without PostgreSQL."""
-    access.reader(request)
+    access.require_read(request)
     match_id = parse.path_id(request)
     known = _known(request, match_id)
     if known is not None and known.body is None and not conditions.is_known(request, _tag(match_id, known)):
@@ -71,28 +71,28 @@ async def get_match(request: Request) -> Response:
 
 
 def _known(request: Request, match_id: int) -> caching.Representation | None:
-    parts = services(request)
-    parts.live.channels.watch(match_id)
+    services = services_of(request)
+    services.live.channels.watch(match_id)
     if "no-cache" in request.headers.get("cache-control", ""):  # the client insists on the origin, PostgreSQL
         return None
-    return parts.representations.current(match_id, parts.live.epoch, parts.live.channels.head(match_id))
+    return services.match_cache.current(match_id, services.live.epoch, services.live.channels.head(match_id))
 
 
 async def _read(request: Request, match_id: int) -> caching.Representation:
-    parts = services(request)
-    epoch = parts.live.epoch  # before the row: one that changes meanwhile must not get the new feed's tag
-    found = await parts.store.match(match_id)
+    services = services_of(request)
+    epoch = services.live.epoch  # before the row: one that changes meanwhile must not get the new feed's tag
+    found = await services.store.match(match_id)
     if found is None:
         raise NotFound("Match not found")
     representation = caching.represent(epoch, found[1], found[0])
-    parts.representations.keep(match_id, representation)
+    services.match_cache.keep(match_id, representation)
     return representation
 
 
 def _representation(request: Request, match_id: int, known: caching.Representation) -> Response:
     headers = {"ETag": _tag(match_id, known)} if known.epoch else {}
     if known.max_age is not None:
-        private = services(request).settings.read_keys_required
+        private = services_of(request).settings.read_keys_required
         headers["Cache-Control"] = caching.cache_control(known.max_age, private=private)
     conditions.check_readable(request, headers.get("ETag", ""))
     if "ETag" in headers and conditions.is_known(request, headers["ETag"]):
@@ -106,7 +106,7 @@ def _tag(match_id: int, known: caching.Representation) -> str:
 
 async def change_match(request: Request) -> Response:
     """Correct a match, or postpone, cancel or finish it."""
-    access.writer(request)
+    access.require_write(request)
     match_id = parse.path_id(request)
     change = (await parse.body(request, MatchPatch)).given()
     return await _revise(request, match_id, lambda before, now: rules.revise(before, change, now))
@@ -114,7 +114,7 @@ async def change_match(request: Request) -> Response:
 
 async def set_score(request: Request) -> Response:
     """Set the score of a live match."""
-    access.writer(request)
+    access.require_write(request)
     match_id = parse.path_id(request)
     body = await parse.body(request, ScoreBody)
     score = rules.Score(body.home_score, body.away_score)
@@ -123,7 +123,7 @@ async def set_score(request: Request) -> Response:
 
 async def end_match(request: Request) -> Response:
     """Finish a live match now."""
-    access.writer(request)
+    access.require_write(request)
     return await _revise(request, parse.path_id(request), lambda before, _: rules.end(before))
 
 
@@ -131,18 +131,18 @@ async def _revise(
     request: Request, match_id: int, revise: Callable[[rules.MatchState, datetime], rules.Revision]
 ) -> Response:
     condition = conditions.of_match(request, match_id)
-    written = await services(request).store.revise_match(match_id, revise, request_id(request), condition)
+    written = await services_of(request).store.revise_match(match_id, revise, request_id(request), condition)
     _announce(request, written)
     return writes.changed(request, match_id, written)
 
 
-def _announce(request: Request, written: Written) -> None:
+def _announce(request: Request, written: WriteResult) -> None:
     """Tell the listeners, and the scheduler when the match is to start and to end now."""
     writes.announce(request, written)
     if written.events:
         match = orjson.loads(written.body)
         start, end = datetime.fromisoformat(match["startTime"]), datetime.fromisoformat(match["endTime"])
-        services(request).schedule.plan(match["id"], match["status"], start, end)
+        services_of(request).schedule.plan(match["id"], match["status"], start, end)
 
 
 _ID = openapi.path_parameter("id")

@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from livescore import __version__
 from livescore.api import openapi
-from livescore.api.context import services
+from livescore.api.context import services_of
 from livescore.api.routing import Route
 from livescore.api.schemas import Answer
 
@@ -49,7 +49,7 @@ async def about(request: Request) -> Response:
     described = About(
         name="Live Score API",
         version=__version__,
-        environment=services(request).settings.environment,
+        environment=services_of(request).settings.environment,
         features=FEATURES,
         documentation="/docs",
         websocket="/ws",

@@ -13,7 +13,7 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from livescore.api import access
-from livescore.api.context import Services, services
+from livescore.api.context import Services, services_of
 from livescore.api.errors import answer
 from livescore.api.request_head import upgrade_required
 from livescore.api.routing import Route
@@ -32,12 +32,12 @@ PATHS = ("/ws", "/api/ws")
 
 async def connect(websocket: WebSocket) -> None:
     """Accept a WebSocket, or refuse it with an HTTP status that says why."""
-    parts = services(websocket)
-    address = parts.address(websocket.scope)
+    services = services_of(websocket)
+    address = services.address(websocket.scope)
     try:
-        key = access.reader(websocket)
-        _room(parts)
-        parts.caps.acquire(address)
+        key = access.require_read(websocket)
+        _room(services)
+        services.caps.acquire(address)
     except AccessDenied as error:
         await _refuse(websocket, error.status, error.message, error.headers)
         return
@@ -47,33 +47,33 @@ async def connect(websocket: WebSocket) -> None:
     try:
         await websocket.accept()
     except BaseException:
-        parts.caps.release(address)
+        services.caps.release(address)
         raise
-    await _converse(parts, websocket, address, key)
+    await _converse(services, websocket, address, key)
 
 
-async def _converse(parts: Services, websocket: WebSocket, address: str, key: ApiKey | None) -> None:
+async def _converse(services: Services, websocket: WebSocket, address: str, key: ApiKey | None) -> None:
     detach = websocket.scope.get("extensions", {}).get(EXTENSION)
     if detach is not None:
-        _begin(parts, detach(parts.live, address), websocket, key)
+        _begin(services, detach(services.live, address), websocket, key)
         return
-    connection = AsgiConnection(parts.live, websocket, address)
-    _begin(parts, connection, websocket, key)
+    connection = AsgiConnection(services.live, websocket, address)
+    _begin(services, connection, websocket, key)
     await connection.run()
 
 
-def _begin(parts: Services, connection: Connection, websocket: WebSocket, key: ApiKey | None) -> None:
-    parts.live.attach(connection)
+def _begin(services: Services, connection: Connection, websocket: WebSocket, key: ApiKey | None) -> None:
+    services.live.attach(connection)
     if key is not None:
         # The key may have been revoked during the handshake: the socket is then closed here.
         close = partial(connection.close, access.KEY_REVOKED)
-        connection.state.watch = parts.keyring.watch(key, "read", close)
-    connection.send(Welcome(instance=parts.settings.instance).encode())
-    asked, faults = _asked(websocket, parts.settings.max_subscriptions)
+        connection.state.watch = services.keyring.watch(key, "read", close)
+    connection.send(Welcome(instance=services.settings.instance).encode())
+    asked, faults = _asked(websocket, services.settings.max_subscriptions)
     for fault in faults:
         connection.send(messages.invalid(fault))
     for message in asked:
-        session.take(parts.live, connection, orjson.dumps(message))
+        session.take(services.live, connection, orjson.dumps(message))
 
 
 def _asked(websocket: WebSocket, most: int) -> tuple[list[dict[str, Any]], list[str]]:
@@ -106,8 +106,8 @@ def _number(text: str) -> int | str:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else text
 
 
-def _room(parts: Services) -> None:
-    if parts.drain.refusing:
+def _room(services: Services) -> None:
+    if services.drain.refusing:
         raise TooManyConnections(503, "This instance is stopping: connect again to reach another one")
 
 

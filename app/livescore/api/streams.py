@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from livescore.api.context import services
+from livescore.api.context import services_of
 from livescore.api.errors import Refused
 from livescore.live.follower import Follower
 from livescore.security.limits import TooManyConnections
@@ -50,15 +50,15 @@ def place(request: Request, kind: Literal["streams", "long_polls"]) -> Iterator[
     Raises:
         Refused: with 503 if this process is full or stopping, with 429 if the address has too many connections.
     """
-    parts = services(request)
-    address = parts.address(request.scope)
+    services = services_of(request)
+    address = services.address(request.scope)
     try:
-        if parts.drain.refusing:
+        if services.drain.refusing:
             raise TooManyConnections(503, "This instance is stopping: connect again to reach another one")
-        parts.caps.acquire(address)
+        services.caps.acquire(address)
     except TooManyConnections as error:
         raise Refused(error.status, error.message) from None
-    counts, gauge = parts.live.http_subscribers, metrics.STREAMS if kind == "streams" else metrics.LONG_POLLS
+    counts, gauge = services.live.http_subscribers, metrics.STREAMS if kind == "streams" else metrics.LONG_POLLS
     counts[kind] += 1
     gauge.set(counts[kind])
     try:
@@ -66,7 +66,7 @@ def place(request: Request, kind: Literal["streams", "long_polls"]) -> Iterator[
     finally:
         counts[kind] -= 1
         gauge.set(counts[kind])
-        parts.caps.release(address)
+        services.caps.release(address)
 
 
 def block(identifier: str, message: bytes | None = None, retry_ms: int | None = None) -> bytes:

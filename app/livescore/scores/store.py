@@ -44,7 +44,7 @@ class StillRunning(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Once:
+class IdempotencyKey:
     """An Idempotency-Key. ``fingerprint`` is a digest of the request body, ``scope`` who asks for what."""
 
     scope: str
@@ -53,7 +53,7 @@ class Once:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WriteResult:
     """What a write did: the JSON of its object, the events to publish, and whether it is a first answer again."""
 
     body: str
@@ -87,7 +87,7 @@ class MatchSnapshot:
     late: bool
 
 
-Write = Callable[[Connection], Awaitable[Written]]
+Write = Callable[[Connection], Awaitable[WriteResult]]
 
 Condition = Callable[[str, Collection[int]], None]
 """What a writer expects: called with the epoch and the seqs that name the present state, under the lock of the match.
@@ -106,24 +106,26 @@ class Store:
 
     # Writes
 
-    async def create_match(self, values: Mapping[str, Any], request_id: str, once: Once | None = None) -> Written:
+    async def create_match(
+        self, values: Mapping[str, Any], request_id: str, key: IdempotencyKey | None = None
+    ) -> WriteResult:
         """Append a match. ``values``: sport, home_team, away_team, start, end, home_score, away_score."""
 
-        async def write(connection: Connection) -> Written:
+        async def write(connection: Connection) -> WriteResult:
             rows = await fetch(connection, sql.CREATE_MATCH, {**values, "request_id": request_id})
             events = _events(rows)
-            return Written(events[0].data, events)
+            return WriteResult(events[0].data, events)
 
-        return await self._write(write, once)
+        return await self._write(write, key)
 
     async def create_commentary(
         self,
         match_id: int,
         values: Mapping[str, Any],
         request_id: str,
-        once: Once | None = None,
+        key: IdempotencyKey | None = None,
         condition: Condition | None = None,
-    ) -> Written:
+    ) -> WriteResult:
         """Append commentary, and move the score when it is a goal.
 
         Raises:
@@ -134,19 +136,19 @@ class Store:
         delta = rules.score_delta(values["event_type"], values["metadata"])
         parameters = {**_commentary(values), **_delta(delta), "match_id": match_id, "request_id": request_id}
 
-        async def write(connection: Connection) -> Written:
+        async def write(connection: Connection) -> WriteResult:
             events = _events(await fetch(connection, sql.CREATE_COMMENTARY, parameters))
             if not events:
                 raise NotFound("Match not found")
-            return Written(events[0].data, events)
+            return WriteResult(events[0].data, events)
 
-        async def write_if(connection: Connection) -> Written:
+        async def write_if(connection: Connection) -> WriteResult:
             async with connection.transaction():
                 _, _, seq = await _locked_match(connection, match_id)
                 await _check(connection, condition, seq)
                 return await write(connection)
 
-        return await self._write(write if condition is None else write_if, once)
+        return await self._write(write if condition is None else write_if, key)
 
     async def update_commentary(
         self,
@@ -155,12 +157,12 @@ class Store:
         values: Mapping[str, Any],
         request_id: str,
         condition: Condition | None = None,
-    ) -> Written:
+    ) -> WriteResult:
         """Correct commentary; ``values`` has only what changes. The score follows the difference."""
         names = ("minute", "sequence", "period", "event_type", "actor", "team", "message", "metadata", "tags")
         given = {name: values.get(name) for name in names}
 
-        async def write(connection: Connection) -> Written:
+        async def write(connection: Connection) -> WriteResult:
             async with connection.transaction():
                 event_type, metadata, *seqs = await _locked_commentary(connection, match_id, commentary_id)
                 await _check(connection, condition, *seqs)
@@ -176,10 +178,10 @@ class Store:
 
     async def delete_commentary(
         self, match_id: int, commentary_id: int, request_id: str, condition: Condition | None = None
-    ) -> Written:
+    ) -> WriteResult:
         """Take commentary back, and its goal with it."""
 
-        async def write(connection: Connection) -> Written:
+        async def write(connection: Connection) -> WriteResult:
             async with connection.transaction():
                 event_type, metadata, *seqs = await _locked_commentary(connection, match_id, commentary_id)
                 await _check(connection, condition, *seqs)
@@ -196,10 +198,10 @@ class Store:
         revise: Callable[[rules.MatchState, datetime], rules.Revision],
         request_id: str,
         condition: Condition | None = None,
-    ) -> Written:
+    ) -> WriteResult:
         """Change a match by a pure function of its state and the database's time."""
 
-        async def write(connection: Connection) -> Written:
+        async def write(connection: Connection) -> WriteResult:
             async with connection.transaction():
                 before, now, seq = await _locked_match(connection, match_id)
                 await _check(connection, condition, seq)
@@ -209,13 +211,15 @@ class Store:
                     parameters = _revision(match_id, before, revision, request_id)
                     events = _events(await fetch(connection, sql.REVISE_MATCH, parameters))
                 body = (await fetch(connection, sql.MATCH, {"match_id": match_id}))[0][0]
-                return Written(body, events)
+                return WriteResult(body, events)
 
         return await self._write(write)
 
-    async def _write(self, write: Write, once: Once | None = None) -> Written:
+    async def _write(self, write: Write, key: IdempotencyKey | None = None) -> WriteResult:
         try:
-            return await self.database.use(write if once is None else lambda connection: _once(connection, write, once))
+            return await self.database.use(
+                write if key is None else lambda connection: _idempotent(connection, write, key)
+            )
         except (NumericValueOutOfRange, CheckViolation) as error:
             raise rules.Conflict("The score would leave the range 0 to 2147483647") from error
 
@@ -391,18 +395,18 @@ async def _settle(connection: Connection) -> None:
         await connection.execute(sql.SETTLE)
 
 
-async def _once(connection: Connection, write: Write, once: Once) -> Written:
+async def _idempotent(connection: Connection, write: Write, key: IdempotencyKey) -> WriteResult:
     """Effect and answer commit together, so that a key is either unused or has its answer."""
-    place = {"scope": once.scope, "key": once.key}
+    place = {"scope": key.scope, "key": key.key}
     async with connection.transaction():
         if not (await fetch(connection, sql.LOCK_KEY, place))[0][0]:
             raise StillRunning("The first request with this Idempotency-Key is still running")
         for fingerprint, _, body in await fetch(connection, sql.FIND_KEY, place):
-            if bytes(fingerprint) != once.fingerprint:
+            if bytes(fingerprint) != key.fingerprint:
                 raise KeyReused("This Idempotency-Key was used for another request")
-            return Written(bytes(body).decode(), [], replayed=True)
+            return WriteResult(bytes(body).decode(), [], replayed=True)
         written = await write(connection)
-        kept = {**place, "fingerprint": once.fingerprint, "status": 201, "body": written.body.encode()}
+        kept = {**place, "fingerprint": key.fingerprint, "status": 201, "body": written.body.encode()}
         await connection.execute(sql.KEEP_KEY, kept)
         return written
 
@@ -437,10 +441,10 @@ async def _revised(
     commentary_id: int,
     request_id: str,
     parameters: Mapping[str, Any],
-) -> Written:
+) -> WriteResult:
     place = {"match_id": match_id, "commentary_id": commentary_id, "request_id": request_id}
     events = _events(await fetch(connection, statement, {**parameters, **place}))
-    return Written(events[0].data, events)
+    return WriteResult(events[0].data, events)
 
 
 async def _locked_match(connection: Connection, match_id: int) -> tuple[rules.MatchState, datetime, int]:

@@ -14,10 +14,10 @@ from livescore_operator import conditions
 from livescore_operator.components import config, hpa
 from livescore_operator.components.common import Scale
 from livescore_operator.observation import Observation
+from livescore_operator.pod_client import Reading
 from livescore_operator.resource import Draining, Floor, Learnt, LiveScore, Manifest, Readings, Scaling
 from livescore_operator.scaling import drain, forecast
 from livescore_operator.scaling.algorithm import Decision, History, Pod
-from livescore_operator.scaling.connections import Reading
 
 log = structlog.get_logger(__name__)
 

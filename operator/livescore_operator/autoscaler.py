@@ -17,10 +17,10 @@ from livescore_operator.cluster import Cluster
 from livescore_operator.components.common import Scale
 from livescore_operator.events import Recorder
 from livescore_operator.observation import Observation
+from livescore_operator.pod_client import PodClient
 from livescore_operator.resource import LiveScore, Manifest, Scaling, timestamp
 from livescore_operator.scaling import algorithm, drain, forecast, rebalance
 from livescore_operator.scaling.algorithm import History, Pod
-from livescore_operator.scaling.connections import Crowd
 from livescore_operator.telemetry import metrics
 
 log = structlog.get_logger(__name__)
@@ -55,19 +55,19 @@ class Autoscaler:
         self._recorder = recorder
         self._now = now
         self._memories: dict[Key, _Memory] = {}
-        self.crowd = Crowd()
+        self.pod_client = PodClient()
 
     def forget(self, key: Key) -> None:
         """It is gone."""
         self._memories.pop(key, None)
-        self.crowd.forget(key)
+        self.pod_client.forget(key)
 
     # Reading and deciding: nothing is changed
 
     async def assess(self, resource: LiveScore, seen: Observation) -> Assessment:
         """Read the pods, and decide how many there should be."""
         addresses = seen.addresses
-        readings = await self.crowd.read(_key(resource), tuple(sorted(addresses.values())))
+        readings = await self.pod_client.read(_key(resource), tuple(sorted(addresses.values())))
         pods = assessment.pods(seen, readings)
         connections = None if addresses and not readings else sum(one.connections for one in readings.values())
         outlook = await self._match_day(resource, seen, pods, connections)
@@ -91,7 +91,7 @@ class Autoscaler:
         able = [seen.addresses[pod.name] for pod in pods if pod.serving and not pod.silent]
         # Also those that begin to count before the next look.
         ahead = wanted.match_day.lead_minutes * 60 + 2 * assessment.FIXTURES_SECONDS
-        fixtures = assessment.parsed(await self.crowd.fixtures(able, round(ahead)))
+        fixtures = assessment.parsed(await self.pod_client.fixtures(able, round(ahead)))
         if fixtures is None:
             floor = assessment.lasting(before.floor, self._now())
             return Outlook(floor, before.learnt, assessment.until(floor.until, self._now()) if floor else None)
@@ -187,15 +187,17 @@ class Autoscaler:
         steps, before = found.steps, {one.pod for one in resource.status.draining}
         if steps is None:
             return
-        orders = [(name, self.crowd.drain) for name in steps.begin] + [(name, self.crowd.stay) for name in steps.cancel]
+        orders = [(name, self.pod_client.drain) for name in steps.begin] + [
+            (name, self.pod_client.cancel_drain) for name in steps.cancel
+        ]
         await asyncio.gather(*(self._tell(seen, name, order) for name, order in orders))
         begun = sorted(set(steps.begin) - before)
         if begun:
             await self._event(resource, "Draining", f"{', '.join(begun)}: emptied, then removed")
         if steps.cancel:
             await self._event(resource, "DrainCancelled", f"{', '.join(steps.cancel)}: needed again")
-        if steps.strays:
-            text = f"{', '.join(steps.strays)}: emptied, but others were removed instead; back at work"
+        if steps.survivors:
+            text = f"{', '.join(steps.survivors)}: emptied, but others were removed instead; back at work"
             await self._event(resource, "OtherPodRemoved", text, "Warning")
 
     async def _tell(self, seen: Observation, name: str, what: Callable[[str], Awaitable[bool]]) -> None:
@@ -232,7 +234,7 @@ class Autoscaler:
     async def _shed(self, address: str, count: int) -> int:
         """Let one pod shed within a round; how many sockets it was told to."""
         rate = math.ceil(count / REBALANCE_SECONDS)
-        return count if await self.crowd.shed(address, count, rate) else 0
+        return count if await self.pod_client.shed(address, count, rate) else 0
 
     async def _event(self, resource: LiveScore, reason: str, message: str, severity: str = "Normal") -> None:
         await self._recorder.record(resource, severity, reason, message)

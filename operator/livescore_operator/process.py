@@ -22,7 +22,7 @@ from livescore_operator.settings import Settings
 from livescore_operator.telemetry import metrics
 
 if TYPE_CHECKING:
-    from livescore_operator.aggregation import MetricsAdapter
+    from livescore_operator.metrics_api.server import MetricsAdapter
 
 log = structlog.get_logger(__name__)
 
@@ -63,7 +63,7 @@ class Operator:
 
     def _metrics_adapter(self, connected: cluster.Cluster) -> "MetricsAdapter":
         # Only here, since its cryptography holds 9 MB that nobody else needs.
-        from livescore_operator.aggregation import MetricsAdapter
+        from livescore_operator.metrics_api.server import MetricsAdapter
 
         return MetricsAdapter(connected, self._settings, self.leadership)
 
@@ -139,7 +139,7 @@ class Operator:
         while True:
             # Not in step with other operators, nor with whatever else looks every so often.
             await asyncio.sleep(self._settings.connections_seconds * random.uniform(0.9, 1.1))
-            for key in await self.reconciler.autoscaler.crowd.moved():
+            for key in await self.reconciler.autoscaler.pod_client.moved():
                 self.queue.add(key)
 
     async def _beat(self) -> None:
@@ -177,7 +177,7 @@ class Operator:
         if self.leadership.problem:
             lease = f"{self._settings.pod_namespace}/{self._settings.lease_name}"
             found.append(f"Lease {lease} was not read: {self.leadership.problem}")
-        if self.adapter is not None and not self.adapter.door.is_open:
+        if self.adapter is not None and not self.adapter.tls.is_ready:
             found.append(f"the metrics adapter cannot serve yet: {self.adapter.registration.problem}")
         return found
 

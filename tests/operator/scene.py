@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from livescore_operator.cluster import Cluster
+from livescore_operator.pod_client import PodClient
 from livescore_operator.reconciler import Reconciler
-from livescore_operator.scaling.connections import Crowd
 from livescore_operator.telemetry import metrics
 from tests.operator.stack import Stack, secret
 from tests.support.kubernetes.kinds import Json
@@ -42,7 +42,7 @@ class Scene(Stack):
         """Kill the operator: the next one knows nothing but what it finds."""
         self._reconciler = Reconciler(self._cluster, "livescore-system", "test")
         self._reconciler.now = lambda: self.now
-        self._reconciler.autoscaler.crowd = Crowd(self.fleet.port)
+        self._reconciler.autoscaler.pod_client = PodClient(self.fleet.port)
 
     async def up(self, **spec: Any) -> None:
         """Make the LiveScore, and bring it up as far as its first pods."""

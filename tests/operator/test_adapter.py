@@ -18,10 +18,17 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from livescore_operator.components.common import selector
 from livescore_operator.errors import Terminal, Transient
+from livescore_operator.metrics_api.access import (
+    Caller,
+    RequestHeaderConfig,
+    ServerTls,
+    SubjectAccessAuthorizer,
+    Unauthorized,
+    caller,
+)
+from livescore_operator.metrics_api.adapter import API_PODS, VERSIONS, Adapter, MetricsProvider, connections
+from livescore_operator.metrics_api.certificates import Identity, make, renewed
 from livescore_operator.resource import METRIC, LiveScore, Manifest
-from livescore_operator.scaling.access import Caller, Door, Reviews, Trust, Unauthorized, caller
-from livescore_operator.scaling.adapter import API_PODS, VERSIONS, Adapter, Values, connections
-from livescore_operator.scaling.certificates import Identity, make, renewed
 from tests.support.kubernetes.certificates import Certificates
 from tests.support.kubernetes.stopping import stop
 
@@ -102,7 +109,7 @@ class Served:
     """A running adapter, and whom it knows."""
 
     world: World
-    door: Door
+    tls: ServerTls
     port: int
     identity: Identity
     front: Certificates
@@ -122,9 +129,9 @@ class Served:
         return context
 
 
-def trust(front: Certificates, **changes: Any) -> Trust:
+def trust(front: Certificates, **changes: Any) -> RequestHeaderConfig:
     """As the ConfigMap of a cluster says it."""
-    found = Trust.read(
+    found = RequestHeaderConfig.read(
         {
             "requestheader-client-ca-file": front.ca.read_text(),
             "requestheader-allowed-names": '["front-proxy-client"]',
@@ -137,12 +144,12 @@ def trust(front: Certificates, **changes: Any) -> Trust:
 
 
 @asynccontextmanager
-async def serving(world: World, door: Door) -> AsyncIterator[int]:
-    values = Values(world.find, world.connections, lambda: world.clock, lambda: NOW)
-    adapter = Adapter(door, Reviews(world.review, lambda: world.clock), values, lambda: world.seconds)
+async def serving(world: World, tls: ServerTls) -> AsyncIterator[int]:
+    values = MetricsProvider(world.find, world.connections, lambda: world.clock, lambda: NOW)
+    adapter = Adapter(tls, SubjectAccessAuthorizer(world.review, lambda: world.clock), values, lambda: world.seconds)
     runner = web.AppRunner(adapter.application(), access_log=None, shutdown_timeout=0.1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=door.context).start()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls.context).start()
     yield runner.addresses[0][1]
     await stop(runner)
 
@@ -166,11 +173,11 @@ def world() -> World:
 
 @pytest.fixture
 async def served(world: World, front: Certificates) -> AsyncIterator[Served]:
-    door, identity = Door(), make(HOST, datetime.now(UTC))
-    door.show(identity)
-    door.believe(trust(front))
-    async with serving(world, door) as port:
-        yield Served(world, door, port, identity, front)
+    tls, identity = ServerTls(), make(HOST, datetime.now(UTC))
+    tls.set_identity(identity)
+    tls.set_client_config(trust(front))
+    async with serving(world, tls) as port:
+        yield Served(world, tls, port, identity, front)
 
 
 def metric(version: str = "v1beta2", name: str = "*", namespace: str = "sport", metric: str = METRIC) -> str:
@@ -322,7 +329,7 @@ async def test_one_who_gives_up_takes_no_reading_from_the_others() -> None:
         await answer.wait()
         return {"10.0.0.1": 1}
 
-    values = Values(World([pod("demo-0")]).find, slow)
+    values = MetricsProvider(World([pod("demo-0")]).find, slow)
     first, second = (asyncio.create_task(values.read("sport")) for _ in range(2))
     await asked.wait()
     first.cancel()
@@ -352,7 +359,7 @@ async def test_a_name_that_may_not_speak_for_users_is_nobody(served: Served) -> 
 
 
 async def test_where_no_names_are_given_every_certificate_of_the_authority_will_do(served: Served) -> None:
-    served.door.believe(trust(served.front, names=frozenset()))
+    served.tls.set_client_config(trust(served.front, names=frozenset()))
     assert (await served.client(subject="/CN=somebody").get(metric()))[0] == 200
 
 
@@ -405,15 +412,15 @@ async def test_probes_need_nothing(served: Served, path: str) -> None:
 
 
 async def test_before_it_is_known_whom_to_trust_nobody_gets_in(world: World) -> None:
-    door, identity = Door(), make(HOST, datetime.now(UTC))
+    tls, identity = ServerTls(), make(HOST, datetime.now(UTC))
     context = ssl.create_default_context(cadata=identity.authorities)
-    async with serving(world, door) as port:
+    async with serving(world, tls) as port:
         with pytest.raises(aiohttp.ClientError):
             await Client(port, context).get("/healthz")
-        door.show(identity)
+        tls.set_identity(identity)
         with pytest.raises(aiohttp.ClientError):
             await Client(port, context).get("/healthz")
-        door.believe(Trust(""))
+        tls.set_client_config(RequestHeaderConfig(""))
         assert (await Client(port, context).get("/healthz"))[0] == 200
         assert (await Client(port, context).get(metric()))[0] == 401
 
@@ -488,7 +495,7 @@ async def test_an_answer_is_of_one_caller_and_one_thing(served: Served) -> None:
 
 async def test_answers_are_kept_of_few_and_errors_of_none() -> None:
     world = World(error=Transient("ApiServerUnreachable", "no answer"))
-    reviews = Reviews(world.review, lambda: world.clock)
+    reviews = SubjectAccessAuthorizer(world.review, lambda: world.clock)
     with pytest.raises(Transient):
         await reviews.allows(Caller("jane"), {})
     world.error = None
@@ -515,19 +522,19 @@ CERTIFICATE = {"notAfter": "Jun  1 12:00:00 2026 GMT", "subject": ((("commonName
 def test_every_user_but_the_anonymous_one_is_authenticated(
     given: list[tuple[str, str]], groups: tuple[str, ...]
 ) -> None:
-    trusted = Trust("ca", user_headers=("X-User",), group_headers=("X-Group",))
+    trusted = RequestHeaderConfig("ca", user_headers=("X-User",), group_headers=("X-Group",))
     assert caller(trusted, CERTIFICATE, headers(*given), 0.0).groups == groups
 
 
 def test_the_first_header_that_is_given_names_the_user() -> None:
-    trusted = Trust("ca", user_headers=("X-None", "X-Empty", "X-User"))
+    trusted = RequestHeaderConfig("ca", user_headers=("X-None", "X-Empty", "X-User"))
     found = caller(trusted, CERTIFICATE, headers(("X-Empty", ""), ("X-User", "jane")), 0.0)
     assert found.user == "jane"
 
 
 @pytest.mark.parametrize("certificate", [None, {}, {**CERTIFICATE, "subject": ()}])
 def test_who_is_not_named_is_not_believed(certificate: Json | None) -> None:
-    trusted = Trust("ca", frozenset({"proxy"}), ("X-User",))
+    trusted = RequestHeaderConfig("ca", frozenset({"proxy"}), ("X-User",))
     with pytest.raises(Unauthorized):
         caller(trusted, certificate, headers(("X-User", "jane")), 0.0)
     with pytest.raises(Unauthorized):
@@ -537,11 +544,11 @@ def test_who_is_not_named_is_not_believed(certificate: Json | None) -> None:
 @pytest.mark.parametrize("text", ["{", '"x"', "[1]", "null", '{"a": 1}'])
 def test_a_list_that_is_none_is_told(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
-        Trust.read({"requestheader-allowed-names": text})
+        RequestHeaderConfig.read({"requestheader-allowed-names": text})
 
 
 def test_a_cluster_without_aggregation_trusts_nobody() -> None:
-    assert Trust.read({}) == Trust("")
+    assert RequestHeaderConfig.read({}) == RequestHeaderConfig("")
 
 
 # Certificates are exchanged while it serves
@@ -549,12 +556,12 @@ def test_a_cluster_without_aggregation_trusts_nobody() -> None:
 
 async def test_a_renewed_certificate_is_shown_and_open_connections_stay(served: Served) -> None:
     old = make(HOST, datetime.now(UTC) - timedelta(days=61))
-    served.door.show(old)
+    served.tls.set_identity(old)
     served = replace(served, identity=old)
     client = served.client()
     async with aiohttp.TCPConnector() as connector, aiohttp.ClientSession(connector=connector) as session:
         assert (await client.ask(session, metric()))[0] == 200
-        served.door.show(new := renewed(old, HOST, datetime.now(UTC)))
+        served.tls.set_identity(new := renewed(old, HOST, datetime.now(UTC)))
         (kept,) = (one for connections in connector._conns.values() for one, _ in connections)
         assert (await client.ask(session, metric()))[0] == 200
         assert [one for connections in connector._conns.values() for one, _ in connections] == [kept]
@@ -572,13 +579,15 @@ async def test_who_is_trusted_no_more_gets_in_no_more(served: Served, stranger: 
     old = served.client()
     async with aiohttp.ClientSession() as session:
         assert (await old.ask(session, metric()))[0] == 200
-        served.door.believe(trust(stranger))
+        served.tls.set_client_config(trust(stranger))
         with pytest.raises((aiohttp.ClientError, ssl.SSLError, ConnectionError)):
             await old.ask(session, metric())
-        served.door.believe(trust(served.front))
+        served.tls.set_client_config(trust(served.front))
         assert (await old.ask(session, metric()))[0] == 200, "others again"
         # More than before, and so no reason to turn away who is among them.
-        served.door.believe(trust(served.front, authorities=served.front.ca.read_text() + stranger.ca.read_text()))
+        served.tls.set_client_config(
+            trust(served.front, authorities=served.front.ca.read_text() + stranger.ca.read_text())
+        )
         assert (await old.ask(session, metric()))[0] == 200
         assert (await served.client(stranger).get(metric()))[0] == 200
 
@@ -586,17 +595,17 @@ async def test_who_is_trusted_no_more_gets_in_no_more(served: Served, stranger: 
 @pytest.mark.parametrize("text", ["nothing", "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n"])
 async def test_what_is_no_certificate_changes_nothing(served: Served, text: str) -> None:
     with pytest.raises(ValueError, match="certificate"):
-        served.door.believe(trust(served.front, authorities=text))
+        served.tls.set_client_config(trust(served.front, authorities=text))
     with pytest.raises(ValueError, match=r"."):
-        served.door.show(replace(served.identity, certificate=text))
+        served.tls.set_identity(replace(served.identity, certificate=text))
     assert (await served.client().get(metric()))[0] == 200
 
 
 def test_the_key_is_left_in_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    door = Door()
-    door.show(make(HOST, NOW))
-    door.believe(Trust(""))
+    tls = ServerTls()
+    tls.set_identity(make(HOST, NOW))
+    tls.set_client_config(RequestHeaderConfig(""))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from livescore_operator.scaling.access import Door, Trust
-from livescore_operator.scaling.certificates import AUTHORITY_LIFE, LIFE, SKEW, Identity, make, renewed
+from livescore_operator.metrics_api.access import RequestHeaderConfig, ServerTls
+from livescore_operator.metrics_api.certificates import AUTHORITY_LIFE, LIFE, SKEW, Identity, make, renewed
 
 HOST = "livescore-operator-metrics.livescore-system.svc"
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -191,12 +191,12 @@ def test_what_none_of_its_authorities_signed_is_made_anew() -> None:
 
 def test_openssl_takes_it_strictly() -> None:
     identity = make(HOST, datetime.now(UTC))
-    door, client = Door(), ssl.create_default_context(cadata=identity.authorities)
+    tls, client = ServerTls(), ssl.create_default_context(cadata=identity.authorities)
     client.verify_flags |= ssl.VERIFY_X509_STRICT
-    door.show(identity)
-    door.believe(Trust(""))
+    tls.set_identity(identity)
+    tls.set_client_config(RequestHeaderConfig(""))
 
-    shaken(door.context, client)
+    shaken(tls.context, client)
 
 
 def shaken(server: ssl.SSLContext, client: ssl.SSLContext) -> None:

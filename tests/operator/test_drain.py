@@ -227,16 +227,18 @@ def test_nothing_begins_before_released_pods_are_gone() -> None:
 def test_a_released_pod_that_was_kept_is_told_of_and_works_again() -> None:
     late = NOW + timedelta(seconds=RELEASE_SECONDS)
     released = steps([drained("a"), pod("b"), pod("c")], [member("a")], desired=2).draining
-    assert steps([drained("a"), pod("b")], released, current=2, desired=2, now=NOW + timedelta(seconds=14)).strays == ()
+    assert (
+        steps([drained("a"), pod("b")], released, current=2, desired=2, now=NOW + timedelta(seconds=14)).survivors == ()
+    )
     found = steps([drained("a"), pod("b")], released, current=2, desired=2, now=late)
-    assert found == Steps(2, cancel=("a",), strays=("a",), again=LOOK_SECONDS)
+    assert found == Steps(2, cancel=("a",), survivors=("a",), again=LOOK_SECONDS)
 
 
 def test_a_released_pod_is_no_stray_while_kubernetes_removes_none() -> None:
     late = member("a", 0, EARLIER, released=True)
-    assert steps([drained("a"), pod("b"), pod("c")], [late], current=2, desired=2).strays == ()
+    assert steps([drained("a"), pod("b"), pod("c")], [late], current=2, desired=2).survivors == ()
     surge = steps([drained("a"), pod("b"), pod("c")], [late], current=2, desired=2, rolling=True)
-    assert surge.strays == ("a",), "in a roll-out there are more pods for another reason"
+    assert surge.survivors == ("a",), "in a roll-out there are more pods for another reason"
 
 
 def test_more_pods_than_replicas_are_about_to_be_removed() -> None:

@@ -18,11 +18,11 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from livescore_operator.cluster import KINDS, Cluster, connect
-from livescore_operator.registration import AUTHENTICATION, PRIORITIES, Registration
+from livescore_operator.metrics_api.access import ServerTls, SubjectAccessAuthorizer
+from livescore_operator.metrics_api.adapter import GROUP, Adapter, MetricsProvider
+from livescore_operator.metrics_api.certificates import OVERLAP, Identity, make
+from livescore_operator.metrics_api.registration import AUTHENTICATION, PRIORITIES, Registration
 from livescore_operator.resource import METRIC
-from livescore_operator.scaling.access import Door, Reviews
-from livescore_operator.scaling.adapter import GROUP, Adapter, Values
-from livescore_operator.scaling.certificates import OVERLAP, Identity, make
 from livescore_operator.settings import Settings
 from livescore_operator.telemetry import metrics
 from tests.support.forkserver import ForkServer
@@ -75,10 +75,10 @@ class Replica:
     def __init__(self, cluster: Cluster, namespace: str, leads: bool = True, port: int = 443) -> None:
         self.leads = leads
         self.now = datetime.now(UTC)
-        self.door = Door()
+        self.tls = ServerTls()
         self.led = asyncio.Event()
         self.registration = Registration(
-            cluster, self.door, namespace, SERVICE, ROLE, lambda: self.leads, self._led, lambda: self.now, port
+            cluster, self.tls, namespace, SERVICE, ROLE, lambda: self.leads, self._led, lambda: self.now, port
         )
 
     async def _led(self) -> None:
@@ -86,7 +86,7 @@ class Replica:
 
     @property
     def identity(self) -> Identity | None:
-        return self.door._identity
+        return self.tls._identity
 
 
 async def kept(kube: Kube) -> Identity:
@@ -130,7 +130,7 @@ async def test_the_secret_is_made_by_the_first_one(kube: Kube, cluster: Cluster)
     assert secret["type"] == "kubernetes.io/tls"
     assert secret["metadata"]["labels"] == {"app.kubernetes.io/managed-by": "livescore-operator"}
     assert replica.identity == await kept(kube)
-    assert replica.door.is_open
+    assert replica.tls.is_ready
 
 
 async def test_replicas_that_begin_together_show_the_same(kube: Kube, cluster: Cluster) -> None:
@@ -201,7 +201,7 @@ async def test_a_secret_that_holds_nothing_useful_is_filled_by_the_leader(
     other, leader = Replica(cluster, kube.namespace, leads=False), Replica(cluster, kube.namespace)
 
     assert not await other.registration.turn()
-    assert not other.door.is_open
+    assert not other.tls.is_ready
     assert await leader.registration.turn()
     assert await other.registration.turn()
     assert other.identity == await kept(kube)
@@ -439,11 +439,11 @@ async def aggregated(real_api: Server, monkeypatch: pytest.MonkeyPatch, tmp_path
 async def _registered(found: Aggregated, cluster: Cluster) -> AsyncIterator[None]:
     port = Port()
     replica = Replica(cluster, found.kube.namespace, port=port.number)
-    values = Values(found.find, found.connections)
-    application = Adapter(replica.door, Reviews(cluster.review), values).application()
+    values = MetricsProvider(found.find, found.connections)
+    application = Adapter(replica.tls, SubjectAccessAuthorizer(cluster.review), values).application()
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port.number, ssl_context=replica.door.context).start()
+    await web.TCPSite(runner, "127.0.0.1", port.number, ssl_context=replica.tls.context).start()
     # A bare API server has nobody who would make endpoints; this leads to loopback without.
     spec = {"type": "ExternalName", "externalName": "localhost"}
     await found.kube.create({"apiVersion": "v1", "kind": "Service", "metadata": {"name": SERVICE}, "spec": spec})

@@ -16,9 +16,9 @@ every member is empty or past its deadline, the batch is *released*: the number 
 that still exist. One that was evicted meanwhile was replaced by its ReplicaSet and no longer counts.
 
 **Whether they went.** Kubernetes removes pods that were not scheduled, then unready ones, then the cheapest: the
-members. A member that is still there and not terminating ``RELEASE_SECONDS`` after its release is a stray: Kubernetes
-took another pod, one whose node was lost in that second, for example. The stray is told to serve again, and people are
-told of it. Nothing new begins before all released pods are gone.
+members. A member that is still there and not terminating ``RELEASE_SECONDS`` after its release is a survivor:
+Kubernetes took another pod, one whose node was lost in that second, for example. The survivor is told to serve again,
+and people are told of it. Nothing new begins before all released pods are gone.
 
 **When the load comes back,** so many members are cancelled that the rest fits: those with the most sockets first.
 
@@ -58,7 +58,7 @@ class Steps:
     """What to do now: deletion costs, commands to the pods and replicas in any order, and the status when all is done.
 
     To write the status first is as safe where the replicas come last; an operator killed before it lowered them then
-    takes the released pods for strays, and begins anew.
+    takes the released pods for survivors, and begins anew.
 
     Attributes:
         replicas: for the Deployment; more than now where more are desired, and fewer when a batch is released.
@@ -67,7 +67,7 @@ class Steps:
         draining: as to be written to the status. Exactly the pods that it names are to have ``VICTIM_COST`` as their
             deletion cost: the annotation is compared with it at every look, set where it is missing and cleared on
             every other pod.
-        strays: released pods that Kubernetes kept, to be told in a Warning Event; ``cancel`` has them too.
+        survivors: released pods that Kubernetes kept, to be told in a Warning Event; ``cancel`` has them too.
         again: seconds until the next look; None where nothing goes on.
     """
 
@@ -75,7 +75,7 @@ class Steps:
     begin: tuple[str, ...] = ()
     cancel: tuple[str, ...] = ()
     draining: tuple[Draining, ...] = ()
-    strays: tuple[str, ...] = ()
+    survivors: tuple[str, ...] = ()
     again: float | None = None
 
 
@@ -153,12 +153,12 @@ class _Look:
         return max(self.current, self.desired)
 
     def await_removal(self) -> Steps:
-        """Released pods go by themselves; those that stay are strays."""
-        strays = tuple(one.pod for one in self.listed if self._is_stray(one))
-        remaining = tuple(one for one in self.listed if one.pod not in strays)
-        return Steps(self.raised, cancel=strays, draining=remaining, strays=strays, again=LOOK_SECONDS)
+        """Released pods go by themselves; those that stay are survivors."""
+        survivors = tuple(one.pod for one in self.listed if self._is_survivor(one))
+        remaining = tuple(one for one in self.listed if one.pod not in survivors)
+        return Steps(self.raised, cancel=survivors, draining=remaining, survivors=survivors, again=LOOK_SECONDS)
 
-    def _is_stray(self, one: Draining) -> bool:
+    def _is_survivor(self, one: Draining) -> bool:
         return one.released and not self.removing and self._is_over(one)
 
     def withdraw(self) -> Steps:

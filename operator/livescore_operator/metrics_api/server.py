@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from livescore_operator.cluster import Cluster
 from livescore_operator.leadership import Leadership
 from livescore_operator.listener import Listener
-from livescore_operator.registration import Registration
+from livescore_operator.metrics_api.access import ServerTls, SubjectAccessAuthorizer
+from livescore_operator.metrics_api.adapter import Adapter, MetricsProvider
+from livescore_operator.metrics_api.registration import Registration
 from livescore_operator.resource import Manifest
-from livescore_operator.scaling.access import Door, Reviews
-from livescore_operator.scaling.adapter import Adapter, Values
 from livescore_operator.settings import Settings
 
 
@@ -17,10 +17,10 @@ class MetricsAdapter:
 
     def __init__(self, connected: Cluster, settings: Settings, leadership: Leadership) -> None:
         self._cluster, self._settings = connected, settings
-        self.door = Door()
+        self.tls = ServerTls()
         self.registration = Registration(
             connected,
-            self.door,
+            self.tls,
             settings.pod_namespace,
             settings.metrics_adapter_service,
             settings.metrics_adapter_role,
@@ -30,9 +30,11 @@ class MetricsAdapter:
 
     def served(self) -> Listener:
         """Serve it for the length of a block."""
-        application = Adapter(self.door, Reviews(self._cluster.review), Values(self._pods)).application()
+        application = Adapter(
+            self.tls, SubjectAccessAuthorizer(self._cluster.review), MetricsProvider(self._pods)
+        ).application()
         host, port = self._settings.host, self._settings.metrics_adapter_port
-        return Listener(application, host, port, "metrics adapter", "METRICS_ADAPTER_PORT", self.door.context)
+        return Listener(application, host, port, "metrics adapter", "METRICS_ADAPTER_PORT", self.tls.context)
 
     async def _pods(self, namespace: str, selector: str) -> Sequence[Manifest]:
         return await self._cluster.select("Pod", namespace, selector) or []

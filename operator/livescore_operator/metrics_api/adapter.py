@@ -18,9 +18,9 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from livescore_operator.errors import ReconcileError, Terminal
+from livescore_operator.metrics_api.access import ServerTls, SubjectAccessAuthorizer, Unauthorized, caller
+from livescore_operator.pod_client import read
 from livescore_operator.resource import MANAGEMENT_PORT, METRIC, Manifest, timestamp
-from livescore_operator.scaling.access import Door, Reviews, Unauthorized, caller
-from livescore_operator.scaling.connections import read
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +52,7 @@ async def connections(addresses: Sequence[str], port: int = MANAGEMENT_PORT) -> 
     return {address: one.connections for address, one in (await read(addresses, port)).items()}
 
 
-class Refusal(Exception):
+class HttpError(Exception):
     """An answer that is none."""
 
     def __init__(self, code: int, message: str) -> None:
@@ -71,7 +71,7 @@ class Reading:
     counts: Mapping[str, int]
 
 
-class Values:
+class MetricsProvider:
     """What the pods say. A pod that does not answer is missing: an HPA knows what to make of that.
 
     Args:
@@ -127,17 +127,23 @@ class Adapter:
     """What is answered.
 
     Args:
-        door: knows who is trusted to say for whom is asked.
-        reviews: knows what those may.
-        values: of the metric.
+        tls: knows who is trusted to say for whom is asked.
+        authorizer: knows what those may.
+        metrics: its values.
         now: seconds since 1970, to see whether a certificate has expired.
     """
 
-    def __init__(self, door: Door, reviews: Reviews, values: Values, now: Callable[[], float] = time.time) -> None:
-        self._door, self._reviews, self._values, self._now = door, reviews, values, now
+    def __init__(
+        self,
+        tls: ServerTls,
+        authorizer: SubjectAccessAuthorizer,
+        metrics: MetricsProvider,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._tls, self._authorizer, self._metrics, self._now = tls, authorizer, metrics, now
 
     def application(self) -> web.Application:
-        """What a server with the door's context serves."""
+        """What a server with the tls's context serves."""
         application = web.Application(middlewares=[self._guard])
         get = application.router.add_get
         for path in sorted(PROBES):
@@ -163,7 +169,7 @@ class Adapter:
             return await handler(request)
         except Unauthorized as error:
             return _status(401, str(error))
-        except Refusal as error:
+        except HttpError as error:
             return _status(error.code, str(error))
         except web.HTTPException as error:
             return _status(error.status, error.reason)
@@ -175,23 +181,23 @@ class Adapter:
 
     async def _admit(self, request: web.Request) -> None:
         connection: ssl.SSLObject | None = request.get_extra_info("ssl_object")
-        if connection is None or not self._door.is_current(connection):
+        if connection is None or not self._tls.is_current(connection):
             # Closed without an answer: clients that keep connections ask again on a new one.
             request.protocol.force_close()
             raise Unauthorized("this connection was opened to others")
-        asking = caller(self._door.trust, connection.getpeercert(), request.headers, self._now())
+        asking = caller(self._tls.config, connection.getpeercert(), request.headers, self._now())
         if request.method not in ("GET", "HEAD"):
-            raise Refusal(405, f"{request.method} is not supported: metrics are read")
-        if not await self._reviews.allows(asking, _attributes(request)):
-            raise Refusal(403, f'User "{asking.user}" cannot get {request.path}')
+            raise HttpError(405, f"{request.method} is not supported: metrics are read")
+        if not await self._authorizer.allows(asking, _attributes(request)):
+            raise HttpError(403, f'User "{asking.user}" cannot get {request.path}')
 
     async def _metric(self, request: web.Request) -> web.Response:
         version, namespace, resource, name, metric = _parts(request)
         if (resource, metric) != ("pods", METRIC):
-            raise Refusal(404, f"there is no metric {metric} of {resource}, only {METRIC} of pods")
+            raise HttpError(404, f"there is no metric {metric} of {resource}, only {METRIC} of pods")
         if request.query.get("metricLabelSelector"):
-            raise Refusal(400, f"{METRIC} has no labels: leave metricLabelSelector out")
-        reading = await self._values.read(namespace, request.query.get("labelSelector", "") if name == "*" else "")
+            raise HttpError(400, f"{METRIC} has no labels: leave metricLabelSelector out")
+        reading = await self._metrics.read(namespace, request.query.get("labelSelector", "") if name == "*" else "")
         counts = reading.counts if name == "*" else _only(reading.counts, namespace, name)
         items = [_value(version, namespace, pod, count, reading.at) for pod, count in sorted(counts.items())]
         return web.json_response(_object(f"{GROUP}/{version}", "MetricValueList", metadata={}, items=items))
@@ -204,7 +210,7 @@ def _parts(request: web.Request) -> tuple[str, str, str, str, str]:
 
 def _only(counts: Mapping[str, int], namespace: str, name: str) -> Mapping[str, int]:
     if name not in counts:
-        raise Refusal(404, f"no API pod {name} in namespace {namespace} tells its connections")
+        raise HttpError(404, f"no API pod {name} in namespace {namespace} tells its connections")
     return {name: counts[name]}
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from livescore_operator.scaling import connections
-from livescore_operator.scaling.connections import Crowd, Reading, read
+from livescore_operator import pod_client
+from livescore_operator.pod_client import PodClient, Reading, read
 from tests.support.kubernetes.stopping import stop
 
 DEMO, OTHER = ("sport", "demo"), ("sport", "other")
@@ -53,7 +53,7 @@ class Pods:
 
 @pytest.fixture
 async def pods(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pods]:
-    monkeypatch.setattr(connections, "TIMEOUT_SECONDS", TIMEOUT)
+    monkeypatch.setattr(pod_client, "TIMEOUT_SECONDS", TIMEOUT)
     found = Pods()
     yield found
     await found.stop()
@@ -127,17 +127,17 @@ async def test_the_first_pod_that_tells_of_fixtures_is_enough(pods: Pods) -> Non
     await pods.start(TWO, {"matches": []})
     await pods.start(THREE, {"matches": [1]})
 
-    assert await Crowd(pods.port).fixtures([ONE, TWO, THREE], 60) == {"matches": []}
+    assert await PodClient(pods.port).fixtures([ONE, TWO, THREE], 60) == {"matches": []}
     assert pods.asked == [ONE, TWO]
 
 
 async def test_only_a_few_pods_are_asked_for_fixtures_where_none_tells(pods: Pods) -> None:
-    addresses = [f"127.0.0.{number}" for number in range(1, connections.TRIES + 2)]
+    addresses = [f"127.0.0.{number}" for number in range(1, pod_client.TRIES + 2)]
     for address in addresses:
         await pods.start(address, failing)
 
-    assert await Crowd(pods.port).fixtures(addresses, 60) is None
-    assert pods.asked == addresses[: connections.TRIES]
+    assert await PodClient(pods.port).fixtures(addresses, 60) is None
+    assert pods.asked == addresses[: pod_client.TRIES]
 
 
 @pytest.mark.usefixtures("pods")
@@ -170,8 +170,8 @@ async def test_a_crowd_is_what_its_pods_tell(pods: Pods) -> None:
     await pods.start(TWO, {"connections": 7, "draining": True})
     found = {ONE: Reading(5), TWO: Reading(7, draining=True)}
 
-    assert await Crowd(pods.port).read(DEMO, (ONE, TWO)) == found
-    assert await Crowd(pods.port).read(DEMO, (ONE, TWO, THREE)) == found, "a lost one is missing"
+    assert await PodClient(pods.port).read(DEMO, (ONE, TWO)) == found
+    assert await PodClient(pods.port).read(DEMO, (ONE, TWO, THREE)) == found, "a lost one is missing"
 
 
 async def test_only_a_number_that_moved_is_told(pods: Pods) -> None:
@@ -182,16 +182,16 @@ async def test_only_a_number_that_moved_is_told(pods: Pods) -> None:
 
     await pods.start(ONE, moving)
     await pods.start(TWO, {"connections": 1})
-    crowd = Crowd(pods.port)
-    await crowd.read(DEMO, (ONE,))
-    await crowd.read(OTHER, (TWO,))
+    client = PodClient(pods.port)
+    await client.read(DEMO, (ONE,))
+    await client.read(OTHER, (TWO,))
 
-    assert await crowd.moved() == []
+    assert await client.moved() == []
     counts["connections"] = 6
-    assert await crowd.moved() == [DEMO]
-    assert await crowd.moved() == [DEMO], "until it is counted"
-    await crowd.read(DEMO, (ONE,))
-    assert await crowd.moved() == []
+    assert await client.moved() == [DEMO]
+    assert await client.moved() == [DEMO], "until it is counted"
+    await client.read(DEMO, (ONE,))
+    assert await client.moved() == []
 
 
 async def test_pods_that_fall_silent_moved_nothing(pods: Pods) -> None:
@@ -201,47 +201,47 @@ async def test_pods_that_fall_silent_moved_nothing(pods: Pods) -> None:
         return answers.pop() if answers else await failing(request)
 
     await pods.start(ONE, once)
-    crowd = Crowd(pods.port)
+    client = PodClient(pods.port)
 
-    assert await crowd.read(DEMO, (ONE,)) == {ONE: Reading(5)}
-    assert await crowd.moved() == []
+    assert await client.read(DEMO, (ONE,)) == {ONE: Reading(5)}
+    assert await client.moved() == []
 
 
 async def test_one_livescore_whose_pods_are_lost_delays_no_other(pods: Pods) -> None:
     await pods.start(ONE, slow)
     await pods.start(TWO, {"connections": 1})
-    crowd = Crowd(pods.port)
+    client = PodClient(pods.port)
     keys = [("lost", str(number)) for number in range(10)]
-    await asyncio.gather(*(crowd.read(key, (ONE,)) for key in keys))
-    crowd._addresses[OTHER] = (TWO,)
+    await asyncio.gather(*(client.read(key, (ONE,)) for key in keys))
+    client._addresses[OTHER] = (TWO,)
     started = time.monotonic()
 
-    assert await crowd.moved() == [OTHER]
+    assert await client.moved() == [OTHER]
     assert time.monotonic() - started < TIMEOUT * 5
 
 
 async def test_what_is_forgotten_is_asked_no_more(pods: Pods) -> None:
     await pods.start(ONE, {"connections": 5})
-    crowd = Crowd(pods.port)
-    await crowd.read(DEMO, (ONE,))
-    crowd.forget(DEMO)
-    crowd.forget(OTHER)
+    client = PodClient(pods.port)
+    await client.read(DEMO, (ONE,))
+    client.forget(DEMO)
+    client.forget(OTHER)
     pods.asked.clear()
 
-    assert await crowd.moved() == []
+    assert await client.moved() == []
     assert pods.asked == []
 
 
 async def test_what_is_forgotten_while_its_pods_are_asked_has_not_moved(pods: Pods) -> None:
-    crowd = Crowd()
+    client = PodClient()
 
     async def forgetting(_: web.Request) -> web.StreamResponse:
-        crowd.forget(DEMO)
+        client.forget(DEMO)
         return web.json_response({"connections": 5})
 
     await pods.start(ONE, forgetting)
-    crowd = Crowd(pods.port)
-    crowd._addresses[DEMO] = (ONE,)
+    client = PodClient(pods.port)
+    client._addresses[DEMO] = (ONE,)
 
-    assert await crowd.moved() == []
+    assert await client.moved() == []
     assert pods.asked == [ONE]

@@ -18,8 +18,8 @@ from urllib.parse import unquote
 from cryptography.hazmat.primitives import serialization
 from multidict import CIMultiDictProxy
 
+from livescore_operator.metrics_api.certificates import Identity
 from livescore_operator.resource import Manifest
-from livescore_operator.scaling.certificates import Identity
 
 Review = Callable[[Manifest], Awaitable[bool]]
 """Whether the spec of a SubjectAccessReview is allowed. Raises ReconcileError where nobody can say."""
@@ -38,7 +38,7 @@ class Unauthorized(Exception):
 
 
 @dataclass(frozen=True)
-class Trust:
+class RequestHeaderConfig:
     """Whose word on users is taken, and in which headers it stands.
 
     Attributes:
@@ -56,7 +56,7 @@ class Trust:
     extra_prefixes: tuple[str, ...] = ()
 
     @classmethod
-    def read(cls, data: Mapping[str, str]) -> "Trust":
+    def read(cls, data: Mapping[str, str]) -> "RequestHeaderConfig":
         """That in the data of the ConfigMap ``kube-system/extension-apiserver-authentication``.
 
         Raises:
@@ -90,68 +90,68 @@ class Caller:
 # TLS
 
 
-class Door:
+class ServerTls:
     """The TLS context of a listener, behind which its certificate and whom it trusts are exchanged while it serves.
 
     Attributes:
         context: for the listener. Before there is a certificate every handshake fails.
-        trust: whom it trusts; None before that is known.
+        config: whom it trusts; None before that is known.
     """
 
     def __init__(self) -> None:
         self.context = _context()
-        self.context.sni_callback = self._lead_in
-        self.trust: Trust | None = None
+        self.context.sni_callback = self._select_context
+        self.config: RequestHeaderConfig | None = None
         self._identity: Identity | None = None
         self._inner: ssl.SSLContext | None = None
         # Those that trust whom it trusts now, for as long as connections have them.
         self._current: weakref.WeakSet[ssl.SSLContext] = weakref.WeakSet()
 
     @property
-    def is_open(self) -> bool:
+    def is_ready(self) -> bool:
         """Whether somebody could come in."""
         return self._inner is not None
 
-    def show(self, identity: Identity) -> None:
+    def set_identity(self, identity: Identity) -> None:
         """Show this certificate to new connections; those that are open stay as they are.
 
         Raises:
             ValueError: it is none that can be shown.
         """
         if identity != self._identity:
-            self._open(identity, self.trust)
+            self._replace_context(identity, self.config)
             self._identity = identity
 
     def is_current(self, connection: ssl.SSLObject) -> bool:
         """Whether a client was checked against whom is trusted now, and not against others before them."""
         return connection.context in self._current
 
-    def believe(self, trust: Trust) -> None:
+    def set_client_config(self, config: RequestHeaderConfig) -> None:
         """Take the word of these, and of no others.
 
         Raises:
             ValueError: their certificates cannot be read.
         """
-        if trust != self.trust:
-            self._open(self._identity, trust)
-            self.trust = trust
+        if config != self.config:
+            self._replace_context(self._identity, config)
+            self.config = config
 
-    def _open(self, identity: Identity | None, trust: Trust | None) -> None:
-        if identity is None or trust is None:
+    def _replace_context(self, identity: Identity | None, config: RequestHeaderConfig | None) -> None:
+        if identity is None or config is None:
             return
         context = _context()
         try:
-            if trust.authorities:
-                context.load_verify_locations(cadata=trust.authorities)
+            if config.authorities:
+                context.load_verify_locations(cadata=config.authorities)
             _load(context, identity)
         except ssl.SSLError as error:
             raise ValueError(f"not a usable certificate: {error}") from None
-        if trust != self.trust:
+        if config != self.config:
             self._current.clear()
         self._current.add(context)
         self._inner = context
 
-    def _lead_in(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> int | None:
+    def _select_context(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> int | None:
         """Called at the beginning of every handshake, also where the client names no host."""
         if self._inner is None:
             return int(ssl.ALERT_DESCRIPTION_INTERNAL_ERROR)
@@ -189,12 +189,15 @@ def _load(context: ssl.SSLContext, identity: Identity) -> None:
 
 
 def caller(
-    trust: Trust | None, certificate: Mapping[str, Any] | None, headers: CIMultiDictProxy[str], now: float
+    config: RequestHeaderConfig | None,
+    certificate: Mapping[str, Any] | None,
+    headers: CIMultiDictProxy[str],
+    now: float,
 ) -> Caller:
     """For whom a request is.
 
     Args:
-        trust: Whose word is taken.
+        config: Whose word is taken.
         certificate: That of the client, as TLS has checked it and :meth:`ssl.SSLObject.getpeercert` tells it.
         headers: Those of the request.
         now: Seconds since 1970: connections may outlive a certificate.
@@ -202,38 +205,38 @@ def caller(
     Raises:
         Unauthorized: nobody who may says so.
     """
-    if trust is None or not certificate:
+    if config is None or not certificate:
         raise Unauthorized("a client certificate of the request-header authority is needed")
     if ssl.cert_time_to_seconds(certificate["notAfter"]) < now:
         raise Unauthorized("the client certificate has expired")
-    if trust.names and trust.names.isdisjoint(_common_names(certificate)):
+    if config.names and config.names.isdisjoint(_common_names(certificate)):
         raise Unauthorized("the client certificate has none of the names that may speak for users")
-    user = next((headers[name] for name in trust.user_headers if headers.get(name)), "")
+    user = next((headers[name] for name in config.user_headers if headers.get(name)), "")
     if not user:
         raise Unauthorized("no header names a user")
-    return Caller(user, _groups(trust, headers, user), tuple(sorted(_extra(trust, headers).items())))
+    return Caller(user, _groups(config, headers, user), tuple(sorted(_extra(config, headers).items())))
 
 
 def _common_names(certificate: Mapping[str, Any]) -> set[str]:
     return {value for parts in certificate["subject"] for name, value in parts if name == "commonName"}
 
 
-def _groups(trust: Trust, headers: CIMultiDictProxy[str], user: str) -> tuple[str, ...]:
-    groups = [group for name in trust.group_headers for group in headers.getall(name, [])]
+def _groups(config: RequestHeaderConfig, headers: CIMultiDictProxy[str], user: str) -> tuple[str, ...]:
+    groups = [group for name in config.group_headers for group in headers.getall(name, [])]
     # The API server leaves it out where it asks for itself; rights of discovery are given to this group.
     return tuple(groups if user == ANONYMOUS or AUTHENTICATED in groups else [*groups, AUTHENTICATED])
 
 
-def _extra(trust: Trust, headers: CIMultiDictProxy[str]) -> dict[str, tuple[str, ...]]:
+def _extra(config: RequestHeaderConfig, headers: CIMultiDictProxy[str]) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
-    for key, value in _extras(trust, headers):
+    for key, value in _extras(config, headers):
         found[key] = (*found.get(key, ()), value)
     return found
 
 
-def _extras(trust: Trust, headers: CIMultiDictProxy[str]) -> Iterator[tuple[str, str]]:
+def _extras(config: RequestHeaderConfig, headers: CIMultiDictProxy[str]) -> Iterator[tuple[str, str]]:
     for name, value in headers.items():
-        for prefix in trust.extra_prefixes:
+        for prefix in config.extra_prefixes:
             if name.lower().startswith(prefix.lower()):
                 yield unquote(name[len(prefix) :].lower()), value
 
@@ -241,7 +244,7 @@ def _extras(trust: Trust, headers: CIMultiDictProxy[str]) -> Iterator[tuple[str,
 # Authorization
 
 
-class Reviews:
+class SubjectAccessAuthorizer:
     """What users may, as the API server says; its answers are kept for seconds.
 
     Args:

@@ -31,7 +31,7 @@ class Reading:
     draining: bool = False
 
 
-class Crowd:
+class PodClient:
     """The open connections of every LiveScore, as last read, and whom to ask."""
 
     def __init__(self, port: int = MANAGEMENT_PORT) -> None:
@@ -66,7 +66,7 @@ class Crowd:
         """Let a pod send its clients elsewhere and become unready."""
         return await self._post(address, "/drain")
 
-    async def stay(self, address: str) -> bool:
+    async def cancel_drain(self, address: str) -> bool:
         """Let a pod that drains go back to work."""
         return await self._post(address, "/drain?cancel=true")
 

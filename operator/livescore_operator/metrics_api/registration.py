@@ -16,10 +16,10 @@ import structlog
 from livescore_operator.cluster import KINDS, Cluster
 from livescore_operator.components.common import MANAGED_BY
 from livescore_operator.errors import FieldConflict, NotLeading, ReconcileError
+from livescore_operator.metrics_api.access import RequestHeaderConfig, ServerTls
+from livescore_operator.metrics_api.adapter import GROUP
+from livescore_operator.metrics_api.certificates import Identity, make, renewed
 from livescore_operator.resource import Manifest
-from livescore_operator.scaling.access import Door, Trust
-from livescore_operator.scaling.adapter import GROUP
-from livescore_operator.scaling.certificates import Identity, make, renewed
 from livescore_operator.telemetry import metrics
 
 log = structlog.get_logger(__name__)
@@ -50,7 +50,7 @@ class Registration:
 
     Args:
         cluster: where that is.
-        door: what learns whom to trust and what to show.
+        tls: what learns whom to trust and what to show.
         namespace: of the operator.
         service: that leads to the adapters of all replicas.
         role: the ClusterRole that admits to registration: who removes it removes the APIServices.
@@ -68,7 +68,7 @@ class Registration:
     def __init__(
         self,
         cluster: Cluster,
-        door: Door,
+        tls: ServerTls,
         namespace: str,
         service: str,
         role: str,
@@ -77,7 +77,7 @@ class Registration:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         port: int = PORT,
     ) -> None:
-        self._cluster, self._door = cluster, door
+        self._cluster, self._tls = cluster, tls
         self._namespace, self._service, self._role, self._port = namespace, service, role, port
         self._leading, self._led, self._now = leading, led, now
         self._identity: Identity | None = None
@@ -112,12 +112,12 @@ class Registration:
             return str(error)
         return ""
 
-    # Trust
+    # RequestHeaderConfig
 
     async def _learn(self) -> None:
         """Whom the API server gives its word by."""
         found = await self._cluster.get("ConfigMap", *AUTHENTICATION)
-        self._door.believe(Trust.read((found or {}).get("data") or {}))
+        self._tls.set_client_config(RequestHeaderConfig.read((found or {}).get("data") or {}))
 
     # The certificate
 
@@ -133,7 +133,7 @@ class Registration:
             identity = await self._renewed(secret, identity)
         if identity is None:
             raise ValueError(f"the Secret {self._service}-tls holds no certificate; the leader will make one")
-        self._door.show(identity)
+        self._tls.set_identity(identity)
         self._identity = identity
 
     async def _made(self) -> Manifest:

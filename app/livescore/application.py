@@ -26,9 +26,12 @@ from livescore.live.socket import Heartbeat
 from livescore.redis_url import RedisUrl
 from livescore.scores.database import Database
 from livescore.scores.store import Store
+from livescore.security.client_address import ClientAddress
+from livescore.security.connection_caps import ConnectionCaps
 from livescore.security.keys import ApiKey, Keyring
-from livescore.security.limits import ClientAddress, ConnectionCaps, Limiter, RateLimit
+from livescore.security.limiter import Limiter
 from livescore.security.origins import Cors, OriginPolicy, WebSocketOrigin
+from livescore.security.rate_limit import RateLimit
 from livescore.settings import Settings
 from livescore.telemetry import metrics
 

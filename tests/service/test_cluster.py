@@ -9,7 +9,7 @@ import pytest
 from livescore.jobs.publish import Publisher
 from livescore.live.cluster import ClusterBroker, ShardedSubscription
 from livescore.scores.feed import EVERYTHING, Event, channel, unpack
-from livescore.security.limits import Limiter
+from livescore.security.limiter import Limiter
 from livescore.settings import Settings, load
 from tests.support import valkeys
 from tests.support.clients import Message

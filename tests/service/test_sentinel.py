@@ -11,7 +11,7 @@ import pytest
 
 from livescore.jobs.queue import redis_sync
 from livescore.live.broker import Broker, BrokerAway, Subscription
-from livescore.security.limits import Limiter
+from livescore.security.limiter import Limiter
 from livescore.settings import Settings, load
 from tests.support import valkeys
 from tests.support.deployments import DEPLOYMENT

@@ -10,7 +10,7 @@ from uvicorn.server import ServerState
 
 from livescore import settings as configuration
 from livescore.api.protocol import BodyLimit, BoundedHttpProtocol, bounded
-from livescore.security.limits import ConnectionCaps
+from livescore.security.connection_caps import ConnectionCaps
 from livescore.settings import Settings
 
 Send = Any

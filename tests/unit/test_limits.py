@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livescore import settings as configuration
-from livescore.security.limits import ClientAddress, ConnectionCaps, TooManyConnections
+from livescore.security.client_address import ClientAddress
+from livescore.security.connection_caps import ConnectionCaps, TooManyConnections
 
 PROXIES = [ip_network("10.0.0.0/8"), ip_network("2001:db8:ffff::/48")]
 

@@ -11,7 +11,8 @@ import structlog
 
 from livescore import settings as configuration
 from livescore.deployment import Deployment
-from livescore.security.limits import Limiter, RateLimit
+from livescore.security.limiter import Limiter
+from livescore.security.rate_limit import RateLimit
 from tests.support.deployments import DEPLOYMENT
 from tests.support.servers import Valkey
 
@@ -132,7 +133,7 @@ async def test_observing_does_not_wait_and_knows_soon_after(limiter: Callable[..
 async def test_the_memory_for_addresses_is_bounded(
     limiter: Callable[..., Limiter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("livescore.security.limits._ADDRESSES", 10)
+    monkeypatch.setattr("livescore.security.limiter.MAX_ADDRESSES", 10)
     one = limiter()
     for number in range(100):
         await one.hit("http", str(number))
@@ -153,7 +154,7 @@ async def test_without_redis_the_limit_holds_in_memory() -> None:
 async def test_a_stalled_redis_delays_no_request_beyond_its_time_out_and_is_used_again(
     limiter: Callable[..., Limiter], own_valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("livescore.security.limits._RETURN_SECONDS", 0.05)
+    monkeypatch.setattr("livescore.security.shared_windows.RETRY_SECONDS", 0.05)
     # Long beside what a busy machine takes for a hit.
     timeout = 1.0
     one = limiter(url=own_valkey.url, redis_timeout_seconds=timeout)
@@ -176,7 +177,7 @@ async def _delay(limiter: Limiter, address: str) -> float:
 
 
 async def _is_back(limiter: Limiter) -> bool:
-    return not limiter._shared.away
+    return not limiter._shared.is_away
 
 
 # The middleware

@@ -9,8 +9,10 @@ from livescore.jobs.schedule import Schedule
 from livescore.live.drain import Drain
 from livescore.live.node import Node
 from livescore.scores.store import Store
+from livescore.security.client_address import ClientAddress
+from livescore.security.connection_caps import ConnectionCaps
 from livescore.security.keys import Keyring
-from livescore.security.limits import ClientAddress, ConnectionCaps, Limiter
+from livescore.security.limiter import Limiter
 from livescore.security.origins import OriginPolicy
 from livescore.settings import Settings
 

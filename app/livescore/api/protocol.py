@@ -22,7 +22,8 @@ from livescore.api import request_head
 from livescore.api.delivery import Delivery
 from livescore.api.request_head import EarlyAnswer, Header
 from livescore.api.streams import TRANSPORT
-from livescore.security.limits import ClientAddress, ConnectionCaps, TooManyConnections
+from livescore.security.client_address import ClientAddress
+from livescore.security.connection_caps import ConnectionCaps, TooManyConnections
 from livescore.security.origins import OriginPolicy
 from livescore.settings import Settings
 from livescore.telemetry import metrics

@@ -23,8 +23,9 @@ from livescore.live.hub import Group, Item
 from livescore.live.messages import Welcome
 from livescore.live.node import Node
 from livescore.live.socket import EXTENSION
+from livescore.security.connection_caps import TooManyConnections
 from livescore.security.keys import AccessDenied, ApiKey
-from livescore.security.limits import TooManyConnections, refuse_handshake
+from livescore.security.rate_limit import refuse_handshake
 
 # The original's clients may be behind an ingress that only forwards /api.
 PATHS = ("/ws", "/api/ws")

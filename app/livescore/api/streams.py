@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from livescore.api.context import services_of
 from livescore.api.errors import Refused
 from livescore.live.follower import Follower
-from livescore.security.limits import TooManyConnections
+from livescore.security.connection_caps import TooManyConnections
 from livescore.telemetry import metrics
 
 # The entry of the ASGI scope that holds the connection's transport, where the server offers it.

@@ -11,7 +11,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from livescore import web_origin
-from livescore.security.limits import refuse_handshake
+from livescore.security.rate_limit import refuse_handshake
 from livescore.settings import Settings
 
 log = structlog.get_logger(__name__)

@@ -13,7 +13,7 @@ import structlog
 from livescore_operator import conditions
 from livescore_operator.components import config, hpa
 from livescore_operator.components.common import Scale
-from livescore_operator.observation import Observation
+from livescore_operator.observation import ObservedState
 from livescore_operator.pod_client import Reading
 from livescore_operator.resource import Draining, Floor, Learnt, LiveScore, Manifest, Readings, Scaling
 from livescore_operator.scaling import drain, forecast
@@ -82,23 +82,23 @@ def initial(resource: LiveScore) -> int:
 # What was read
 
 
-def _deployment(seen: Observation, resource: LiveScore) -> Manifest | None:
-    return seen.children.get(("Deployment", resource.api_name))
+def _deployment(seen: ObservedState, resource: LiveScore) -> Manifest | None:
+    return seen.owned.get(("Deployment", resource.api_name))
 
 
-def replicas(seen: Observation, resource: LiveScore) -> int | None:
+def replicas(seen: ObservedState, resource: LiveScore) -> int | None:
     """What the Deployment says; None where there is none."""
     live = _deployment(seen, resource)
     return None if live is None else live["spec"].get("replicas", 1)
 
 
-def rolling(seen: Observation, resource: LiveScore) -> bool:
+def rolling(seen: ObservedState, resource: LiveScore) -> bool:
     """Whether a roll-out of the API is under way."""
     live = _deployment(seen, resource)
     return live is not None and conditions.rolling(live)
 
 
-def pods(seen: Observation, readings: Mapping[str, Reading]) -> tuple[Pod, ...]:
+def pods(seen: ObservedState, readings: Mapping[str, Reading]) -> tuple[Pod, ...]:
     """The pods that run or will, each as it tells of itself."""
     active = {name: pod for name, pod in seen.pods.items() if _phase(pod) not in ("Failed", "Succeeded")}
     return tuple(_pod(pod, readings.get(seen.addresses.get(name, ""))) for name, pod in active.items())
@@ -171,13 +171,13 @@ def begun(resource: LiveScore, current: int, now: float) -> History:
     return History(recommendations=((now, current - leaving),))
 
 
-def current(resource: LiveScore, seen: Observation, least: int) -> int:
+def current(resource: LiveScore, seen: ObservedState, least: int) -> int:
     """Of the Deployment; as many as were wanted last where somebody deleted it."""
     live, before = replicas(seen, resource), resource.status.scaling
     return max(least, before.replicas if before else 0) if live is None else live
 
 
-def withdrawn(resource: LiveScore, seen: Observation, base: Assessment, now: datetime) -> Assessment:
+def withdrawn(resource: LiveScore, seen: ObservedState, base: Assessment, now: datetime) -> Assessment:
     """Nobody here scales any more: pods that were told to drain are told to stay, until they say that they do."""
     told = {pod.name: pod for pod in base.pods if pod.draining or pod.connections is None}
     begun = [one for one in resource.status.draining if one.released or one.pod in told]
@@ -189,10 +189,10 @@ def withdrawn(resource: LiveScore, seen: Observation, base: Assessment, now: dat
     return replace(base, steps=steps, draining=(*steps.draining, *left), again=steps.again)
 
 
-def observed(resource: LiveScore, seen: Observation, base: Assessment, outlook: Outlook) -> Assessment:
+def observed(resource: LiveScore, seen: ObservedState, base: Assessment, outlook: Outlook) -> Assessment:
     """What is to be said where a HorizontalPodAutoscaler decides."""
     live = replicas(seen, resource)
-    autoscaler = seen.children.get(hpa.key(resource)) or {}
+    autoscaler = seen.owned.get(hpa.key(resource)) or {}
     wanted = (autoscaler.get("status") or {}).get("desiredReplicas") or live or base.scale.least
     text = f"{hpa.KIND} {resource.api_name} decides"
     scaling = status(resource, base.pods, wanted, hpa.KIND, text, outlook)

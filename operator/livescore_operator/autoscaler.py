@@ -16,7 +16,7 @@ from livescore_operator.assessment import Assessment, Outlook
 from livescore_operator.cluster import Cluster
 from livescore_operator.components.common import Scale
 from livescore_operator.events import Recorder
-from livescore_operator.observation import Observation
+from livescore_operator.observation import ObservedState
 from livescore_operator.pod_client import PodClient
 from livescore_operator.resource import LiveScore, Manifest, Scaling, timestamp
 from livescore_operator.scaling import algorithm, drain, forecast, rebalance
@@ -64,7 +64,7 @@ class Autoscaler:
 
     # Reading and deciding: nothing is changed
 
-    async def assess(self, resource: LiveScore, seen: Observation) -> Assessment:
+    async def assess(self, resource: LiveScore, seen: ObservedState) -> Assessment:
         """Read the pods, and decide how many there should be."""
         addresses = seen.addresses
         readings = await self.pod_client.read(_key(resource), tuple(sorted(addresses.values())))
@@ -82,7 +82,7 @@ class Autoscaler:
         return base if mode == "none" else assessment.observed(resource, seen, base, outlook)
 
     async def _match_day(
-        self, resource: LiveScore, seen: Observation, pods: Iterable[Pod], connections: int | None
+        self, resource: LiveScore, seen: ObservedState, pods: Iterable[Pod], connections: int | None
     ) -> Outlook:
         """The floor by the fixtures, and what was learnt; as they were where no pod tells of fixtures."""
         wanted, before = resource.spec.autoscaling, resource.status.scaling or Scaling(replicas=0, reason="")
@@ -101,7 +101,7 @@ class Autoscaler:
         again = None if change is None else change + assessment.MOMENT_SECONDS
         return Outlook(forecast.floor(wanted, fixtures, learnt, self._now()), learnt, again)
 
-    def _decided(self, resource: LiveScore, seen: Observation, base: Assessment, outlook: Outlook) -> Assessment:
+    def _decided(self, resource: LiveScore, seen: ObservedState, base: Assessment, outlook: Outlook) -> Assessment:
         current, now = assessment.current(resource, seen, base.scale.least), self._now()
         decision = self._decision(resource, current, base, outlook, now.timestamp())
         steps = drain.plan(
@@ -151,7 +151,7 @@ class Autoscaler:
 
     # What follows from it
 
-    async def act(self, resource: LiveScore, seen: Observation, found: Assessment) -> Assessment:
+    async def act(self, resource: LiveScore, seen: ObservedState, found: Assessment) -> Assessment:
         """Tell the pods, once the children are as they should be; the assessment with what follows for the status.
 
         Raises:
@@ -175,7 +175,7 @@ class Autoscaler:
         _tell_metrics(resource, found)
         return found
 
-    async def _set_costs(self, resource: LiveScore, seen: Observation, found: Assessment) -> None:
+    async def _set_costs(self, resource: LiveScore, seen: ObservedState, found: Assessment) -> None:
         """Let Kubernetes remove those first that were emptied, or in other modes those with the fewest sockets."""
         victims = {one.pod for one in found.draining}
         for pod in found.pods:
@@ -183,7 +183,7 @@ class Autoscaler:
             if not pod.terminating and _cost_of(seen.pods[pod.name]) != cost:
                 await self._cluster.annotate("Pod", resource.namespace, pod.name, {DELETION_COST: cost})
 
-    async def _drain(self, resource: LiveScore, seen: Observation, found: Assessment) -> None:
+    async def _drain(self, resource: LiveScore, seen: ObservedState, found: Assessment) -> None:
         steps, before = found.steps, {one.pod for one in resource.status.draining}
         if steps is None:
             return
@@ -200,13 +200,13 @@ class Autoscaler:
             text = f"{', '.join(steps.survivors)}: emptied, but others were removed instead; back at work"
             await self._event(resource, "OtherPodRemoved", text, "Warning")
 
-    async def _tell(self, seen: Observation, name: str, what: Callable[[str], Awaitable[bool]]) -> None:
+    async def _tell(self, seen: ObservedState, name: str, what: Callable[[str], Awaitable[bool]]) -> None:
         """Tell one pod. One that cannot be told now is told in the next round: it does not say that it did."""
         address = seen.addresses.get(name)
         if address is not None and not await what(address):
             log.warning("a pod did not take an order", pod=name, order=what.__name__)
 
-    async def _tell_change(self, resource: LiveScore, seen: Observation, found: Assessment) -> bool:
+    async def _tell_change(self, resource: LiveScore, seen: ObservedState, found: Assessment) -> bool:
         """Remember and tell that the number of pods was changed."""
         live = assessment.replicas(seen, resource)
         wanted = found.scale.replicas
@@ -220,7 +220,7 @@ class Autoscaler:
         await self._event(resource, "Scaled", text)
         return True
 
-    async def _rebalance(self, resource: LiveScore, seen: Observation, found: Assessment) -> bool:
+    async def _rebalance(self, resource: LiveScore, seen: ObservedState, found: Assessment) -> bool:
         """Let overfull pods shed a part of their surplus; whether there is any."""
         surplus = _surplus(resource, seen, found)
         memory, now = self._memory(resource), self._now().timestamp()
@@ -251,7 +251,7 @@ def _cost(resource: LiveScore, pod: Pod, victims: Iterable[str]) -> str | None:
     return str(drain.deletion_cost(pod))
 
 
-def _surplus(resource: LiveScore, seen: Observation, found: Assessment) -> dict[str, int]:
+def _surplus(resource: LiveScore, seen: ObservedState, found: Assessment) -> dict[str, int]:
     """Sockets that each overfull pod sheds in a round; nothing while pods come or go."""
     wanted = resource.spec.autoscaling
     serving = [pod for pod in found.pods if pod.serving]

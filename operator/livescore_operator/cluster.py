@@ -12,10 +12,10 @@ from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
 
 from livescore_operator import __version__
-from livescore_operator.answers import Answer, checked
 from livescore_operator.claims import is_bound
 from livescore_operator.errors import NotLeading, Transient, Waiting
 from livescore_operator.resource import API_VERSION, KIND, PLURAL, Manifest
+from livescore_operator.responses import Response, checked
 from livescore_operator.telemetry import metrics
 
 FIELD_MANAGER = "livescore-operator"
@@ -113,29 +113,29 @@ class Cluster:
         """One object, or None where there is none of that name.
 
         Raises:
-            Transient: when the API server does not answer, or refuses.
+            Transient: when the API server does not response, or refuses.
         """
-        answer = await self._request("GET", path(kind, namespace, name))
-        return None if answer.status == 404 else checked(answer).object
+        response = await self._request("GET", path(kind, namespace, name))
+        return None if response.status == 404 else checked(response).object
 
     async def select(self, kind: str, namespace: str, selector: str) -> list[Manifest] | None:
         """All objects of a kind that a selector takes, with ``kind`` and ``apiVersion``; None for an unknown kind.
 
         Raises:
             Terminal: it is no selector.
-            Transient: when the API server does not answer, or refuses.
+            Transient: when the API server does not response, or refuses.
         """
-        answer = await self._request("GET", path(kind, namespace), {"labelSelector": selector})
-        if answer.status == 404:
+        response = await self._request("GET", path(kind, namespace), {"labelSelector": selector})
+        if response.status == 404:
             return None
-        items: list[Manifest] = checked(answer).object.get("items") or []
+        items: list[Manifest] = checked(response).object.get("items") or []
         return [{"apiVersion": KINDS[kind][0], "kind": kind, **item} for item in items]
 
     async def events_about(self, namespace: str, name: str) -> list[Manifest]:
         """Return the Events about the objects of a name; none if they cannot be read."""
         query = {"fieldSelector": f"involvedObject.name={name}"}
-        answer = await self._request("GET", path("Event", namespace), query)
-        items = answer.object.get("items") if answer.status == 200 else None
+        response = await self._request("GET", path("Event", namespace), query)
+        items = response.object.get("items") if response.status == 200 else None
         return [one for one in items or [] if (one.get("involvedObject") or {}).get("name") == name]
 
     async def list(self, kind: str, namespace: str, labels: Mapping[str, str]) -> list[Manifest] | None:
@@ -145,8 +145,8 @@ class Cluster:
     async def claim(self, namespace: str, name: str) -> Manifest | None:
         """Return a volume claim, by the right to list claims alone; None if there is none of that name."""
         query = {"fieldSelector": f"metadata.name={name}"}
-        answer = await self._request("GET", path("PersistentVolumeClaim", namespace), query)
-        items: list[Manifest] = checked(answer).object.get("items") or []
+        response = await self._request("GET", path("PersistentVolumeClaim", namespace), query)
+        items: list[Manifest] = checked(response).object.get("items") or []
         version = KINDS["PersistentVolumeClaim"][0]
         claims = ({"apiVersion": version, "kind": "PersistentVolumeClaim", **item} for item in items)
         return next((claim for claim in claims if claim["metadata"]["name"] == name), None)
@@ -155,10 +155,10 @@ class Cluster:
         """Return whether a kind exists, by listing one of its objects.
 
         Raises:
-            Transient: The API server does not answer, or refuses.
+            Transient: The API server does not response, or refuses.
         """
-        answer = await self._request("GET", path(kind, namespace), {"limit": "1"})
-        return answer.status != 404 and bool(checked(answer))
+        response = await self._request("GET", path(kind, namespace), {"limit": "1"})
+        return response.status != 404 and bool(checked(response))
 
     async def review(self, spec: Manifest) -> bool:
         """Return whether the API server allows what the spec of a SubjectAccessReview says; nothing is written.
@@ -178,10 +178,10 @@ class Cluster:
 
     async def _is_allowed(self, kind: str, spec: Manifest) -> bool:
         body = {"apiVersion": KINDS[kind][0], "kind": kind, "spec": spec}
-        answer = checked(await self._request("POST", path(kind, ""), body=body))
-        return (answer.object.get("status") or {}).get("allowed") is True
+        response = checked(await self._request("POST", path(kind, ""), body=body))
+        return (response.object.get("status") or {}).get("allowed") is True
 
-    async def last_words(self, namespace: str, labels: Mapping[str, str], container: str) -> str:
+    async def last_line_of_failed_pod(self, namespace: str, labels: Mapping[str, str], container: str) -> str:
         """Return the last line that a container of the newest failed pod logged, empty if there is none."""
         pods = await self.list("Pod", namespace, labels) or []
         failed = [pod["metadata"] for pod in pods if (pod.get("status") or {}).get("phase") == "Failed"]
@@ -200,8 +200,8 @@ class Cluster:
         query = {"container": container, "tailLines": "5", "limitBytes": str(LOG_BYTES)}
         if previous:
             query["previous"] = "true"
-        answer = await self._request("GET", path("Pod", namespace, pod, "log"), query)
-        lines = [line for line in answer.body.splitlines() if line.strip()] if answer.status == 200 else []
+        response = await self._request("GET", path("Pod", namespace, pod, "log"), query)
+        lines = [line for line in response.body.splitlines() if line.strip()] if response.status == 200 else []
         return lines[-1] if lines else ""
 
     # Writing
@@ -227,8 +227,8 @@ class Cluster:
         """Write the status of a LiveScore but for its ownership; return the LiveScore, None if it is gone."""
         metadata = manifest["metadata"]
         target = path(KIND, metadata["namespace"], metadata["name"], "status")
-        answer = await self._patch(target, {"fieldManager": FIELD_MANAGER, "force": "true"}, manifest)
-        return None if answer.status == 404 else checked(answer).object
+        response = await self._patch(target, {"fieldManager": FIELD_MANAGER, "force": "true"}, manifest)
+        return None if response.status == 404 else checked(response).object
 
     async def patch_status(self, body: Manifest, members: Mapping[str, object]) -> bool:
         """Set members of the status of a LiveScore, or remove those that are None.
@@ -240,17 +240,17 @@ class Cluster:
         patch = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "status": dict(members)}
         headers = {"Content-Type": "application/merge-patch+json"}
         target = path(KIND, metadata["namespace"], metadata["name"], "status")
-        answer = await self._write("PATCH", target, {"fieldManager": OWNERSHIP_MANAGER}, patch, headers)
-        return self._was_first(answer, 404)
+        response = await self._write("PATCH", target, {"fieldManager": OWNERSHIP_MANAGER}, patch, headers)
+        return self._was_first(response, 404)
 
     async def annotate(self, kind: str, namespace: str, name: str, annotations: Mapping[str, str | None]) -> None:
         """Set annotations of somebody else's object, or remove those that are None; nothing happens if it is gone."""
         body = {"metadata": {"annotations": dict(annotations)}}
         headers = {"Content-Type": "application/merge-patch+json"}
         query = {"fieldManager": FIELD_MANAGER}
-        answer = await self._write("PATCH", path(kind, namespace, name), query, body, headers)
-        if answer.status != 404:
-            checked(answer)
+        response = await self._write("PATCH", path(kind, namespace, name), query, body, headers)
+        if response.status != 404:
+            checked(response)
 
     async def delete(self, manifest: Manifest) -> None:
         """Delete this very object, not another one that has its name meanwhile; what it owns goes with it."""
@@ -260,9 +260,9 @@ class Cluster:
         metadata = manifest["metadata"]
         target = path(manifest["kind"], metadata.get("namespace", ""), metadata["name"])
         options = {"propagationPolicy": "Background", "preconditions": {"uid": metadata["uid"]}}
-        answer = await self._write("DELETE", target, body=options)
-        if answer.status not in (404, 409):
-            checked(answer)
+        response = await self._write("DELETE", target, body=options)
+        if response.status not in (404, 409):
+            checked(response)
 
     async def _delete_claim(self, found: Manifest) -> None:
         """Delete a claim as it was read, which had no volume then: the API server refuses if it was written since.
@@ -278,10 +278,10 @@ class Cluster:
                 raise Waiting("ClaimBound", "the claim has a volume now, and is kept", after=CLAIM_SECONDS)
             version = {name: claim["metadata"][name] for name in ("uid", "resourceVersion")}
             options = {"propagationPolicy": "Background", "preconditions": version}
-            answer = await self._write("DELETE", target, body=options)
-            if answer.status != 409:
-                if answer.status != 404:
-                    checked(answer)
+            response = await self._write("DELETE", target, body=options)
+            if response.status != 409:
+                if response.status != 404:
+                    checked(response)
                 return
             current = await self.claim(metadata["namespace"], metadata["name"])
             if current is None or current["metadata"]["uid"] != metadata["uid"]:
@@ -297,31 +297,31 @@ class Cluster:
 
     async def create_lease(self, lease: Manifest) -> bool:
         """Make the Lease; False when another one was faster."""
-        answer = await self._request("POST", path("Lease", lease["metadata"]["namespace"]), body=lease)
-        return self._was_first(answer)
+        response = await self._request("POST", path("Lease", lease["metadata"]["namespace"]), body=lease)
+        return self._was_first(response)
 
     async def replace_lease(self, lease: Manifest) -> bool:
         """Replace the Lease if nobody has written it since it was read; False otherwise."""
         metadata = lease["metadata"]
-        answer = await self._request("PUT", path("Lease", metadata["namespace"], metadata["name"]), body=lease)
-        return self._was_first(answer, 404)
+        response = await self._request("PUT", path("Lease", metadata["namespace"], metadata["name"]), body=lease)
+        return self._was_first(response, 404)
 
     # The Secret of the metrics adapter: every replica needs it, so the first one makes it; the leader renews it
 
     async def create_secret(self, secret: Manifest) -> bool:
         """Make a Secret; False when another one was faster."""
-        answer = await self._request("POST", path("Secret", secret["metadata"]["namespace"]), body=secret)
-        return self._was_first(answer)
+        response = await self._request("POST", path("Secret", secret["metadata"]["namespace"]), body=secret)
+        return self._was_first(response)
 
     async def replace_secret(self, secret: Manifest) -> bool:
         """Replace a Secret if nobody has written it since it was read; False otherwise."""
         metadata = secret["metadata"]
-        answer = await self._write("PUT", path("Secret", metadata["namespace"], metadata["name"]), body=secret)
-        return self._was_first(answer, 404)
+        response = await self._write("PUT", path("Secret", metadata["namespace"], metadata["name"]), body=secret)
+        return self._was_first(response, 404)
 
     # Requests
 
-    async def _patch(self, target: str, query: dict[str, str], body: Manifest, dry_run: bool = False) -> Answer:
+    async def _patch(self, target: str, query: dict[str, str], body: Manifest, dry_run: bool = False) -> Response:
         headers = {"Content-Type": "application/apply-patch+yaml"}
         if dry_run:
             return await self._request("PATCH", target, query, body, headers)
@@ -334,7 +334,7 @@ class Cluster:
         query: dict[str, str] | None = None,
         body: Manifest | None = None,
         headers: dict[str, str] | None = None,
-    ) -> Answer:
+    ) -> Response:
         if not self.may_write():
             raise NotLeading
         return await self._request(method, target, query, body, headers)
@@ -346,9 +346,9 @@ class Cluster:
         query: dict[str, str] | None = None,
         body: Manifest | None = None,
         headers: dict[str, str] | None = None,
-    ) -> Answer:
+    ) -> Response:
         try:
-            answer = await self._send(method, target, query, body, headers)
+            response = await self._send(method, target, query, body, headers)
         except TimeoutError as error:
             metrics.API_REQUESTS.labels(method, "error").inc()
             message = f"{method} {target}: no answer within {self._timeout.total:g} s"
@@ -356,8 +356,8 @@ class Cluster:
         except (aiohttp.ClientError, OSError) as error:
             metrics.API_REQUESTS.labels(method, "error").inc()
             raise Transient("ApiServerUnreachable", f"{method} {target}: {type(error).__name__} {error}") from error
-        metrics.API_REQUESTS.labels(method, str(answer.status)).inc()
-        return answer
+        metrics.API_REQUESTS.labels(method, str(response.status)).inc()
+        return response
 
     async def _send(
         self,
@@ -366,7 +366,7 @@ class Cluster:
         query: dict[str, str] | None,
         body: Manifest | None,
         headers: dict[str, str] | None,
-    ) -> Answer:
+    ) -> Response:
         serialized = await self._client.param_serialize(
             method,
             target,
@@ -376,13 +376,13 @@ class Cluster:
             auth_settings=["BearerToken"],
         )
         async with asyncio.timeout(self._timeout.total):
-            answer = await self._client.call_api(*serialized, _request_timeout=self._timeout)
-            content = await answer.read()
-        return Answer(answer.status, content.decode(errors="replace"))
+            response = await self._client.call_api(*serialized, _request_timeout=self._timeout)
+            content = await response.read()
+        return Response(response.status, content.decode(errors="replace"))
 
-    def _was_first(self, answer: Answer, *lost: int) -> bool:
+    def _was_first(self, response: Response, *lost: int) -> bool:
         """Whether it was written; a conflict, or one of the other statuses ``lost``, says that somebody was faster."""
-        return answer.status not in (409, *lost) and bool(checked(answer))
+        return response.status not in (409, *lost) and bool(checked(response))
 
 
 class NoCluster(Exception):

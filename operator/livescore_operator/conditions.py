@@ -1,4 +1,4 @@
-"""What is so, and why: the conditions of a LiveScore, made from its children. Pure.
+"""What is so, and why: the conditions of a LiveScore, made from its owned objects. Pure.
 
 They follow kstatus: ``Ready`` sums up, ``Reconciling`` and ``Stalled`` are True only while something is under way or
 cannot go on. Every reason is listed in ``docs/operator.md``.
@@ -17,7 +17,7 @@ from livescore_operator.resource import Condition, ConditionStatus, LiveScore, M
 from livescore_operator.scaling import algorithm
 from livescore_operator.troubles import Trouble
 
-Children = Mapping[tuple[str, str], Manifest]
+OwnedObjects = Mapping[tuple[str, str], Manifest]
 
 # What Ready sums up, in the order in which a stack comes up: the first that is not so is the reason.
 PARTS = ("DatabaseReady", "RedisReady", "SchemaCurrent", "ApiAvailable", "WorkersAvailable")
@@ -77,7 +77,7 @@ NO_PROGRESS = Progress()
 
 def assess(
     resource: LiveScore,
-    children: Children,
+    owned: OwnedObjects,
     serving_image: str | None,
     migration_log: str,
     problem: ReconcileError | None,
@@ -88,22 +88,22 @@ def assess(
 
     Args:
         resource: whose conditions these are.
-        children: the live objects by kind and name.
-        serving_image: image that Deployments may run, see :class:`~livescore_operator.components.common.Facts`.
+        owned: the live objects by kind and name.
+        serving_image: image that Deployments may run, see :class:`~livescore_operator.components.common.BuildContext`.
         migration_log: last line of a failed migration, empty if none failed.
         problem: why the last reconcile ended early, if it did.
         scaled: what was decided about the number of API pods.
-        progress: what else is known of the children.
+        progress: what else is known of the owned.
     """
     parts = [
-        database(resource, children, progress.pods),
-        redis(resource, children, progress.pods),
-        schema(resource, children, serving_image, migration_log),
-        api(resource, children, progress),
-        workers(resource, children, progress),
+        database(resource, owned, progress.pods),
+        redis(resource, owned, progress.pods),
+        schema(resource, owned, serving_image, migration_log),
+        api(resource, owned, progress),
+        workers(resource, owned, progress),
     ]
     parts = [_blamed(_explained(part, progress), problem) for part in parts]
-    return [*summaries(parts, problem, _is_ordered(resource, parts)), *parts, scaling(resource, children, scaled)]
+    return [*summaries(parts, problem, _is_ordered(resource, parts)), *parts, scaling(resource, owned, scaled)]
 
 
 def _explained(part: Finding, progress: Progress) -> Finding:
@@ -210,25 +210,25 @@ def contended(findings: Iterable[Finding], problem: Terminal) -> list[Finding]:
 # The parts
 
 
-def database(resource: LiveScore, children: Children, pods: Collection[str] = ()) -> Finding:
+def database(resource: LiveScore, owned: OwnedObjects, pods: Collection[str] = ()) -> Finding:
     """Whether PostgreSQL answers, as far as its own controller tells."""
     spec, name = resource.spec.postgres, f"{resource.name}-postgres"
     if spec.mode == "external":
         return Finding("DatabaseReady", "True", "External", "run by somebody else; readiness of the API tells more")
     if spec.mode == "standalone":
-        return _stateful("DatabaseReady", children.get(("StatefulSet", name)), name, pods)
-    ready = _status(children.get(("Cluster", name))).get("readyInstances", 0)
+        return _stateful("DatabaseReady", owned.get(("StatefulSet", name)), name, pods)
+    ready = _status(owned.get(("Cluster", name))).get("readyInstances", 0)
     if ready:
         return Finding("DatabaseReady", "True", "Ready", f"{ready} of {spec.instances} instances are ready")
     return Finding("DatabaseReady", "False", "Starting", f"no instance of Cluster {name} is ready yet")
 
 
-def redis(resource: LiveScore, children: Children, pods: Collection[str] = ()) -> Finding:
+def redis(resource: LiveScore, owned: OwnedObjects, pods: Collection[str] = ()) -> Finding:
     """Whether Redis answers, as far as its own controller tells."""
     name = f"{resource.name}-redis"
     if resource.spec.redis.mode == "external":
         return Finding("RedisReady", "True", "External", "run by somebody else; readiness of the API tells more")
-    return _stateful("RedisReady", children.get(("StatefulSet", name)), name, pods)
+    return _stateful("RedisReady", owned.get(("StatefulSet", name)), name, pods)
 
 
 def _stateful(kind: str, live: Manifest | None, name: str, pods: Collection[str]) -> Finding:
@@ -241,15 +241,15 @@ def _stateful(kind: str, live: Manifest | None, name: str, pods: Collection[str]
             return Finding(kind, "False", "Starting", f"pod {pod} is not ready; see `kubectl describe pod {pod}`")
         message = f"pod {pod} is not there yet; see `kubectl describe statefulset {name}`"
         return Finding(kind, "False", "Starting", message)
-    if not _seen(live) or status.get("currentRevision") != status.get("updateRevision"):
+    if not _is_current(live) or status.get("currentRevision") != status.get("updateRevision"):
         return Finding(kind, "True", "RollingOut", f"pod {name}-0 is being replaced by one of the new revision")
     return Finding(kind, "True", "Ready", f"pod {name}-0 is ready")
 
 
-def schema(resource: LiveScore, children: Children, serving_image: str | None, log: str) -> Finding:
+def schema(resource: LiveScore, owned: OwnedObjects, serving_image: str | None, log: str) -> Finding:
     """Whether the migrations of the wanted image were applied."""
     image, name = resource.spec.image, migration.name(resource)
-    job = children.get(("Job", name))
+    job = owned.get(("Job", name))
     if job is None:
         if serving_image == image:
             return Finding("SchemaCurrent", "True", "Migrated", f"the schema is that of {image}")
@@ -269,24 +269,24 @@ def _old(serving_image: str | None) -> str:
     return f"{serving_image} goes on serving" if serving_image else "nothing serves yet"
 
 
-def api(resource: LiveScore, children: Children, progress: Progress = NO_PROGRESS) -> Finding:
+def api(resource: LiveScore, owned: OwnedObjects, progress: Progress = NO_PROGRESS) -> Finding:
     """Return whether the API serves."""
-    return _deployment(resource, "ApiAvailable", "api", children, progress)
+    return _deployment(resource, "ApiAvailable", "api", owned, progress)
 
 
-def workers(resource: LiveScore, children: Children, progress: Progress = NO_PROGRESS) -> Finding:
+def workers(resource: LiveScore, owned: OwnedObjects, progress: Progress = NO_PROGRESS) -> Finding:
     """Return whether workers and scheduler run."""
-    found = [_deployment(resource, "WorkersAvailable", name, children, progress) for name in ("worker", "scheduler")]
+    found = [_deployment(resource, "WorkersAvailable", name, owned, progress) for name in ("worker", "scheduler")]
     return min(found, key=_goodness)
 
 
-def scaling(resource: LiveScore, children: Children, scaled: Scaling | None) -> Finding:
+def scaling(resource: LiveScore, owned: OwnedObjects, scaled: Scaling | None) -> Finding:
     """Whether something scales the API by itself, and can."""
     mode = resource.spec.autoscaling.mode
     if mode == "none":
         return Finding("ScalingActive", "False", "ModeNone", "api.replicas says how many API pods there are")
     if mode == "hpa":
-        return _autoscaler(children.get(hpa.key(resource)))
+        return _autoscaler(owned.get(hpa.key(resource)))
     if scaled is None or scaled.reason == algorithm.NO_READINGS:
         return Finding("ScalingActive", "False", "NoReadings", "no serving API pod tells its connections")
     return Finding("ScalingActive", "True", "Connections", "the operator scales; status.scaling says what and why")
@@ -322,9 +322,9 @@ def _goodness(finding: Finding) -> tuple[bool, bool, bool]:
     return finding.status == "True", finding.reason not in STALLING, finding.reason not in UNFINISHED
 
 
-def _deployment(resource: LiveScore, kind: str, component: str, children: Children, progress: Progress) -> Finding:
+def _deployment(resource: LiveScore, kind: str, component: str, owned: OwnedObjects, progress: Progress) -> Finding:
     name = f"{resource.name}-{component}"
-    live = children.get(("Deployment", name))
+    live = owned.get(("Deployment", name))
     if live is None:
         return Finding(kind, "False", "NotCreated", f"Deployment {name} waits for the migration")
     status, wanted = _status(live), live.get("spec", {}).get("replicas", 1)
@@ -351,15 +351,15 @@ def expected_pods(component: str, live: Manifest, leaving: int) -> int:
     return max(0, wanted - leaving) if component == "api" else wanted
 
 
-def settled(resource: LiveScore, children: Children, leaving: int) -> dict[str, int]:
+def settled(resource: LiveScore, owned: OwnedObjects, leaving: int) -> dict[str, int]:
     """Return how many pods of each Deployment were last available together; fewer are an outage, more a scale-up."""
     found = dict(resource.status.settled)
     for component in ("api", "worker", "scheduler"):
-        live = children.get(("Deployment", f"{resource.name}-{component}"))
+        live = owned.get(("Deployment", f"{resource.name}-{component}"))
         if live is None:
             continue
         expected, available = expected_pods(component, live, leaving), _status(live).get("availableReplicas", 0)
-        if available >= expected and _seen(live):
+        if available >= expected and _is_current(live):
             found[component] = expected
         elif component in found:
             found[component] = min(found[component], expected)
@@ -368,7 +368,7 @@ def settled(resource: LiveScore, children: Children, leaving: int) -> dict[str, 
 
 def _is_rolling(resource: LiveScore, kind: str, live: Manifest, progress: Progress) -> bool:
     """Return whether pods of an older template are, or may be, there."""
-    if _seen(live):
+    if _is_current(live):
         return rolling(live)
     name = ("Deployment", live["metadata"]["name"])
     if name in progress.rolled:
@@ -382,7 +382,7 @@ def _is_rolling(resource: LiveScore, kind: str, live: Manifest, progress: Progre
 def rolling(live: Manifest) -> bool:
     """Whether pods of an older template are still there, as far as the Deployment tells."""
     status = _status(live)
-    return not _seen(live) or status.get("replicas", 0) > status.get("updatedReplicas", 0)
+    return not _is_current(live) or status.get("replicas", 0) > status.get("updatedReplicas", 0)
 
 
 def _stuck(status: Mapping[str, Any]) -> str:
@@ -395,7 +395,7 @@ def _status(live: Manifest | None) -> dict[str, Any]:
     return (live or {}).get("status") or {}
 
 
-def _seen(live: Manifest) -> bool:
+def _is_current(live: Manifest) -> bool:
     """Whether the status speaks of the spec as it is now."""
     generation: int = live["metadata"].get("generation", 0)
     return bool(_status(live).get("observedGeneration", 0) >= generation)

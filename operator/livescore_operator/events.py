@@ -12,10 +12,10 @@ from livescore_operator.resource import API_VERSION, KIND, Condition, LiveScore,
 log = structlog.get_logger(__name__)
 
 # Conditions whose changes are recorded; the others give details of these.
-TOLD = ("Ready", "Stalled", "SchemaCurrent", "SettingsEffective")
+EVENT_CONDITIONS = ("Ready", "Stalled", "SchemaCurrent", "SettingsEffective")
 
 # Reasons for not being ready that somebody ordered: those of every upgrade, and pauses.
-ON_ITS_WAY = ("Migrating", "RollingOut", "WaitingForDatabase", "Suspended", "PlanPending")
+EXPECTED_REASONS = ("Migrating", "RollingOut", "WaitingForDatabase", "Suspended", "PlanPending")
 
 # Characters of a message that the API server takes.
 MAX_MESSAGE = 1024
@@ -44,7 +44,7 @@ class Recorder:
 def transitions(old: Iterable[Condition], new: Iterable[Condition]) -> list[tuple[str, str, str]]:
     """Type, reason and message of the Events for what changed between two lists of conditions."""
     before = {condition.type: condition for condition in old}
-    changed = [one for one in new if one.type in TOLD and _matters(before.get(one.type), one)]
+    changed = [one for one in new if one.type in EVENT_CONDITIONS and _matters(before.get(one.type), one)]
     return list(dict.fromkeys((_severity(one), one.reason, one.message) for one in changed))
 
 
@@ -62,7 +62,7 @@ def _matters(before: Condition | None, now: Condition) -> bool:
 
 def _severity(condition: Condition) -> str:
     good = "False" if condition.type == "Stalled" else "True"
-    return "Normal" if condition.status == good or condition.reason in ON_ITS_WAY else "Warning"
+    return "Normal" if condition.status == good or condition.reason in EXPECTED_REASONS else "Warning"
 
 
 def _event(resource: LiveScore, severity: str, reason: str, message: str, instance: str) -> Manifest:

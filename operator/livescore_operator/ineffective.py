@@ -40,13 +40,13 @@ class Ineffective(NamedTuple):
     why: str
 
 
-def find(resource: LiveScore, kinds: Collection[str], children: Mapping[Key, Manifest]) -> list[Ineffective]:
+def find(resource: LiveScore, kinds: Collection[str], owned: Mapping[Key, Manifest]) -> list[Ineffective]:
     """Return all settings without effect, each once.
 
     Args:
         resource: The LiveScore.
         kinds: Optional kinds that the cluster has.
-        children: Live objects by kind and name.
+        owned: Live objects by kind and name.
     """
     found = [
         *_replicas(resource),
@@ -58,7 +58,7 @@ def find(resource: LiveScore, kinds: Collection[str], children: Mapping[Key, Man
         *_autoscaling(resource.spec.autoscaling),
         *_postgres(resource.spec.postgres),
         *_redis(resource.spec.redis),
-        *_volumes(resource, children),
+        *_volumes(resource, owned),
         *_network_policy(resource),
         *_monitoring(resource, kinds),
     ]
@@ -242,10 +242,10 @@ def _unused(section: Model, path: str, mode: str, used: set[str]) -> Iterator[In
     yield from _all(sorted(_changed(section, path, names)), f"{path}.mode is {mode}")
 
 
-def _volumes(resource: LiveScore, children: Mapping[Key, Manifest]) -> Iterator[Ineffective]:
+def _volumes(resource: LiveScore, owned: Mapping[Key, Manifest]) -> Iterator[Ineffective]:
     """Return what a volume that an earlier LiveScore left does not become."""
     for component, wanted in (("postgres", resource.spec.postgres), ("redis", resource.spec.redis)):
-        claim = children.get(("PersistentVolumeClaim", server.claim(resource, component)))
+        claim = owned.get(("PersistentVolumeClaim", server.claim(resource, component)))
         if claim is None or wanted.mode != "standalone":
             continue
         name, spec, storage = claim["metadata"]["name"], claim["spec"], wanted.storage

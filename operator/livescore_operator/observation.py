@@ -15,19 +15,19 @@ from livescore_operator.resource import KIND, KeyReference, LiveScore, Manifest
 
 
 @dataclass(frozen=True)
-class Observation:
+class ObservedState:
     """What is there.
 
     Attributes:
-        children: live objects by kind and name that carry the LiveScore's labels.
-        references: what of others the children read, by ``Secret/<name>`` or ``ConfigMap/<name>``; None for what is
+        owned: live objects by kind and name that carry the LiveScore's labels.
+        references: what of others the owned read, by ``Secret/<name>`` or ``ConfigMap/<name>``; None for what is
             missing.
         kinds: optional kinds that the cluster has, see :func:`~livescore_operator.cluster.optional_kind`.
         pods: API pods by name.
         other_pods: pods of all other components by name.
     """
 
-    children: Mapping[Key, Manifest]
+    owned: Mapping[Key, Manifest]
     references: Mapping[str, Manifest | None] = field(default_factory=dict)
     kinds: frozenset[str] = frozenset()
     pods: Mapping[str, Manifest] = field(default_factory=dict)
@@ -39,8 +39,8 @@ class Observation:
         return {**self.other_pods, **self.pods}
 
     def updated(self, objects: Iterable[Manifest]) -> dict[Key, Manifest]:
-        """The children, some of them as they became."""
-        return {**self.children, **{(one["kind"], one["metadata"]["name"]): one for one in objects}}
+        """Return the owned objects, some of them replaced by a newer version."""
+        return {**self.owned, **{(one["kind"], one["metadata"]["name"]): one for one in objects}}
 
     @property
     def addresses(self) -> dict[str, str]:
@@ -61,13 +61,13 @@ class Observation:
     @property
     def held_secrets(self) -> list[Manifest]:
         """All Secrets that exist: of the LiveScore, and among the references."""
-        own = (child for (kind, _), child in self.children.items() if kind == "Secret")
+        own = (child for (kind, _), child in self.owned.items() if kind == "Secret")
         return [*own, *(secret for secret in self.secrets.values() if secret)]
 
     @property
     def claims(self) -> dict[str, str]:
         """Size that each volume claim asks for, by name."""
-        found = {name: child for (kind, name), child in self.children.items() if kind == "PersistentVolumeClaim"}
+        found = {name: child for (kind, name), child in self.owned.items() if kind == "PersistentVolumeClaim"}
         return {name: child["spec"]["resources"]["requests"]["storage"] for name, child in found.items()}
 
 
@@ -76,7 +76,7 @@ def digest(secret: Manifest) -> str:
     return hashlib.sha256(json.dumps(secret.get("data") or {}, sort_keys=True).encode()).hexdigest()
 
 
-async def observe(cluster: Cluster, resource: LiveScore) -> Observation:
+async def observe(cluster: Cluster, resource: LiveScore) -> ObservedState:
     """Read everything that belongs to a LiveScore.
 
     Raises:
@@ -91,9 +91,9 @@ async def observe(cluster: Cluster, resource: LiveScore) -> Observation:
         asyncio.gather(*(_referred(cluster, namespace, name) for name in names)),
     )
     found = dict(zip(CHILDREN, lists, strict=True))
-    children = {(one["kind"], one["metadata"]["name"]): one for some in (*lists, claims) for one in some or []}
-    return Observation(
-        children={**await _credentials(cluster, resource, children), **children},
+    owned = {(one["kind"], one["metadata"]["name"]): one for some in (*lists, claims) for one in some or []}
+    return ObservedState(
+        owned={**await _credentials(cluster, resource, owned), **owned},
         references=dict(zip(names, referred, strict=True)),
         kinds=frozenset(optional_kind(kind) for kind in OPTIONAL_KINDS if found[kind] is not None),
         pods={pod["metadata"]["name"]: pod for pod in pods or [] if _is_api(pod)},
@@ -111,10 +111,10 @@ async def _referred(cluster: Cluster, namespace: str, reference: str) -> Manifes
     return await cluster.get(kind, namespace, name)
 
 
-async def _credentials(cluster: Cluster, resource: LiveScore, children: Mapping[Key, Manifest]) -> dict[Key, Manifest]:
+async def _credentials(cluster: Cluster, resource: LiveScore, owned: Mapping[Key, Manifest]) -> dict[Key, Manifest]:
     """The Secret with the passwords, even if it lost its labels: it must never be made anew."""
     at = ("Secret", credentials.name(resource))
-    found = None if at in children else await cluster.get(at[0], resource.namespace, at[1])
+    found = None if at in owned else await cluster.get(at[0], resource.namespace, at[1])
     return {at: found} if found else {}
 
 
@@ -167,7 +167,7 @@ def is_ours(resource: LiveScore, child: Manifest) -> bool:
     return unowned and all(labels.get(key) == value for key, value in family(resource).items())
 
 
-def is_remains(resource: LiveScore, child: Manifest) -> bool:
+def is_orphan(resource: LiveScore, child: Manifest) -> bool:
     """Whether a child belongs to an earlier LiveScore of this name, and will be collected with it."""
     owners = child["metadata"].get("ownerReferences") or []
     mine = [one for one in owners if one["kind"] == KIND and one["name"] == resource.name]
@@ -182,7 +182,7 @@ CONFLICT_SECONDS = 5.0
 
 
 def name_conflicts(
-    resource: LiveScore, wanted: Iterable[Manifest], children: Mapping[Key, Manifest]
+    resource: LiveScore, wanted: Iterable[Manifest], owned: Mapping[Key, Manifest]
 ) -> dict[Key, Terminal]:
     """Return the wanted objects whose name a stranger's object has, each with its error.
 
@@ -192,8 +192,8 @@ def name_conflicts(
     found: dict[Key, Terminal] = {}
     for manifest in wanted:
         kind, name = key(manifest)
-        child = children.get((kind, name))
-        if child is None or is_ours(resource, child) or is_remains(resource, child):
+        child = owned.get((kind, name))
+        if child is None or is_ours(resource, child) or is_orphan(resource, child):
             continue
         message = (
             f"{kind} {resource.namespace}/{name} exists and is not this LiveScore's: rename or delete it, or give "

@@ -12,15 +12,16 @@ from datetime import UTC, datetime
 import structlog
 from pydantic import ValidationError
 
-from livescore_operator import components, conditions, ineffective, knowledge, planning, reporting, troubles, volumes
+from livescore_operator import components, conditions, ineffective, planning, reporting, troubles, volumes
 from livescore_operator.assessment import Assessment, soonest
 from livescore_operator.autoscaler import Autoscaler
+from livescore_operator.build_context import build_context, serving_image
 from livescore_operator.cluster import FIELD_MANAGER, Cluster
 from livescore_operator.components import migration
 from livescore_operator.errors import NotLeading, ReconcileError, Terminal, Transient, Waiting
 from livescore_operator.events import Recorder
 from livescore_operator.executor import SERVER_ERRORS, Executor, Result, combined
-from livescore_operator.observation import Observation, is_remains, name_conflicts, observe
+from livescore_operator.observation import ObservedState, is_orphan, name_conflicts, observe
 from livescore_operator.ownership import Decision, Ownership
 from livescore_operator.planning import Change
 from livescore_operator.redaction import Redactor
@@ -32,7 +33,7 @@ from livescore_operator.troubles import Trouble
 log = structlog.get_logger(__name__)
 
 Key = tuple[str, str]
-Children = Mapping[planning.Key, Manifest]
+OwnedObjects = Mapping[planning.Key, Manifest]
 
 # Nothing tells of another operator's Cluster: it is looked at again so often while it starts.
 CLUSTER_SECONDS = 10.0
@@ -52,10 +53,10 @@ LASTING_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a reconcile ended: the children as they now are, and what is to be said of them.
+    """How a reconcile ended: the owned objects as they now are, and what is to be said of them.
 
     Attributes:
-        children: live objects by kind and name.
+        owned: live objects by kind and name.
         serving_image: image that Deployments may run.
         problem: why not everything is as the spec says.
         plan: what would be changed, if the spec asks for a plan only.
@@ -64,7 +65,7 @@ class Outcome:
         rolled: Deployments that were applied, and whether that changed their template.
     """
 
-    children: Children
+    owned: OwnedObjects
     serving_image: str | None
     problem: ReconcileError | None = None
     plan: Plan | None = None
@@ -80,7 +81,7 @@ class Failure:
     Attributes:
         reason: its reason.
         count: failures in a row, whatever their reasons.
-        since: when the first one with this reason was seen.
+        since: when the first one with this reason was observed.
     """
 
     reason: str
@@ -194,12 +195,12 @@ class Reconciler:
         if resource.spec.suspend:
             await self._report_suspended(resource)
             return None
-        seen = await observe(self._cluster, resource)
-        found = await self.autoscaler.assess(resource, seen)
-        outcome = await self._apply_desired_state(resource, seen, found)
+        observed = await observe(self._cluster, resource)
+        found = await self.autoscaler.assess(resource, observed)
+        outcome = await self._apply_desired_state(resource, observed, found)
         # Pods are told nothing that does not follow from what was really done.
         if outcome.scaled:
-            outcome, found = await self._act(resource, seen, outcome, found)
+            outcome, found = await self._act(resource, observed, outcome, found)
         else:
             found = self.autoscaler.wait(resource, found)
         unfinished = None
@@ -209,49 +210,49 @@ class Reconciler:
             if problem is None:
                 raise unfinished
             outcome = replace(outcome, problem=problem)
-        pods = await self._report(resource, seen, outcome, found)
+        pods = await self._report(resource, observed, outcome, found)
         if unfinished is not None and not isinstance(outcome.problem, Waiting):
             raise unfinished
         status = self.rewrites.remaining(_key(resource))
-        return soonest(_unfinished(resource, outcome, self.now()), found.again, pods, status)
+        return soonest(_requeue_after(resource, outcome, self.now()), found.again, pods, status)
 
     async def _act(
-        self, resource: LiveScore, seen: Observation, outcome: Outcome, found: Assessment
+        self, resource: LiveScore, observed: ObservedState, outcome: Outcome, found: Assessment
     ) -> tuple[Outcome, Assessment]:
         """Let the autoscaler act; an error of it becomes one of the outcome."""
         try:
-            return outcome, await self.autoscaler.act(resource, seen, found)
+            return outcome, await self.autoscaler.act(resource, observed, found)
         except ReconcileError as error:
             problems = [error] if outcome.problem is None else [outcome.problem, error]
             return replace(outcome, problem=combined(problems)), self.autoscaler.wait(resource, found)
 
-    async def _apply_desired_state(self, resource: LiveScore, seen: Observation, found: Assessment) -> Outcome:
-        serving = knowledge.serving_image(resource, seen)
+    async def _apply_desired_state(self, resource: LiveScore, observed: ObservedState, found: Assessment) -> Outcome:
+        serving = serving_image(resource, observed)
         try:
-            facts = knowledge.facts(resource, seen, serving, self._namespace, found.scale)
-            wanted = components.build(resource, facts)
-            children = await self._with_rivals(resource, seen, wanted)
-            conflicts = name_conflicts(resource, wanted, children)
+            context = build_context(resource, observed, serving, self._namespace, found.scale)
+            wanted = components.build(resource, context)
+            owned = await self._with_name_conflicts(resource, observed, wanted)
+            conflicts = name_conflicts(resource, wanted, owned)
         except (Terminal, Waiting) as problem:
-            return Outcome(seen.children, serving, problem)
+            return Outcome(observed.owned, serving, problem)
         possible = [manifest for manifest in wanted if planning.key(manifest) not in conflicts]
-        corrections = volumes.corrections(resource, children, await self._unlabelled_claims(resource, children))
-        plan = _plan(resource, possible, children, corrections, self.now())
+        corrections = volumes.corrections(resource, owned, await self._unlabelled_claims(resource, owned))
+        plan = _plan(resource, possible, owned, corrections, self.now())
         if resource.spec.reconcile_policy == "Plan":
-            shown, result = await self._executor.preview(resource, plan, seen.held_secrets)
+            shown, result = await self._executor.preview(resource, plan, observed.held_secrets)
             refused = combined([*conflicts.values(), *result.errors, *_lasting(corrections)])
-            return Outcome(children, serving, refused, shown, pending=bool(plan))
+            return Outcome(owned, serving, refused, shown, pending=bool(plan))
         result = await self._executor.carry_out(resource, plan)
         problems = [*(correction.problem for correction in corrections), *self._loops(resource, result)]
         failed = combined([*conflicts.values(), *result.errors, *problems])
         api = ("Deployment", resource.api_name)
         scaled = api not in conflicts and not result.failed(api)
-        rolled = {planning.key(one): _rolls(one, seen.children.get(planning.key(one))) for one in result.objects}
-        return Outcome(seen.updated(result.objects), serving, failed, scaled=scaled, rolled=rolled)
+        rolled = {planning.key(one): _rolls(one, observed.owned.get(planning.key(one))) for one in result.objects}
+        return Outcome(observed.updated(result.objects), serving, failed, scaled=scaled, rolled=rolled)
 
-    async def _unlabelled_claims(self, resource: LiveScore, children: Children) -> Children:
+    async def _unlabelled_claims(self, resource: LiveScore, owned: OwnedObjects) -> OwnedObjects:
         """Return the claims that lost their labels, of the StatefulSets whose template is to change."""
-        names = volumes.unseen(resource, children)
+        names = volumes.unseen(resource, owned)
         found = [await self._cluster.claim(resource.namespace, name) for name in names]
         return {planning.key(claim): claim for claim in found if claim}
 
@@ -279,7 +280,7 @@ class Reconciler:
         return problem
 
     async def _report_failure(self, resource: LiveScore, error: Exception) -> None:
-        """Report that a reconcile ended before anything could be said of the children, if that repeats."""
+        """Report that a reconcile ended before anything could be said of the owned objects, if that repeats."""
         problem: ReconcileError | None = error if isinstance(error, ReconcileError) else _unexpected(error)
         if isinstance(problem, Transient):
             problem = self._persistent(resource, problem)
@@ -310,47 +311,49 @@ class Reconciler:
         if reporting.dumped(written) != reporting.dumped(status):
             await self._cluster.apply_status(reporting.manifest(metadata, written))
 
-    async def _with_rivals(self, resource: LiveScore, seen: Observation, wanted: list[Manifest]) -> Children:
-        """The children, and whatever has the name of one that seems to be missing: perhaps it only lost its labels."""
-        missing = [key for key in map(planning.key, wanted) if key not in seen.children]
+    async def _with_name_conflicts(
+        self, resource: LiveScore, observed: ObservedState, wanted: list[Manifest]
+    ) -> OwnedObjects:
+        """Add objects that have the name of a missing one: it may only have lost its labels."""
+        missing = [key for key in map(planning.key, wanted) if key not in observed.owned]
         found = [await self._cluster.get(kind, resource.namespace, name) for kind, name in missing]
-        return {**seen.children, **{key: rival for key, rival in zip(missing, found, strict=True) if rival}}
+        return {**observed.owned, **{key: rival for key, rival in zip(missing, found, strict=True) if rival}}
 
     async def _report(
-        self, resource: LiveScore, seen: Observation, outcome: Outcome, found: Assessment
+        self, resource: LiveScore, observed: ObservedState, outcome: Outcome, found: Assessment
     ) -> float | None:
         """Write the status; seconds after which to look again at pods that do not come, None if all are there."""
-        children, image = outcome.children, outcome.serving_image
+        owned, image = outcome.owned, outcome.serving_image
         # A driver's error may quote a part of the URL, and the status has more readers than the Secret.
-        redactor = Redactor(seen.held_secrets)
-        failure = redactor.text(await self._last_words(resource, children))
+        redactor = Redactor(observed.held_secrets)
+        failure = redactor.text(await self._migration_error(resource, owned))
         problem = outcome.problem and replace(outcome.problem, message=redactor.text(outcome.problem.message))
         progress = conditions.Progress(
-            rolled=outcome.rolled, leaving=len(found.draining), pods=seen.all_pods, now=self.now()
+            rolled=outcome.rolled, leaving=len(found.draining), pods=observed.all_pods, now=self.now()
         )
-        findings = conditions.assess(resource, children, image, failure, problem, found.scaling, progress)
+        findings = conditions.assess(resource, owned, image, failure, problem, found.scaling, progress)
         waiting = any(finding.reason in conditions.EXPLAINED for finding in findings)
         if waiting:
-            progress = replace(progress, troubles=await self._troubles(resource, seen, children, redactor))
-            findings = conditions.assess(resource, children, image, failure, problem, found.scaling, progress)
-        findings.append(_effectiveness(resource, seen))
+            progress = replace(progress, troubles=await self._troubles(resource, observed, owned, redactor))
+            findings = conditions.assess(resource, owned, image, failure, problem, found.scaling, progress)
+        findings.append(_effectiveness(resource, observed))
         if outcome.plan is not None:
             findings = conditions.planned(findings, outcome.plan.summary, pending=outcome.pending)
         merged = self._merge(resource, findings)
         scaled = reporting.Scaled(found.connections, found.scaling, found.draining)
-        await self._write(resource, reporting.status(resource, children, merged, image, scaled, outcome.plan))
+        await self._write(resource, reporting.status(resource, owned, merged, image, scaled, outcome.plan))
         return _watch_pods(progress) if waiting else None
 
     async def _troubles(
-        self, resource: LiveScore, seen: Observation, children: Children, redactor: Redactor
+        self, resource: LiveScore, observed: ObservedState, owned: OwnedObjects, redactor: Redactor
     ) -> dict[str, Trouble]:
         """Return why pods do not come, by component."""
-        pods = seen.all_pods.values()
-        names = troubles.suspects(pods, children)[:MAX_SUSPECTS]
+        pods = observed.all_pods.values()
+        names = troubles.suspects(pods, owned)[:MAX_SUSPECTS]
         events = await asyncio.gather(*(self._cluster.events_about(resource.namespace, name) for name in names))
         known = dict(zip(names, events, strict=True))
         labels = [label for some in conditions.COMPONENTS.values() for label in some]
-        found = {one: troubles.find(one, pods, children, known, self.now()) for one in labels}
+        found = {one: troubles.find(one, pods, owned, known, self.now()) for one in labels}
         return {one: await self._told(resource, trouble, redactor) for one, trouble in found.items() if trouble}
 
     async def _told(self, resource: LiveScore, trouble: Trouble, redactor: Redactor) -> Trouble:
@@ -386,14 +389,14 @@ class Reconciler:
             self.rewrites.status_written(_key(resource), found, reporting.dumped(stored))
         await self._recorder.record_transitions(resource, resource.status.conditions, status.conditions)
 
-    async def _last_words(self, resource: LiveScore, children: Children) -> str:
+    async def _migration_error(self, resource: LiveScore, owned: OwnedObjects) -> str:
         """What a failed migration logged last; empty when none failed."""
         name = migration.name(resource)
-        job = children.get(("Job", name))
+        job = owned.get(("Job", name))
         if job is None or migration.succeeded(job) or not (job.get("status") or {}).get("failed"):
             return ""
         labels = {"batch.kubernetes.io/job-name": name}
-        return await self._cluster.last_words(resource.namespace, labels, migration.CONTAINER)
+        return await self._cluster.last_line_of_failed_pod(resource.namespace, labels, migration.CONTAINER)
 
     def _forget(self, key: Key) -> None:
         self._on_gone(key)
@@ -409,8 +412,8 @@ def _key(resource: LiveScore) -> Key:
     return resource.namespace, resource.name
 
 
-def _effectiveness(resource: LiveScore, seen: Observation) -> conditions.Finding:
-    found = ineffective.find(resource, seen.kinds, seen.children)
+def _effectiveness(resource: LiveScore, observed: ObservedState) -> conditions.Finding:
+    found = ineffective.find(resource, observed.kinds, observed.owned)
     return conditions.effectiveness(ineffective.message(found))
 
 
@@ -427,17 +430,17 @@ def _rolls(after: Manifest, before: Manifest | None) -> bool:
 def _plan(
     resource: LiveScore,
     wanted: Iterable[Manifest],
-    children: Children,
+    owned: OwnedObjects,
     corrections: Iterable[volumes.Correction],
     now: datetime,
 ) -> list[Change]:
     """Return what to do now. What must go before it can be made again goes first, and is made the next time."""
-    obsolete = [child for child in children.values() if _must_go(resource, child, now)]
+    obsolete = [child for child in owned.values() if _should_delete(resource, child, now)]
     obsolete += [child for correction in corrections for child in correction.deleted]
     gone = {planning.key(child): child for child in obsolete}
     held = {key for correction in corrections for key in correction.held}
     rest = [manifest for manifest in wanted if planning.key(manifest) not in gone.keys() | held]
-    remaining = {key: child for key, child in children.items() if key not in gone.keys() | held}
+    remaining = {key: child for key, child in owned.items() if key not in gone.keys() | held}
     changes = planning.changes(rest, remaining, FIELD_MANAGER, resource.metadata.uid)
     return [*(Change("delete", child, child) for child in gone.values()), *changes]
 
@@ -447,11 +450,11 @@ def _lasting(corrections: Iterable[volumes.Correction]) -> list[ReconcileError]:
     return [correction.problem for correction in corrections if isinstance(correction.problem, Terminal)]
 
 
-def _must_go(resource: LiveScore, child: Manifest, now: datetime) -> bool:
+def _should_delete(resource: LiveScore, child: Manifest, now: datetime) -> bool:
     """What an earlier LiveScore of this name left behind, and a migration that is due to be tried again."""
     if "deletionTimestamp" in child["metadata"]:
         return False
-    return is_remains(resource, child) or (child["kind"] == "Job" and migration.may_retry(child, now))
+    return is_orphan(resource, child) or (child["kind"] == "Job" and migration.may_retry(child, now))
 
 
 def _watch_pods(progress: conditions.Progress) -> float:
@@ -460,13 +463,13 @@ def _watch_pods(progress: conditions.Progress) -> float:
     return min([PODS_SECONDS, *(seconds for seconds in remaining if seconds)])
 
 
-def _unfinished(resource: LiveScore, outcome: Outcome, now: datetime) -> float | None:
+def _requeue_after(resource: LiveScore, outcome: Outcome, now: datetime) -> float | None:
     """When to look again because of what is not there yet."""
     if isinstance(outcome.problem, Waiting | Terminal) and outcome.problem.after is not None:
         return outcome.problem.after
-    job = outcome.children.get(("Job", migration.name(resource)))
+    job = outcome.owned.get(("Job", migration.name(resource)))
     if job is not None and migration.failed(job):
         # When it is due and still there, only an event can help: an edit, or the end of what is in its way.
         return migration.retry_after(job, now) or None
-    starting = conditions.database(resource, outcome.children).status != "True"
+    starting = conditions.database(resource, outcome.owned).status != "True"
     return CLUSTER_SECONDS if starting and resource.spec.postgres.mode == "cloudnative-pg" else None

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from livescore_operator.assessment import initial
 from livescore_operator.components import build
-from livescore_operator.components.common import Credentials, Facts, Scale
+from livescore_operator.components.common import BuildContext, Credentials, Scale
 from livescore_operator.resource import KIND, LiveScore, Manifest
 
 # What stands where a cluster would hold generated passwords.
@@ -23,7 +23,7 @@ def render(text: str) -> list[Manifest]:
         RenderError: naming every field that is wrong.
     """
     resource = _parse(text)
-    return build(resource, _facts(resource))
+    return build(resource, _context(resource))
 
 
 def _parse(text: str) -> LiveScore:
@@ -40,8 +40,8 @@ def _parse(text: str) -> LiveScore:
         raise RenderError("; ".join(problems)) from None
 
 
-def _facts(resource: LiveScore) -> Facts:
-    return Facts(
+def _context(resource: LiveScore) -> BuildContext:
+    return BuildContext(
         operator_namespace="livescore-system",
         credentials=Credentials(PLACEHOLDER, PLACEHOLDER, PLACEHOLDER, PLACEHOLDER),
         checksums={},

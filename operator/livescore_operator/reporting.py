@@ -35,14 +35,14 @@ class Scaled(NamedTuple):
 
 def status(
     resource: LiveScore,
-    children: Mapping[Key, Manifest],
+    owned: Mapping[Key, Manifest],
     conditions: list[Condition],
     serving_image: str | None,
     scaled: Scaled,
     plan: Plan | None,
 ) -> Status:
     """The whole status of a LiveScore."""
-    deployment = children.get(("Deployment", resource.api_name)) or {}
+    deployment = owned.get(("Deployment", resource.api_name)) or {}
     now, wanted = deployment.get("status") or {}, (deployment.get("spec") or {}).get("replicas", 0)
     ready = now.get("readyReplicas", 0)
     return Status(
@@ -55,30 +55,30 @@ def status(
         connections=resource.status.connections if scaled.connections is None else scaled.connections,
         scaling=scaled.scaling,
         draining=list(scaled.draining),
-        settled=settled(resource, children, len(scaled.draining)),
+        settled=settled(resource, owned, len(scaled.draining)),
         image=serving_image if deployment else resource.status.image,
-        schema_image=_migrated(resource, children) or resource.status.schema_image,
-        volumes=volumes(resource, children),
+        schema_image=_migrated(resource, owned) or resource.status.schema_image,
+        volumes=volumes(resource, owned),
         endpoints=endpoints(resource),
         plan=plan,
     )
 
 
-def _migrated(resource: LiveScore, children: Mapping[Key, Manifest]) -> str | None:
-    job = children.get(("Job", migration.name(resource)))
+def _migrated(resource: LiveScore, owned: Mapping[Key, Manifest]) -> str | None:
+    job = owned.get(("Job", migration.name(resource)))
     return resource.spec.image if job and migration.succeeded(job) else None
 
 
-def volumes(resource: LiveScore, children: Mapping[Key, Manifest]) -> Volumes | None:
+def volumes(resource: LiveScore, owned: Mapping[Key, Manifest]) -> Volumes | None:
     """Return the claims of the servers that the operator runs; None if there is none yet."""
     found: dict[str, Volume] = {}
     for component, _ in server.storages(resource):
-        claim = children.get(("PersistentVolumeClaim", server.claim(resource, component)))
+        claim = owned.get(("PersistentVolumeClaim", server.claim(resource, component)))
         if claim is None:
             continue
         # The rules of the CRD go by the presence of the name: a bound claim always has one here.
         volume = (claim["spec"].get("volumeName") or "unknown") if is_bound(claim) else None
-        template = server.template(children.get(("StatefulSet", server.name(resource, component))))
+        template = server.template(owned.get(("StatefulSet", server.name(resource, component))))
         found[component] = Volume(
             claim=claim["metadata"]["name"],
             volume=volume,

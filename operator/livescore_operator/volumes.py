@@ -35,32 +35,32 @@ class Correction:
     held: frozenset[Key] = frozenset()
 
 
-def corrections(resource: LiveScore, children: Objects, unlabelled: Objects) -> list[Correction]:
+def corrections(resource: LiveScore, owned: Objects, unlabelled: Objects) -> list[Correction]:
     """Return what to do about the claims of the servers that the operator runs.
 
     Args:
         resource: The LiveScore.
-        children: Its live objects.
+        owned: Its live objects.
         unlabelled: Claims with the name of one of its own, but without its labels.
     """
-    found = (_correction(resource, name, storage, children, unlabelled) for name, storage in server.storages(resource))
+    found = (_correction(resource, name, storage, owned, unlabelled) for name, storage in server.storages(resource))
     return [correction for correction in found if correction is not None]
 
 
-def unseen(resource: LiveScore, children: Objects) -> list[str]:
+def unseen(resource: LiveScore, owned: Objects) -> list[str]:
     """Return the names of claims to look for by name: the template is wrong, and no labelled claim is there."""
     claims = {component: server.claim(resource, component) for component, _ in server.storages(resource)}
     return [
         claims[component]
         for component, storage in server.storages(resource)
-        if _is_outdated(resource, component, storage, children)
-        and ("PersistentVolumeClaim", claims[component]) not in children
+        if _is_outdated(resource, component, storage, owned)
+        and ("PersistentVolumeClaim", claims[component]) not in owned
     ]
 
 
-def _is_outdated(resource: LiveScore, component: str, storage: Storage, children: Objects) -> bool:
+def _is_outdated(resource: LiveScore, component: str, storage: Storage, owned: Objects) -> bool:
     """Return whether the StatefulSet makes claims that are not as the spec says."""
-    stateful_set = children.get(("StatefulSet", server.name(resource, component)))
+    stateful_set = owned.get(("StatefulSet", server.name(resource, component)))
     if stateful_set is None or not is_ours(resource, stateful_set):
         return False
     found = server.template(stateful_set)
@@ -70,11 +70,11 @@ def _is_outdated(resource: LiveScore, component: str, storage: Storage, children
 
 
 def _correction(
-    resource: LiveScore, component: str, storage: Storage, children: Objects, unlabelled: Objects
+    resource: LiveScore, component: str, storage: Storage, owned: Objects, unlabelled: Objects
 ) -> Correction | None:
     stateful_key = ("StatefulSet", server.name(resource, component))
     claim_key = ("PersistentVolumeClaim", server.claim(resource, component))
-    stateful_set, claim = children.get(stateful_key), children.get(claim_key)
+    stateful_set, claim = owned.get(stateful_key), owned.get(claim_key)
     held = frozenset({stateful_key, claim_key})
     if stateful_set is None:
         if claim is None or not _is_replaceable(resource, claim):
@@ -82,7 +82,7 @@ def _correction(
         if _is_deleted(claim) or _differs(claim, storage):
             return Correction(_waiting(claim_key[1]), () if _is_deleted(claim) else (claim,), held)
         return None
-    if not _is_outdated(resource, component, storage, children):
+    if not _is_outdated(resource, component, storage, owned):
         return None
     stranger = unlabelled.get(claim_key)
     if stranger is None and (claim is None or _is_replaceable(resource, claim)):

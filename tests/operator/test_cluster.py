@@ -235,7 +235,7 @@ async def test_the_last_words_are_the_last_line_of_the_newest_failed_pod(
     api.answer(200, PODS)
     api.replies.append(web.Response(text=log))
 
-    assert await connection.last_words("sport", {"job": "x"}, "migration") == words
+    assert await connection.last_line_of_failed_pod("sport", {"job": "x"}, "migration") == words
     assert [(asked.path, asked.query) for asked in api.asked] == [
         (path("Pod", "sport"), {"labelSelector": "job=x"}),
         (
@@ -249,7 +249,7 @@ async def test_a_log_that_is_cut_within_a_character_can_be_read(api: Api, connec
     api.answer(200, PODS)
     api.replies.append(web.Response(body=b"one\n\xc3"))
 
-    assert await connection.last_words("sport", {}, "migration") == "\ufffd"
+    assert await connection.last_line_of_failed_pod("sport", {}, "migration") == "\ufffd"
 
 
 @pytest.mark.parametrize("code", [400, 403, 404, 500])
@@ -257,15 +257,15 @@ async def test_a_log_that_cannot_be_read_is_no_error(api: Api, connection: Clust
     api.answer(200, PODS)
     api.answer(code, status("container is waiting to start"))
 
-    assert await connection.last_words("sport", {}, "migration") == ""
+    assert await connection.last_line_of_failed_pod("sport", {}, "migration") == ""
 
 
 async def test_where_no_pod_failed_there_are_no_last_words(api: Api, connection: Cluster) -> None:
     api.answer(200, {"items": PODS["items"][2:]})
     api.answer(404)
 
-    assert await connection.last_words("sport", {}, "migration") == ""
-    assert await connection.last_words("sport", {}, "migration") == ""
+    assert await connection.last_line_of_failed_pod("sport", {}, "migration") == ""
+    assert await connection.last_line_of_failed_pod("sport", {}, "migration") == ""
     assert len(api.asked) == 2
 
 

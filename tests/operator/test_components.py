@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from livescore_operator.components import (
+    BuildContext,
     Credentials,
-    Facts,
     Scale,
     build,
     config,
@@ -26,7 +26,7 @@ from livescore_operator.components import (
 from livescore_operator.components.common import RETAINED, digest, pruned, quantity, to_yaml
 from livescore_operator.errors import Terminal, Waiting
 from livescore_operator.resource import MANAGEMENT_PORT, MAX_NAME, RESERVED_ENV, LiveScore, Manifest
-from tests.operator.test_golden import NAMES, built, facts_of, load
+from tests.operator.test_golden import NAMES, built, context_of, load
 
 OWN_LABELS = {
     "app.kubernetes.io/name": "livescore",
@@ -51,9 +51,9 @@ def resource(spec: dict[str, Any] | None = None, name: str = "demo") -> LiveScor
     return LiveScore.parse({"metadata": metadata, "spec": {"image": "livescore:1", **(spec or {})}})
 
 
-def children(spec: dict[str, Any] | None = None, **facts: Any) -> list[Manifest]:
+def children(spec: dict[str, Any] | None = None, **context: Any) -> list[Manifest]:
     wanted = resource(spec)
-    return build(wanted, facts_of(wanted, **facts))
+    return build(wanted, context_of(wanted, **context))
 
 
 def find(manifests: list[Manifest], kind: str, name: str) -> Manifest:
@@ -259,10 +259,10 @@ def test_no_two_children_are_the_same(name: str) -> None:
 
 @every_case
 def test_building_is_a_function_of_what_it_is_given(name: str) -> None:
-    wanted, facts = load(name)
-    before = copy.deepcopy((wanted, facts))
-    assert build(wanted, facts) == build(wanted, facts) == built(name)
-    assert (wanted, facts) == before
+    wanted, context = load(name)
+    before = copy.deepcopy((wanted, context))
+    assert build(wanted, context) == build(wanted, context) == built(name)
+    assert (wanted, context) == before
 
 
 @every_case
@@ -512,11 +512,11 @@ def test_a_volume_begins_with_the_size_and_class_of_the_spec() -> None:
 
 
 def test_a_volume_grows_by_its_claim_while_the_template_stays() -> None:
-    facts = {
+    context = {
         "claimed": {"demo-postgres": "10Gi"},
         "claims": {"data-demo-postgres-0": "40Gi", "data-other-postgres-0": "1Gi"},
     }
-    manifests = children(GROWN, **facts)
+    manifests = children(GROWN, **context)
     assert claim_template(manifests, "postgres")["resources"] == {"requests": {"storage": "10Gi"}}
     assert of_kind(manifests, "PersistentVolumeClaim") == [
         {
@@ -925,6 +925,6 @@ def test_yaml_repeats_what_stands_in_two_places() -> None:
 
 def test_the_checksum_of_a_process_needs_no_secret_that_is_not_there() -> None:
     wanted = resource(EXTERNAL)
-    facts: Facts = facts_of(wanted)
-    known = replace(facts, checksums={"Secret/database": "digest"})
-    assert process.checksum(wanted, facts, wanted.spec.api) != process.checksum(wanted, known, wanted.spec.api)
+    context: BuildContext = context_of(wanted)
+    known = replace(context, checksums={"Secret/database": "digest"})
+    assert process.checksum(wanted, context, wanted.spec.api) != process.checksum(wanted, known, wanted.spec.api)

@@ -16,8 +16,8 @@ from livescore_operator.conditions import (
     PARTS,
     STALLING,
     UNFINISHED,
-    Children,
     Finding,
+    OwnedObjects,
     Progress,
     assess,
     merge,
@@ -40,7 +40,7 @@ def livescore(**spec: Any) -> LiveScore:
     return LiveScore.parse({"metadata": metadata, "spec": {"image": IMAGE, **spec}})
 
 
-def child(kind: str, name: str, status: Manifest | None = None, generation: int = 1, **spec: Any) -> Children:
+def child(kind: str, name: str, status: Manifest | None = None, generation: int = 1, **spec: Any) -> OwnedObjects:
     return {
         (kind, name): {"kind": kind, "metadata": {"name": name, "generation": generation}, "spec": spec} | _s(status)
     }
@@ -50,7 +50,7 @@ def _s(status: Manifest | None) -> Manifest:
     return {} if status is None else {"status": status}
 
 
-def autoscaler(**conditions: str) -> Children:
+def autoscaler(**conditions: str) -> OwnedObjects:
     found = [{"type": name, "status": status, "reason": "Why", "message": "m"} for name, status in conditions.items()]
     return child("HorizontalPodAutoscaler", "demo-api", {"conditions": found})
 
@@ -63,7 +63,7 @@ def scaled(reason: str) -> LiveScore:
 
 def stateful(
     component: str, ready: int = 1, observed: int = 1, generation: int = 1, revisions: tuple[str, str] = ("a", "a")
-) -> Children:
+) -> OwnedObjects:
     current, update = revisions
     status = {
         "readyReplicas": ready,
@@ -74,19 +74,19 @@ def stateful(
     return child("StatefulSet", f"demo-{component}", status, generation, replicas=1)
 
 
-def deployment(component: str, wanted: int = 1, **status: Any) -> Children:
+def deployment(component: str, wanted: int = 1, **status: Any) -> OwnedObjects:
     usual = {"replicas": wanted, "updatedReplicas": wanted, "availableReplicas": wanted, "observedGeneration": 1}
     return child("Deployment", f"demo-{component}", {**usual, **status}, replicas=wanted)
 
 
-def job(type: str = "Complete", status: str = "True", resource: LiveScore | None = None) -> Children:
+def job(type: str = "Complete", status: str = "True", resource: LiveScore | None = None) -> OwnedObjects:
     name = migration.name(resource or livescore())
     return child("Job", name, {"conditions": [{"type": type, "status": status}]})
 
 
-def everything(**replaced: Children | None) -> Children:
+def everything(**replaced: OwnedObjects | None) -> OwnedObjects:
     """The children of a LiveScore in which all is well, but for those replaced; None is missing."""
-    usual: dict[str, Children | None] = {
+    usual: dict[str, OwnedObjects | None] = {
         "postgres": stateful("postgres"),
         "redis": stateful("redis"),
         "job": job(),
@@ -98,7 +98,7 @@ def everything(**replaced: Children | None) -> Children:
 
 
 def found(
-    children: Children,
+    children: OwnedObjects,
     resource: LiveScore | None = None,
     *,
     serving: str | None = IMAGE,
@@ -116,7 +116,7 @@ CNPG = livescore(postgres={"mode": "cloudnative-pg"})
 HPA = livescore(autoscaling={"mode": "hpa"})
 
 # Type, status, reason, a word of the message; what is there instead, and the LiveScore where it is another one.
-Row = tuple[str, str, str, str, Children, LiveScore | None]
+Row = tuple[str, str, str, str, OwnedObjects, LiveScore | None]
 TABLE: list[Row] = [
     ("DatabaseReady", "True", "Ready", "demo-postgres-0", everything(), None),
     ("DatabaseReady", "False", "NotCreated", "demo-postgres", everything(postgres=None), None),
@@ -221,7 +221,7 @@ TABLE: list[Row] = [
 
 @pytest.mark.parametrize(("type", "status", "reason", "word", "children", "resource"), TABLE)
 def test_a_condition_says_what_its_children_say(
-    type: str, status: str, reason: str, word: str, children: Children, resource: LiveScore | None
+    type: str, status: str, reason: str, word: str, children: OwnedObjects, resource: LiveScore | None
 ) -> None:
     finding = found(children, resource)[type]
 
@@ -298,7 +298,7 @@ def test_an_autoscaler_that_has_not_seen_its_spec_is_starting() -> None:
 # Pods that do not come
 
 
-def troubled(age: float, *, lasting: bool = True, **replaced: Children | None) -> dict[str, Finding]:
+def troubled(age: float, *, lasting: bool = True, **replaced: OwnedObjects | None) -> dict[str, Finding]:
     trouble = Trouble("ImagePullFailed", "no image", lasting=lasting, since=NOW - timedelta(seconds=age))
     progress = Progress(troubles={"postgres": trouble, "api": trouble}, now=NOW)
     findings = assess(livescore(), everything(**replaced), IMAGE, "", None, None, progress)
@@ -402,7 +402,7 @@ def test_all_is_well() -> None:
 
 
 # In the order in which a stack comes up: each of them is worse than those after it.
-BROKEN: list[tuple[dict[str, Children | None], str, bool]] = [
+BROKEN: list[tuple[dict[str, OwnedObjects | None], str, bool]] = [
     ({"postgres": None}, "NotCreated", False),
     ({"redis": stateful("redis", ready=0)}, "Starting", False),
     ({"job": job("Failed")}, "MigrationFailed", True),
@@ -443,7 +443,7 @@ def test_a_roll_out_serves_and_is_not_what_was_asked_for() -> None:
 )
 @pytest.mark.parametrize("children", [everything(), everything(job=job("Failed")), {}])
 def test_what_ended_the_reconcile_is_the_reason_before_all_others(
-    problem: ReconcileError, stalled: bool, children: Children
+    problem: ReconcileError, stalled: bool, children: OwnedObjects
 ) -> None:
     findings = found(children, problem=problem)
     stalled = stalled or problem.reason in STALLING
@@ -488,7 +488,7 @@ PROBLEMS = st.sampled_from([None, Terminal("A", "a"), Waiting("B", "b"), Transie
 
 @given(CHILDREN, st.sampled_from([None, IMAGE, OLD_IMAGE]), PROBLEMS)
 def test_exactly_one_of_ready_reconciling_and_stalled_is_true(
-    children: dict[str, Children | None], serving: str | None, problem: ReconcileError | None
+    children: dict[str, OwnedObjects | None], serving: str | None, problem: ReconcileError | None
 ) -> None:
     """So kstatus has it: InProgress, Failed or Current, and never two of them."""
     findings = found(everything(**children), serving=serving, problem=problem)

@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from livescore_operator import components, planning
 from livescore_operator.cluster import FIELD_MANAGER
 from livescore_operator.components import credentials
-from livescore_operator.components.common import Facts, Scale
+from livescore_operator.components.common import BuildContext, Scale
 from livescore_operator.observation import digest
 from livescore_operator.resource import LiveScore
 from tests.operator.stack import Stack, secret
@@ -253,17 +253,17 @@ class Convergence(RuleBasedStateMachine):
 
     async def _is_as_wanted(self, resource: LiveScore, children: dict[str, Json]) -> bool:
         """Everything that the builders want is there, applied to the letter, and nothing of ours beside it."""
-        wanted = {"/".join(planning.key(one)): one for one in components.build(resource, await self._facts(children))}
+        wanted = {"/".join(planning.key(one)): one for one in components.build(resource, await self._context(children))}
         mine = {name for name, one in children.items() if planning.owner(one) == resource.metadata.uid}
         if not mine <= wanted.keys() or not wanted.keys() <= children.keys():
             return False
         return all(planning.is_applied(one, children[name], FIELD_MANAGER) for name, one in wanted.items())
 
-    async def _facts(self, children: dict[str, Json]) -> Facts:
+    async def _context(self, children: dict[str, Json]) -> BuildContext:
         resource = LiveScore.parse(await self.stack.livescore())
         found = children.get("Secret/demo-credentials")
         external = await self.kube.get("Secret", "redis")
-        return Facts(
+        return BuildContext(
             operator_namespace=self.kube.namespace,
             credentials=credentials.kept(resource, found, set()),
             checksums={"Secret/redis": digest(external)},

@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 from livescore_operator.cli import app
 from livescore_operator.conditions import assess, effectiveness
 from livescore_operator.crd import crd
-from livescore_operator.events import TOLD
+from livescore_operator.events import EVENT_CONDITIONS
 from livescore_operator.resource import QUANTITY, RESERVED_ENV, LiveScore
 from livescore_operator.settings import Settings
 from livescore_operator.telemetry import metrics
@@ -275,7 +275,7 @@ def test_every_reason_of_an_event_is_documented_once() -> None:
     assert sorted(listed("Events")) == sorted(told | condition_reasons() - QUIET)
 
 
-@pytest.mark.parametrize("name", TOLD)
+@pytest.mark.parametrize("name", EVENT_CONDITIONS)
 def test_every_condition_that_events_tell_of_is_named(name: str) -> None:
     assert f"`{name}`" in section("Events")
 

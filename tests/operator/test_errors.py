@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from livescore_operator.answers import Answer, checked
 from livescore_operator.cluster import Cluster, connect
 from livescore_operator.errors import ReconcileError
 from livescore_operator.planning import Key, key
 from livescore_operator.reconciler import LASTING_SECONDS, PODS_SECONDS, Reconciler
 from livescore_operator.resource import Manifest
+from livescore_operator.responses import Response, checked
 from tests.operator.stack import IMAGE, Stack
 from tests.support.kubernetes.kinds import Json
 from tests.support.kubernetes.kube import Kube
@@ -34,25 +34,25 @@ class Refusing(Cluster):
         answers: error by kind and name; a list has an empty name.
     """
 
-    answers: dict[Key, Answer]
+    answers: dict[Key, Response]
 
     def refuse(self, kind: str, name: str, code: int, message: str, reason: str = "", **details: Any) -> None:
         body = {"kind": "Status", "code": code, "message": message, "reason": reason, "details": details}
-        self.answers[kind, name] = Answer(code, json.dumps(body))
+        self.answers[kind, name] = Response(code, json.dumps(body))
 
     async def apply(self, manifest: Manifest, **options: Any) -> Manifest:
-        if answer := self.answers.get(key(manifest)):
-            checked(answer)
+        if response := self.answers.get(key(manifest)):
+            checked(response)
         return await super().apply(manifest, **options)
 
     async def select(self, kind: str, namespace: str, selector: str) -> list[Manifest] | None:
-        if answer := self.answers.get((kind, "")):
-            checked(answer)
+        if response := self.answers.get((kind, "")):
+            checked(response)
         return await super().select(kind, namespace, selector)
 
     async def annotate(self, kind: str, namespace: str, name: str, annotations: Any) -> None:
-        if answer := self.answers.get((kind, name)):
-            checked(answer)
+        if response := self.answers.get((kind, name)):
+            checked(response)
         await super().annotate(kind, namespace, name, annotations)
 
 

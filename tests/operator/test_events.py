@@ -7,7 +7,7 @@ import pytest
 
 from livescore_operator.cluster import Cluster
 from livescore_operator.errors import NotLeading, Transient
-from livescore_operator.events import MAX_MESSAGE, TOLD, Recorder, transitions
+from livescore_operator.events import EVENT_CONDITIONS, MAX_MESSAGE, Recorder, transitions
 from livescore_operator.resource import Condition, ConditionStatus, LiveScore, Manifest
 
 RESOURCE = LiveScore.parse(
@@ -87,7 +87,7 @@ def test_one_cause_is_told_once() -> None:
 
 async def test_transitions_are_recorded() -> None:
     cluster = Events()
-    new = [condition(type, "True", f"{type}Reason") for type in (*TOLD, "ApiAvailable")]
+    new = [condition(type, "True", f"{type}Reason") for type in (*EVENT_CONDITIONS, "ApiAvailable")]
 
     await Recorder(cluster, "operator-1").record_transitions(RESOURCE, [], new)
 

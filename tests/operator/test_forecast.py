@@ -59,7 +59,7 @@ def test_the_floor_may_change_at_the_lead_and_at_the_end_of_each_match(
 # What the service tells
 
 
-TOLD = {
+EVENT_CONDITIONS = {
     "id": 7,
     "sport": "football",
     "homeTeam": "Ajax",
@@ -71,14 +71,14 @@ TOLD = {
 
 
 def test_fixtures_are_read() -> None:
-    live = {**TOLD, "id": 8, "status": "live", "score": {"home": 1}}
-    first, second = parse({"fixtures": [TOLD, live], "more": True})
+    live = {**EVENT_CONDITIONS, "id": 8, "status": "live", "score": {"home": 1}}
+    first, second = parse({"fixtures": [EVENT_CONDITIONS, live], "more": True})
     assert first == Fixture(7, "football", "Ajax", "Benfica", live=False, start=NOW, end=NOW + MATCH)
     assert (second.id, second.live) == (8, True)
 
 
 def test_matches_that_are_over_are_passed_over() -> None:
-    assert parse({"fixtures": [{**TOLD, "status": "finished"}]}) == []
+    assert parse({"fixtures": [{**EVENT_CONDITIONS, "status": "finished"}]}) == []
 
 
 @pytest.mark.parametrize(
@@ -91,9 +91,9 @@ def test_matches_that_are_over_are_passed_over() -> None:
         {"fixtures": None},
         {"fixtures": [7]},
         {"fixtures": [{}]},
-        {"fixtures": [{**TOLD, "startTime": "soon"}]},
-        {"fixtures": [{**TOLD, "startTime": "2026-06-11T15:00:00"}]},
-        {"fixtures": [{**TOLD, "sport": None}]},
+        {"fixtures": [{**EVENT_CONDITIONS, "startTime": "soon"}]},
+        {"fixtures": [{**EVENT_CONDITIONS, "startTime": "2026-06-11T15:00:00"}]},
+        {"fixtures": [{**EVENT_CONDITIONS, "sport": None}]},
     ],
 )
 def test_garbage_is_refused(payload: object) -> None:
@@ -103,7 +103,7 @@ def test_garbage_is_refused(payload: object) -> None:
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=3)))
 def test_no_garbage_raises_anything_else(garbage: object) -> None:
-    for payload in (garbage, {"fixtures": garbage}, {"fixtures": [{**TOLD, "endTime": garbage}]}):
+    for payload in (garbage, {"fixtures": garbage}, {"fixtures": [{**EVENT_CONDITIONS, "endTime": garbage}]}):
         try:
             parse(payload)
         except ValueError:

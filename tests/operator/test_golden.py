@@ -1,6 +1,6 @@
 """What becomes of a LiveScore, whole: ``golden/NAME/input.yaml`` and what is built from it, ``output.yaml``.
 
-An input is a LiveScore and, where they differ from those of a cluster in which all is well, the facts.
+An input is a LiveScore and, where they differ from those of a cluster in which all is well, the context.
 ``python -m tests.operator.test_golden`` writes the outputs anew; read the difference before you commit it.
 """
 
@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from livescore_operator.assessment import initial
-from livescore_operator.components import Credentials, Facts, Scale, build
+from livescore_operator.components import BuildContext, Credentials, Scale, build
 from livescore_operator.components.common import ClaimTemplate, to_yaml
 from livescore_operator.resource import LiveScore, Manifest
 
@@ -20,15 +20,15 @@ GOLDEN = Path(__file__).parent / "golden"
 NAMES = sorted(path.name for path in GOLDEN.iterdir())
 
 
-def load(name: str) -> tuple[LiveScore, Facts]:
+def load(name: str) -> tuple[LiveScore, BuildContext]:
     """The input of a golden case."""
-    body, *facts = yaml.safe_load_all((GOLDEN / name / "input.yaml").read_text())
+    body, *context = yaml.safe_load_all((GOLDEN / name / "input.yaml").read_text())
     resource = LiveScore.parse(body)
-    return resource, facts_of(resource, **(facts[0] if facts else {}))
+    return resource, context_of(resource, **(context[0] if context else {}))
 
 
-def facts_of(resource: LiveScore, **given: Any) -> Facts:
-    """The facts of a cluster that serves the image, but for those given."""
+def context_of(resource: LiveScore, **given: Any) -> BuildContext:
+    """The context of a cluster that serves the image, but for those given."""
     usual: dict[str, Any] = {
         "operator_namespace": "livescore-system",
         "credentials": Credentials("postgres-password", "redis-password", "lsk_admin_key", "checksum-key"),
@@ -42,7 +42,7 @@ def facts_of(resource: LiveScore, **given: Any) -> Facts:
     if isinstance(given.get("scale"), dict):
         given["scale"] = Scale(given["scale"].get("replicas"), given["scale"]["least"])
     given["claimed"] = {name: ClaimTemplate(size) for name, size in given.get("claimed", {}).items()}
-    return Facts(**{**usual, **given, "kinds": frozenset(given.get("kinds", ()))})
+    return BuildContext(**{**usual, **given, "kinds": frozenset(given.get("kinds", ()))})
 
 
 @cache

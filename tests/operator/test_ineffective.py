@@ -307,5 +307,5 @@ def test_the_samples_have_no_setting_without_effect(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_found_can_be_told_of_every_golden_case(name: str) -> None:
-    resource, facts = load(name)
-    assert all(one.why for one in find(resource, facts.kinds, {}))
+    resource, context = load(name)
+    assert all(one.why for one in find(resource, context.kinds, {}))

@@ -7,10 +7,10 @@ import pytest
 from livescore_operator.components.common import family
 from livescore_operator.errors import Terminal, Waiting
 from livescore_operator.observation import (
-    Observation,
+    ObservedState,
     digest,
+    is_orphan,
     is_ours,
-    is_remains,
     name_conflicts,
     require_secrets,
     secret_references,
@@ -67,7 +67,7 @@ def test_an_object_is_ours_what_an_earlier_one_left_or_somebody_elses(
     live: Manifest, ours: bool, remains: bool
 ) -> None:
     assert is_ours(livescore(), live) == ours
-    assert is_remains(livescore(), live) == remains
+    assert is_orphan(livescore(), live) == remains
 
 
 @pytest.mark.parametrize(("live", "ours", "remains"), OBJECTS)
@@ -173,14 +173,14 @@ def test_a_digest_is_of_the_data_and_of_nothing_else() -> None:
 
 def test_what_is_missing_has_no_checksum() -> None:
     secret = {"data": {"a": "1"}}
-    seen = Observation(children={}, references={"Secret/there": secret, "Secret/missing": None, "ConfigMap/gone": None})
+    seen = ObservedState(owned={}, references={"Secret/there": secret, "Secret/missing": None, "ConfigMap/gone": None})
 
     assert seen.checksums == {"Secret/there": digest(secret)}
 
 
 def test_a_secret_and_a_config_map_of_one_name_are_two() -> None:
     secret, config = {"data": {"a": "1"}}, {"data": {"a": "2"}}
-    seen = Observation(children={}, references={"Secret/a": secret, "ConfigMap/a": config, "Secret/b": None})
+    seen = ObservedState(owned={}, references={"Secret/a": secret, "ConfigMap/a": config, "Secret/b": None})
 
     assert seen.checksums == {"Secret/a": digest(secret), "ConfigMap/a": digest(config)}
     assert seen.secrets == {"a": secret, "b": None}
@@ -188,15 +188,15 @@ def test_a_secret_and_a_config_map_of_one_name_are_two() -> None:
 
 def test_claims_have_the_size_that_they_ask_for() -> None:
     claim = {"kind": "PersistentVolumeClaim", "spec": {"resources": {"requests": {"storage": "5Gi"}}}}
-    seen = Observation(children={("PersistentVolumeClaim", "data"): claim, ("Deployment", "demo-api"): child()})
+    seen = ObservedState(owned={("PersistentVolumeClaim", "data"): claim, ("Deployment", "demo-api"): child()})
 
     assert seen.claims == {"data": "5Gi"}
-    assert Observation(children={}).claims == {}
+    assert ObservedState(owned={}).claims == {}
 
 
 def test_children_can_be_looked_at_as_they_became() -> None:
     old, kept = child("Deployment"), child("Job")
-    seen = Observation(children={("Deployment", "demo-api"): old, ("Job", "demo-api"): kept})
+    seen = ObservedState(owned={("Deployment", "demo-api"): old, ("Job", "demo-api"): kept})
     new, made = {**old, "spec": {"replicas": 2}}, child("Service")
 
     assert seen.updated([new, made]) == {
@@ -204,4 +204,4 @@ def test_children_can_be_looked_at_as_they_became() -> None:
         ("Job", "demo-api"): kept,
         ("Service", "demo-api"): made,
     }
-    assert seen.children["Deployment", "demo-api"] is old, "what was seen stays"
+    assert seen.owned["Deployment", "demo-api"] is old, "what was seen stays"

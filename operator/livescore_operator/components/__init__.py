@@ -12,33 +12,37 @@ from livescore_operator.components import (
     redis,
     worker,
 )
-from livescore_operator.components.common import Credentials, Facts, Scale
+from livescore_operator.components.common import BuildContext, Credentials, Scale
 from livescore_operator.resource import LiveScore, Manifest
 
-__all__ = ["Credentials", "Facts", "Scale", "build", "references"]
+__all__ = ["BuildContext", "Credentials", "Scale", "build", "references"]
 
 
-def build(resource: LiveScore, facts: Facts) -> list[Manifest]:
+def build(resource: LiveScore, context: BuildContext) -> list[Manifest]:
     """Everything that is wanted now, in the order in which it is applied."""
     return [
-        *config.build(resource, facts),
-        *network.build(resource, facts),
-        *postgres.build(resource, facts),
-        *redis.build(resource, facts),
-        *migration.build(resource, facts),
-        *_processes(resource, facts),
-        *monitoring.build(resource, facts),
+        *config.build(resource, context),
+        *network.build(resource, context),
+        *postgres.build(resource, context),
+        *redis.build(resource, context),
+        *migration.build(resource, context),
+        *_processes(resource, context),
+        *monitoring.build(resource, context),
     ]
 
 
 def references(resource: LiveScore) -> frozenset[str]:
-    """Secrets and ConfigMaps of others whose digests :attr:`Facts.checksums` should hold: `Secret/<name>`."""
+    """Secrets and ConfigMaps of others whose digests :attr:`BuildContext.checksums` should hold: `Secret/<name>`."""
     spec = resource.spec
     return frozenset().union(*(process.references(resource, part) for part in (spec.api, spec.worker, spec.scheduler)))
 
 
-def _processes(resource: LiveScore, facts: Facts) -> list[Manifest]:
-    image = facts.serving_image
+def _processes(resource: LiveScore, context: BuildContext) -> list[Manifest]:
+    image = context.serving_image
     if not image:
         return []
-    return [*api.build(resource, facts, image), *hpa.build(resource, facts), *worker.build(resource, facts, image)]
+    return [
+        *api.build(resource, context, image),
+        *hpa.build(resource, context),
+        *worker.build(resource, context, image),
+    ]

@@ -1,7 +1,7 @@
 """The API: a Deployment whose pods are added before one is taken, and drained before it stops."""
 
 from livescore_operator.components import config, credentials, pods, process
-from livescore_operator.components.common import Facts, manifest, selector
+from livescore_operator.components.common import BuildContext, manifest, selector
 from livescore_operator.resource import KeyReference, LiveScore, Manifest
 
 # Name of the API's container in its pods, beside which others may be.
@@ -17,16 +17,16 @@ MIN_READY_SECONDS = 2
 PROGRESS_SECONDS = 600
 
 
-def build(resource: LiveScore, facts: Facts, image: str) -> list[Manifest]:
+def build(resource: LiveScore, context: BuildContext, image: str) -> list[Manifest]:
     """Deployment and PodDisruptionBudget of the API."""
-    return [_deployment(resource, facts, image), *_budget(resource)]
+    return [_deployment(resource, context, image), *_budget(resource)]
 
 
-def _deployment(resource: LiveScore, facts: Facts, image: str) -> Manifest:
+def _deployment(resource: LiveScore, context: BuildContext, image: str) -> Manifest:
     api = resource.spec.api
     return process.deployment(
         resource,
-        facts,
+        context,
         "api",
         api,
         _container(resource, image),
@@ -36,7 +36,7 @@ def _deployment(resource: LiveScore, facts: Facts, image: str) -> Manifest:
             "terminationGracePeriodSeconds": config.DRAIN_GRACE_SECONDS + api.drain.deadline_seconds + STOP_SECONDS,
         },
         # A HorizontalPodAutoscaler owns the field alone.
-        replicas=facts.scale.replicas,
+        replicas=context.scale.replicas,
         strategy={"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 0}},
         minReadySeconds=MIN_READY_SECONDS,
         progressDeadlineSeconds=PROGRESS_SECONDS,

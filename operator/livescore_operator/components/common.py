@@ -1,4 +1,4 @@
-"""What all builders share: facts, labels, owners, and manifests that the API server keeps as they are given."""
+"""What all builders share: context, labels, owners, and manifests that the API server keeps as they are given."""
 
 import hashlib
 import hmac
@@ -81,7 +81,7 @@ class ClaimTemplate(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Facts:
+class BuildContext:
     """What the builders need to know of the cluster beside the resource.
 
     Attributes:

@@ -1,7 +1,7 @@
 """What the processes are told, and the ServiceAccount under which they run."""
 
 from livescore_operator.components import credentials
-from livescore_operator.components.common import Facts, manifest
+from livescore_operator.components.common import BuildContext, manifest
 from livescore_operator.resource import MANAGEMENT_PORT, KeyReference, LiveScore, Manifest
 
 # Seconds in which kube-proxy and Ingress controllers forget a pod that is no longer ready.
@@ -13,9 +13,9 @@ KEYS_FOLDER, KEYS_FILE = "/etc/livescore", "keys.json"
 ADMIN_FOLDER = "/etc/livescore-admin"
 
 
-def build(resource: LiveScore, facts: Facts) -> list[Manifest]:
+def build(resource: LiveScore, context: BuildContext) -> list[Manifest]:
     """ConfigMap, Secret of credentials, ServiceAccount."""
-    return [_config_map(resource), credentials.secret(resource, facts.credentials), _service_account(resource)]
+    return [_config_map(resource), credentials.secret(resource, context.credentials), _service_account(resource)]
 
 
 def config_name(resource: LiveScore) -> str:

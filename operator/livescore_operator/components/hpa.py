@@ -1,16 +1,16 @@
 """The HorizontalPodAutoscaler of mode hpa, on the metric that every API pod has."""
 
-from livescore_operator.components.common import Facts, manifest, quantity
+from livescore_operator.components.common import BuildContext, manifest, quantity
 from livescore_operator.resource import METRIC, LiveScore, Manifest, ScalingRules
 
 KIND = "HorizontalPodAutoscaler"
 
 
-def build(resource: LiveScore, facts: Facts) -> list[Manifest]:
+def build(resource: LiveScore, context: BuildContext) -> list[Manifest]:
     """The HorizontalPodAutoscaler, where one is to decide."""
     if resource.spec.autoscaling.mode != "hpa":
         return []
-    return [manifest(resource, "autoscaling/v2", KIND, resource.api_name, "api", spec=_spec(resource, facts))]
+    return [manifest(resource, "autoscaling/v2", KIND, resource.api_name, "api", spec=_spec(resource, context))]
 
 
 def key(resource: LiveScore) -> tuple[str, str]:
@@ -18,13 +18,13 @@ def key(resource: LiveScore) -> tuple[str, str]:
     return KIND, resource.api_name
 
 
-def _spec(resource: LiveScore, facts: Facts) -> Manifest:
+def _spec(resource: LiveScore, context: BuildContext) -> Manifest:
     wanted = resource.spec.autoscaling
     target = {"type": "AverageValue", "averageValue": quantity(str(wanted.target_connections_per_pod))}
     return {
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": resource.api_name},
         # Matches raise it for their time.
-        "minReplicas": facts.scale.least,
+        "minReplicas": context.scale.least,
         "maxReplicas": wanted.max_replicas,
         "metrics": [{"type": "Pods", "pods": {"metric": {"name": METRIC}, "target": target}}],
         "behavior": {"scaleUp": _rules(wanted.scale_up), "scaleDown": _rules(wanted.scale_down)},

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from livescore_operator.components import pods, process
-from livescore_operator.components.common import Facts, digest, manifest, pruned
+from livescore_operator.components.common import BuildContext, digest, manifest, pruned
 from livescore_operator.resource import LiveScore, Manifest
 
 # Four more attempts, ten minutes in all: a migration that fails for another reason than a restart of its database
@@ -21,9 +21,9 @@ CONTAINER = "migration"
 _HASH_LENGTH = 8
 
 
-def build(resource: LiveScore, facts: Facts) -> list[Manifest]:
+def build(resource: LiveScore, context: BuildContext) -> list[Manifest]:
     """The migration Job, once the database answers."""
-    return [_job(resource)] if facts.database_ready else []
+    return [_job(resource)] if context.database_ready else []
 
 
 def name(resource: LiveScore) -> str:

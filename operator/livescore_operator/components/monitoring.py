@@ -1,14 +1,14 @@
 """What tells the Prometheus operator where the metrics are."""
 
-from livescore_operator.components.common import COMPONENT, Facts, family, manifest
+from livescore_operator.components.common import COMPONENT, BuildContext, family, manifest
 from livescore_operator.resource import LiveScore, Manifest
 
 POD_MONITOR_KIND = "PodMonitor.monitoring.coreos.com"
 
 
-def build(resource: LiveScore, facts: Facts) -> list[Manifest]:
+def build(resource: LiveScore, context: BuildContext) -> list[Manifest]:
     """A PodMonitor, where it is wanted and the cluster knows the kind."""
-    wanted = resource.spec.monitoring.enabled and POD_MONITOR_KIND in facts.kinds
+    wanted = resource.spec.monitoring.enabled and POD_MONITOR_KIND in context.kinds
     return [_pod_monitor(resource)] if wanted else []
 
 

@@ -1,7 +1,7 @@
 """Who may reach whom, and how clients come in."""
 
 from livescore_operator.components import server
-from livescore_operator.components.common import COMPONENT, NAME, Facts, family, manifest, selector
+from livescore_operator.components.common import COMPONENT, NAME, BuildContext, family, manifest, selector
 from livescore_operator.resource import LiveScore, Manifest
 
 # What connects to the servers.
@@ -26,9 +26,9 @@ CLUSTER_DNS: list[Manifest] = [
 OPERATOR_LABELS = {NAME: "livescore-operator"}
 
 
-def build(resource: LiveScore, facts: Facts) -> list[Manifest]:
+def build(resource: LiveScore, context: BuildContext) -> list[Manifest]:
     """NetworkPolicies, the Service that clients reach, and the Ingress."""
-    policies = _policies(resource, facts) if resource.spec.network_policy.enabled else []
+    policies = _policies(resource, context) if resource.spec.network_policy.enabled else []
     return [*policies, _service(resource), *_ingress(resource)]
 
 
@@ -59,8 +59,8 @@ def _ingress(resource: LiveScore) -> list[Manifest]:
     ]
 
 
-def _policies(resource: LiveScore, facts: Facts) -> list[Manifest]:
-    management = {"from": _managers(resource, facts), "ports": [_port("management")]}
+def _policies(resource: LiveScore, context: BuildContext) -> list[Manifest]:
+    management = {"from": _managers(resource, context), "ports": [_port("management")]}
     http = {"from": resource.spec.network_policy.clients, "ports": [_port("http")]}
     egress = _egress(resource)
     return [
@@ -93,9 +93,9 @@ def _policy(
     return manifest(resource, "networking.k8s.io/v1", "NetworkPolicy", name, "network", spec=spec)
 
 
-def _managers(resource: LiveScore, facts: Facts) -> list[Manifest]:
+def _managers(resource: LiveScore, context: BuildContext) -> list[Manifest]:
     operator = {
-        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": facts.operator_namespace}},
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": context.operator_namespace}},
         "podSelector": {"matchLabels": OPERATOR_LABELS},
     }
     return [operator, *resource.spec.network_policy.management]

@@ -1,7 +1,7 @@
 """PostgreSQL: one pod with a volume, a Cluster of CloudNativePG, or none of ours."""
 
 from livescore_operator.components import credentials, pods, server
-from livescore_operator.components.common import Facts, fingerprint, manifest, quantity
+from livescore_operator.components.common import BuildContext, fingerprint, manifest, quantity
 from livescore_operator.resource import LiveScore, Manifest
 
 CLUSTER_KIND = "Cluster.postgresql.cnpg.io"
@@ -20,15 +20,15 @@ STOP_SECONDS = 60
 START_ATTEMPTS = 900
 
 
-def build(resource: LiveScore, facts: Facts) -> list[Manifest]:
+def build(resource: LiveScore, context: BuildContext) -> list[Manifest]:
     """What `postgres.mode` asks for."""
     mode = resource.spec.postgres.mode
     if mode == "standalone":
-        return server.build(resource, facts, _server(resource, facts))
-    return [_cluster(resource)] if mode == "cloudnative-pg" and CLUSTER_KIND in facts.kinds else []
+        return server.build(resource, context, _server(resource, context))
+    return [_cluster(resource)] if mode == "cloudnative-pg" and CLUSTER_KIND in context.kinds else []
 
 
-def _server(resource: LiveScore, facts: Facts) -> server.Server:
+def _server(resource: LiveScore, context: BuildContext) -> server.Server:
     postgres = resource.spec.postgres
     return server.Server(
         component="postgres",
@@ -36,7 +36,7 @@ def _server(resource: LiveScore, facts: Facts) -> server.Server:
         user=postgres.run_as_user,
         storage=postgres.storage,
         container=_container(resource),
-        checksum=fingerprint(facts.credentials.checksum_key, facts.credentials.postgres_password),
+        checksum=fingerprint(context.credentials.checksum_key, context.credentials.postgres_password),
         stop_seconds=STOP_SECONDS,
         # Queries that run in parallel share memory there; a container's own 64 MB are not enough.
         volumes=[pods.scratch("run"), {"name": "shm", "emptyDir": {"medium": "Memory"}}],

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from livescore_operator.components import config, credentials, pods
-from livescore_operator.components.common import HISTORY, Facts, fingerprint, manifest, selector
+from livescore_operator.components.common import HISTORY, BuildContext, fingerprint, manifest, selector
 from livescore_operator.resource import (
     MANAGEMENT_PORT,
     RESERVED_ENV,
@@ -25,7 +25,7 @@ Process = Api | Worker | Scheduler
 
 def deployment(
     resource: LiveScore,
-    facts: Facts,
+    context: BuildContext,
     component: str,
     wanted: Process,
     container: Manifest,
@@ -40,7 +40,7 @@ def deployment(
         container,
         user=USER,
         extra=wanted.template,
-        checksum=checksum(resource, facts, wanted),
+        checksum=checksum(resource, context, wanted),
         topologySpreadConstraints=_spread(resource, component, wanted),
         **pod,
     )
@@ -77,11 +77,11 @@ def management() -> Manifest:
     return pods.port("management", MANAGEMENT_PORT)
 
 
-def checksum(resource: LiveScore, facts: Facts, wanted: Process) -> str:
+def checksum(resource: LiveScore, context: BuildContext, wanted: Process) -> str:
     """Return a fingerprint of all that a process reads when it starts: a change of it must roll the pods."""
-    foreign = {reference: facts.checksums.get(reference) for reference in references(resource, wanted)}
-    read = [config.data(resource), credentials.urls(resource, facts.credentials), foreign]
-    return fingerprint(facts.credentials.checksum_key, read)
+    foreign = {reference: context.checksums.get(reference) for reference in references(resource, wanted)}
+    read = [config.data(resource), credentials.urls(resource, context.credentials), foreign]
+    return fingerprint(context.credentials.checksum_key, read)
 
 
 def references(resource: LiveScore, wanted: Process) -> set[str]:

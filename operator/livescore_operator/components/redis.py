@@ -1,7 +1,7 @@
 """Redis or Valkey: one pod with a volume, or none of ours."""
 
 from livescore_operator.components import credentials, pods, server
-from livescore_operator.components.common import Facts, fingerprint
+from livescore_operator.components.common import BuildContext, fingerprint
 from livescore_operator.resource import LiveScore, Manifest
 
 FOLDER = "/data"
@@ -22,13 +22,13 @@ ARGUMENTS = (
 )
 
 
-def build(resource: LiveScore, facts: Facts) -> list[Manifest]:
+def build(resource: LiveScore, context: BuildContext) -> list[Manifest]:
     """What `redis.mode` asks for."""
     standalone = resource.spec.redis.mode == "standalone"
-    return server.build(resource, facts, _server(resource, facts)) if standalone else []
+    return server.build(resource, context, _server(resource, context)) if standalone else []
 
 
-def _server(resource: LiveScore, facts: Facts) -> server.Server:
+def _server(resource: LiveScore, context: BuildContext) -> server.Server:
     redis = resource.spec.redis
     return server.Server(
         component="redis",
@@ -36,7 +36,7 @@ def _server(resource: LiveScore, facts: Facts) -> server.Server:
         user=redis.run_as_user,
         storage=redis.storage,
         container=_container(resource),
-        checksum=fingerprint(facts.credentials.checksum_key, facts.credentials.redis_password),
+        checksum=fingerprint(context.credentials.checksum_key, context.credentials.redis_password),
         stop_seconds=STOP_SECONDS,
     )
 

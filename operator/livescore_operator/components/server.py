@@ -5,7 +5,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from livescore_operator.components import pods
-from livescore_operator.components.common import HISTORY, RETAINED, ClaimTemplate, Facts, manifest, quantity, selector
+from livescore_operator.components.common import (
+    HISTORY,
+    RETAINED,
+    BuildContext,
+    ClaimTemplate,
+    manifest,
+    quantity,
+    selector,
+)
 from livescore_operator.resource import LiveScore, Manifest, Storage
 
 POSTGRES_PORT, REDIS_PORT = 5432, 6379
@@ -38,9 +46,9 @@ class Server:
     volumes: list[Manifest] = field(default_factory=list)
 
 
-def build(resource: LiveScore, facts: Facts, server: Server) -> list[Manifest]:
+def build(resource: LiveScore, context: BuildContext, server: Server) -> list[Manifest]:
     """Headless Service, StatefulSet, and the claim where its volume exists."""
-    return [_service(resource, server), _stateful_set(resource, facts, server), *_claims(resource, facts, server)]
+    return [_service(resource, server), _stateful_set(resource, context, server), *_claims(resource, context, server)]
 
 
 def name(resource: LiveScore, component: str) -> str:
@@ -84,7 +92,7 @@ def _service(resource: LiveScore, server: Server) -> Manifest:
     return manifest(resource, "v1", "Service", name(resource, label), label, spec=spec)
 
 
-def _stateful_set(resource: LiveScore, facts: Facts, server: Server) -> Manifest:
+def _stateful_set(resource: LiveScore, context: BuildContext, server: Server) -> Manifest:
     label = server.component
     spec = {
         "replicas": 1,
@@ -94,7 +102,7 @@ def _stateful_set(resource: LiveScore, facts: Facts, server: Server) -> Manifest
         "revisionHistoryLimit": HISTORY,
         "selector": {"matchLabels": selector(resource, label)},
         "template": _template(resource, server),
-        "volumeClaimTemplates": [_claim_template(resource, facts, server)],
+        "volumeClaimTemplates": [_claim_template(resource, context, server)],
     }
     return manifest(resource, "apps/v1", "StatefulSet", name(resource, label), label, spec=spec)
 
@@ -113,10 +121,10 @@ def _template(resource: LiveScore, server: Server) -> Manifest:
     )
 
 
-def _claim_template(resource: LiveScore, facts: Facts, server: Server) -> Manifest:
+def _claim_template(resource: LiveScore, context: BuildContext, server: Server) -> Manifest:
     # Immutable: it keeps the size and the class it began with, the claim itself grows.
     wanted = ClaimTemplate(server.storage.size, server.storage.storage_class_name)
-    made = facts.claimed.get(name(resource, server.component), wanted)
+    made = context.claimed.get(name(resource, server.component), wanted)
     spec = {
         "accessModes": ["ReadWriteOnce"],
         "storageClassName": made.storage_class,
@@ -125,17 +133,17 @@ def _claim_template(resource: LiveScore, facts: Facts, server: Server) -> Manife
     return {"metadata": {"name": VOLUME}, "spec": spec}
 
 
-def _claims(resource: LiveScore, facts: Facts, server: Server) -> list[Manifest]:
+def _claims(resource: LiveScore, context: BuildContext, server: Server) -> list[Manifest]:
     """Return the claim once it exists: its size may grow, and nothing may delete it by mistake.
 
     The annotations are not in the claim template, which is immutable in the StatefulSets that exist.
     """
     label = claim(resource, server.component)
-    if label not in facts.claims:
+    if label not in context.claims:
         return []
     metadata = {"name": label, "namespace": resource.namespace, "annotations": dict(RETAINED)}
     # Always with its size: a server-side apply that leaves a field out removes it.
-    spec = {"resources": {"requests": {"storage": facts.claims[label]}}}
+    spec = {"resources": {"requests": {"storage": context.claims[label]}}}
     return [{"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec}]
 
 

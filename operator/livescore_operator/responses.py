@@ -52,7 +52,7 @@ _CONVERSION_WEBHOOK = "conversion webhook for"
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """One answer of the API server."""
 
     status: int
@@ -86,7 +86,7 @@ class Answer:
         return [cause for cause in causes if isinstance(cause, dict)] if isinstance(causes, list) else []
 
 
-def checked(answer: Answer) -> Answer:
+def checked(response: Response) -> Response:
     """Return the answer if it is no error.
 
     Raises:
@@ -95,36 +95,36 @@ def checked(answer: Answer) -> Answer:
         Waiting: Raised if the namespace is being deleted.
         Transient: Raised for every other error.
     """
-    if answer.status < 400:
-        return answer
-    raise _error(answer)
+    if response.status < 400:
+        return response
+    raise _error(response)
 
 
-def _error(answer: Answer) -> Exception:
-    reasons = {str(cause.get("reason")) for cause in answer.causes}
-    if answer.status == 409 and "FieldManagerConflict" in reasons:
-        return FieldConflict(tuple(f"{cause.get('message')}: {cause.get('field')}" for cause in answer.causes))
+def _error(response: Response) -> Exception:
+    reasons = {str(cause.get("reason")) for cause in response.causes}
+    if response.status == 409 and "FieldManagerConflict" in reasons:
+        return FieldConflict(tuple(f"{cause.get('message')}: {cause.get('field')}" for cause in response.causes))
     if "NamespaceTerminating" in reasons:
-        return Waiting("NamespaceTerminating", answer.message, after=TERMINATING_SECONDS)
-    if _DENIED.match(answer.message):
-        return Terminal("Refused", answer.message, after=REFUSED_RETRY_SECONDS)
-    if answer.status == 401 or _lacks_rights(answer):
-        return Transient("Forbidden", answer.message)
-    if answer.status == 403:
-        return Terminal("Refused", answer.message, after=REFUSED_RETRY_SECONDS)
-    if answer.status in _INVALID or _is_manifest_error(answer):
-        return Terminal("Invalid", answer.message, after=REFUSED_RETRY_SECONDS)
-    return Transient(f"Http{answer.status}", answer.message)
+        return Waiting("NamespaceTerminating", response.message, after=TERMINATING_SECONDS)
+    if _DENIED.match(response.message):
+        return Terminal("Refused", response.message, after=REFUSED_RETRY_SECONDS)
+    if response.status == 401 or _lacks_rights(response):
+        return Transient("Forbidden", response.message)
+    if response.status == 403:
+        return Terminal("Refused", response.message, after=REFUSED_RETRY_SECONDS)
+    if response.status in _INVALID or _is_manifest_error(response):
+        return Terminal("Invalid", response.message, after=REFUSED_RETRY_SECONDS)
+    return Transient(f"Http{response.status}", response.message)
 
 
-def _lacks_rights(answer: Answer) -> bool:
-    if answer.status != 403 or answer.causes:
+def _lacks_rights(response: Response) -> bool:
+    if response.status != 403 or response.causes:
         return False
-    return bool(_NO_RIGHTS.match(answer.message)) or f"is forbidden: {_NO_RIGHTS_TO_OWN}" in answer.message
+    return bool(_NO_RIGHTS.match(response.message)) or f"is forbidden: {_NO_RIGHTS_TO_OWN}" in response.message
 
 
-def _is_manifest_error(answer: Answer) -> bool:
+def _is_manifest_error(response: Response) -> bool:
     """Whether a 500 is about the manifest: an undeclared field, a wrong type."""
-    if answer.status != 500 or answer.reason or _CONVERSION_WEBHOOK in answer.message:
+    if response.status != 500 or response.reason or _CONVERSION_WEBHOOK in response.message:
         return False
-    return _UNDECLARED in answer.message or any(answer.message.startswith(start) for start in _MANIFEST_ERRORS)
+    return _UNDECLARED in response.message or any(response.message.startswith(start) for start in _MANIFEST_ERRORS)

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Mapping
 from livescore_operator import conditions
 from livescore_operator.cluster import optional_kind
 from livescore_operator.components import api, credentials, migration, server
-from livescore_operator.components.common import ClaimTemplate, Facts, Scale
+from livescore_operator.components.common import BuildContext, ClaimTemplate, Scale
 from livescore_operator.components.common import quantity as canonical
 from livescore_operator.errors import Waiting
-from livescore_operator.observation import Observation, require_secrets
+from livescore_operator.observation import ObservedState, require_secrets
 from livescore_operator.planning import Key, quantity
 from livescore_operator.resource import LiveScore, Manifest
 
@@ -19,12 +19,14 @@ PLANNED = "to-be-made"
 MISSING_SECONDS = 30.0
 
 
-def facts(resource: LiveScore, seen: Observation, serving: str | None, namespace: str, scale: Scale) -> Facts:
+def build_context(
+    resource: LiveScore, observed: ObservedState, serving: str | None, namespace: str, scale: Scale
+) -> BuildContext:
     """Everything that the builders need to know.
 
     Args:
-        resource: whose children are built.
-        seen: what the cluster holds of it.
+        resource: whose owned are built.
+        observed: what the cluster holds of it.
         serving: see :func:`serving_image`.
         namespace: of the operator.
         scale: how many API pods there should be.
@@ -32,20 +34,20 @@ def facts(resource: LiveScore, seen: Observation, serving: str | None, namespace
     Raises:
         Waiting: when something must be there first that only others can bring.
     """
-    require_secrets(resource, seen.secrets)
-    _require_cloudnative_pg(resource, seen)
-    secret = seen.children.get(("Secret", credentials.name(resource)))
+    require_secrets(resource, observed.secrets)
+    _require_cloudnative_pg(resource, observed)
+    secret = observed.owned.get(("Secret", credentials.name(resource)))
     # A migration that was begun stays wanted while the database restarts: it would be pruned, and then run again.
-    begun = ("Job", migration.name(resource)) in seen.children
-    return Facts(
+    begun = ("Job", migration.name(resource)) in observed.owned
+    return BuildContext(
         operator_namespace=namespace,
-        credentials=credentials.kept(resource, secret, seen.claims.keys(), make=_maker(resource)),
-        checksums=seen.checksums,
+        credentials=credentials.kept(resource, secret, observed.claims.keys(), make=_maker(resource)),
+        checksums=observed.checksums,
         serving_image=serving,
-        database_ready=begun or _is_settled(conditions.database(resource, seen.children)),
-        claimed=_claimed(seen.children),
-        claims=_sizes(resource, seen.claims),
-        kinds=seen.kinds,
+        database_ready=begun or _is_settled(conditions.database(resource, observed.owned)),
+        claimed=_claimed(observed.owned),
+        claims=_sizes(resource, observed.claims),
+        kinds=observed.kinds,
         scale=scale,
     )
 
@@ -76,15 +78,15 @@ def _less(size: str, other: str) -> bool:
     return mine is not None and theirs is not None and mine < theirs
 
 
-def _require_cloudnative_pg(resource: LiveScore, seen: Observation) -> None:
-    if resource.spec.postgres.mode == "cloudnative-pg" and optional_kind("Cluster") not in seen.kinds:
+def _require_cloudnative_pg(resource: LiveScore, observed: ObservedState) -> None:
+    if resource.spec.postgres.mode == "cloudnative-pg" and optional_kind("Cluster") not in observed.kinds:
         message = "this cluster has no CloudNativePG: install it, or choose another postgres.mode"
         raise Waiting("CloudNativePGMissing", message, condition="DatabaseReady", after=MISSING_SECONDS)
 
 
-def _claimed(children: Mapping[Key, Manifest]) -> dict[str, ClaimTemplate]:
+def _claimed(owned: Mapping[Key, Manifest]) -> dict[str, ClaimTemplate]:
     """Return the volume claim template of each StatefulSet, which the API server lets nobody change."""
-    found = {name: server.template(child) for (kind, name), child in children.items() if kind == "StatefulSet"}
+    found = {name: server.template(child) for (kind, name), child in owned.items() if kind == "StatefulSet"}
     return {name: template for name, template in found.items() if template}
 
 
@@ -93,12 +95,12 @@ def _named(items: Iterable[Manifest] | None, name: str) -> Manifest | None:
     return next((item for item in items or () if (item.get("metadata") or item).get("name") == name), None)
 
 
-def serving_image(resource: LiveScore, seen: Observation) -> str | None:
+def serving_image(resource: LiveScore, observed: ObservedState) -> str | None:
     """The image that Deployments may run: the wanted one once the schema is its, until then the one that serves."""
-    job = seen.children.get(("Job", migration.name(resource)))
+    job = observed.owned.get(("Job", migration.name(resource)))
     if job is not None and migration.succeeded(job):
         return resource.spec.image
-    deployment = seen.children.get(("Deployment", resource.api_name))
+    deployment = observed.owned.get(("Deployment", resource.api_name))
     if deployment is None:
         return resource.status.image
     container = _named(deployment["spec"]["template"]["spec"].get("containers"), api.CONTAINER)

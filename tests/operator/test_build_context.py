@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from livescore_operator.build_context import MISSING_SECONDS, PLANNED, build_context, serving_image
 from livescore_operator.components import Credentials, Scale, migration
 from livescore_operator.components.common import ClaimTemplate
 from livescore_operator.errors import Waiting
-from livescore_operator.knowledge import MISSING_SECONDS, PLANNED, facts, serving_image
-from livescore_operator.observation import Observation, digest
+from livescore_operator.observation import ObservedState, digest
 from livescore_operator.planning import Key
 from livescore_operator.resource import LiveScore, Manifest
 
@@ -58,8 +58,8 @@ def claim(component: str, size: str) -> Children:
     return {("PersistentVolumeClaim", name): body}
 
 
-def seen(*children: Children, **others: Any) -> Observation:
-    return Observation(children={key: one for some in children for key, one in some.items()}, **others)
+def seen(*children: Children, **others: Any) -> ObservedState:
+    return ObservedState(owned={key: one for some in children for key, one in some.items()}, **others)
 
 
 # The image that may run
@@ -89,7 +89,7 @@ def test_the_migration_of_another_image_says_nothing() -> None:
     assert serving_image(livescore(image="livescore:3"), seen(job("Complete"), deployment(OLD_IMAGE))) == OLD_IMAGE
 
 
-# Facts
+# BuildContext
 
 
 def test_facts_are_what_was_seen() -> None:
@@ -104,7 +104,7 @@ def test_facts_are_what_was_seen() -> None:
         kinds=frozenset({"PodMonitor.monitoring.coreos.com"}),
     )
 
-    found = facts(resource, observation, OLD_IMAGE, "livescore-system", SCALE)
+    found = build_context(resource, observation, OLD_IMAGE, "livescore-system", SCALE)
 
     assert found.operator_namespace == "livescore-system"
     assert found.credentials == Credentials("p", "r", found.credentials.admin_key, found.credentials.checksum_key)
@@ -116,8 +116,8 @@ def test_facts_are_what_was_seen() -> None:
 
 
 def test_credentials_are_kept_and_what_is_missing_is_made() -> None:
-    first = facts(livescore(), seen(), None, "", SCALE).credentials
-    second = facts(livescore(), seen(credentials(postgres="p")), None, "", SCALE).credentials
+    first = build_context(livescore(), seen(), None, "", SCALE).credentials
+    second = build_context(livescore(), seen(credentials(postgres="p")), None, "", SCALE).credentials
 
     assert first.postgres_password != first.redis_password
     assert second.postgres_password == "p"
@@ -126,7 +126,7 @@ def test_credentials_are_kept_and_what_is_missing_is_made() -> None:
 
 def test_a_volume_whose_password_is_lost_is_waited_for() -> None:
     with pytest.raises(Waiting, match="CredentialsLost"):
-        facts(livescore(), seen(claim("postgres", "10Gi")), None, "", SCALE)
+        build_context(livescore(), seen(claim("postgres", "10Gi")), None, "", SCALE)
 
 
 @pytest.mark.parametrize(
@@ -134,20 +134,20 @@ def test_a_volume_whose_password_is_lost_is_waited_for() -> None:
     [("1Gi", True), ("9.9Gi", True), ("10Gi", False), ("10240Mi", False), ("11Gi", False), ("?", False)],
 )
 def test_volumes_grow_and_never_shrink(size: str, grows: bool) -> None:
-    found = facts(livescore(), seen(credentials(postgres="p"), claim("postgres", size)), None, "", SCALE).claims
+    found = build_context(livescore(), seen(credentials(postgres="p"), claim("postgres", size)), None, "", SCALE).claims
 
     assert found == {"data-demo-postgres-0": "10Gi" if grows else size}
 
 
 def test_volumes_of_others_do_not_grow() -> None:
-    assert facts(livescore(), seen(claim("other", "1Gi")), None, "", SCALE).claims == {}
+    assert build_context(livescore(), seen(claim("other", "1Gi")), None, "", SCALE).claims == {}
 
 
 def test_a_plan_is_the_same_whenever_it_is_made() -> None:
     plan, key = livescore(reconcilePolicy="Plan"), f"lsk_admin_{PLANNED}"
 
-    assert facts(plan, seen(), None, "", SCALE).credentials == Credentials(PLANNED, PLANNED, key, PLANNED)
-    assert facts(plan, seen(credentials(postgres="p")), None, "", SCALE).credentials == Credentials(
+    assert build_context(plan, seen(), None, "", SCALE).credentials == Credentials(PLANNED, PLANNED, key, PLANNED)
+    assert build_context(plan, seen(credentials(postgres="p")), None, "", SCALE).credentials == Credentials(
         "p", PLANNED, key, PLANNED
     )
 
@@ -156,25 +156,25 @@ def test_a_missing_operator_of_the_database_is_waited_for() -> None:
     resource = livescore(postgres={"mode": "cloudnative-pg"})
 
     with pytest.raises(Waiting, match="CloudNativePGMissing") as caught:
-        facts(resource, seen(), None, "", SCALE)
+        build_context(resource, seen(), None, "", SCALE)
     assert (caught.value.condition, caught.value.after) == ("DatabaseReady", MISSING_SECONDS)
 
     there = seen(kinds=frozenset({"Cluster.postgresql.cnpg.io"}))
-    assert not facts(resource, there, None, "", SCALE).database_ready
+    assert not build_context(resource, there, None, "", SCALE).database_ready
 
 
 def test_a_missing_secret_of_the_user_is_waited_for() -> None:
     resource = livescore(api={"apiKeysSecret": {"name": "keys", "key": "json"}})
 
     with pytest.raises(Waiting, match="SecretNotFound"):
-        facts(resource, seen(references={"Secret/keys": None}), None, "", SCALE)
+        build_context(resource, seen(references={"Secret/keys": None}), None, "", SCALE)
 
 
 @pytest.mark.parametrize(
     ("children", "ready"), [({}, False), (stateful("postgres", ready=0), False), (stateful("postgres"), True)]
 )
 def test_the_database_is_migrated_when_it_answers(children: Children, ready: bool) -> None:
-    assert facts(livescore(), seen(children), None, "", SCALE).database_ready == ready
+    assert build_context(livescore(), seen(children), None, "", SCALE).database_ready == ready
 
 
 @pytest.mark.parametrize("state", ["Complete", "Failed", "Running"])
@@ -182,10 +182,10 @@ def test_a_migration_that_was_begun_stays_wanted_while_the_database_restarts(sta
     """Else it would be pruned in the midst of its work, and run once more afterwards."""
     observation = seen(stateful("postgres", ready=0), job(state))
 
-    assert facts(livescore(), observation, IMAGE, "", SCALE).database_ready
+    assert build_context(livescore(), observation, IMAGE, "", SCALE).database_ready
 
 
 def test_the_migration_of_another_image_is_begun_when_the_database_answers() -> None:
     observation = seen(stateful("postgres", ready=0), job("Complete"))
 
-    assert not facts(livescore(image="livescore:3"), observation, IMAGE, "", SCALE).database_ready
+    assert not build_context(livescore(image="livescore:3"), observation, IMAGE, "", SCALE).database_ready

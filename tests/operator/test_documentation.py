@@ -316,7 +316,7 @@ def test_there_are_few_runbooks_and_the_page_leads_to_each() -> None:
 
 @pytest.mark.parametrize("path", RUNBOOKS, ids=lambda path: path.name)
 def test_a_runbook_says_what_it_means_where_to_look_and_what_to_do(path: Path) -> None:
-    assert re.findall(r"^## (.*)$", path.read_text(), re.MULTILINE) == ["Meaning", "Look", "Act"]
+    assert re.findall(r"^## (.*)$", path.read_text(), re.MULTILINE) == ["Meaning", "Diagnosis", "Mitigation"]
 
 
 @pytest.mark.parametrize("path", RUNBOOKS, ids=lambda path: path.name)

@@ -19,9 +19,9 @@ from livescore.api.streams import RetryInsteadOfError
 from livescore.jobs.schedule import Schedule
 from livescore.live.broker import Broker
 from livescore.live.cluster import ClusterBroker
-from livescore.live.connections import Connection
+from livescore.live.connection import Connection
 from livescore.live.drain import Drain
-from livescore.live.node import Node
+from livescore.live.realtime_server import RealtimeServer
 from livescore.live.socket import Heartbeat
 from livescore.redis_url import RedisUrl
 from livescore.scores.database import Database
@@ -61,7 +61,7 @@ def assemble(settings: Settings) -> Services:
         if connection.state.watch is not None:
             keyring.unwatch(connection.state.watch)
 
-    live = Node(settings, store, broker, on_close)
+    live = RealtimeServer(settings, store, broker, on_close)
     return Services(
         settings=settings,
         store=store,

@@ -5,10 +5,10 @@ from itertools import pairwise
 from time import monotonic
 
 from livescore.live.broker import Broker
-from livescore.live.connections import SERVICE_RESTART, Connection, State
+from livescore.live.connection import SERVICE_RESTART, Connection, State
 from livescore.live.drain import LEAST_PER_SECOND, Drain
-from livescore.live.hub import Channel, Group
-from livescore.live.node import Node
+from livescore.live.hub import Group, MatchFeed
+from livescore.live.realtime_server import RealtimeServer
 from livescore.scores.database import Database
 from livescore.scores.store import Store
 from livescore.settings import load
@@ -20,12 +20,12 @@ SPREAD_SECONDS = 0.3
 class Closing:
     """A connection that notes when it is told to reconnect and when it is closed."""
 
-    def __init__(self, node: Node, *matches: int) -> None:
+    def __init__(self, server: RealtimeServer, *matches: int) -> None:
         self.state = State("192.0.2.1", 1)
         self.state.matches = set(matches) or None
         self.told: list[float] = []
         self.closed: list[tuple[float, int]] = []
-        self._node = node
+        self._server = server
 
     @property
     def open(self) -> bool:
@@ -44,7 +44,7 @@ class Closing:
     def close(self, code: int) -> None:
         if self.open:
             self.closed.append((monotonic(), code))
-            self._node.detach(self)
+            self._server.detach(self)
 
     def join(self, group: Group) -> None:
         """Nothing is delivered here."""
@@ -60,7 +60,7 @@ class Closing:
 
 
 class Room:
-    """A node with nothing around it, its drain, and how many sockets it still has."""
+    """A server with nothing around it, its drain, and how many sockets it still has."""
 
     def __init__(self, drain_seconds: float = 0.2, grace_seconds: float = 0.0) -> None:
         settings = load(
@@ -71,15 +71,15 @@ class Room:
             reconnect_spread_seconds=SPREAD_SECONDS,
         )
         store = Store(Database("postgresql://localhost/x", size=1, timeout=1))
-        self.node = Node(settings, store, Broker("redis://localhost", 1), self._closed)
-        self.node.hub.channels[MATCH] = Channel(asyncio.get_running_loop().create_future(), 1)
-        self.drain = Drain(self.node)
+        self.server = RealtimeServer(settings, store, Broker("redis://localhost", 1), self._closed)
+        self.server.hub.match_feeds[MATCH] = MatchFeed(asyncio.get_running_loop().create_future(), 1)
+        self.drain = Drain(self.server)
         self._changed = asyncio.Event()
 
     def attach(self, count: int, *matches: int) -> list[Closing]:
-        connections = [Closing(self.node, *matches) for _ in range(count)]
+        connections = [Closing(self.server, *matches) for _ in range(count)]
         for connection in connections:
-            self.node.attach(connection)
+            self.server.attach(connection)
         return connections
 
     def _closed(self, _: Connection) -> None:
@@ -88,7 +88,7 @@ class Room:
     async def until(self, count: int) -> None:
         """Wait until no more than so many sockets are left."""
         async with asyncio.timeout(20):
-            while self.node.connections > count:
+            while self.server.connections > count:
                 self._changed.clear()
                 await self._changed.wait()
 
@@ -106,7 +106,7 @@ async def test_closes_are_spread_and_each_is_announced() -> None:
     connections = room.attach(60)
     await room.drain.start()
     closed = moments(connections)
-    assert room.node.connections == 0
+    assert room.server.connections == 0
     # Never faster than asked: the pauses between batches are real, however slow the machine is.
     assert closed[-1] - closed[0] > 0.8 * len(connections) / LEAST_PER_SECOND
     assert all(connection.closed[0][1] == SERVICE_RESTART for connection in connections)
@@ -138,7 +138,7 @@ async def test_a_stop_cannot_be_cancelled() -> None:
     stopping = room.drain.stop()
     room.drain.cancel()
     await stopping
-    assert room.node.draining
+    assert room.server.draining
     assert all(connection.told and connection.closed for connection in connections)
 
 
@@ -152,7 +152,7 @@ async def test_a_handshake_that_was_let_in_before_newcomers_were_refused_is_drai
     await draining
     assert late.told
     assert late.closed
-    assert room.node.connections == 0
+    assert room.server.connections == 0
 
 
 async def test_who_was_told_by_a_cancelled_drain_is_told_again_by_the_next() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livescore.live import hub as module
-from livescore.live.hub import Channel, Group, Hub, frame
+from livescore.live.hub import Group, Hub, MatchFeed, frame
 from livescore.scores.feed import Event
 
 
@@ -58,12 +58,12 @@ class Calls:
     def _new_match_gap(self) -> None:
         self.new_match_gaps += 1
 
-    def serve(self, match_id: int, head: int = 0, recent: int = 8) -> Channel:
+    def serve(self, match_id: int, head: int = 0, recent: int = 8) -> MatchFeed:
         opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         opened.set_result(None)
-        self.hub.channels[match_id] = Channel(opened, recent)
+        self.hub.match_feeds[match_id] = MatchFeed(opened, recent)
         self.hub.heads[match_id] = head
-        return self.hub.channels[match_id]
+        return self.hub.match_feeds[match_id]
 
 
 def event(match_id: int, seq: int, kind: str = "commentary") -> Event:

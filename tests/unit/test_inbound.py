@@ -16,8 +16,8 @@ FLOOD = 20_000
 POLICY = b"\x88\x02\x03\xf0"  # a close frame with 1008
 
 
-class Node:
-    """As much of a node as a socket needs. ``received`` are the complete messages."""
+class Server:
+    """As much of a server as a socket needs. ``received`` are the complete messages."""
 
     def __init__(self, **settings: Any) -> None:
         self.settings = bounds(**settings)
@@ -41,8 +41,8 @@ class Socket(LiveSocket):
 
     __slots__ = ("received",)
 
-    def __init__(self, node: Any) -> None:
-        super().__init__(node, Transport("192.0.2.1"), "192.0.2.1")
+    def __init__(self, server: Any) -> None:
+        super().__init__(server, Transport("192.0.2.1"), "192.0.2.1")
         self.received: list[bytes] = []
 
     def receive(self, data: bytes) -> None:
@@ -81,18 +81,18 @@ FLOODS = {
 
 @pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS)
 async def test_a_flood_of_frames_closes_with_1008_and_is_counted(flood: bytes) -> None:
-    node, before = Node(), _closed_flooders()
-    client = Socket(node)
+    server, before = Server(), _closed_flooders()
+    client = Socket(server)
     client.data_received(flood[:262_144])
     await _turns(50)
     assert client.wire.written.endswith(POLICY)
-    assert (client._phase, client.wire.eof, node.gone) == (Phase.CLOSED, True, [client])
+    assert (client._phase, client.wire.eof, server.gone) == (Phase.CLOSED, True, [client])
     assert _closed_flooders() == before + 1
     client.wire.abort()
 
 
 async def test_pongs_in_reads_of_their_own_are_a_flood_too() -> None:
-    client = Socket(Node())
+    client = Socket(Server())
     for _ in range(2_000):
         client.data_received(frame(PONG))
         await asyncio.sleep(0)
@@ -100,7 +100,7 @@ async def test_pongs_in_reads_of_their_own_are_a_flood_too() -> None:
 
 
 async def test_bytes_in_reads_of_their_own_are_a_flood_too() -> None:
-    client = Socket(Node())
+    client = Socket(Server())
     client.data_received(frame(TEXT, b"x" * 100_000)[:14])
     for _ in range(5_000):
         client.data_received(b"x")
@@ -109,7 +109,7 @@ async def test_bytes_in_reads_of_their_own_are_a_flood_too() -> None:
 
 
 async def test_after_its_end_a_flooder_is_not_parsed_and_soon_not_read() -> None:
-    client = Socket(Node())
+    client = Socket(Server())
     client.data_received(frame(PING) * 10_000)
     await _turns(50)
     written = client.wire.written
@@ -121,7 +121,7 @@ async def test_after_its_end_a_flooder_is_not_parsed_and_soon_not_read() -> None
 
 async def test_what_the_message_rate_allows_is_no_flood() -> None:
     """A burst of messages in ten fragments each, with pings between, and a message of the largest size."""
-    client = Socket(Node())
+    client = Socket(Server())
     message = b"0123456789"
     parts = [frame(TEXT if at == 0 else CONTINUATION, message[at : at + 1], fin=at == 9) for at in range(10)]
     client.data_received((b"".join(parts) + frame(PING)) * 20)
@@ -135,8 +135,8 @@ async def test_what_the_message_rate_allows_is_no_flood() -> None:
 
 
 async def test_the_budget_is_refilled() -> None:
-    node = Node(inbound_burst=1, inbound_per_second=1_000.0)
-    client = Socket(node)
+    server = Server(inbound_burst=1, inbound_per_second=1_000.0)
+    client = Socket(server)
     for _ in range(20):
         client.data_received(frame(PING) * 40)
         await asyncio.sleep(0.01)
@@ -144,7 +144,7 @@ async def test_the_budget_is_refilled() -> None:
 
 
 async def test_empty_fragments_take_no_memory() -> None:
-    client = Socket(Node(inbound_burst=1_000_000))
+    client = Socket(Server(inbound_burst=1_000_000))
     client.data_received(frame(TEXT, b"{", fin=False) + EMPTY_CONTINUATION * 5_000)
     await _turns(100)
     assert bytes(client._fragments or b"") == b"{"
@@ -154,7 +154,7 @@ async def test_empty_fragments_take_no_memory() -> None:
 
 
 async def test_a_flood_is_parsed_over_many_turns_of_the_loop() -> None:
-    client = Socket(Node(inbound_burst=1_000_000))
+    client = Socket(Server(inbound_burst=1_000_000))
     client.data_received(frame(TEXT, b"x") * FLOOD)
     most = inbound.FRAMES_PER_TURN + inbound.PIECE_BYTES // len(frame(TEXT, b"x")) + 1
     turns, before = 0, 0
@@ -168,8 +168,8 @@ async def test_a_flood_is_parsed_over_many_turns_of_the_loop() -> None:
 
 
 async def test_all_sockets_together_have_one_budget_for_a_turn() -> None:
-    node = Node(inbound_burst=1_000_000)
-    clients = [Socket(node) for _ in range(100)]
+    server = Server(inbound_burst=1_000_000)
+    clients = [Socket(server) for _ in range(100)]
     for client in clients:
         client.data_received(frame(TEXT, b"x") * 1_000)
     most = inbound.FRAMES_PER_TURN + inbound.PIECE_BYTES // 7 + 1
@@ -184,8 +184,8 @@ async def test_all_sockets_together_have_one_budget_for_a_turn() -> None:
 
 
 async def test_bytes_that_wait_for_a_turn_keep_their_order() -> None:
-    node = Node(inbound_burst=1_000_000)
-    client = Socket(node)
+    server = Server(inbound_burst=1_000_000)
+    client = Socket(server)
     sent = [b"%d" % number for number in range(3_000)]
     stream = b"".join(frame(TEXT, message) for message in sent)
     for at in range(0, len(stream), 777):
@@ -195,8 +195,8 @@ async def test_bytes_that_wait_for_a_turn_keep_their_order() -> None:
 
 
 async def test_an_answer_to_our_ping_is_free_and_a_second_one_is_not() -> None:
-    node: Any = Node()
-    client = Socket(node)
+    server: Any = Server()
+    client = Socket(server)
     budget = SimpleNamespace(spent=0)
 
     def spend(_: object, cost: float) -> bool:
@@ -244,13 +244,13 @@ async def _wait_until_closed(client: Socket) -> None:
 async def test_a_message_that_stalls_half_way_closes_with_1008_and_is_forgotten(
     sent: bytes, byte_by_byte: bool
 ) -> None:
-    node = Node(request_timeout_seconds=0.1)
-    client = Socket(node)
+    server = Server(request_timeout_seconds=0.1)
+    client = Socket(server)
     for piece in [bytes([byte]) for byte in sent[:200]] if byte_by_byte else [sent]:
         client.data_received(piece)
     await _wait_until_closed(client)
     assert client.wire.written.endswith(POLICY)
-    assert (client.wire.eof, node.gone) == (True, [client])
+    assert (client.wire.eof, server.gone) == (True, [client])
     assert (client._parser, client._ends, client._fragments) == (None, None, None)
     client.connection_lost(None)
 
@@ -265,7 +265,7 @@ async def test_a_message_that_stalls_half_way_closes_with_1008_and_is_forgotten(
     ],
 )
 async def test_control_frames_and_further_fragments_do_not_extend_the_time_of_a_message(keep_alive: bytes) -> None:
-    client = Socket(Node(request_timeout_seconds=0.2))
+    client = Socket(Server(request_timeout_seconds=0.2))
     client.data_received(frame(TEXT, b"{", fin=False))
     async with asyncio.timeout(10):
         while client.open:
@@ -275,7 +275,7 @@ async def test_control_frames_and_further_fragments_do_not_extend_the_time_of_a_
 
 
 async def test_a_completed_message_ends_its_deadline() -> None:
-    client = Socket(Node(request_timeout_seconds=0.1))
+    client = Socket(Server(request_timeout_seconds=0.1))
     for message in (frame(TEXT, b"{}"), HUGE, frame(TEXT, b"{", fin=False) + frame(CONTINUATION, b"}")):
         for piece in (message[:3], message[3:]):
             client.data_received(piece)
@@ -287,7 +287,7 @@ async def test_a_completed_message_ends_its_deadline() -> None:
 
 
 async def test_each_message_has_a_time_of_its_own_although_every_read_ends_inside_of_one() -> None:
-    client = Socket(Node(request_timeout_seconds=5))
+    client = Socket(Server(request_timeout_seconds=5))
     message = frame(TEXT, b"{}")
     client.data_received(message[:3])
     first = client._deadline
@@ -304,7 +304,7 @@ async def test_each_message_has_a_time_of_its_own_although_every_read_ends_insid
 
 
 async def test_a_socket_that_closes_or_is_lost_has_no_deadline() -> None:
-    client = Socket(Node())
+    client = Socket(Server())
     client.data_received(frame(TEXT, b"{}")[:3])
     client.close(1001)
     client.data_received(frame(TEXT, b"{}")[3:4])

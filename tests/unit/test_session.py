@@ -7,9 +7,10 @@ from typing import Any, cast
 
 import pytest
 
-from livescore.live import connections, session
-from livescore.live.connections import State
-from livescore.live.node import Node
+from livescore.live import connection as connections
+from livescore.live import session
+from livescore.live.connection import State
+from livescore.live.realtime_server import RealtimeServer
 from livescore.scores.database import DatabaseAway
 
 BURST = 5
@@ -42,12 +43,12 @@ class Client:
 
 
 class Room:
-    """What the conversation asks of a node; subscriptions wait until they are let go."""
+    """What the conversation asks of a server; subscriptions wait until they are let go."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.settings = SimpleNamespace(inbound_burst=BURST, inbound_per_second=1.0, max_subscriptions=3)
         self.epoch = "e"
-        self.hub = SimpleNamespace(last_match=None, channels={})
+        self.hub = SimpleNamespace(last_match=None, match_feeds={})
         self.go = asyncio.Event()
         self.subscribed: list[tuple[int, int | None]] = []
         self._error = error
@@ -70,7 +71,7 @@ def _subscribe(match_id: object, **more: object) -> bytes:
 
 def _hear(room: Room, client: Client, data: bytes, *, free: bool = False) -> None:
     take = session.take if free else session.receive
-    take(cast(Node, room), cast(connections.Connection, client), data)
+    take(cast(RealtimeServer, room), cast(connections.Connection, client), data)
 
 
 async def _settle() -> None:

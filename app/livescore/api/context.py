@@ -7,7 +7,7 @@ from fastapi import Request, WebSocket
 from livescore.api.caching import MatchCache
 from livescore.jobs.schedule import Schedule
 from livescore.live.drain import Drain
-from livescore.live.node import Node
+from livescore.live.realtime_server import RealtimeServer
 from livescore.scores.store import Store
 from livescore.security.client_address import ClientAddress
 from livescore.security.connection_caps import ConnectionCaps
@@ -23,7 +23,7 @@ class Services:
 
     settings: Settings
     store: Store
-    live: Node
+    live: RealtimeServer
     drain: Drain
     schedule: Schedule
     keyring: Keyring

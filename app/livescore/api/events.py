@@ -17,12 +17,12 @@ from livescore.api.errors import BadRequest, Issue
 from livescore.api.routing import both
 from livescore.api.schemas import EventsAnswer, Query
 from livescore.api.streams import RETRY_MS, EventStream, block
-from livescore.live.all_matches import AllMatches
-from livescore.live.channels import History
+from livescore.live.all_matches_stream import AllMatchesStream
 from livescore.live.cursor import AllMatchesCursor, MatchCursor
-from livescore.live.follower import PIECE_BYTES, Follower
 from livescore.live.hub import Item
+from livescore.live.match_feeds import History
 from livescore.live.messages import Subscribed, SubscribedAll
+from livescore.live.queued_subscriber import PIECE_BYTES, QueuedSubscriber
 from livescore.scores.database import DatabaseAway
 from livescore.scores.feed import Event
 from livescore.scores.rules import INT4_MAX
@@ -132,8 +132,8 @@ def _answer(events: list[bytes], seq: int, epoch: str) -> bytes:
 async def _wait(request: Request, match_id: int, query: EventsQuery) -> bytes:
     services = services_of(request)
     with streams.place(request, "long_polls"):
-        async with services.live.follow(match_id, query.since, query.epoch) as (_, follower):
-            await streams.wait(request, follower, query.wait)
+        async with services.live.follow(match_id, query.since, query.epoch) as (_, subscriber):
+            await streams.wait(request, subscriber, query.wait)
     page = await _page(services, match_id, query.model_copy(update={"wait": 0}))
     return page or b""
 
@@ -146,9 +146,9 @@ async def stream_match(request: Request) -> Response:
         cursor = MatchCursor.parse(streams.last_event_id(request), query.since, query.epoch)
     await _head(services, match_id)
 
-    def blocks(opened: tuple[History, Follower]) -> tuple[AsyncIterator[bytes], Follower]:
-        history, follower = opened
-        return _match_blocks(services, match_id, cursor, history, follower), follower
+    def blocks(opened: tuple[History, QueuedSubscriber]) -> tuple[AsyncIterator[bytes], QueuedSubscriber]:
+        history, subscriber = opened
+        return _match_blocks(services, match_id, cursor, history, subscriber), subscriber
 
     return await _stream(request, services.live.follow(match_id, cursor.seq, cursor.epoch), blocks)
 
@@ -163,14 +163,14 @@ def _refusing_ids() -> Iterator[None]:
 
 
 async def _match_blocks(
-    services: Services, match_id: int, cursor: MatchCursor, history: History, follower: Follower
+    services: Services, match_id: int, cursor: MatchCursor, history: History, subscriber: QueuedSubscriber
 ) -> AsyncIterator[bytes]:
     for piece in _opening(match_id, cursor, history, services.live.epoch):
         yield piece
-    async for items in follower.read(HEARTBEAT_SECONDS):
+    async for items in subscriber.read(HEARTBEAT_SECONDS):
         blocks = [_match_block(cursor, item, services.live.epoch) for item in items]
         yield b"".join(blocks) or HEARTBEAT + block(str(cursor))
-    if not follower.overflowed:
+    if not subscriber.overflowed:
         yield _last_block(services, str(cursor))
 
 
@@ -205,13 +205,13 @@ async def stream_all(request: Request) -> Response:
     with _refusing_ids():
         cursor = None if text is None else AllMatchesCursor.parse(text)
 
-    def blocks(stream: AllMatches) -> tuple[AsyncIterator[bytes], Follower]:
-        return _all_blocks(services, stream), stream.follower
+    def blocks(stream: AllMatchesStream) -> tuple[AsyncIterator[bytes], QueuedSubscriber]:
+        return _all_blocks(services, stream), stream.subscriber
 
     return await _stream(request, services.live.follow_all(cursor), blocks)
 
 
-async def _all_blocks(services: Services, stream: AllMatches) -> AsyncIterator[bytes]:
+async def _all_blocks(services: Services, stream: AllMatchesStream) -> AsyncIterator[bytes]:
     yield block(stream.id, SubscribedAll(recovered=stream.recovered).encode(), RETRY_MS)
     try:
         async for sent in stream.read(HEARTBEAT_SECONDS):
@@ -221,7 +221,7 @@ async def _all_blocks(services: Services, stream: AllMatches) -> AsyncIterator[b
                 yield HEARTBEAT + block(stream.id)
     except DatabaseAway:
         pass  # the client comes back and goes on from its last id
-    if not stream.follower.overflowed:
+    if not stream.subscriber.overflowed:
         yield _last_block(services, stream.id)
 
 
@@ -246,7 +246,7 @@ def _last_block(services: Services, identifier: str) -> bytes:
 async def _stream(
     request: Request,
     opening: AbstractAsyncContextManager[T],
-    blocks: Callable[[T], tuple[AsyncIterator[bytes], Follower]],
+    blocks: Callable[[T], tuple[AsyncIterator[bytes], QueuedSubscriber]],
 ) -> Response:
     """Open a stream, which holds a place until it ends. HEAD is answered as GET would be and holds none."""
     services = services_of(request)
@@ -260,8 +260,8 @@ async def _stream(
                 opened = await stack.enter_async_context(opening)
         except TimeoutError:
             raise DatabaseAway("PostgreSQL did not answer in time") from None
-        pieces, follower = blocks(opened)
-        return EventStream(pieces, follower, services.settings.ping_interval_seconds, stack.pop_all())
+        pieces, subscriber = blocks(opened)
+        return EventStream(pieces, subscriber, services.settings.ping_interval_seconds, stack.pop_all())
     raise AssertionError("unreachable")
 
 

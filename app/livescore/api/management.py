@@ -66,7 +66,7 @@ def _connections(services: Services) -> dict[str, object]:
         "connections": live.connections,
         "streams": live.http_subscribers["streams"],
         "longPolls": live.http_subscribers["long_polls"],
-        "subscriptions": live.channels.subscriptions,
+        "subscriptions": live.match_feeds.subscriptions,
         "draining": live.draining,
     }
 

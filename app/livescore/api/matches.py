@@ -72,10 +72,10 @@ async def get_match(request: Request) -> Response:
 
 def _known(request: Request, match_id: int) -> caching.Representation | None:
     services = services_of(request)
-    services.live.channels.watch(match_id)
+    services.live.match_feeds.watch(match_id)
     if "no-cache" in request.headers.get("cache-control", ""):  # the client insists on the origin, PostgreSQL
         return None
-    return services.match_cache.current(match_id, services.live.epoch, services.live.channels.head(match_id))
+    return services.match_cache.current(match_id, services.live.epoch, services.live.match_feeds.head(match_id))
 
 
 async def _read(request: Request, match_id: int) -> caching.Representation:

@@ -18,10 +18,10 @@ from livescore.api.errors import answer
 from livescore.api.request_head import upgrade_required
 from livescore.api.routing import Route
 from livescore.live import messages, session
-from livescore.live.connections import SERVICE_RESTART, TRY_AGAIN_LATER, Connection, State
+from livescore.live.connection import SERVICE_RESTART, TRY_AGAIN_LATER, Connection, State
 from livescore.live.hub import Group, Item
 from livescore.live.messages import Welcome
-from livescore.live.node import Node
+from livescore.live.realtime_server import RealtimeServer
 from livescore.live.socket import EXTENSION
 from livescore.security.connection_caps import TooManyConnections
 from livescore.security.keys import AccessDenied, ApiKey
@@ -132,9 +132,9 @@ async def _refuse(websocket: WebSocket, status: int, message: str, headers: Mapp
 class AsgiConnection:
     """A WebSocket on an ASGI server that cannot hand it over: a queue and a task instead of a bare transport."""
 
-    def __init__(self, node: Node, websocket: WebSocket, address: str) -> None:
-        self.state = State(address, node.settings.inbound_burst)
-        self._node = node
+    def __init__(self, server: RealtimeServer, websocket: WebSocket, address: str) -> None:
+        self.state = State(address, server.settings.inbound_burst)
+        self._server = server
         self._websocket = websocket
         self._waiting: deque[bytes] = deque()
         self._bytes = 0
@@ -160,14 +160,14 @@ class AsgiConnection:
         self._bytes += len(message)
         self._drained.clear()
         self._wake.set()
-        if self._bytes > self._node.settings.slow_consumer_bytes:
+        if self._bytes > self._server.settings.slow_consumer_bytes:
             self.close(TRY_AGAIN_LATER)
 
     def close(self, code: int) -> None:
         """Close after what is queued."""
         if self.open:
             self._code = code
-            self._node.detach(self)
+            self._server.detach(self)
             self._drained.set()
             self._wake.set()
 
@@ -211,7 +211,7 @@ class AsgiConnection:
                 return
 
     async def _receive_all(self) -> None:
-        take = partial(session.receive, self._node, self)
+        take = partial(session.receive, self._server, self)
         while True:
             try:
                 message = await self._websocket.receive()

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from livescore.api.context import services_of
 from livescore.api.errors import Refused
-from livescore.live.follower import Follower
+from livescore.live.queued_subscriber import QueuedSubscriber
 from livescore.security.connection_caps import TooManyConnections
 from livescore.telemetry import metrics
 
@@ -87,7 +87,7 @@ class EventStream(Response):
 
     Args:
         blocks: the blocks of the stream.
-        follower: the queue that the blocks come from.
+        subscriber: the queue that the blocks come from.
         patience: seconds in which the client must take a piece.
         resources: what is to be closed with the stream.
     """
@@ -95,12 +95,12 @@ class EventStream(Response):
     media_type = MEDIA_TYPE
 
     def __init__(
-        self, blocks: AsyncIterator[bytes], follower: Follower, patience: float, resources: AsyncExitStack
+        self, blocks: AsyncIterator[bytes], subscriber: QueuedSubscriber, patience: float, resources: AsyncExitStack
     ) -> None:
         super().__init__(headers=HEADERS)
         del self.headers["content-length"]
         self._blocks = blocks
-        self._follower = follower
+        self._subscriber = subscriber
         self._patience = patience
         self._resources = resources
         self._deadline: asyncio.Timeout | None = None
@@ -109,7 +109,7 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream to its end."""
-        self._follower.on_overflow = self._hurry
+        self._subscriber.on_overflow = self._hurry
         async with self._resources:
             writing = asyncio.ensure_future(self._write(send))
             leaving = asyncio.ensure_future(disconnected(receive))
@@ -120,7 +120,7 @@ class EventStream(Response):
                 await _cancel(writing, leaving)
         is_complete = not self._late and not writing.cancelled()
         # The protocol may have cut the client off already, and has counted it then.
-        if (self._follower.overflowed or self._late) and (is_complete or not _is_closing(scope)):
+        if (self._subscriber.overflowed or self._late) and (is_complete or not _is_closing(scope)):
             metrics.SLOW_CONSUMERS_CLOSED.inc()
         if self._late and _abort(scope):
             await disconnected(receive)
@@ -147,7 +147,7 @@ class EventStream(Response):
 
     @property
     def _seconds(self) -> float:
-        return min(self._patience, BEHIND_SECONDS) if self._follower.overflowed else self._patience
+        return min(self._patience, BEHIND_SECONDS) if self._subscriber.overflowed else self._patience
 
     def _hurry(self) -> None:
         """Let a client that fell too far behind take the piece it is being sent soon, or not at all."""
@@ -188,13 +188,13 @@ async def disconnected(receive: Receive) -> None:
         pass
 
 
-async def wait(request: Request, follower: Follower, seconds: float) -> None:
+async def wait(request: Request, subscriber: QueuedSubscriber, seconds: float) -> None:
     """Wait for an event, at most for ``seconds``.
 
     Raises:
         ClientDisconnect: if the client is gone before.
     """
-    waiting = asyncio.ensure_future(follower.wait(seconds))
+    waiting = asyncio.ensure_future(subscriber.wait(seconds))
     leaving = asyncio.ensure_future(disconnected(request.receive))
     try:
         await asyncio.wait((waiting, leaving), return_when=asyncio.FIRST_COMPLETED)

@@ -10,10 +10,10 @@ from typing import TypeVar
 
 import structlog
 
-from livescore.live.connections import SERVICE_RESTART, Connection
+from livescore.live.connection import SERVICE_RESTART, Connection
 from livescore.live.hub import WRITES_PER_TURN
 from livescore.live.messages import Reconnect
-from livescore.live.node import Node
+from livescore.live.realtime_server import RealtimeServer
 
 log = structlog.get_logger(__name__)
 
@@ -27,13 +27,13 @@ LEAST_PER_SECOND = 100
 
 
 class Drain:
-    """Empties one node without dropping anybody: who is closed was told before when to come back."""
+    """Empties one server without dropping anybody: who is closed was told before when to come back."""
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
+    def __init__(self, server: RealtimeServer) -> None:
+        self._server = server
         self._running: asyncio.Task[None] | None = None
         self._stopping = False
-        # Load balancers have had their time to forget this node: newcomers are sent elsewhere.
+        # Load balancers have had their time to forget this server: newcomers are sent elsewhere.
         self.refusing = False
         # Who is told to leave and not yet closed, and since when, the first first.
         self._told: dict[Connection, float] = {}
@@ -43,7 +43,7 @@ class Drain:
 
     def start(self) -> asyncio.Task[None]:
         """Begin to drain; once begun, the same task is given again."""
-        self._node.draining = True
+        self._server.draining = True
         self._chosen.clear()
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self._run(), name="drain")
@@ -65,7 +65,7 @@ class Drain:
             self._running.cancel()
             self._running = None
             self._told.clear()
-        self._node.draining = self.refusing = False
+        self._server.draining = self.refusing = False
 
     def shed(self, count: int, per_second: int | None = None) -> int:
         """Ask sockets that can resume to leave; a drain asks all of them anyway.
@@ -82,10 +82,10 @@ class Drain:
         Returns:
             How many are on their way out.
         """
-        if self._node.draining:
+        if self._server.draining:
             return 0
-        leaving = self._node.sockets.intersection([*self._told, *self._chosen])
-        able = [socket for socket in self._node.sockets if socket.state.matches and socket not in leaving]
+        leaving = self._server.sockets.intersection([*self._told, *self._chosen])
+        able = [socket for socket in self._server.sockets if socket.state.matches and socket not in leaving]
         chosen = random.sample(able, min(max(0, count - len(leaving)), len(able)))
         self._chosen += chosen
         if leaving or chosen:
@@ -95,11 +95,11 @@ class Drain:
     def _shed_at(self, per_second: float) -> None:
         running, self._shed_per_second = self._shed_per_second > 0, per_second
         if not running:
-            self._node.spawn(self._shed())
+            self._server.spawn(self._shed())
 
     async def _shed(self) -> None:
         try:
-            while (self._chosen or self._told) and not self._node.draining:
+            while (self._chosen or self._told) and not self._server.draining:
                 size = _batch_size(self._shed_per_second)
                 self._close(self._noticed(size))
                 self._tell(self._next(size))
@@ -109,7 +109,7 @@ class Drain:
 
     def _noticed(self, size: int) -> list[Connection]:
         """The next who are closed: they had the time of the longest hint to leave by themselves."""
-        latest = monotonic() - self._node.settings.reconnect_spread_seconds
+        latest = monotonic() - self._server.settings.reconnect_spread_seconds
         return [socket for socket, told in islice(self._told.items(), size) if told <= latest]
 
     def _next(self, size: int) -> list[Connection]:
@@ -122,8 +122,8 @@ class Drain:
         return batch
 
     async def _run(self) -> None:
-        node, settings = self._node, self._node.settings
-        log.info("draining", connections=node.connections)
+        server, settings = self._server, self._server.settings
+        log.info("draining", connections=server.connections)
         if not self.refusing:
             await asyncio.sleep(settings.drain_grace_seconds)
             self.refusing = True
@@ -132,18 +132,18 @@ class Drain:
         log.info("drained")
 
     async def _empty_sockets(self) -> None:
-        while self._node.sockets:
-            await self._empty(list(self._node.sockets))
+        while self._server.sockets:
+            await self._empty(list(self._server.sockets))
 
     async def _end_followers(self) -> None:
         """End streams and long polls over the drain time; a stream's last block says when to come back."""
-        followers = list(self._node.followers)
-        random.shuffle(followers)
-        per_second = self._pace(len(followers))
+        queued_subscribers = list(self._server.queued_subscribers)
+        random.shuffle(queued_subscribers)
+        per_second = self._pace(len(queued_subscribers))
         size = _batch_size(per_second)
-        for batch in _batches(followers, size):
-            for follower in batch:
-                follower.close()
+        for batch in _batches(queued_subscribers, size):
+            for subscriber in batch:
+                subscriber.close()
             await asyncio.sleep(size / per_second)
 
     async def _empty(self, sockets: list[Connection]) -> None:
@@ -160,10 +160,10 @@ class Drain:
 
     def _pace(self, count: int) -> float:
         """Sockets per second that so many are closed at in a drain."""
-        return max(LEAST_PER_SECOND, count / max(self._node.settings.drain_seconds, TICK_SECONDS))
+        return max(LEAST_PER_SECOND, count / max(self._server.settings.drain_seconds, TICK_SECONDS))
 
     def _tell(self, sockets: Iterable[Connection]) -> None:
-        spread = self._node.settings.reconnect_spread_seconds
+        spread = self._server.settings.reconnect_spread_seconds
         for socket in sockets:
             if socket not in self._told:
                 self._told[socket] = monotonic()

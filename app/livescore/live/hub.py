@@ -109,17 +109,17 @@ class EarlyBird(Protocol):
         """Get what the group was told before now."""
 
 
-class Channel(Group):
+class MatchFeed(Group):
     """The listeners of one match."""
 
-    __slots__ = ("held", "opened", "recent", "seen", "watched_until")
+    __slots__ = ("opened", "pinned", "recent", "seen", "watched_until")
 
     def __init__(self, opened: asyncio.Future[None], recent: int) -> None:
         super().__init__()
         self.opened = opened
         self.recent: deque[Item] = deque(maxlen=recent)
         # How many are reading its history, about to join.
-        self.held = 0
+        self.pinned = 0
         # The highest seq heard while the channel was being opened.
         self.seen = 0
         self.watched_until = 0.0
@@ -143,7 +143,7 @@ class Hub:
     """
 
     def __init__(self, on_gap: Callable[[int], None], on_new_match_gap: Callable[[], None]) -> None:
-        self.channels: dict[int, Channel] = {}
+        self.match_feeds: dict[int, MatchFeed] = {}
         self.everybody = Group()
         self.everything = Group()
         self.heads: dict[int, int] = {}
@@ -199,7 +199,7 @@ class Hub:
             delivered[item.match_id] = item.seq
 
     def _accept_unknown(self, item: Item) -> bool:
-        channel = self.channels.get(item.match_id)
+        channel = self.match_feeds.get(item.match_id)
         if channel is not None:
             channel.seen = max(channel.seen, item.seq)
         elif self.follows_everything:
@@ -211,7 +211,7 @@ class Hub:
         self.heads[item.match_id] = item.seq
         metrics.event(item.type)
         self._note(item)
-        channel = self.channels.get(item.match_id)
+        channel = self.match_feeds.get(item.match_id)
         if channel is not None:
             channel.recent.append(item)
         if item.type == "match_created":

@@ -171,7 +171,7 @@ class Relay:
 
     def _wanted(self) -> list[str]:
         everything = [EVERYTHING] if self._hub.follows_everything else []
-        return [EVERYBODY, *everything, *map(channel, self._hub.channels)]
+        return [EVERYBODY, *everything, *map(channel, self._hub.match_feeds)]
 
     def _name(self, channel: str) -> str:
         """Return the name of a channel on Redis."""
@@ -356,7 +356,9 @@ class Relay:
         position = self.position
         changed = await (self._store.changed(position.horizon) if position else self._store.heads())
         heads = self._hub.heads
-        return {match_id for match_id, seq in changed.items() if heads.get(match_id, 0) < seq} | set(self._hub.channels)
+        return {match_id for match_id, seq in changed.items() if heads.get(match_id, 0) < seq} | set(
+            self._hub.match_feeds
+        )
 
     async def _heal_new_matches(self) -> None:
         hub = self._hub
@@ -421,7 +423,7 @@ class Relay:
             if wanted():
                 return
             self._hub.follows_everything = False
-            for match_id in self._hub.heads.keys() - self._hub.channels.keys():
+            for match_id in self._hub.heads.keys() - self._hub.match_feeds.keys():
                 del self._hub.heads[match_id]
             self.position = None
             self._hub.delivered_since = []

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from livescore.live import messages
-from livescore.live.connections import Connection
-from livescore.live.node import Node
+from livescore.live.connection import Connection
+from livescore.live.realtime_server import RealtimeServer
 from livescore.scores import json_text
 from livescore.scores.database import DatabaseAway
 
@@ -29,23 +29,23 @@ REPETITIONS = 10
 OPENED_PER_TOKEN = 10
 
 
-def receive(node: Node, connection: Connection, data: bytes) -> None:
+def receive(server: RealtimeServer, connection: Connection, data: bytes) -> None:
     """Take one message, if the client's rate allows it; its answer comes in order."""
-    settings = node.settings
+    settings = server.settings
     if connection.state.take_token(settings.inbound_burst, settings.inbound_per_second):
-        take(node, connection, data)
+        take(server, connection, data)
     else:
         connection.send(messages.RATE_LIMITED)
 
 
-def take(node: Node, connection: Connection, data: bytes) -> None:
+def take(server: RealtimeServer, connection: Connection, data: bytes) -> None:
     """Take one message at no charge: what the query of the handshake asks for is bounded by its length."""
     state = connection.state
     if state.inbox is None:
-        state.inbox = deque([(data, node.hub.last_match)])
-        node.spawn(_converse(node, connection))
+        state.inbox = deque([(data, server.hub.last_match)])
+        server.spawn(_converse(server, connection))
     elif len(state.inbox) < MAX_WAITING and _waiting_bytes(state.inbox) + len(data) <= MAX_WAITING_BYTES:
-        state.inbox.append((data, node.hub.last_match))
+        state.inbox.append((data, server.hub.last_match))
     else:
         connection.send(messages.RATE_LIMITED)
 
@@ -54,13 +54,13 @@ def _waiting_bytes(inbox: Iterable[tuple[bytes, int | None]]) -> int:
     return sum(len(data) for data, _ in inbox)
 
 
-async def _converse(node: Node, connection: Connection) -> None:
+async def _converse(server: RealtimeServer, connection: Connection) -> None:
     """Answer until nothing waits; one task per busy connection, none per idle one."""
     state = connection.state
     try:
         while state.inbox and connection.open:
             data, state.announced = state.inbox[0]
-            await answer(node, connection, data)
+            await answer(server, connection, data)
             state.inbox.popleft()
             if len(data) > LARGE_BYTES:
                 await asyncio.sleep(0)
@@ -68,11 +68,11 @@ async def _converse(node: Node, connection: Connection) -> None:
         state.inbox = None
 
 
-async def answer(node: Node, connection: Connection, data: bytes) -> None:
+async def answer(server: RealtimeServer, connection: Connection, data: bytes) -> None:
     """Do what one message asks for; a mistake in it is answered with an error that names the member."""
     try:
         message = json_text.parse(data)
-        await _handler(message)(node, connection, message)
+        await _handler(message)(server, connection, message)
     except (InvalidMessage, json_text.NestingError) as error:
         connection.send(messages.invalid(str(error)))
     except json_text.JsonError:
@@ -101,53 +101,53 @@ def _handler(message: Any) -> "_Handler":
     return handler
 
 
-async def _subscribe(node: Node, connection: Connection, message: dict[str, Any]) -> None:
+async def _subscribe(server: RealtimeServer, connection: Connection, message: dict[str, Any]) -> None:
     match_id = _match_id(message)
     since, epoch = _since(message), _epoch(message)
     if connection.state.follows_all:
         if since is not None:
             raise InvalidMessage("since cannot be used while all matches are followed: send unsubscribeAll first")
-        head = await node.channels.history(match_id, None)
-        node.flush(connection)
-        connection.send(messages.Subscribed(match_id=match_id, seq=head.seq, epoch=node.epoch).encode())
+        head = await server.match_feeds.history(match_id, None)
+        server.flush(connection)
+        connection.send(messages.Subscribed(match_id=match_id, seq=head.seq, epoch=server.epoch).encode())
         return
     followed = connection.state.matches or ()
-    if match_id not in followed and len(followed) >= node.settings.max_subscriptions:
-        raise TooManySubscriptions(_too_many(node))
-    await node.subscribe(connection, match_id, since, epoch)
+    if match_id not in followed and len(followed) >= server.settings.max_subscriptions:
+        raise TooManySubscriptions(_too_many(server))
+    await server.subscribe(connection, match_id, since, epoch)
 
 
-async def _unsubscribe(node: Node, connection: Connection, message: dict[str, Any]) -> None:
+async def _unsubscribe(server: RealtimeServer, connection: Connection, message: dict[str, Any]) -> None:
     match_id = _match_id(message)
-    node.unsubscribe(connection, match_id)
+    server.unsubscribe(connection, match_id)
     connection.send(messages.Unsubscribed(match_id=match_id).encode())
 
 
-async def _set_subscriptions(node: Node, connection: Connection, message: dict[str, Any]) -> None:
+async def _set_subscriptions(server: RealtimeServer, connection: Connection, message: dict[str, Any]) -> None:
     _say_what_does_not_resume(connection, message)
-    most = node.settings.max_subscriptions
+    most = server.settings.max_subscriptions
     listed = message.get("matchIds")
     if isinstance(listed, list) and len(listed) > most * REPETITIONS:
-        raise TooManySubscriptions(_too_many(node))
+        raise TooManySubscriptions(_too_many(server))
     wanted = _match_ids(listed)
     if len(wanted) > most:
-        raise TooManySubscriptions(_too_many(node))
-    opened = sum(match_id not in node.hub.channels for match_id in wanted)
-    connection.state.charge(opened // OPENED_PER_TOKEN, node.settings.inbound_burst)
-    histories = await asyncio.gather(*(node.channels.history(match_id, None) for match_id in wanted))
-    node.replace(connection, wanted)
+        raise TooManySubscriptions(_too_many(server))
+    opened = sum(match_id not in server.hub.match_feeds for match_id in wanted)
+    connection.state.charge(opened // OPENED_PER_TOKEN, server.settings.inbound_burst)
+    histories = await asyncio.gather(*(server.match_feeds.history(match_id, None) for match_id in wanted))
+    server.replace(connection, wanted)
     heads = {
-        str(match_id): node.hub.heads.get(match_id, history.seq)
+        str(match_id): server.hub.heads.get(match_id, history.seq)
         for match_id, history in zip(wanted, histories, strict=True)
     }
-    acknowledged = messages.Subscriptions(match_ids=wanted, seq=heads, epoch=node.epoch)
+    acknowledged = messages.Subscriptions(match_ids=wanted, seq=heads, epoch=server.epoch)
     connection.send(acknowledged.encode())
 
 
-async def _subscribe_all(node: Node, connection: Connection, message: dict[str, Any]) -> None:
+async def _subscribe_all(server: RealtimeServer, connection: Connection, message: dict[str, Any]) -> None:
     _say_what_does_not_resume(connection, message)
     if not connection.state.follows_all:
-        await node.subscribe_all(connection)
+        await server.subscribe_all(connection)
     connection.send(messages.SUBSCRIBED_ALL)
 
 
@@ -158,16 +158,16 @@ def _say_what_does_not_resume(connection: Connection, message: dict[str, Any]) -
             connection.send(messages.invalid(f"{name} cannot be used with {message['type']}: only subscribe resumes"))
 
 
-async def _unsubscribe_all(node: Node, connection: Connection, _: dict[str, Any]) -> None:
-    node.forget(connection)
+async def _unsubscribe_all(server: RealtimeServer, connection: Connection, _: dict[str, Any]) -> None:
+    server.forget(connection)
     connection.send(messages.UNSUBSCRIBED_ALL)
 
 
-async def _ping(_: Node, connection: Connection, __: dict[str, Any]) -> None:
+async def _ping(_: RealtimeServer, connection: Connection, __: dict[str, Any]) -> None:
     connection.send(messages.PONG)
 
 
-_Handler = Callable[[Node, Connection, dict[str, Any]], Awaitable[None]]
+_Handler = Callable[[RealtimeServer, Connection, dict[str, Any]], Awaitable[None]]
 _HANDLERS: dict[str, _Handler] = {
     "subscribe": _subscribe,
     "unsubscribe": _unsubscribe,
@@ -229,5 +229,5 @@ def _match_ids(value: Any) -> list[int]:
     return list(found)
 
 
-def _too_many(node: Node) -> str:
-    return f"At most {node.settings.max_subscriptions} matches can be followed one by one: use subscribeAll"
+def _too_many(server: RealtimeServer) -> str:
+    return f"At most {server.settings.max_subscriptions} matches can be followed one by one: use subscribeAll"

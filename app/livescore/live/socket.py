@@ -17,10 +17,10 @@ from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import Protocol, Side
 
 from livescore.live import session
-from livescore.live.connections import INVALID_DATA, POLICY_VIOLATION, TRY_AGAIN_LATER, State
+from livescore.live.connection import INVALID_DATA, POLICY_VIOLATION, TRY_AGAIN_LATER, State
 from livescore.live.hub import Group, frame
 from livescore.live.inbound import BYTES_PER_FRAME, PIECE_BYTES, READ_COST, Budget, FrameEnds
-from livescore.live.node import Node
+from livescore.live.realtime_server import RealtimeServer
 from livescore.telemetry import metrics
 
 # The ASGI extension that hands a socket over.
@@ -43,7 +43,7 @@ DRAINED_BYTES = 65_536
 
 PING = Frame(Opcode.PING, b"").serialize(mask=False)
 
-Detach = Callable[[Node, str], "LiveSocket"]
+Detach = Callable[[RealtimeServer, str], "LiveSocket"]
 
 
 class Phase(enum.Enum):
@@ -93,9 +93,9 @@ class HandshakeProtocol(WebSocketsSansIOProtocol):
         if self.initial_response is not None and self.close_sent:
             self.handshake_complete = True
 
-    def detach(self, node: Node, address: str) -> "LiveSocket":
+    def detach(self, server: RealtimeServer, address: str) -> "LiveSocket":
         """Hand the connection over; this object and everything around it can be forgotten."""
-        live = LiveSocket(node, self.transport, address)
+        live = LiveSocket(server, self.transport, address)
         self.handshake_complete = True
         self.connections.discard(self)
         self.stop_keepalive()
@@ -131,17 +131,17 @@ class LiveSocket(asyncio.Protocol):
         "_ends",
         "_fragments",
         "_is_text",
-        "_node",
         "_parser",
         "_phase",
+        "_server",
         "_transport",
         "_unread",
         "state",
     )
 
-    def __init__(self, node: Node, transport: asyncio.Transport, address: str) -> None:
-        self.state = State(address, node.settings.inbound_burst)
-        self._node = node
+    def __init__(self, server: RealtimeServer, transport: asyncio.Transport, address: str) -> None:
+        self.state = State(address, server.settings.inbound_burst)
+        self._server = server
         self._transport = transport
         self._phase = Phase.OPEN
         # While a frame or message is incomplete: its parser, where frames end, and until when it must be complete.
@@ -151,11 +151,11 @@ class LiveSocket(asyncio.Protocol):
         self._fragments: bytearray | None = None
         self._is_text = True
         self._answered = True
-        self._budget = Budget(node.settings)
+        self._budget = Budget(server.settings)
         # Received and waiting for a turn; reading is paused meanwhile.
         self._unread: memoryview | None = None
         self._dropped = 0
-        transport.set_write_buffer_limits(high=node.settings.slow_consumer_bytes)
+        transport.set_write_buffer_limits(high=server.settings.slow_consumer_bytes)
         _watch_for_dead_peer(transport)
 
     # What the application does
@@ -214,7 +214,7 @@ class LiveSocket(asyncio.Protocol):
             metrics.socket_closed(code)
         self._phase = phase
         self._disarm()
-        self._node.detach(self)
+        self._server.detach(self)
 
     # What the transport says
 
@@ -228,7 +228,7 @@ class LiveSocket(asyncio.Protocol):
             self._answered = True
             waiting, self._unread = self._unread, memoryview(data)
             if waiting is None:
-                self._node.turns.read(self)
+                self._server.turns.read(self)
             else:
                 self._unread = memoryview(bytes(waiting) + data)
 
@@ -249,11 +249,11 @@ class LiveSocket(asyncio.Protocol):
     def _parse(self, data: bytes) -> float:
         if self._phase is Phase.CLOSED:
             return 0
-        parser = self._parser or Protocol(Side.SERVER, max_size=self._node.settings.max_frame_bytes)
+        parser = self._parser or Protocol(Side.SERVER, max_size=self._server.settings.max_frame_bytes)
         parser.receive_data(data)
         frames = parser.events_received()
         cost = len(frames) + READ_COST + len(data) / BYTES_PER_FRAME
-        if not self._budget.spend(self._node.settings, cost):
+        if not self._budget.spend(self._server.settings, cost):
             self._close_flooder()
             return cost
         for frame_ in frames:
@@ -277,7 +277,7 @@ class LiveSocket(asyncio.Protocol):
 
     def _arm(self) -> None:
         if self._deadline is None and self._phase is Phase.OPEN:
-            seconds = self._node.settings.request_timeout_seconds
+            seconds = self._server.settings.request_timeout_seconds
             self._deadline = asyncio.get_running_loop().call_later(seconds, self._expire)
 
     def _disarm(self) -> None:
@@ -354,7 +354,7 @@ class LiveSocket(asyncio.Protocol):
 
     def receive(self, data: bytes) -> None:
         """One complete message."""
-        session.receive(self._node, self, data)
+        session.receive(self._server, self, data)
 
     def pause_writing(self) -> None:
         """More is unsent than a slow consumer may keep: out of the fan-out, and good-bye."""
@@ -393,8 +393,8 @@ def _is_utf8(data: bytes) -> bool:
 class Heartbeat:
     """One timer for all sockets: each second the next share of them is pinged."""
 
-    def __init__(self, node: Node, interval_seconds: float) -> None:
-        self._node = node
+    def __init__(self, server: RealtimeServer, interval_seconds: float) -> None:
+        self._server = server
         self._interval = interval_seconds
 
     async def run(self) -> None:
@@ -404,6 +404,6 @@ class Heartbeat:
         while True:
             await asyncio.sleep(self._interval / slots)
             turn += 1
-            for connection in list(self._node.sockets):
+            for connection in list(self._server.sockets):
                 if isinstance(connection, LiveSocket) and id(connection) // 64 % slots == turn % slots:
                     connection.beat()

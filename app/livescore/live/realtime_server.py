@@ -10,15 +10,15 @@ import structlog
 
 from livescore.deployment import Deployment
 from livescore.live import messages
-from livescore.live.all_matches import AllMatches, state_item
+from livescore.live.all_matches_stream import AllMatchesStream, state_item
 from livescore.live.broker import Broker
-from livescore.live.channels import LINGER_SECONDS, Channels, History, held
 from livescore.live.cluster import ClusterBroker
-from livescore.live.connections import SERVICE_RESTART, Connection
+from livescore.live.connection import SERVICE_RESTART, Connection
 from livescore.live.cursor import AllMatchesCursor
-from livescore.live.follower import Follower
 from livescore.live.hub import Hub, Item, Stream
 from livescore.live.inbound import Turns
+from livescore.live.match_feeds import LINGER_SECONDS, History, MatchFeeds, pinned
+from livescore.live.queued_subscriber import QueuedSubscriber
 from livescore.live.relay import Relay
 from livescore.scores.feed import Event, Published
 from livescore.scores.store import Store
@@ -28,7 +28,7 @@ from livescore.telemetry import metrics
 log = structlog.get_logger(__name__)
 
 
-class Node:
+class RealtimeServer:
     """Everything real-time of one API process.
 
     Args:
@@ -43,9 +43,9 @@ class Node:
         self.broker = broker
         self.hub = Hub(on_gap=self._gap, on_new_match_gap=self._audit)
         self.relay = Relay(settings, store, broker, self.hub, self._restart_feed, self._restart_pruned)
-        self.channels = Channels(store, self.hub, self.relay, settings.recent_events, self.spawn)
+        self.match_feeds = MatchFeeds(store, self.hub, self.relay, settings.recent_events, self.spawn)
         self.sockets: set[Connection] = set()
-        self.followers: set[Follower] = set()
+        self.queued_subscribers: set[QueuedSubscriber] = set()
         self.turns = Turns()
         # Open streams and waiting long polls.
         self.http_subscribers: dict[Literal["streams", "long_polls"], int] = {"streams": 0, "long_polls": 0}
@@ -58,20 +58,20 @@ class Node:
     async def start(self) -> None:
         """Begin to relay."""
         await self.relay.start()
-        self.spawn(self.channels.keep_house())
+        self.spawn(self.match_feeds.release_idle())
 
     async def stop(self) -> None:
         """Close what is still open and end."""
         for socket in list(self.sockets):
             socket.close(1001)
-        for follower in list(self.followers):
-            follower.close()
+        for subscriber in list(self.queued_subscribers):
+            subscriber.close()
         for task in list(self._tasks):
             task.cancel()
         await self.relay.stop()
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:
-        """Run something beside everything else until it ends or the node stops."""
+        """Run something beside everything else until it ends or the server stops."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._spawned_ended)
@@ -112,7 +112,7 @@ class Node:
     def publish(self, events: list[Event]) -> None:
         """Tell all nodes of committed events; never waits, never fails."""
         for event in events:
-            self.channels.note_written(event)
+            self.match_feeds.note_written(event)
         self.relay.publish(events)
 
     # Sockets
@@ -150,7 +150,7 @@ class Node:
         The acknowledgement is sent first, in the same step in which the client joins.
         """
         if since is None:
-            history = await self.channels.history(match_id, None)
+            history = await self.match_feeds.history(match_id, None)
             self.flush(connection)
             _send(connection, _acknowledgement(match_id, history, self.epoch), [])
         else:
@@ -160,16 +160,16 @@ class Node:
 
     async def _resume(self, connection: Connection, match_id: int, since: int, epoch: str | None) -> None:
         acknowledged, announced = False, connection.state.announced
-        with held(await self.channels.open(match_id)):
+        with pinned(await self.match_feeds.open(match_id)):
             if since == 0 and announced is not None and announced < match_id:
                 since = self._beside_announcement(connection, match_id)
-            async for piece in self.channels.backlog(match_id, since, epoch):
+            async for piece in self.match_feeds.backlog(match_id, since, epoch):
                 told = History(self.hub.heads[match_id], [], recovered=True)
                 _send(connection, [] if acknowledged else _acknowledgement(match_id, told, self.epoch), piece)
                 acknowledged, since = True, piece[-1].seq
                 connection.state.charge(1, self.settings.inbound_burst)
                 await connection.drained()
-            history = await self.channels.history(match_id, since, epoch)
+            history = await self.match_feeds.history(match_id, since, epoch)
         known = acknowledged and history.recovered
         _send(connection, [] if known else _acknowledgement(match_id, history, self.epoch), history.items)
 
@@ -185,7 +185,7 @@ class Node:
     def flush(self, connection: Connection) -> None:
         """Send a connection what its groups have been told, so that what follows may be said to come after it."""
         for match_id in list(connection.state.matches or ()):  # a slow consumer is closed by a write
-            connection.flush(self.hub.channels[match_id])
+            connection.flush(self.hub.match_feeds[match_id])
         if connection.state.follows_all:
             connection.flush(self.hub.everything)
 
@@ -196,7 +196,7 @@ class Node:
         if matches is None:
             matches = connection.state.matches = set()
         matches.add(match_id)
-        connection.join(self.hub.channels[match_id])
+        connection.join(self.hub.match_feeds[match_id])
 
     def unsubscribe(self, connection: Connection, match_id: int) -> None:
         """Let a connection hear a match no more."""
@@ -206,7 +206,7 @@ class Node:
         matches.discard(match_id)
         if not matches:
             connection.state.matches = None
-        opened = self.hub.channels[match_id]
+        opened = self.hub.match_feeds[match_id]
         connection.leave(opened)
         opened.watched_until = max(opened.watched_until, monotonic() + LINGER_SECONDS)
 
@@ -258,15 +258,15 @@ class Node:
     @asynccontextmanager
     async def follow(
         self, match_id: int, since: int | None, epoch: str | None = None
-    ) -> AsyncIterator[tuple[History, Follower]]:
+    ) -> AsyncIterator[tuple[History, QueuedSubscriber]]:
         """The events of one match as a queue: first what was missed, then live."""
-        history = await self.channels.history(match_id, since, epoch)
-        follower = Follower(self.settings.slow_consumer_bytes, history.items)
-        with self._following(follower, [self.hub.channels[match_id].streams]):
-            yield history, follower
+        history = await self.match_feeds.history(match_id, since, epoch)
+        subscriber = QueuedSubscriber(self.settings.slow_consumer_bytes, history.items)
+        with self._following(subscriber, [self.hub.match_feeds[match_id].streams]):
+            yield history, subscriber
 
     @asynccontextmanager
-    async def follow_all(self, cursor: AllMatchesCursor | None) -> AsyncIterator[AllMatches]:
+    async def follow_all(self, cursor: AllMatchesCursor | None) -> AsyncIterator[AllMatchesStream]:
         """Open a stream of all matches: from ``cursor`` on, or from now on.
 
         Raises:
@@ -274,17 +274,17 @@ class Node:
         """
         await self._follow_everything()
         try:
-            follower = Follower(self.settings.slow_consumer_bytes, [])
-            with self._following(follower, []) as membership:
+            subscriber = QueuedSubscriber(self.settings.slow_consumer_bytes, [])
+            with self._following(subscriber, []) as membership:
                 groups = [self.hub.everything.streams, self.hub.everybody.streams]
-                stream = AllMatches(self.relay, self.store, follower, join=lambda: membership.join(groups))
+                stream = AllMatchesStream(self.relay, self.store, subscriber, join=lambda: membership.join(groups))
                 await (stream.begin() if cursor is None else stream.resume(cursor))
                 yield stream
         finally:
             self._leave_everything()
 
-    def _following(self, follower: Follower, groups: Iterable[set[Stream]]) -> "_Membership":
-        return _Membership(follower, self.followers, groups)
+    def _following(self, subscriber: QueuedSubscriber, groups: Iterable[set[Stream]]) -> "_Membership":
+        return _Membership(subscriber, self.queued_subscribers, groups)
 
     # Another feed
 
@@ -292,17 +292,17 @@ class Node:
         """The database was restored: everybody gets the state in place of a history that no longer holds."""
         hub, last_match = self.hub, await self.store.last_match()
         heads = await self.store.heads() if hub.follows_everything else {}
-        states = {match_id: await self.store.snapshot(match_id) for match_id in list(hub.channels)}
+        states = {match_id: await self.store.snapshot(match_id) for match_id in list(hub.match_feeds)}
         self.relay.epoch, hub.last_match = epoch, last_match
-        for match_id in hub.heads.keys() - hub.channels.keys():
+        for match_id in hub.heads.keys() - hub.match_feeds.keys():
             del hub.heads[match_id]
         hub.heads.update(heads)
         for match_id, state in states.items():
             self._restart_match(match_id, state)
         for socket in [one for one in self.sockets if one.state.follows_all]:
             socket.close(SERVICE_RESTART)  # the states of all matches at once are for REST
-        for follower in [one for one in self.followers if one in hub.everything.streams]:
-            follower.close()
+        for subscriber in [one for one in self.queued_subscribers if one in hub.everything.streams]:
+            subscriber.close()
 
     async def _restart_pruned(self, match_id: int) -> None:
         """Send the state of a match whose events were pruned while this process was without PostgreSQL."""
@@ -315,14 +315,14 @@ class Node:
         for connection in [one for one in self.sockets if one.state.follows_all]:
             self.flush(connection)
             connection.send(message)
-        for follower in [one for one in self.followers if one in self.hub.everything.streams]:
-            follower.put(state_item(match_id, seq, message))
+        for subscriber in [one for one in self.queued_subscribers if one in self.hub.everything.streams]:
+            subscriber.put(state_item(match_id, seq, message))
 
     def _restart_match(self, match_id: int, state: tuple[str, int] | None) -> None:
         """Tell the listeners of a match its state, from which its feed goes on."""
         data, seq = state or ("", 0)
         self.hub.heads[match_id] = seq
-        opened = self.hub.channels.get(match_id)
+        opened = self.hub.match_feeds.get(match_id)
         if opened is None:
             return
         opened.recent.clear()
@@ -332,34 +332,36 @@ class Node:
         for connection in [one for one in self.sockets if match_id in (one.state.matches or ())]:
             self.flush(connection)
             _send(connection, told, [])
-        for follower in [one for one in self.followers if one in opened.streams]:
+        for subscriber in [one for one in self.queued_subscribers if one in opened.streams]:
             for kind, message in zip(kinds, told, strict=False):
-                follower.put(Published(match_id, seq, kind, time(), "", message))
+                subscriber.put(Published(match_id, seq, kind, time(), "", message))
 
 
 class _Membership:
-    """The membership of a follower in groups of the hub, for the length of a block."""
+    """The membership of a subscriber in groups of the hub, for the length of a block."""
 
-    def __init__(self, follower: Follower, followers: set[Follower], groups: Iterable[set[Stream]]) -> None:
-        self._follower = follower
-        self._followers = followers
+    def __init__(
+        self, subscriber: QueuedSubscriber, queued_subscribers: set[QueuedSubscriber], groups: Iterable[set[Stream]]
+    ) -> None:
+        self._subscriber = subscriber
+        self._queued_subscribers = queued_subscribers
         self._groups = list(groups)
 
     def __enter__(self) -> "_Membership":
-        self._followers.add(self._follower)
+        self._queued_subscribers.add(self._subscriber)
         self.join(())
         return self
 
     def join(self, groups: Iterable[set[Stream]]) -> None:
-        """Add the follower to more groups, and to those it should be in already."""
+        """Add the subscriber to more groups, and to those it should be in already."""
         self._groups += groups
         for streams in self._groups:
-            streams.add(self._follower)
+            streams.add(self._subscriber)
 
     def __exit__(self, *_: object) -> None:
-        self._followers.discard(self._follower)
+        self._queued_subscribers.discard(self._subscriber)
         for streams in self._groups:
-            streams.discard(self._follower)
+            streams.discard(self._subscriber)
 
 
 def _acknowledgement(match_id: int, history: History, epoch: str) -> list[bytes]:

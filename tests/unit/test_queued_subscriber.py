@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from livescore.live.follower import Follower
+from livescore.live.queued_subscriber import QueuedSubscriber
 from livescore.scores.feed import Event
 
 BOUND = 10_000
@@ -22,100 +22,100 @@ def _seqs(items: Iterable[object]) -> list[int]:
     return [item.seq for item in items if isinstance(item, Event)]
 
 
-async def _next(follower: Follower, idle: float = 1.0) -> list[int]:
-    async for items in follower.read(idle):
+async def _next(subscriber: QueuedSubscriber, idle: float = 1.0) -> list[int]:
+    async for items in subscriber.read(idle):
         return _seqs(items)
     raise StopAsyncIteration
 
 
 async def test_what_was_missed_comes_before_what_is_new() -> None:
-    follower = Follower(BOUND, [event(1), event(2)])
-    follower.put(event(3))
-    assert await _next(follower) == [1, 2, 3]
+    subscriber = QueuedSubscriber(BOUND, [event(1), event(2)])
+    subscriber.put(event(3))
+    assert await _next(subscriber) == [1, 2, 3]
 
 
 async def test_a_reader_waits_for_the_next_event() -> None:
-    follower = Follower(BOUND, [])
-    reading = asyncio.create_task(_next(follower, idle=5))
+    subscriber = QueuedSubscriber(BOUND, [])
+    reading = asyncio.create_task(_next(subscriber, idle=5))
     await asyncio.sleep(0)
     assert not reading.done()
-    follower.put(event(1))
+    subscriber.put(event(1))
     assert await reading == [1]
 
 
 async def test_silence_gives_an_empty_piece() -> None:
     started = monotonic()
-    assert await _next(Follower(BOUND, []), idle=0.05) == []
+    assert await _next(QueuedSubscriber(BOUND, []), idle=0.05) == []
     assert monotonic() - started >= 0.05
 
 
 async def test_wait_tells_whether_something_came() -> None:
-    follower = Follower(BOUND, [])
-    assert not await follower.wait(0.01)
-    follower.put(event(1))
-    assert await follower.wait(5)
-    assert await Follower(BOUND, [event(1)]).wait(5)
+    subscriber = QueuedSubscriber(BOUND, [])
+    assert not await subscriber.wait(0.01)
+    subscriber.put(event(1))
+    assert await subscriber.wait(5)
+    assert await QueuedSubscriber(BOUND, [event(1)]).wait(5)
 
 
 async def test_a_closed_follower_ends_after_what_waits() -> None:
-    follower = Follower(BOUND, [event(1)])
-    follower.put(event(2))
-    follower.close()
-    assert [_seqs(items) async for items in follower.read(5)] == [[1, 2]]
+    subscriber = QueuedSubscriber(BOUND, [event(1)])
+    subscriber.put(event(2))
+    subscriber.close()
+    assert [_seqs(items) async for items in subscriber.read(5)] == [[1, 2]]
 
 
 async def test_closing_wakes_who_waits() -> None:
-    follower = Follower(BOUND, [])
-    waiting, reading = asyncio.create_task(follower.wait(5)), asyncio.create_task(_all(follower))
+    subscriber = QueuedSubscriber(BOUND, [])
+    waiting, reading = asyncio.create_task(subscriber.wait(5)), asyncio.create_task(_all(subscriber))
     await asyncio.sleep(0)
-    follower.close()
+    subscriber.close()
     async with asyncio.timeout(4):
         assert await waiting is False
         assert await reading == []
 
 
-async def _all(follower: Follower) -> list[list[int]]:
-    return [_seqs(items) async for items in follower.read(5)]
+async def _all(subscriber: QueuedSubscriber) -> list[list[int]]:
+    return [_seqs(items) async for items in subscriber.read(5)]
 
 
 async def test_who_does_not_read_is_cut_off_without_a_gap() -> None:
     """Fault 17: what is told is a prefix, so the reader can resume from its last event."""
-    follower = Follower(BOUND, [])
+    subscriber = QueuedSubscriber(BOUND, [])
     for seq in range(1, 100):
-        follower.put(event(seq, size=1_000))
-    assert follower.closed
-    told = [seq for piece in await _all(follower) for seq in piece]
+        subscriber.put(event(seq, size=1_000))
+    assert subscriber.closed
+    told = [seq for piece in await _all(subscriber) for seq in piece]
     assert told == list(range(1, len(told) + 1))
     assert 0 < len(told) < 11
 
 
 async def test_a_small_event_does_not_slip_through_after_one_was_dropped() -> None:
-    follower = Follower(BOUND, [])
-    follower.put(event(1))
-    follower.put(event(2, size=2 * BOUND))
-    follower.put(event(3))
-    assert await _all(follower) == [[1]]
+    subscriber = QueuedSubscriber(BOUND, [])
+    subscriber.put(event(1))
+    subscriber.put(event(2, size=2 * BOUND))
+    subscriber.put(event(3))
+    assert await _all(subscriber) == [[1]]
 
 
 async def test_reading_makes_room_again() -> None:
-    follower = Follower(BOUND, [])
+    subscriber = QueuedSubscriber(BOUND, [])
     for seq in range(1, 50):
-        follower.put(event(seq, size=1_000))
-        assert await _next(follower) == [seq]
-    assert not follower.closed
+        subscriber.put(event(seq, size=1_000))
+        assert await _next(subscriber) == [seq]
+    assert not subscriber.closed
 
 
 @pytest.mark.parametrize("seen", [{}, {7: 2}, {7: 9}, {8: 1}])
 def test_older_events_come_first_and_only_those_that_the_reader_has_not_seen(seen: dict[int, int]) -> None:
     async def run() -> None:
-        follower = Follower(BOUND, [])
-        follower.put(event(4))
-        follower.put(event(1, match_id=8))
-        follower.put_first([event(seq) for seq in (1, 2, 3, 4)], seen)
-        follower.put(event(3))
-        follower.put(event(5))
-        follower.close()
-        items = [(item.match_id, item.seq) async for piece in follower.read(1) for item in piece]
+        subscriber = QueuedSubscriber(BOUND, [])
+        subscriber.put(event(4))
+        subscriber.put(event(1, match_id=8))
+        subscriber.put_first([event(seq) for seq in (1, 2, 3, 4)], seen)
+        subscriber.put(event(3))
+        subscriber.put(event(5))
+        subscriber.close()
+        items = [(item.match_id, item.seq) async for piece in subscriber.read(1) for item in piece]
         expected = [(7, seq) for seq in (1, 2, 3, 4) if seq > seen.get(7, 0)]
         expected += [(8, 1)] if seen.get(8, 0) < 1 else []
         expected += [(7, 5)] if seen.get(7, 0) < 5 else []
@@ -136,15 +136,15 @@ def test_history_and_live_events_make_one_sequence(seen: int, joined: int, store
 
     async def run() -> None:
         stored_, last_ = max(joined, stored, seen), max(joined, stored, seen, last)
-        follower = Follower(1_000_000, [])
+        subscriber = QueuedSubscriber(1_000_000, [])
         live = list(range(joined + 1, last_ + 1))
         for seq in live[:before]:
-            follower.put(event(seq))
-        follower.put_first([event(seq) for seq in range(1, stored_ + 1)], {7: seen})
+            subscriber.put(event(seq))
+        subscriber.put_first([event(seq) for seq in range(1, stored_ + 1)], {7: seen})
         for seq in live[before:]:
-            follower.put(event(seq))
-        follower.close()
-        told = [seq for piece in await _all(follower) for seq in piece]
+            subscriber.put(event(seq))
+        subscriber.close()
+        told = [seq for piece in await _all(subscriber) for seq in piece]
         assert told == list(range(seen + 1, last_ + 1))
 
     asyncio.run(run())

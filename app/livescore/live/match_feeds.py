@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from time import monotonic
 
 from livescore.live import messages
-from livescore.live.follower import PIECE_EVENTS
-from livescore.live.hub import Channel, Hub, Item
+from livescore.live.hub import Hub, Item, MatchFeed
+from livescore.live.queued_subscriber import PIECE_EVENTS
 from livescore.live.relay import Relay
 from livescore.scores.database import DatabaseAway
 from livescore.scores.feed import Event, channel
@@ -36,7 +36,7 @@ class History:
     snapshot_seq: int = 0
 
 
-class Channels:
+class MatchFeeds:
     """The open channels of one process.
 
     Args:
@@ -59,7 +59,7 @@ class Channels:
     @property
     def subscriptions(self) -> int:
         """Single-match subscriptions of all sockets."""
-        return sum(len(group.sockets) + len(group.joining) for group in self._hub.channels.values())
+        return sum(len(group.sockets) + len(group.joining) for group in self._hub.match_feeds.values())
 
     def note_written(self, event: Event) -> None:
         """This process has committed an event: it knows the match's head before Redis tells it."""
@@ -67,7 +67,7 @@ class Channels:
             self._written[event.match_id] = event.seq
 
     def head(self, match_id: int) -> int | None:
-        """The match's last seq, if this node knows it for certain within Redis' delay."""
+        """The match's last seq, if this server knows it for certain within Redis' delay."""
         seq = self._hub.heads.get(match_id)
         if not seq or not self._relay.current:
             return None
@@ -78,10 +78,10 @@ class Channels:
 
     def watch(self, match_id: int) -> None:
         """Follow a match for a while although nobody listens, so that :meth:`head` knows it."""
-        channel_ = self._hub.channels.get(match_id)
+        channel_ = self._hub.match_feeds.get(match_id)
         if channel_ is not None:
             channel_.watched_until = monotonic() + WATCH_SECONDS
-        elif len(self._hub.channels) < MAX_WATCHED:
+        elif len(self._hub.match_feeds) < MAX_WATCHED:
             self._spawn(self._watch(match_id))
 
     async def _watch(self, match_id: int) -> None:
@@ -90,27 +90,27 @@ class Channels:
         except DatabaseAway:
             return
 
-    async def open(self, match_id: int) -> Channel:
+    async def open(self, match_id: int) -> MatchFeed:
         """Follow a match: hear its channel first, then learn where its feed stands.
 
         Raises:
             DatabaseAway: when the feed cannot be read.
         """
-        opened = self._hub.channels.get(match_id)
+        opened = self._hub.match_feeds.get(match_id)
         if opened is None:
-            opened = Channel(asyncio.get_running_loop().create_future(), self._recent)
-            self._hub.channels[match_id] = opened
+            opened = MatchFeed(asyncio.get_running_loop().create_future(), self._recent)
+            self._hub.match_feeds[match_id] = opened
             self._spawn(self._open(match_id, opened))
         opened.watched_until = max(opened.watched_until, monotonic() + LINGER_SECONDS)
         await asyncio.shield(opened.opened)
         return opened
 
-    async def _open(self, match_id: int, opened: Channel) -> None:
+    async def _open(self, match_id: int, opened: MatchFeed) -> None:
         try:
             await self._relay.subscribe(channel(match_id))
             seq = await self._read_head(match_id)
         except DatabaseAway as error:
-            self._hub.channels.pop(match_id, None)
+            self._hub.match_feeds.pop(match_id, None)
             opened.opened.set_exception(error)
             opened.opened.exception()  # nobody may be waiting any more
             return
@@ -150,23 +150,23 @@ class Channels:
         finally:
             self._asking = False
 
-    async def keep_house(self) -> None:
+    async def release_idle(self) -> None:
         """Release what nobody follows any more, for ever."""
         while True:
             await asyncio.sleep(LINGER_SECONDS / 2)
             now = monotonic()
-            for match_id, opened in list(self._hub.channels.items()):
-                if not (len(opened) or opened.held) and opened.watched_until < now and opened.opened.done():
+            for match_id, opened in list(self._hub.match_feeds.items()):
+                if not (len(opened) or opened.pinned) and opened.watched_until < now and opened.opened.done():
                     await self._release(match_id)
             metrics.SUBSCRIPTIONS.set(self.subscriptions)
 
     async def _release(self, match_id: int) -> None:
-        self._hub.channels.pop(match_id, None)
+        self._hub.match_feeds.pop(match_id, None)
         self._written.pop(match_id, None)
         if not self._hub.follows_everything:
             self._hub.heads.pop(match_id, None)
         await self._relay.unsubscribe(channel(match_id))
-        if match_id in self._hub.channels:  # somebody came meanwhile
+        if match_id in self._hub.match_feeds:  # somebody came meanwhile
             await self._relay.subscribe(channel(match_id))
 
     async def history(self, match_id: int, since: int | None, epoch: str | None = None) -> History:
@@ -176,10 +176,10 @@ class Channels:
             DatabaseAway: when the feed cannot be read.
         """
         opened = await self.open(match_id)
-        with held(opened):
+        with pinned(opened):
             return await self._history(match_id, opened, since, epoch)
 
-    async def _history(self, match_id: int, opened: Channel, since: int | None, epoch: str | None) -> History:
+    async def _history(self, match_id: int, opened: MatchFeed, since: int | None, epoch: str | None) -> History:
         if not self._relay.epoch:  # PostgreSQL was away when this process began
             await self._relay.check_epoch()
         if since is None:
@@ -190,7 +190,7 @@ class Channels:
                 return History(self._hub.heads[match_id], items, recovered=True)
         return await self._snapshot(match_id, opened)
 
-    async def _after(self, match_id: int, opened: Channel, since: int) -> list[Item] | None:
+    async def _after(self, match_id: int, opened: MatchFeed, since: int) -> list[Item] | None:
         """The events after ``since`` up to the hub's head; None when the feed does not have them."""
         heads, items = self._hub.heads, list[Item]()
         if since > heads[match_id] and not await self._catch_up(match_id, since):
@@ -209,12 +209,12 @@ class Channels:
         return [item for item in items if item.seq <= heads[match_id]]
 
     async def _catch_up(self, match_id: int, seq: int) -> bool:
-        """The client has seen more than this node: whether the feed has, too."""
+        """The client has seen more than this server: whether the feed has, too."""
         for event in await self._store.events(match_id, self._hub.heads[match_id]):
             self._hub.accept(event)
         return self._hub.heads[match_id] >= seq
 
-    async def _snapshot(self, match_id: int, opened: Channel) -> History:
+    async def _snapshot(self, match_id: int, opened: MatchFeed) -> History:
         taken = await self._store.snapshot(match_id)
         if taken is None:
             return History(self._hub.heads[match_id], [], recovered=False)
@@ -243,10 +243,10 @@ def _fail(futures: Iterable[asyncio.Future[int]], error: BaseException) -> None:
 
 
 @contextmanager
-def held(opened: Channel) -> Iterator[None]:
+def pinned(opened: MatchFeed) -> Iterator[None]:
     """The channel stays open although nobody listens yet."""
-    opened.held += 1
+    opened.pinned += 1
     try:
         yield
     finally:
-        opened.held -= 1
+        opened.pinned -= 1

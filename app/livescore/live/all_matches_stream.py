@@ -5,8 +5,8 @@ from time import time
 
 from livescore.live import messages
 from livescore.live.cursor import UNKNOWN_EPOCH, AllMatchesCursor
-from livescore.live.follower import PIECE_EVENTS, Follower
 from livescore.live.hub import Item
+from livescore.live.queued_subscriber import PIECE_EVENTS, QueuedSubscriber
 from livescore.live.relay import Relay
 from livescore.scores.feed import Published
 from livescore.scores.horizon import Horizon
@@ -23,7 +23,7 @@ Sent = tuple[bytes, str]
 """A message and the id of the stream after it."""
 
 
-class AllMatches:
+class AllMatchesStream:
     """One stream of all matches; read it once.
 
     Args:
@@ -31,12 +31,12 @@ class AllMatches:
 
     Attributes:
         recovered: whether everything after the client's id follows; None for a client without one.
-        follower: the queue of live events.
+        subscriber: the queue of live events.
     """
 
-    def __init__(self, relay: Relay, store: Store, follower: Follower, join: Callable[[], None]) -> None:
+    def __init__(self, relay: Relay, store: Store, subscriber: QueuedSubscriber, join: Callable[[], None]) -> None:
         self.recovered: bool | None = None
-        self.follower = follower
+        self.subscriber = subscriber
         self._relay = relay
         self._store = store
         self._join = join
@@ -88,14 +88,14 @@ class AllMatches:
             await self._relay.catch_up()
             self._join()
             cursor = self._cursor
-            self.follower.put_first(await self._store.since_horizon(cursor.horizon), dict(cursor.last))
-        async for items in self.follower.read(idle_seconds):
+            self.subscriber.put_first(await self._store.since_horizon(cursor.horizon), dict(cursor.last))
+        async for items in self.subscriber.read(idle_seconds):
             yield self._send(items)
 
     @property
     def _ended(self) -> bool:
         """Whether the client must come back: the feed was restored, or this process stops."""
-        return self._cursor.epoch != self._relay.epoch or self.follower.closed
+        return self._cursor.epoch != self._relay.epoch or self.subscriber.closed
 
     async def _missed(self) -> AsyncIterator[list[Sent]]:
         """Yield a long history, as fast as the client reads, until little enough is left to join meanwhile."""
@@ -156,7 +156,7 @@ class AllMatches:
         for item in items:
             cursor.last[item.match_id] = max(item.seq, cursor.last.get(item.match_id, 0))
             sent.append((item.message, self.id))
-        if self.follower.empty:
+        if self.subscriber.empty:
             cursor.advance(self._relay.position, self._relay.heads)
         return sent
 

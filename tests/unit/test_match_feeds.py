@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from livescore.live.channels import Channels
+from livescore.live.match_feeds import MatchFeeds
 from livescore.scores.database import DatabaseAway
 
 
@@ -27,7 +27,7 @@ class Store:
         return {7: 42} if 7 in self.asked[-1] else {}
 
 
-def _channels(store: Store) -> tuple[Channels, Any]:
+def _channels(store: Store) -> tuple[MatchFeeds, Any]:
     async def subscribe(_: str) -> None:
         """Redis is there."""
 
@@ -36,10 +36,10 @@ def _channels(store: Store) -> tuple[Channels, Any]:
     def spawn(work: Any) -> None:
         tasks.add(asyncio.get_running_loop().create_task(work))
 
-    hub: Any = SimpleNamespace(channels={}, heads={})
+    hub: Any = SimpleNamespace(match_feeds={}, heads={})
     relay: Any = SimpleNamespace(subscribe=subscribe, epoch="e", gap=lambda match_id: None)
     given: Any = store
-    return Channels(given, hub, relay, 0, spawn), hub
+    return MatchFeeds(given, hub, relay, 0, spawn), hub
 
 
 async def test_matches_that_are_opened_together_share_queries() -> None:
@@ -77,7 +77,7 @@ async def test_without_the_database_all_are_refused_at_once_and_may_try_again() 
     store.go.set()
     found = await asyncio.gather(*opening, return_exceptions=True)
     assert [type(error) for error in found] == [DatabaseAway] * 3
-    assert hub.channels == {}
+    assert hub.match_feeds == {}
     store._error = None
     with pytest.raises(KeyError):
         _ = hub.heads[7]

@@ -11,7 +11,7 @@ PIECE_EVENTS = 500
 PIECE_BYTES = 65_536
 
 
-class Follower:
+class QueuedSubscriber:
     """Events in order, bounded in bytes: a reader that falls too far behind is cut off and can resume.
 
     Args:

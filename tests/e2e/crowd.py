@@ -11,7 +11,7 @@ from typing import Any, Self
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-from livescore.scores.feed import EVENT_TYPES
+from livescore.event_types import EVENT_TYPES
 from tests.support.clients import Message
 from tests.support.kubernetes.kube import eventually
 from tests.support.promise import same

@@ -18,9 +18,9 @@ from typing import Any
 import psycopg
 
 from livescore.jobs.schedule import Schedule
-from livescore.scores.database import opened
 from livescore.scores.store import Store
 from livescore.settings import load
+from tests.support.databases import opened
 from tests.support.deployments import deployment_of
 from tests.support.servers import OwnPostgres, Valkey
 from tests.support.service import Kind, Service, eventually

@@ -10,8 +10,9 @@ import pytest
 from psycopg import sql
 
 from livescore.scores import migrations, sessions
-from livescore.scores.database import Database, DatabaseAway, Row, opened
+from livescore.scores.database import Database, DatabaseAway, Row
 from tests.support.command import Command
+from tests.support.databases import opened
 from tests.support.failover import execute
 from tests.support.servers import OwnPostgres, Postgres
 from tests.support.service import Kind, Start, eventually, instant, match_body

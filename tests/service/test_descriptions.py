@@ -10,7 +10,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from livescore.api import asyncapi
-from livescore.scores.feed import EVENT_TYPES
+from livescore.event_types import EVENT_TYPES
 from livescore.scores.models import Match
 from tests.support import validation
 from tests.support.clients import Listener, Message

@@ -12,11 +12,11 @@ import orjson
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from livescore.scores.database import opened
 from livescore.scores.feed import Event
 from livescore.scores.rules import Conflict, MatchState, Revision, Score, revise, score_delta, set_score
 from livescore.scores.store import NotFound, Store, WriteResult
 from tests.support.clients import Listener, Message, announced_match, feed_of
+from tests.support.databases import opened
 from tests.support.promise import same
 from tests.support.service import Service
 
@@ -115,7 +115,9 @@ class Table:
         assert not self._due or kind == "score_update"
         if kind in COMMENTARY_TYPES:
             change = self._change(kind, data)
-            self._due, self.score = change != Score(), (self.score + change).floored()
+            self._due = change != Score()
+            moved = self.score + change
+            self.score = Score(max(0, moved.home), max(0, moved.away))
         elif kind == "score_update":
             told = Score(data["homeScore"], data["awayScore"])
             assert not self._due or told == self.score

@@ -148,6 +148,15 @@ async def test_no_web_page_uses_a_management_port(start: Start, kind: Kind) -> N
                 assert list(answer.json()) == ["error"]
 
 
+@pytest.mark.parametrize("kind", ["api", "worker", "scheduler"])
+async def test_every_process_serves_its_metrics(start: Start, kind: Kind) -> None:
+    service = await start(kind)
+    async with management_of(service) as http:
+        answer = await http.get("/metrics")
+    assert answer.status_code == 200
+    assert "livescore_queue_depth" in answer.text
+
+
 async def test_no_web_page_drains_an_instance(service: Service) -> None:
     forms = [{"Content-Type": kind} for kind in ("text/plain", "application/x-www-form-urlencoded")]
     async with management_of(service) as http:

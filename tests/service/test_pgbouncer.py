@@ -7,9 +7,10 @@ import psycopg
 import pytest
 
 from livescore.scores import migrations, schema, sessions
-from livescore.scores.database import Database, opened
+from livescore.scores.database import Database
 from livescore.scores.sessions import Profile
 from tests.support.command import Command
+from tests.support.databases import opened
 from tests.support.failover import admit, execute, set_read_only
 from tests.support.pgbouncer import ANYONE, PgBouncer
 from tests.support.servers import OwnPostgres

@@ -11,9 +11,10 @@ import pytest
 
 from livescore.scores import statements as sql
 from livescore.scores import store as store_module
-from livescore.scores.database import Database, DatabaseAway, opened
+from livescore.scores.database import Database, DatabaseAway
 from livescore.scores.rules import Conflict, MatchState, Revision, Score, end, set_score
 from livescore.scores.store import IdempotencyKey, Store
+from tests.support.databases import opened
 from tests.support.servers import OwnPostgres
 
 GOAL: dict[str, Any] = {"event_type": "goal", "metadata": {"scoreDelta": {"home": 1}}}

@@ -11,7 +11,7 @@ import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-from livescore.scores.feed import EVENT_TYPES
+from livescore.event_types import EVENT_TYPES
 from tests.support.service import Json, Service
 from tests.support.validation import Undocumented, check_answer, message_faults
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import psycopg
 
-from livescore.scores.database import opened
 from livescore.scores.rules import MatchState, Revision, revise
 from livescore.scores.store import Store
+from tests.support.databases import opened
 
 RECOVERY_SECONDS = 2.0
 """The promise: a transition happens at most this long after an outage ended."""

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from livescore.event_types import EVENT_TYPES
 from livescore.scores.feed import (
-    EVENT_TYPES,
     EVERYBODY,
     EVERYTHING,
     Event,
@@ -17,9 +17,8 @@ from livescore.scores.feed import (
     pack,
     unpack,
 )
+from livescore.scores.rules import INT4_MAX
 from tests.support.deployments import ORIGIN
-
-INT4_MAX = 2_147_483_647
 
 
 def _event(kind: str = "commentary", data: str = '{"minute":7}') -> Event:

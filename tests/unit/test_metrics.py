@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -197,22 +196,6 @@ async def test_the_request_id_stands_in_the_state_of_the_scope(kind: str) -> Non
     scope = {"type": kind, "method": "GET", "headers": [(b"x-request-id", b"mine")]}
     await metrics.RequestTelemetry(application)(scope, _never, _nowhere)
     assert seen == ["mine"]
-
-
-async def test_a_process_without_an_application_serves_its_metrics_too() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    stop = metrics.serve("127.0.0.1", port)
-    try:
-        async with httpx.AsyncClient() as client:
-            response = await client.get(f"http://127.0.0.1:{port}/metrics")
-        assert response.status_code == 200
-        assert "livescore_queue_depth" in response.text
-    finally:
-        await asyncio.to_thread(stop)
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", port), timeout=1)
 
 
 async def _never() -> Any:

@@ -60,12 +60,6 @@ def test_taking_a_goal_back_restores_the_score(before: Score, delta: Score) -> N
     assert before + delta + (NO_SCORE - delta) == before
 
 
-@given(scores, scores)
-def test_no_side_falls_below_zero(score: Score, delta: Score) -> None:
-    floored = (score - delta).floored()
-    assert floored.home >= 0 <= floored.away
-
-
 def test_a_change_of_teams_is_told_as_match_updated() -> None:
     revision = rules.revise(match(), {"home_team": "Z", "sport": "futsal"}, KICK_OFF)
     assert (revision.state.home_team, revision.state.sport) == ("Z", "futsal")

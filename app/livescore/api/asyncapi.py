@@ -14,6 +14,7 @@ from starlette.responses import Response
 from livescore import __version__
 from livescore.api.routing import Route
 from livescore.api.schemas import Answer, Commentary, Count, Deleted, Id, Match, Snapshot, Timestamp
+from livescore.event_types import EventType
 from livescore.live.messages import CLIENT_MESSAGES, SERVER_MESSAGES, Message
 from livescore.scores.rules import INT4_MAX, Status
 
@@ -48,7 +49,7 @@ class StatusChange(Answer):
     timestamp: Timestamp
 
 
-EVENTS: dict[str, tuple[type[Answer], str]] = {
+EVENTS: dict[EventType, tuple[type[Answer], str]] = {
     "match_created": (Match, "A match was created. Everybody who is connected hears it, subscribed or not."),
     "commentary": (Commentary, "Commentary was appended."),
     "commentary_updated": (Commentary, "Commentary was corrected: the whole of it as it is now."),

@@ -10,7 +10,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
 from livescore.api.errors import Issue
-from livescore.scores.feed import EventType
+from livescore.event_types import EventType
 from livescore.scores.json_text import MAX_NESTING
 from livescore.scores.rules import INT4_MAX, Status
 

@@ -6,7 +6,9 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-MatchId = Annotated[int, Field(ge=1, le=2_147_483_647, description="Id of a match.")]
+from livescore.scores.rules import INT4_MAX
+
+MatchId = Annotated[int, Field(ge=1, le=INT4_MAX, description="Id of a match.")]
 Seq = Annotated[int, Field(ge=0, description="Number of an event in its match's feed: 1, 2, 3… without a gap.")]
 Epoch = Annotated[str, Field(description="Fingerprint of the feed; it changes when the database was restored.")]
 

@@ -10,8 +10,7 @@ from livescore.live.connection import Connection
 from livescore.live.realtime_server import RealtimeServer
 from livescore.scores import json_text
 from livescore.scores.database import DatabaseAway
-
-INT4_MAX = 2_147_483_647
+from livescore.scores.rules import INT4_MAX
 
 # Messages that wait for the database on one socket; the token bucket lets no more come in a second or two.
 MAX_WAITING = 64

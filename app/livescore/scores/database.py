@@ -5,8 +5,8 @@ that it is a standby or read-only, or when it has been away for longer than a re
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass
 from time import monotonic
@@ -373,13 +373,3 @@ async def fetch(connection: Connection, statement: str, parameters: Parameters |
 
 async def _count(connection: Connection, statement: str, parameters: Parameters | None) -> int:
     return (await connection.execute(statement, parameters)).rowcount
-
-
-@asynccontextmanager
-async def opened(url: str, *, size: int, timeout: float) -> AsyncIterator[Database]:
-    """A database for the length of a block."""
-    database = Database(url, size=size, timeout=timeout)
-    try:
-        yield database
-    finally:
-        await database.close()

@@ -4,20 +4,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from struct import Struct
 from struct import error as StructError
-from typing import Literal, get_args
 
 from livescore.deployment import ID_LENGTH, Origin
-
-EventType = Literal[
-    "match_created",
-    "commentary",
-    "commentary_updated",
-    "commentary_deleted",
-    "score_update",
-    "match_updated",
-    "match_status_changed",
-]
-EVENT_TYPES: tuple[str, ...] = get_args(EventType)
 
 EVERYBODY = "everybody"  # match_created; its numbers are the match ids, which have no gap either
 EVERYTHING = "feed"  # every event, for nodes with listeners to all matches

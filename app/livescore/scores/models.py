@@ -24,6 +24,10 @@ from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
 from sqlalchemy.types import UserDefinedType
 from sqlmodel import Field, SQLModel
 
+from livescore.scores.rules import STATUSES
+
+_STATUSES = ", ".join(f"'{status}'" for status in STATUSES)
+
 # Clients see milliseconds; storing more would make equal timestamps look different on the next comparison.
 TIMESTAMP_MS = TIMESTAMP(timezone=True, precision=3)
 
@@ -59,7 +63,7 @@ class Match(SQLModel, table=True):
 
     __tablename__: ClassVar[str] = "match"
     __table_args__ = (
-        CheckConstraint("status IN ('scheduled', 'live', 'finished', 'postponed', 'cancelled')", name="match_status"),
+        CheckConstraint(f"status IN ({_STATUSES})", name="match_status"),
         CheckConstraint("home_score >= 0 AND away_score >= 0", name="match_scores"),
         CheckConstraint("end_time > start_time", name="match_times"),
         Index("match_newest", text("created_at DESC"), text("id DESC")),

@@ -1,26 +1,40 @@
-"""The rules of a match, pure: its status at a time, the score that events make, what a revision changes."""
+"""The rules of a match as pure functions: status by the clock, score by commentary, changes by hand.
+
+The statements of the service follow the same rules. Where SQL needs one, a migration has made it a function of the
+database, and a property test compares the two.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+from livescore.event_types import EventType
 
 Status = Literal["scheduled", "live", "finished", "postponed", "cancelled"]
 
-# The largest int4: what the columns hold.
+STATUSES: tuple[Status, ...] = get_args(Status)
+
 INT4_MAX = 2_147_483_647
+"""The largest value of PostgreSQL's ``integer``: ids, seqs, scores and minutes are stored in such columns."""
 
 
 def status_at(start: datetime, end: datetime, now: datetime) -> Status:
-    """The status that the clock gives: scheduled before the start, finished from the end on, live between."""
+    """Return the status of a match by the clock.
+
+    A match is scheduled before its start, finished from its end on, and live in between. The function
+    ``livescore_status`` of the database is the same rule.
+    """
     if now < start:
         return "scheduled"
-    return "finished" if now >= end else "live"
+    if now < end:
+        return "live"
+    return "finished"
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Goals, points or sets of both sides; also the difference that one event makes."""
+    """Goals, points or sets of both sides, or a difference between two scores."""
 
     home: int = 0
     away: int = 0
@@ -31,26 +45,30 @@ class Score:
     def __sub__(self, other: "Score") -> "Score":
         return Score(self.home - other.home, self.away - other.away)
 
-    def floored(self) -> "Score":
-        """No side falls below zero, even when a goal is taken back after the score was set by hand."""
-        return Score(max(self.home, 0), max(self.away, 0))
-
 
 NO_SCORE = Score()
 
 
 def score_delta(event_type: str, metadata: Mapping[str, Any] | None) -> Score:
-    """What a commentary adds to the score: its ``metadata.scoreDelta``, if it is a goal."""
-    delta = (metadata or {}).get("scoreDelta") if event_type == "goal" else None
-    return Score(int(delta.get("home", 0)), int(delta.get("away", 0))) if isinstance(delta, dict) else NO_SCORE
+    """Return the difference that a commentary makes to the score: the ``metadata.scoreDelta`` of a goal."""
+    if event_type != "goal" or metadata is None:
+        return NO_SCORE
+    delta = metadata.get("scoreDelta")
+    if not isinstance(delta, dict):
+        return NO_SCORE
+    return Score(int(delta.get("home", 0)), int(delta.get("away", 0)))
 
 
 class Conflict(Exception):
-    """The match is in a state that does not allow the change (409)."""
+    """The current state of the match does not allow the change (409)."""
 
 
 class Invalid(Exception):
-    """The change does not fit the match whatever its state (400); ``field`` names the member at fault."""
+    """The change contradicts itself or the match (400).
+
+    Attributes:
+        field: The member of the request body at fault.
+    """
 
     def __init__(self, field: str, message: str) -> None:
         self.field = field
@@ -59,7 +77,11 @@ class Invalid(Exception):
 
 @dataclass(frozen=True, slots=True)
 class MatchState:
-    """What a revision may change of a match."""
+    """The part of a match that can be changed by hand.
+
+    Attributes:
+        pinned: True if the status was set by hand, so that the clock does not change it.
+    """
 
     sport: str
     home_team: str
@@ -73,19 +95,26 @@ class MatchState:
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """The state after a change and the types of the events that tell it, in order."""
+    """The state after a change, and the types of the events that describe the change, in order."""
 
     state: MatchState
-    events: list[str] = field(default_factory=list)
+    events: list[EventType] = field(default_factory=list)
 
 
 def revise(before: MatchState, change: Mapping[str, Any], now: datetime) -> Revision:
-    """Apply a PATCH. ``change`` has keys of :class:`MatchState` (``home_score`` and ``away_score`` for the score).
+    """Apply a PATCH to a match.
+
+    Args:
+        before: The state before the change.
+        change: New values by field of :class:`MatchState`, with ``home_score`` and ``away_score`` instead of ``score``.
+        now: The database's time.
 
     Raises:
-        Invalid: when the match would end before it starts.
+        Invalid: The match would end before it starts.
     """
-    after = replace(before, **{key: change[key] for key in _PLAIN if key in change}, score=_score(before, change))
+    details = {name: change[name] for name in _DETAILS if name in change}
+    score = Score(change.get("home_score", before.score.home), change.get("away_score", before.score.away))
+    after = replace(before, **details, score=score)
     if after.end_time <= after.start_time:
         raise Invalid("endTime", "endTime must be after startTime")
     after = _with_status(before, after, change.get("status"), now)
@@ -93,10 +122,10 @@ def revise(before: MatchState, change: Mapping[str, Any], now: datetime) -> Revi
 
 
 def end(before: MatchState) -> Revision:
-    """Finish a live match by hand; one that is finished stays so.
+    """Finish a live match by hand. A finished match does not change.
 
     Raises:
-        Conflict: when it is neither.
+        Conflict: The match is neither live nor finished.
     """
     if before.status == "finished":
         return Revision(before)
@@ -110,7 +139,7 @@ def set_score(before: MatchState, score: Score) -> Revision:
     """Set the score of a live match.
 
     Raises:
-        Conflict: when it is not live.
+        Conflict: The match is not live.
     """
     if before.status != "live":
         raise Conflict(f"Match is {before.status}, the score can only be set while it is live")
@@ -118,28 +147,36 @@ def set_score(before: MatchState, score: Score) -> Revision:
     return Revision(after, _events(before, after))
 
 
-_PLAIN = ("sport", "home_team", "away_team", "start_time", "end_time")
+# Fields whose change is a `match_updated` event.
+_DETAILS = ("sport", "home_team", "away_team", "start_time", "end_time")
 
 
-def _score(before: MatchState, change: Mapping[str, Any]) -> Score:
-    return Score(change.get("home_score", before.score.home), change.get("away_score", before.score.away))
+def _with_status(before: MatchState, after: MatchState, requested: Status | None, now: datetime) -> MatchState:
+    """Set the status after a change.
 
-
-def _with_status(before: MatchState, after: MatchState, wanted: Status | None, now: datetime) -> MatchState:
-    """A status given by hand pins it; new times of a postponed match give it back to the clock."""
-    if wanted is not None:
-        return replace(after, status=wanted, pinned=True)
-    moved = (before.start_time, before.end_time) != (after.start_time, after.end_time)
-    pinned = before.pinned and not (moved and before.status == "postponed")
-    if not moved or pinned:
+    A requested status is pinned. New times return a postponed match to the clock, and move a match that the clock
+    controls.
+    """
+    if requested is not None:
+        return replace(after, status=requested, pinned=True)
+    has_new_times = (before.start_time, before.end_time) != (after.start_time, after.end_time)
+    if not has_new_times:
+        return after
+    if before.pinned and before.status != "postponed":
         return after
     return replace(after, status=status_at(after.start_time, after.end_time, now), pinned=False)
 
 
-def _events(before: MatchState, after: MatchState) -> list[str]:
-    """`match_updated` comes last: its data then carries its own number as the match's."""
-    told = {"score_update": "score", "match_status_changed": "status"}
-    events = [kind for kind, name in told.items() if getattr(before, name) != getattr(after, name)]
-    if any(getattr(before, name) != getattr(after, name) for name in _PLAIN):
+def _events(before: MatchState, after: MatchState) -> list[EventType]:
+    """Return the types of the events of a change, in order.
+
+    ``match_updated`` is the last one, because its data contains the match's seq, which must be its own.
+    """
+    events: list[EventType] = []
+    if before.score != after.score:
+        events.append("score_update")
+    if before.status != after.status:
+        events.append("match_status_changed")
+    if any(getattr(before, name) != getattr(after, name) for name in _DETAILS):
         events.append("match_updated")
     return events

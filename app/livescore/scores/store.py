@@ -221,7 +221,7 @@ class Store:
                 write if key is None else lambda connection: _idempotent(connection, write, key)
             )
         except (NumericValueOutOfRange, CheckViolation) as error:
-            raise rules.Conflict("The score would leave the range 0 to 2147483647") from error
+            raise rules.Conflict(f"The score would leave the range 0 to {rules.INT4_MAX}") from error
 
     # Reads
 

@@ -21,11 +21,11 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
     generate_latest,
-    start_http_server,
 )
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from livescore import outages
+from livescore.event_types import EVENT_TYPES
 from livescore.telemetry.logs import bind_request_id
 
 REGISTRY = CollectorRegistry()
@@ -96,17 +96,6 @@ REDIS_UP.set_function(lambda: outages.REDIS.up)
 DATABASE_UP.set_function(lambda: outages.POSTGRESQL.up)
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_EVENT_TYPES = frozenset(
-    {
-        "match_created",
-        "commentary",
-        "commentary_updated",
-        "commentary_deleted",
-        "score_update",
-        "match_updated",
-        "match_status_changed",
-    }
-)
 # Close codes of RFC 6455 and its registry; others are the client's invention.
 _CLOSE_CODES = range(1000, 1016)
 # The route of requests that fit none.
@@ -128,7 +117,7 @@ def _rate_limited(kind: str, mode: str) -> Counter:
 
 def event(type_: str) -> None:
     """Count one event of the feed by its type."""
-    _events(type_ if type_ in _EVENT_TYPES else "other").inc()
+    _events(type_ if type_ in EVENT_TYPES else "other").inc()
 
 
 def foreign_message(reason: Literal["malformed", "deployment", "epoch"]) -> None:
@@ -154,22 +143,6 @@ def refused(method: str, status: int) -> None:
 def render() -> tuple[bytes, str]:
     """The body of ``/metrics`` and its content type."""
     return generate_latest(REGISTRY), CONTENT_TYPE_LATEST
-
-
-def serve(host: str, port: int) -> Callable[[], None]:
-    """Expose the metrics of a process without an ASGI application, from a thread; the result stops it.
-
-    Raises:
-        OSError: when the port cannot be bound.
-    """
-    server, thread = start_http_server(port, host, REGISTRY)
-
-    def stop() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-    return stop
 
 
 class RequestTelemetry:

@@ -1,1 +1,1 @@
-"""The operator and its stacks on a real cluster. See docs/development.md; without one all is skipped."""
+"""Tests of the operator and its stacks on a real cluster; all skipped without one. See docs/development.md."""

@@ -1,4 +1,4 @@
-"""What somebody does all the while, beside the test."""
+"""Base class for tasks that run in the background of a test."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -7,15 +7,15 @@ from types import TracebackType
 from typing import Self
 
 
-class Background(ABC):
-    """Does something from the beginning of a block to its end, see :meth:`run`."""
+class BackgroundTask(ABC):
+    """A task that runs for the duration of an ``async with`` block."""
 
     def __init__(self) -> None:
         self._task: asyncio.Task[None] | None = None
 
     @abstractmethod
     async def run(self) -> None:
-        """Go on until it is cancelled."""
+        """Run until cancelled."""
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self.run())
@@ -29,7 +29,7 @@ class Background(ABC):
         with suppress(asyncio.CancelledError):
             await self._task
 
-    def ended(self) -> None:
-        """Fail as it did, where it did."""
+    def raise_if_failed(self) -> None:
+        """Re-raise the exception that ended the task, if any."""
         if self._task is not None and self._task.done():
             self._task.result()

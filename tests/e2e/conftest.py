@@ -1,4 +1,4 @@
-"""Fixtures of the end-to-end suite: the operator installed, a namespace per test, and what is told when one fails."""
+"""Fixtures of the end-to-end suite: the installed operator, a namespace per test, and diagnostics for failures."""
 
 import json
 import secrets
@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterator
 
 import pytest
 
-from tests.e2e import environment, report
-from tests.e2e.kubectl import CommandError, Kubectl, found, proxied
-from tests.e2e.measures import MEASURES
+from tests.e2e import diagnostics, environment
+from tests.e2e.kubectl import CommandError, Kubectl, find_kubectl, kubectl_proxy
+from tests.e2e.measurements import MEASUREMENTS
 from tests.e2e.stack import GONE_SECONDS, Stack
 from tests.e2e.system import DEPLOYMENT, INSTALL_SECONDS, MANIFESTS, NAMESPACE, System
 from tests.support.kubernetes.access import Access
@@ -17,7 +17,7 @@ from tests.support.kubernetes.kube import Kube
 Make = Callable[[], Kubectl]
 
 DELETE_SECONDS = GONE_SECONDS + 60
-"""Longest until a namespace is gone, with all its pods and volumes."""
+"""Timeout for deleting a namespace, including its pods and volumes."""
 
 FAILED = pytest.StashKey[bool]()
 
@@ -32,8 +32,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What was measured."""
-    if lines := MEASURES.table():
+    """Print the measurements of the run."""
+    if lines := MEASUREMENTS.table():
         terminalreporter.section("measured on the cluster")
         for line in lines:
             terminalreporter.write_line(line)
@@ -41,34 +41,34 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def program() -> Kubectl:
-    """The real ``kubectl``. Every test begins here, and none touches a cluster unless it is told to."""
-    if why := environment.forbidden():
+    """Return the real ``kubectl``. Every test depends on this fixture, so none touches a cluster without permission."""
+    if why := environment.skip_reason():
         pytest.skip(why)
-    return found()
+    return find_kubectl()
 
 
 @pytest.fixture(scope="session")
 def access(program: Kubectl) -> Iterator[Access]:
-    """The API server, with the rights of the kubeconfig."""
-    with proxied(program) as access:
+    """Give access to the API server with the permissions of the kubeconfig."""
+    with kubectl_proxy(program) as access:
         yield access
 
 
 @pytest.fixture(scope="session")
 def installed(program: Kubectl) -> Kubectl:
-    """The operator as ``k8s/default`` installs it, with one replica and the image that the cluster has now."""
+    """Install the operator from ``k8s/default``, with one replica of the image now on the cluster."""
     system = program.within(NAMESPACE)
     try:
         install(system)
     except CommandError:
-        report.show_system(system)
+        diagnostics.print_operator(system)
         raise
-    MEASURES.note("Kubernetes", json.loads(program.run("get", "--raw", "/version"))["gitVersion"])
+    MEASUREMENTS.record("Kubernetes", json.loads(program.run("get", "--raw", "/version"))["gitVersion"])
     return system
 
 
 def install(system: Kubectl) -> None:
-    """``kubectl apply -k k8s/default``, and pods that were not there before."""
+    """Run ``kubectl apply -k k8s/default`` and replace all operator pods."""
     system.run("apply", "-k", str(MANIFESTS))
     if environment.OPERATOR_IMAGE != "livescore-operator:dev":
         system.run("set", "image", DEPLOYMENT, f"operator={environment.OPERATOR_IMAGE}")
@@ -79,16 +79,16 @@ def install(system: Kubectl) -> None:
 
 @pytest.fixture
 async def system(access: Access, installed: Kubectl) -> AsyncIterator[System]:
-    """The operator, leading."""
+    """The operator, once a pod holds the Lease."""
     async with Kube(access, NAMESPACE) as kube:
         system = System(installed, kube)
-        await system.led()
+        await system.wait_for_leader()
         yield system
 
 
 @pytest.fixture
 def make_namespace(request: pytest.FixtureRequest, program: Kubectl, system: System) -> Iterator[Make]:
-    """Makes namespaces of this test's own, where only pods of the ``restricted`` standard are admitted."""
+    """Create namespaces for this test that enforce the ``restricted`` Pod Security Standard."""
     made: list[Kubectl] = []
 
     def make() -> Kubectl:
@@ -101,13 +101,13 @@ def make_namespace(request: pytest.FixtureRequest, program: Kubectl, system: Sys
     yield make
     for kubectl in made:
         if request.node.stash.get(FAILED, False):
-            report.show(kubectl, system.kubectl)
+            diagnostics.print_namespace(kubectl, system.kubectl)
     for kubectl in made:
         remove(kubectl)
 
 
 def remove(kubectl: Kubectl) -> None:
-    """Delete a namespace. Its pods go first: a namespace looks seldom whether they have gone."""
+    """Delete a namespace, pods first: the namespace controller checks only rarely whether the pods are gone."""
     limit = f"--timeout={DELETE_SECONDS:g}s"
     for what in (["lsc", "--all"], ["pods", "--all"], ["namespace", kubectl.namespace]):
         kubectl.run("delete", *what, limit, timeout=DELETE_SECONDS + 10)
@@ -115,18 +115,18 @@ def remove(kubectl: Kubectl) -> None:
 
 @pytest.fixture
 def kubectl(make_namespace: Make) -> Kubectl:
-    """``kubectl`` in a namespace of this test's own."""
+    """``kubectl`` in a namespace created for this test."""
     return make_namespace()
 
 
 @pytest.fixture
 async def kube(access: Access, kubectl: Kubectl) -> AsyncIterator[Kube]:
-    """The API server, in the same namespace."""
+    """An API client in the same namespace."""
     async with Kube(access, kubectl.namespace) as kube:
         yield kube
 
 
 @pytest.fixture
 def stack(kubectl: Kubectl, kube: Kube) -> Stack:
-    """The LiveScore ``demo``; not yet made."""
+    """The LiveScore ``demo``, not applied yet."""
     return Stack(kubectl, kube)

@@ -1,4 +1,4 @@
-"""What the suite is told by the environment: whether it may run, and the images that the cluster has."""
+"""Environment variables of the suite: permission to use a cluster, and the images available there."""
 
 import os
 
@@ -9,16 +9,16 @@ REDIS_IMAGE = os.environ.get("REDIS_IMAGE") or "valkey/valkey:8"
 
 
 def _qualified(image: str) -> str:
-    """The long name of an image: the same to the node, another one to the operator."""
+    """Return the fully qualified name of an image: the same image to the node, a different one to the operator."""
     return image if "/" in image else f"docker.io/library/{image}"
 
 
 NEXT_IMAGE = os.environ.get("NEXT_IMAGE") or _qualified(APP_IMAGE)
-"""The image that is upgraded to. By default the same one by its long name."""
+"""Image to upgrade to. By default the same image under its fully qualified name."""
 
 
-def forbidden() -> str:
-    """Why no cluster may be touched; empty where one may."""
+def skip_reason() -> str:
+    """Return the reason why no cluster may be touched; empty if tests may run."""
     if os.environ.get("E2E") != "1":
-        return "needs a cluster that it may change: say so by `make e2e` (E2E=1)"
-    return "" if os.environ.get("KUBECONFIG") else "needs KUBECONFIG, which names the cluster"
+        return "needs a cluster that may be modified: run `make e2e` (sets E2E=1)"
+    return "" if os.environ.get("KUBECONFIG") else "needs KUBECONFIG to select the cluster"

@@ -1,4 +1,4 @@
-"""The operator as it is installed: its pods, its Lease, its metrics, and its end."""
+"""The installed operator: its pods, Lease, metrics and termination."""
 
 import asyncio
 import time
@@ -20,22 +20,22 @@ DEPLOYMENT = f"deployment/{NAME}"
 PORT = 8080
 
 INSTALL_SECONDS = 180.0
-"""Longest until the operator's pods are there, with an image that is on the node."""
+"""Timeout until the operator's pods are ready, with the image present on the node."""
 
 LEASE_SECONDS = 15.0
-"""The default of LEASE_SECONDS."""
+"""Default of the setting LEASE_SECONDS."""
 
 TAKEOVER_SECONDS = 45.0
-"""Longest until another process leads after the leader was killed: the Lease, a look every 3 s, and a slow machine."""
+"""Timeout until another process leads after the leader was killed: Lease, polling every 3 s, and a slow machine."""
 
-QUIET_SECONDS = 12.0
-"""Who reconciled nothing for so long has nothing to do."""
+IDLE_CHECK_SECONDS = 12.0
+"""The operator counts as idle if it reconciles nothing for this long."""
 
 SETTLE_SECONDS = 240.0
-"""Longest until there is nothing to do."""
+"""Timeout until the operator is idle."""
 
-# No signal from within kills the first process of a container; a limit on processor time that is used up does. The
-# command ends with it.
+# The init process of a container cannot be killed by a signal from inside, but it can by an exhausted CPU limit.
+# The command ends with the container.
 _KILL = "import resource, time; resource.prlimit(1, resource.RLIMIT_CPU, (1, 1)); time.sleep(30)"
 
 
@@ -49,16 +49,16 @@ class System:
     # Pods
 
     async def pods(self) -> list[Json]:
-        """Its pods that are not about to end."""
+        """Return the operator's pods that are not terminating."""
         found = await self._kube.list("Pod", SELECTOR)
         return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
     async def restart(self, replicas: int = 1) -> None:
-        """New pods, so many, of the image that the cluster has now."""
+        """Replace all pods by ``replicas`` new ones of the image now on the cluster."""
         await self.kubectl("scale", DEPLOYMENT, f"--replicas={replicas}")
         await self.kubectl("rollout", "restart", DEPLOYMENT)
         await self.rolled_out()
-        await self.led()
+        await self.wait_for_leader()
 
     async def rolled_out(self) -> None:
         """Wait until all pods are ready and up to date."""
@@ -68,25 +68,25 @@ class System:
     # Leadership
 
     async def leader(self) -> str:
-        """Name of the pod that holds the Lease, empty if none does."""
+        """Return the name of the pod that holds the Lease; empty if no pod does."""
         lease = await self._kube.find("Lease", NAME)
         return str((lease or {}).get("spec", {}).get("holderIdentity") or "")
 
-    async def led(self, otherwise_than: str = "") -> str:
-        """Wait until a pod leads that is there, another one if asked for, and return its name."""
+    async def wait_for_leader(self, other_than: str = "") -> str:
+        """Wait until an existing pod holds the Lease, one other than ``other_than``, and return its name."""
 
         async def probe() -> str:
-            names = {pod["metadata"]["name"] for pod in await self.pods()} - {otherwise_than}
+            names = {pod["metadata"]["name"] for pod in await self.pods()} - {other_than}
             leader = await self.leader()
             return leader if leader in names else ""
 
         return await eventually(probe, TAKEOVER_SECONDS)
 
     async def kill_leader(self) -> str:
-        """Let the leader die as with its node: no signal that it could hear, and the pod does not come back.
+        """Kill the leader as if its node had failed: no signal reaches it, and the pod does not restart.
 
         Returns:
-            The name of the pod that was.
+            Name of the killed pod.
         """
         name = await self.leader()
         with suppress(CommandError):
@@ -97,8 +97,8 @@ class System:
     # Metrics
 
     async def metrics(self) -> dict[str, float]:
-        """The leader's metrics; of those with labels, the sum."""
-        name = await self.led()
+        """Return the leader's metrics, summed over labels."""
+        name = await self.wait_for_leader()
         path = KINDS["Pod"].path(NAMESPACE, f"{name}:{PORT}", "proxy/metrics")
         async with httpx.AsyncClient(base_url=self._kube.access.url, trust_env=False, verify=False) as http:
             text = (await http.get(path)).raise_for_status().text
@@ -108,11 +108,11 @@ class System:
                 totals[sample.name] = totals.get(sample.name, 0.0) + sample.value
         return totals
 
-    async def quiet(self) -> None:
-        """Wait until it has nothing to do."""
+    async def wait_idle(self) -> None:
+        """Wait until the operator is idle."""
         reconciles, since, end = -1.0, time.monotonic(), time.monotonic() + SETTLE_SECONDS
-        while time.monotonic() - since < QUIET_SECONDS:
-            assert time.monotonic() < end, f"the operator goes on reconciling after {SETTLE_SECONDS} s"
+        while time.monotonic() - since < IDLE_CHECK_SECONDS:
+            assert time.monotonic() < end, f"the operator is still reconciling after {SETTLE_SECONDS} s"
             now = (await self.metrics()).get("livescore_operator_reconciles_total", 0.0)
             since = since if now == reconciles else time.monotonic()
             reconciles = now

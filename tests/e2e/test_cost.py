@@ -1,4 +1,4 @@
-"""What the operator costs while nothing happens: memory, and requests to the API server. Measured, with wide bounds."""
+"""Measure the memory and API requests of an idle operator, with wide bounds."""
 
 import asyncio
 import os
@@ -7,77 +7,77 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.e2e.measures import MEASURES
+from tests.e2e.measurements import MEASUREMENTS
 from tests.e2e.stack import Stack, manifest
 from tests.e2e.system import System
 
 pytestmark = pytest.mark.timeout(1800)
 
 IDLE_SECONDS = float(os.environ.get("IDLE_SECONDS") or 60)
-"""How long is counted; requests of the Lease come every 3 s, those of the resync every 300 s."""
+"""Measuring time. The Lease causes requests every 3 s, the resync every 300 s."""
 
 MANY = 50
 MANY_SECONDS = 1200.0
-"""Longest until so many are Ready: each is migrated by a Job of its own, which is one Python after the other."""
+"""Timeout until all are ready. Each is migrated by its own Job, which starts Python once, one after another."""
 
 MEMORY = "process_resident_memory_bytes"
 REQUESTS = "livescore_operator_api_requests_total"
 RECONCILES, CHANGES = "livescore_operator_reconciles_total", "livescore_operator_changes_total"
 
 MEBIBYTE = 1 << 20
-MOST_MEMORY = 100 * MEBIBYTE
-MOST_MEMORY_OF_MANY = 150 * MEBIBYTE
-"""What an idle operator should stay below, and what 50 more LiveScores may make of that: the limit is 256 MiB."""
+MAX_MEMORY = 100 * MEBIBYTE
+MAX_MEMORY_OF_MANY = 150 * MEBIBYTE
+"""Memory limits of an idle operator, with one and with 51 LiveScores; the pod's limit is 256 MiB."""
 
-MOST_REQUESTS = 60
+MAX_REQUESTS = 60
 """Per minute: the Lease is read and written every 2.4 to 3 s."""
 
 
-async def test_an_idle_operator_costs_little(system: System, stack: Stack) -> None:
+async def test_idle_operator_uses_little_memory_and_few_requests(system: System, stack: Stack) -> None:
     await system.restart()
-    await system.quiet()
-    MEASURES.note("memory of the operator, no LiveScore", _mebibytes((await system.metrics())[MEMORY]))
-    # Without policies, for the others reach its servers too.
+    await system.wait_idle()
+    MEASUREMENTS.record("memory of the operator, no LiveScore", _mebibytes((await system.metrics())[MEMORY]))
+    # Without network policies, because the other LiveScores use its servers too.
     await stack.up(api={"replicas": 1}, networkPolicy={"enabled": False})
-    await idle(system, "1 LiveScore", MOST_MEMORY)
-    await many(stack)
-    rate = await idle(system, f"{MANY + 1} LiveScores", MOST_MEMORY_OF_MANY)
-    await look(system, stack, rate)
+    await measure_idle(system, "1 LiveScore", MAX_MEMORY)
+    await add_livescores(stack)
+    rate = await measure_idle(system, f"{MANY + 1} LiveScores", MAX_MEMORY_OF_MANY)
+    await resync_all(system, stack, rate)
 
 
-async def idle(system: System, what: str, most_memory: int) -> float:
-    """Measure while nothing happens; the requests per minute."""
-    moved = await quiet_minute(system)
+async def measure_idle(system: System, what: str, most_memory: int) -> float:
+    """Measure the idle operator and return its requests per minute."""
+    moved = await idle_counters(system)
     rate, memory = moved[REQUESTS] / IDLE_SECONDS * 60, (await system.metrics())[MEMORY]
-    MEASURES.note(f"memory of the operator, {what}", _mebibytes(memory))
-    MEASURES.note(f"API requests per minute, {what}, idle", f"{rate:.0f}")
+    MEASUREMENTS.record(f"memory of the operator, {what}", _mebibytes(memory))
+    MEASUREMENTS.record(f"API requests per minute, {what}, idle", f"{rate:.0f}")
     assert moved.get(CHANGES, 0.0) == 0
-    assert rate <= MOST_REQUESTS
+    assert rate <= MAX_REQUESTS
     assert memory < most_memory
     return rate
 
 
-async def quiet_minute(system: System) -> dict[str, float]:
-    """What its counters moved by in a time in which it reconciled nothing. The resync may come once, not twice."""
+async def idle_counters(system: System) -> dict[str, float]:
+    """Return the changes of the counters over a period without a reconcile. A resync may interrupt it once."""
     moved: dict[str, float] = {}
     for _ in range(2):
-        await system.quiet()
+        await system.wait_idle()
         before = await system.metrics()
         await asyncio.sleep(IDLE_SECONDS)
         moved = _moved(before, await system.metrics())
         if not moved[RECONCILES]:
             return moved
-    raise AssertionError(f"{moved[RECONCILES]:.0f} reconciles while nothing happens")
+    raise AssertionError(f"{moved[RECONCILES]:.0f} reconciles while idle")
 
 
-async def look(system: System, stack: Stack, rate: float) -> None:
-    """Let everything be compared, as the resync does, and count what that costs beyond ``rate`` requests per minute."""
+async def resync_all(system: System, stack: Stack, rate: float) -> None:
+    """Trigger a reconcile of every LiveScore, as a resync does, and count its requests beyond ``rate`` per minute."""
     before, started = await system.metrics(), time.monotonic()
     await stack.kubectl("annotate", "lsc", "--all", "example.com/look=again")
-    await system.quiet()
+    await system.wait_idle()
     moved = _moved(before, await system.metrics())
     requests = moved[REQUESTS] - rate * (time.monotonic() - started) / 60
-    MEASURES.note("API requests of a reconcile that changes nothing", f"{requests / moved[RECONCILES]:.0f}")
+    MEASUREMENTS.record("API requests of a reconcile that changes nothing", f"{requests / moved[RECONCILES]:.0f}")
     assert moved[RECONCILES] > MANY
     assert moved.get(CHANGES, 0.0) == 0
 
@@ -86,8 +86,8 @@ def _moved(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str,
     return {name: value - before.get(name, 0.0) for name, value in after.items()}
 
 
-async def many(stack: Stack) -> None:
-    """So many LiveScores with the servers of ``stack`` and no processes: one real migration each, and no more pods."""
+async def add_livescores(stack: Stack) -> None:
+    """Add LiveScores without processes on the servers of ``stack``: each runs a real migration and no other pods."""
     secret = f"{stack.name}-credentials"
     spec = {
         **{part: {"replicas": 0} for part in ("api", "worker", "scheduler")},
@@ -97,7 +97,7 @@ async def many(stack: Stack) -> None:
     started = time.monotonic()
     await stack.kubectl.apply(*(manifest(f"many-{number}", **spec) for number in range(MANY)))
     await stack.kubectl.wait("lsc --all", "condition=Ready", MANY_SECONDS)
-    MEASURES.seconds(f"apply of {MANY} without processes to all Ready", [time.monotonic() - started])
+    MEASUREMENTS.record_seconds(f"apply of {MANY} without processes to all Ready", [time.monotonic() - started])
 
 
 def _mebibytes(amount: float) -> str:

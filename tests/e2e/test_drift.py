@@ -1,10 +1,10 @@
-"""Somebody deletes and edits children by hand: within seconds all is as the spec says, and then nothing is written."""
+"""Owned resources that are deleted or edited by hand are restored within seconds; then nothing more is written."""
 
 import time
 
 import pytest
 
-from tests.e2e.measures import MEASURES
+from tests.e2e.measurements import MEASUREMENTS
 from tests.e2e.stack import Stack
 from tests.e2e.system import System
 from tests.support.kubernetes.kube import eventually
@@ -12,76 +12,76 @@ from tests.support.kubernetes.kube import eventually
 pytestmark = pytest.mark.timeout(600)
 
 REPAIR_SECONDS = 15.0
-"""Within seconds, on a slow machine."""
+"""Timeout of a repair, on a slow machine."""
 
 REPAIRS = 3
 
 RECONCILES, CHANGES = "livescore_operator_reconciles_total", "livescore_operator_changes_total"
 
-WRITTEN = (
+CHECKED_KINDS = (
     *("ConfigMap", "Secret", "ServiceAccount", "Service", "NetworkPolicy", "PodDisruptionBudget"),
     *("Deployment", "StatefulSet", "Job", "PersistentVolumeClaim"),
 )
 
 
-async def test_deleted_children_come_back(stack: Stack) -> None:
+async def test_deleted_owned_resources_are_recreated(stack: Stack) -> None:
     await stack.up(api={"replicas": 1})
-    taken = [await repaired(stack, "Deployment", f"{stack.name}-worker") for _ in range(REPAIRS)]
-    MEASURES.seconds("deleted Deployment to its repair", taken)
+    taken = [await time_repair(stack, "Deployment", f"{stack.name}-worker") for _ in range(REPAIRS)]
+    MEASUREMENTS.record_seconds("deleted Deployment to its repair", taken)
     for kind, name in (("Service", "demo"), ("ConfigMap", "demo-config"), ("NetworkPolicy", "demo-api")):
-        await repaired(stack, kind, name)
+        await time_repair(stack, kind, name)
     started = time.monotonic()
-    await repaired(stack, "Deployment", f"{stack.name}-api")
-    await stack.ready()
-    MEASURES.seconds("deleted API Deployment to Ready", [time.monotonic() - started])
-    await stack.replicated()
-    async with stack.entered() as entrance:
-        assert await entrance.answers()
+    await time_repair(stack, "Deployment", f"{stack.name}-api")
+    await stack.wait_ready()
+    MEASUREMENTS.record_seconds("deleted API Deployment to Ready", [time.monotonic() - started])
+    await stack.assert_replicas_current()
+    async with stack.endpoint() as endpoint:
+        assert await endpoint.is_up()
 
 
-async def test_what_the_spec_decides_is_taken_back_and_the_rest_is_left(stack: Stack) -> None:
+async def test_drift_is_reverted_and_foreign_fields_are_kept(stack: Stack) -> None:
     await stack.up(api={"replicas": 1})
     await stack.kubectl("annotate", "deployment/demo-api", "example.com/mine=yes")
     await stack.kubectl("scale", "deployment/demo-api", "--replicas=3")
 
-    def mended(found: dict[str, dict[str, object]]) -> bool:
+    def reverted(found: dict[str, dict[str, object]]) -> bool:
         return found["spec"]["replicas"] == 1
 
-    await stack.kube.present("Deployment", "demo-api", mended)
-    await stack.ready()
+    await stack.kube.present("Deployment", "demo-api", reverted)
+    await stack.wait_ready()
     found = await stack.kube.get("Deployment", "demo-api")
     assert found["metadata"]["annotations"]["example.com/mine"] == "yes"
     events = await stack.kubectl("get", "events", "--field-selector", "reason=FieldConflict", "-o", "name")
-    assert events.strip(), "nobody was told who had changed it"
+    assert events.strip(), "no Event names the manager that changed the field"
 
 
-async def test_a_reconcile_that_finds_nothing_to_do_writes_nothing(stack: Stack, system: System) -> None:
+async def test_reconcile_without_drift_writes_nothing(stack: Stack, system: System) -> None:
     await stack.up(api={"replicas": 1})
-    await system.quiet()
-    before, versions = await system.metrics(), await written(stack)
+    await system.wait_idle()
+    before, versions = await system.metrics(), await snapshot(stack)
     await stack.kubectl("annotate", "lsc/demo", "example.com/look=again")
 
-    async def looked() -> bool:
+    async def reconciled() -> bool:
         return (await system.metrics())[RECONCILES] > before[RECONCILES]
 
-    await eventually(looked, REPAIR_SECONDS)
-    await system.quiet()
+    await eventually(reconciled, REPAIR_SECONDS)
+    await system.wait_idle()
     assert (await system.metrics()).get(CHANGES) == before.get(CHANGES)
-    assert await written(stack) == versions
+    assert await snapshot(stack) == versions
 
 
-async def written(stack: Stack) -> dict[str, str]:
-    """The resourceVersion of every child, and the status of the LiveScore."""
-    found = [one["metadata"] for kind in WRITTEN for one in await stack.kube.list(kind, stack.selector)]
+async def snapshot(stack: Stack) -> dict[str, str]:
+    """Return the resourceVersion of every owned resource by uid, and the status of the LiveScore."""
+    found = [one["metadata"] for kind in CHECKED_KINDS for one in await stack.kube.list(kind, stack.selector)]
     status = str((await stack.get())["status"])
     return {**{one["uid"]: one["resourceVersion"] for one in found}, "status": status}
 
 
-async def repaired(stack: Stack, kind: str, name: str) -> float:
-    """Delete a child; the seconds until it is there again."""
+async def time_repair(stack: Stack, kind: str, name: str) -> float:
+    """Delete an owned resource and return the seconds until it is recreated."""
     before = (await stack.kube.get(kind, name))["metadata"]["uid"]
     started = time.monotonic()
-    await stack.kube.delete(kind, name, propagationPolicy="Background")
+    await stack.kube.delete(kind, name, propagationPolicy="BackgroundTask")
 
     async def probe() -> bool:
         found = await stack.kube.find(kind, name)

@@ -1,4 +1,4 @@
-"""The operator dies in the middle of everything: the next one goes on where it stopped, and nothing is done twice."""
+"""The successor of an operator killed mid-reconcile continues its work, and nothing is done twice."""
 
 from collections.abc import Awaitable, Callable
 
@@ -31,20 +31,20 @@ async def rolling(stack: Stack) -> None:
 
 
 async def jobs(stack: Stack) -> list[Json]:
-    """The migrations that there are."""
+    """Return the migration Jobs."""
     return await stack.kube.list("Job", stack.selector)
 
 
 @pytest.mark.parametrize("phase", [servers_starting, migrating, rolling], ids=lambda phase: phase.__name__)
-async def test_a_stack_comes_up_although_the_operator_is_killed_while(
+async def test_stack_becomes_ready_when_the_operator_is_killed_while(
     phase: Phase, stack: Stack, system: System
 ) -> None:
     await phase(stack)
     killed = await system.kill_leader()
-    await system.led(otherwise_than=killed)
-    await stack.ready()
-    await stack.replicated()
+    await system.wait_for_leader(other_than=killed)
+    await stack.wait_ready()
+    await stack.assert_replicas_current()
     assert len(await jobs(stack)) == 1
-    # One roll-out for the first spec and one for each edit: the new operator wanted the very same.
+    # One rollout for the first spec and one per edit: the new operator computed exactly the same desired state.
     generations = {part: one["metadata"]["generation"] for part, one in (await stack.deployments()).items()}
     assert generations == {"api": 2 if phase is rolling else 1, "worker": 1, "scheduler": 1}

@@ -1,4 +1,4 @@
-"""``kubectl scale`` works on the LiveScore itself."""
+"""``kubectl scale`` works on the LiveScore resource itself."""
 
 from functools import partial
 
@@ -14,17 +14,17 @@ async def test_the_resource_can_be_scaled(stack: Stack) -> None:
     await stack.up(api={"replicas": 1})
     for replicas in (3, 0, 1):
         await stack.kubectl("scale", "lsc/demo", f"--replicas={replicas}")
-        await stack.ready()
-        await stack.replicated()
+        await stack.wait_ready()
+        await stack.assert_replicas_current()
         assert (await stack.get())["spec"]["api"]["replicas"] == replicas
         # The status follows the Deployment's.
-        await eventually(partial(tells, stack, replicas), 30)
+        await eventually(partial(status_reports, stack, replicas), 30)
     scale = await stack.kubectl("get", "--raw", f"{path(stack)}/scale")
     assert '"selector":"' in scale
     assert len(await stack.pods("api")) == 1
 
 
-async def tells(stack: Stack, replicas: int) -> bool:
+async def status_reports(stack: Stack, replicas: int) -> bool:
     status = (await stack.get())["status"]
     return (status["replicas"], status["api"]) == (replicas, f"{replicas}/{replicas}")
 

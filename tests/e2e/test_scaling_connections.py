@@ -1,8 +1,18 @@
-"""The operator scales on real sockets: up before they are too many, even afterwards, and down without dropping one."""
+"""The operator scales on real sockets: up before pods are overloaded, rebalanced, and down without dropping sockets."""
 
 import pytest
 
-from tests.e2e.rush import MOST, TARGET, WINDOW_SECONDS, bounded, grow, rush, shrink, spec, up
+from tests.e2e.load_scenario import (
+    MAX_PODS,
+    TARGET,
+    WINDOW_SECONDS,
+    assert_within_bounds,
+    grow,
+    load_scenario,
+    shrink,
+    spec,
+    start_at_minimum,
+)
 from tests.e2e.stack import Stack
 
 pytestmark = pytest.mark.timeout(1500)
@@ -10,19 +20,19 @@ pytestmark = pytest.mark.timeout(1500)
 NAME = "mode connections"
 
 
-async def test_pods_follow_the_sockets_and_nobody_is_dropped(stack: Stack) -> None:
-    await up(stack, **spec("connections", TARGET, MOST, WINDOW_SECONDS))
-    async with rush(stack) as found:
+async def test_pods_follow_the_sockets_and_no_socket_is_dropped(stack: Stack) -> None:
+    await start_at_minimum(stack, **spec("connections", TARGET, MAX_PODS, WINDOW_SECONDS))
+    async with load_scenario(stack) as scenario:
         # 300 clients, 40 a pod.
-        assert await grow(found, NAME, {MOST}) == MOST
-        going = found.timeline.now
-        await shrink(found, NAME)
-        await found.note(NAME)
-        found.timeline.keep("cluster-connections", "mode connections: 300 clients come, 280 of them go; seconds")
-        await found.holds()
-        assert found.crowd.dropped == []
-        bounded(found.timeline.samples)
-        assert any(one.draining for one in found.timeline.since(going)), "pods were removed that were not emptied"
-        assert await found.told("OtherPodRemoved") == []
+        assert await grow(scenario, NAME, {MAX_PODS}) == MAX_PODS
+        going = scenario.timeline.now
+        await shrink(scenario, NAME)
+        await scenario.record(NAME)
+        scenario.timeline.save("cluster-connections", "mode connections: 300 clients come, 280 of them go; seconds")
+        await scenario.assert_received()
+        assert scenario.clients.dropped == []
+        assert_within_bounds(scenario.timeline.samples)
+        assert any(one.draining for one in scenario.timeline.since(going)), "pods were removed without a drain"
+        assert await scenario.event_messages("OtherPodRemoved") == []
         assert (await stack.get())["status"]["scaling"]["reason"] == "AtMinimum"
-        await stack.ready()
+        await stack.wait_ready()

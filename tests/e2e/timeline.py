@@ -1,4 +1,4 @@
-"""What became of pods and sockets from second to second: to look at, and to check that nothing went too far."""
+"""Pods and sockets sampled every second, to plot and to check against bounds."""
 
 import asyncio
 import json
@@ -9,32 +9,32 @@ from pathlib import Path
 from time import monotonic
 from typing import Self
 
-from tests.e2e.background import Background
-from tests.e2e.crowd import Crowd
+from tests.e2e.background import BackgroundTask
+from tests.e2e.client_pool import ClientPool
 from tests.e2e.stack import Stack
 from tests.support.plot import DOTTED, GREEN, RED, Line, Panel, document
 
-SECONDS = 1.0
-"""Between two samples."""
+SAMPLE_INTERVAL_SECONDS = 1.0
+"""Interval between two samples."""
 
-FOLDER = os.environ.get("SCALING_PLOTS", "")
-"""Where timelines are written; empty for nowhere."""
+PLOT_FOLDER = os.environ.get("SCALING_PLOTS", "")
+"""Folder for plots; empty disables them."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One moment.
+    """The state at one moment.
 
     Attributes:
-        seconds: since the first one.
-        clients: that are there, or on the way back.
+        seconds: since the first sample.
+        clients: active clients, connected or reconnecting.
         open: sockets, as the clients see them.
         wanted: replicas of the Deployment.
-        ready: pods of it.
-        pods: that serve, as the status has it, and the two after it too.
-        mean: sockets of a serving pod.
-        highest: sockets of the fullest one.
-        draining: pods that the status names.
+        ready: ready pods of the Deployment.
+        pods: serving pods; this and the next three are from the status of the LiveScore.
+        mean: sockets per serving pod.
+        highest: sockets of the fullest pod.
+        draining: number of draining pods.
     """
 
     seconds: float
@@ -49,20 +49,20 @@ class Sample:
 
     @property
     def spread(self) -> float:
-        """Sockets of the fullest pod divided by the mean, 0 without any."""
+        """Sockets of the fullest pod divided by the mean; 0 without sockets."""
         return self.highest / self.mean if self.mean else 0.0
 
 
-class Timeline(Background):
-    """Samples of a LiveScore and its clients, one a second.
+class Timeline(BackgroundTask):
+    """Samples of a LiveScore and its clients, one per second.
 
     Attributes:
-        samples: the oldest first.
+        samples: in order of time.
     """
 
-    def __init__(self, stack: Stack, crowd: Crowd) -> None:
+    def __init__(self, stack: Stack, clients: ClientPool) -> None:
         super().__init__()
-        self._stack, self._crowd = stack, crowd
+        self._stack, self._clients = stack, clients
         self.samples: list[Sample] = []
         self._began = monotonic()
 
@@ -72,15 +72,15 @@ class Timeline(Background):
 
     @property
     def now(self) -> float:
-        """Seconds since the beginning."""
+        """Seconds since the start."""
         return monotonic() - self._began
 
     def since(self, seconds: float) -> list[Sample]:
-        """The samples from there on."""
+        """Return the samples from that time on."""
         return [one for one in self.samples if one.seconds >= seconds]
 
     async def sample(self) -> Sample:
-        """How it is."""
+        """Take one sample."""
         deployment, resource = await asyncio.gather(
             self._stack.kube.get("Deployment", f"{self._stack.name}-api"), self._stack.get()
         )
@@ -88,8 +88,8 @@ class Timeline(Background):
         readings = (status.get("scaling") or {}).get("readings") or {}
         return Sample(
             seconds=round(self.now, 1),
-            clients=len(self._crowd.present),
-            open=self._crowd.open,
+            clients=len(self._clients.active),
+            open=self._clients.open,
             wanted=deployment["spec"]["replicas"],
             ready=deployment["status"].get("readyReplicas", 0),
             pods=readings.get("pods", 0),
@@ -99,17 +99,17 @@ class Timeline(Background):
         )
 
     async def run(self) -> None:
-        """Take them."""
+        """Take a sample every second."""
         while True:
-            await asyncio.sleep(SECONDS)
+            await asyncio.sleep(SAMPLE_INTERVAL_SECONDS)
             self.samples.append(await self.sample())
 
-    # To look at
+    # Plots
 
-    def keep(self, name: str, title: str) -> None:
-        """Write ``NAME.json`` and ``NAME.svg`` where ``SCALING_PLOTS`` says."""
-        if FOLDER:
-            folder = Path(FOLDER)
+    def save(self, name: str, title: str) -> None:
+        """Write ``NAME.json`` and ``NAME.svg`` to the folder of ``SCALING_PLOTS``, if set."""
+        if PLOT_FOLDER:
+            folder = Path(PLOT_FOLDER)
             folder.mkdir(parents=True, exist_ok=True)
             rows = ",\n".join(json.dumps(asdict(one)) for one in self.samples)
             (folder / f"{name}.json").write_text(f"[\n{rows}\n]\n")
@@ -118,7 +118,7 @@ class Timeline(Background):
     def _svg(self, title: str) -> str:
         seconds = max(self.samples[-1].seconds, 1.0)
         panels = [
-            self._panel("clients; those that have a socket dotted", lambda one: one.clients, lambda one: one.open),
+            self._panel("clients; connected ones dotted", lambda one: one.clients, lambda one: one.open),
             self._panel("replicas; ready pods dotted", lambda one: one.wanted, lambda one: one.ready),
             self._panel("sockets of the fullest pod; mean dotted", lambda one: one.highest, lambda one: one.mean),
         ]

@@ -1,1 +1,1 @@
-"""The documented ways to install, upgrade and remove, on a real cluster: `make e2e-install`."""
+"""Tests of every documented way to install, upgrade and remove, on a real cluster: `make e2e-install`."""

@@ -1,4 +1,4 @@
-"""Fixtures of the installations: a cluster without anything of ours, before and after each test."""
+"""Fixtures of the installation tests: a cluster without LiveScore objects, before and after each test."""
 
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -9,7 +9,7 @@ from typing import Protocol
 import pytest
 
 from tests.charts.rendering import K8S
-from tests.e2e import report
+from tests.e2e import diagnostics
 from tests.e2e.conftest import (
     DELETE_SECONDS,
     FAILED,
@@ -30,14 +30,14 @@ __all__ = ["access", "program", "pytest_runtest_makereport", "pytest_terminal_su
 Make = Callable[[str], Kubectl]
 
 
-class StackIn(Protocol):
-    """See :func:`stack_in`."""
+class MakeStack(Protocol):
+    """Type of :func:`make_stack`."""
 
     def __call__(self, kubectl: Kubectl, name: str = "demo") -> Stack: ...
 
 
-class SystemIn(Protocol):
-    """See :func:`system_in`."""
+class MakeSystem(Protocol):
+    """Type of :func:`make_system`."""
 
     def __call__(self, namespace: str = NAMESPACE) -> System: ...
 
@@ -46,15 +46,15 @@ _RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 
 
 @pytest.fixture(autouse=True)
-def nothing(program: Kubectl, tmp_path: Path) -> Iterator[None]:
-    """Nothing of ours in the cluster, whatever the test before did, and again after this one."""
+def empty_cluster(program: Kubectl, tmp_path: Path) -> Iterator[None]:
+    """Remove all our objects from the cluster, before and after the test."""
     remove_all(program, tmp_path)
     yield
     remove_all(program, tmp_path)
 
 
 def remove_all(program: Kubectl, folder: Path) -> None:
-    """Every release, LiveScore and operator; the namespaces of tests are removed by whoever made them."""
+    """Remove every release, LiveScore and operator. Fixtures remove the namespaces they create."""
     helm = Helm(NAMESPACE, folder)
     for name in helm.releases():
         helm.run("uninstall", name)
@@ -64,7 +64,7 @@ def remove_all(program: Kubectl, folder: Path) -> None:
 
 @pytest.fixture
 def make_namespace(request: pytest.FixtureRequest, program: Kubectl) -> Iterator[Make]:
-    """Makes namespaces that admit pods of the ``restricted`` standard only: of a given name, or of any."""
+    """Create namespaces that enforce the ``restricted`` Pod Security Standard, with a given or a random name."""
     made: list[Kubectl] = []
 
     def make(name: str = "") -> Kubectl:
@@ -77,15 +77,15 @@ def make_namespace(request: pytest.FixtureRequest, program: Kubectl) -> Iterator
     yield make
     for kubectl in made:
         if request.node.stash.get(FAILED, False):
-            report.show(kubectl, program.within(NAMESPACE))
+            diagnostics.print_namespace(kubectl, program.within(NAMESPACE))
     for kubectl in made:
         limit = f"--timeout={DELETE_SECONDS:g}s"
         kubectl.run("delete", "namespace", kubectl.namespace, limit, timeout=DELETE_SECONDS + 10)
 
 
 @pytest.fixture
-async def stack_in(access: Access) -> AsyncIterator[StackIn]:
-    """Makes the LiveScore of a name, ``demo`` by default, in the namespace of a ``kubectl``; not yet in the cluster."""
+async def make_stack(access: Access) -> AsyncIterator[MakeStack]:
+    """Return a function that makes a :class:`Stack`, not applied yet, in the namespace of a ``kubectl``."""
     async with AsyncExitStack() as opened:
         kubes: list[Kube] = []
 
@@ -99,8 +99,8 @@ async def stack_in(access: Access) -> AsyncIterator[StackIn]:
 
 
 @pytest.fixture
-async def system_in(access: Access, program: Kubectl) -> AsyncIterator[SystemIn]:
-    """Makes the operator of a namespace, which is installed by the test."""
+async def make_system(access: Access, program: Kubectl) -> AsyncIterator[MakeSystem]:
+    """Return a function that makes a :class:`System` for an operator that the test installs."""
     async with AsyncExitStack() as opened:
         kubes: list[Kube] = []
 
@@ -115,5 +115,5 @@ async def system_in(access: Access, program: Kubectl) -> AsyncIterator[SystemIn]
 
 @pytest.fixture
 def kubectl(make_namespace: Make) -> Kubectl:
-    """``kubectl`` in a namespace of this test's own."""
+    """``kubectl`` in a namespace created for this test."""
     return make_namespace("")

@@ -1,4 +1,4 @@
-"""The ``helm`` that people use, in one namespace."""
+"""The real ``helm``, bound to one namespace."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from tests.e2e.system import INSTALL_SECONDS
 from tests.support import tools
 
 LIMIT_SECONDS = max(READY_SECONDS, INSTALL_SECONDS)
-"""Longest a command may take that waits for pods."""
+"""Timeout of a command that waits for pods."""
 
 
 class Helm:
@@ -25,15 +25,15 @@ class Helm:
         self._folder = folder
 
     async def __call__(self, *arguments: str) -> str:
-        """Run it to its end and return what it printed.
+        """Run the command without blocking the event loop, and return its output.
 
         Raises:
-            CommandError: it failed, or took too long.
+            CommandError: the command failed, or timed out.
         """
         return await asyncio.to_thread(self.run, *arguments)
 
     def run(self, *arguments: str) -> str:
-        """The same, while the test waits."""
+        """Run the command and return its output."""
         command = [str(tools.helm()), "--namespace", self.namespace, *arguments]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_SECONDS + 30)
@@ -44,13 +44,13 @@ class Helm:
         return done.stdout
 
     def releases(self) -> list[str]:
-        """The names of the releases in the namespace."""
+        """Return the names of the releases in the namespace."""
         return [one["name"] for one in json.loads(self.run("list", "--output", "json"))]
 
     # Both charts
 
     async def operator(self, verb: str, name: str = "livescore-operator", **values: Any) -> None:
-        """``install`` or ``upgrade`` the operator with the image of the cluster, and wait for it."""
+        """``install`` or ``upgrade`` the operator with the cluster's image, and wait for it."""
         repository, _, tag = OPERATOR_IMAGE.rpartition(":")
         given = {"image": {"repository": repository, "tag": tag}, **values}
         await self._release(verb, name, OPERATOR, given, "--wait", "--create-namespace")

@@ -1,4 +1,4 @@
-"""By ``kubectl`` and kustomize: the operator for the whole cluster, and for one namespace."""
+"""Installation by ``kubectl`` and kustomize: the operator for the whole cluster, and for one namespace."""
 
 from contextlib import suppress
 
@@ -10,16 +10,16 @@ from tests.e2e.environment import OPERATOR_IMAGE
 from tests.e2e.kubectl import Kubectl
 from tests.e2e.stack import GONE_SECONDS, Stack
 from tests.e2e.system import DEPLOYMENT, NAMESPACE
-from tests.install.conftest import Make, StackIn, SystemIn
-from tests.install.leftovers import CRD, LEASE, data, in_cluster, within
-from tests.install.outage import identities, unnoticed
-from tests.smoke import heard
+from tests.install.conftest import Make, MakeStack, MakeSystem
+from tests.install.continuity import no_interruption, pod_uids
+from tests.install.leftovers import CRD, LEASE, cluster_objects, namespace_objects, retained_objects
+from tests.smoke import measure_delivery
 from tests.support.kubernetes.kube import eventually
 
 pytestmark = pytest.mark.timeout(1200)
 
 NAMESPACED = "livescore"
-"""The namespace of ``k8s/namespaced``."""
+"""Namespace of ``k8s/namespaced``."""
 
 
 async def delete(program: Kubectl, overlay: str) -> None:
@@ -27,28 +27,28 @@ async def delete(program: Kubectl, overlay: str) -> None:
     await program("delete", "-k", str(K8S / overlay), "--ignore-not-found", limit, timeout=GONE_SECONDS + 10)
 
 
-async def left_is(kubectl: Kubectl, wanted: set[str]) -> None:
-    """Wait until exactly this is left in the namespace: pods and garbage go some time later."""
+async def wait_for_objects(kubectl: Kubectl, wanted: set[str]) -> None:
+    """Wait until the namespace contains exactly these objects: pods and garbage disappear with a delay."""
 
     async def probe() -> bool:
-        return within(kubectl) == wanted
+        return namespace_objects(kubectl) == wanted
 
     with suppress(AssertionError):
         await eventually(probe, GONE_SECONDS)
-    assert within(kubectl) == wanted
+    assert namespace_objects(kubectl) == wanted
 
 
-async def removed_for_ever(kubectl: Kubectl, name: str = "demo") -> None:
-    """The one command of the documents that removes what stays."""
+async def delete_retained(kubectl: Kubectl, name: str = "demo") -> None:
+    """Run the documented command that removes the retained data."""
     labels = f"app.kubernetes.io/name=livescore,app.kubernetes.io/instance={name}"
     await kubectl("delete", "pvc,secret", "-l", labels)
-    await left_is(kubectl, set())
+    await wait_for_objects(kubectl, set())
 
 
-async def collected(stack: Stack) -> None:
-    """Wait until the garbage collector knows LiveScores: it looks for new kinds every half minute.
+async def wait_for_garbage_collector(stack: Stack) -> None:
+    """Wait until the garbage collector knows the kind LiveScore: it discovers new kinds every 30 s.
 
-    Whoever deletes the CRD earlier finds what was owned left, until it is there again: docs/operator.md, Deletion.
+    If the CRD is deleted earlier, owned resources stay until the CRD exists again: docs/operator.md, Deletion.
     """
     await stack.apply(reconcilePolicy="Plan")
     limit = f"--timeout={GONE_SECONDS:g}s"
@@ -56,58 +56,58 @@ async def collected(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("livescore_first", [True, False], ids=["livescore first", "operator first"])
-async def test_for_the_whole_cluster(
-    program: Kubectl, kubectl: Kubectl, stack_in: StackIn, livescore_first: bool
+async def test_cluster_wide_install_and_removal(
+    program: Kubectl, kubectl: Kubectl, make_stack: MakeStack, livescore_first: bool
 ) -> None:
     install(program.within(NAMESPACE))
-    stack = stack_in(kubectl)
+    stack = make_stack(kubectl)
     await stack.up()
-    async with stack.entered() as entrance:
-        assert await heard(entrance)
-    await collected(stack_in(kubectl, "known"))
+    async with stack.endpoint() as endpoint:
+        assert await measure_delivery(endpoint)
+    await wait_for_garbage_collector(make_stack(kubectl, "known"))
 
     if livescore_first:
         await stack.delete()
-        await left_is(kubectl, data())
+        await wait_for_objects(kubectl, retained_objects())
     await delete(program, "default")
-    await left_is(kubectl, data())
-    assert in_cluster(program) == set()
-    await removed_for_ever(kubectl)
+    await wait_for_objects(kubectl, retained_objects())
+    assert cluster_objects(program) == set()
+    await delete_retained(kubectl)
 
 
-async def test_a_new_operator_and_a_second_one_are_not_noticed(
-    program: Kubectl, kubectl: Kubectl, stack_in: StackIn, system_in: SystemIn
+async def test_operator_restart_and_second_replica_interrupt_nothing(
+    program: Kubectl, kubectl: Kubectl, make_stack: MakeStack, make_system: MakeSystem
 ) -> None:
     install(program.within(NAMESPACE))
-    stack, system = stack_in(kubectl), system_in()
+    stack, system = make_stack(kubectl), make_system()
     await stack.up()
-    before = await identities(stack)
-    async with unnoticed(stack):
+    before = await pod_uids(stack)
+    async with no_interruption(stack):
         await system.restart(replicas=2)
-        await system.quiet()
-    assert await identities(stack) == before
+        await system.wait_idle()
+    assert await pod_uids(stack) == before
 
 
-async def test_for_one_namespace(
-    program: Kubectl, make_namespace: Make, stack_in: StackIn, system_in: SystemIn
+async def test_namespaced_install_and_removal(
+    program: Kubectl, make_namespace: Make, make_stack: MakeStack, make_system: MakeSystem
 ) -> None:
     here, elsewhere = make_namespace(NAMESPACED), make_namespace("")
     await program("apply", "-k", str(K8S / "crd"))
     await program("apply", "-k", str(K8S / "namespaced"))
     await here("set", "image", DEPLOYMENT, f"operator={OPERATOR_IMAGE}")
-    await system_in(NAMESPACED).rolled_out()
+    await make_system(NAMESPACED).rolled_out()
 
-    stranger, stack = stack_in(elsewhere), stack_in(here)
-    await stranger.apply()
+    unwatched, stack = make_stack(elsewhere), make_stack(here)
+    await unwatched.apply()
     await stack.up()
-    async with stack.entered() as entrance:
-        assert await heard(entrance)
-    assert "status" not in await stranger.get()
-    assert in_cluster(program) == {CRD, f"Namespace/{NAMESPACED}"}
+    async with stack.endpoint() as endpoint:
+        assert await measure_delivery(endpoint)
+    assert "status" not in await unwatched.get()
+    assert cluster_objects(program) == {CRD, f"Namespace/{NAMESPACED}"}
 
-    await stranger.delete()
+    await unwatched.delete()
     await delete(program, "namespaced")
     await stack.delete()
-    await left_is(here, {*data(), LEASE})
+    await wait_for_objects(here, {*retained_objects(), LEASE})
     await delete(program, "crd")
-    assert in_cluster(program) == {f"Namespace/{NAMESPACED}"}
+    assert cluster_objects(program) == {f"Namespace/{NAMESPACED}"}

@@ -1,4 +1,4 @@
-"""As a newcomer: what the README says to type, as printed, in the namespace ``default``."""
+"""The README's quick starts, run exactly as printed, in the namespace ``default``."""
 
 import asyncio
 import os
@@ -12,31 +12,31 @@ from time import monotonic
 import pytest
 
 from tests.charts.sources import ROOT
-from tests.e2e.entrance import OPEN_SECONDS, PAUSE_SECONDS, Entrance
 from tests.e2e.environment import APP_IMAGE, OPERATOR_IMAGE
 from tests.e2e.kubectl import Kubectl
-from tests.e2e.measures import MEASURES
+from tests.e2e.measurements import MEASUREMENTS
+from tests.e2e.service_endpoint import OPEN_SECONDS, PAUSE_SECONDS, ServiceEndpoint
 from tests.e2e.stack import GONE_SECONDS
 from tests.install.helm import Helm
-from tests.smoke import heard
+from tests.smoke import measure_delivery
 from tests.support import tools
 
 pytestmark = [
     pytest.mark.timeout(1200),
     pytest.mark.skipif(
         (APP_IMAGE, OPERATOR_IMAGE) != ("livescore:dev", "livescore-operator:dev"),
-        reason="the README knows the images by the names that `make images` gives them",
+        reason="the README uses the image names that `make images` assigns",
     ),
 ]
 
 BLOCK_SECONDS = 900.0
-"""Longest the block may take; the wait in it is ten minutes long."""
+"""Timeout of the block; its wait alone may take ten minutes."""
 
 LABELS = "app.kubernetes.io/name=livescore,app.kubernetes.io/instance=demo"
 
 
-def lines() -> list[str]:
-    """What the README says to type."""
+def readme_commands() -> list[str]:
+    """Return the commands of the README's section on Kubernetes."""
     _, _, rest = (ROOT / "README.md").read_text().partition("\n## On Kubernetes\n")
     found = re.search(r"```sh\n(.*?)```", rest, re.DOTALL)
     assert found
@@ -44,7 +44,7 @@ def lines() -> list[str]:
 
 
 async def printed_key(environment: dict[str, str]) -> str:
-    """Return what the README's line for the administrator's API key prints."""
+    """Return the output of the README's command that prints the admin API key."""
     found = re.search(r"```sh\n(kubectl get secret .*)\n```", (ROOT / "README.md").read_text())
     assert found
     shell = ("bash", "-euc", found[1])
@@ -55,15 +55,15 @@ async def printed_key(environment: dict[str, str]) -> str:
 
 
 def row(way: str) -> list[str]:
-    """The commands of a row of the table."""
+    """Return the commands of a row of the table."""
     found = re.search(rf"^\| {re.escape(way)} \| (.*?) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert found
     return re.findall(r"`([^`]+)`", found[1])
 
 
 @pytest.fixture
-def newcomer(program: Kubectl, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """An environment with ``kubectl`` and ``helm`` on its path, and a namespace that is empty afterwards."""
+def readme_environment(program: Kubectl, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Environment with ``kubectl`` and ``helm`` on its path; afterwards, empty the namespace."""
     for name, place in (("kubectl", Path(program.command()[0])), ("helm", tools.helm())):
         (tmp_path / name).symlink_to(place.resolve())
     yield {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
@@ -75,8 +75,8 @@ def newcomer(program: Kubectl, tmp_path: Path) -> Iterator[dict[str, str]]:
     program.run("delete", "pvc,secret", "-l", LABELS, limit, timeout=GONE_SECONDS + 10)
 
 
-async def typed(commands: list[str], environment: dict[str, str]) -> None:
-    """Run lines in a shell that ends with the first one that fails."""
+async def run_commands(commands: list[str], environment: dict[str, str]) -> None:
+    """Run lines in a shell that stops at the first failure."""
     shell = ("bash", "-euc", "\n".join(commands))
     process = await asyncio.create_subprocess_exec(*shell, cwd=ROOT, env=environment)
     async with asyncio.timeout(BLOCK_SECONDS):
@@ -85,39 +85,39 @@ async def typed(commands: list[str], environment: dict[str, str]) -> None:
 
 @asynccontextmanager
 async def running(command: str, environment: dict[str, str]) -> AsyncIterator[None]:
-    """Run a line that does not end by itself, and end it."""
+    """Run a command that does not end by itself, and terminate it at the end of the block."""
     shell = ("bash", "-c", command)
     process = await asyncio.create_subprocess_exec(*shell, cwd=ROOT, env=environment, start_new_session=True)
     try:
         yield
     finally:
-        # It ends by itself where what it leads to is gone.
+        # The command ends by itself once its target is gone.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
         await process.wait()
 
 
-async def opened(entrance: Entrance) -> None:
-    """Wait until somebody answers there."""
+async def opened(endpoint: ServiceEndpoint) -> None:
+    """Wait until the service answers."""
     async with asyncio.timeout(OPEN_SECONDS):
-        while not await entrance.answers():
+        while not await endpoint.is_up():
             await asyncio.sleep(PAUSE_SECONDS)
 
 
-async def test_the_block_leads_to_the_first_event(newcomer: dict[str, str]) -> None:
-    *commands, forward = lines()
+async def test_readme_block_leads_to_the_first_event(readme_environment: dict[str, str]) -> None:
+    *commands, forward = readme_commands()
     began = monotonic()
-    await typed(commands, newcomer)
-    async with running(forward, newcomer):
-        entrance = Entrance("127.0.0.1:8000", await printed_key(newcomer))
-        await opened(entrance)
-        await heard(entrance)
-        MEASURES.seconds("README, kubectl: first command to first event", [monotonic() - began])
+    await run_commands(commands, readme_environment)
+    async with running(forward, readme_environment):
+        endpoint = ServiceEndpoint("127.0.0.1:8000", await printed_key(readme_environment))
+        await opened(endpoint)
+        await measure_delivery(endpoint)
+        MEASUREMENTS.record_seconds("README, kubectl: first command to first event", [monotonic() - began])
 
 
 @pytest.mark.parametrize("way", ["Helm", "make on any cluster"])
-async def test_a_row_of_the_table_leads_to_the_first_event(newcomer: dict[str, str], way: str) -> None:
-    """The last command of each makes a match and hears of it."""
+async def test_readme_table_row_leads_to_the_first_event(readme_environment: dict[str, str], way: str) -> None:
+    """The last command of each row creates a match and receives its event."""
     began = monotonic()
-    await typed(row(way), newcomer)
-    MEASURES.seconds(f"README, {way}: first command to first event", [monotonic() - began])
+    await run_commands(row(way), readme_environment)
+    MEASUREMENTS.record_seconds(f"README, {way}: first command to first event", [monotonic() - began])

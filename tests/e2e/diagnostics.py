@@ -1,11 +1,11 @@
-"""What a person would look at first when a test failed: printed with it, and read by ``kubectl``."""
+"""Diagnostics that are printed when a test fails: objects, events and logs, read by ``kubectl``."""
 
 from contextlib import suppress
 
 from tests.e2e.kubectl import CommandError, Kubectl
 
 TAIL_LINES = 60
-"""Of each log, in lines."""
+"""Lines printed of each pod's log."""
 
 OPERATOR_LINES = 150
 
@@ -18,22 +18,22 @@ LOOKS = (
 )
 
 
-def show(kubectl: Kubectl, system: Kubectl) -> None:
-    """Print what is in a namespace, and what the operator said.
+def print_namespace(kubectl: Kubectl, system: Kubectl) -> None:
+    """Print the objects and logs of a namespace, and the state of the operator.
 
     Args:
-        kubectl: in the namespace of the test.
-        system: in that of the operator.
+        kubectl: bound to the namespace of the test.
+        system: bound to the namespace of the operator.
     """
     for look in LOOKS:
         _print(kubectl, *look.split())
     for pod in _names(kubectl):
         _print(kubectl, "logs", pod, "--all-containers", "--prefix", f"--tail={TAIL_LINES}")
-    show_system(system)
+    print_operator(system)
 
 
-def show_system(system: Kubectl) -> None:
-    """Print how the operator is, and what it said."""
+def print_operator(system: Kubectl) -> None:
+    """Print the pods, Lease, events and logs of the operator."""
     _print(system, "get", "pods,lease,events", "-o", "wide")
     for pod in _names(system):
         _print(system, "logs", pod, f"--tail={OPERATOR_LINES}")

@@ -1,4 +1,4 @@
-"""The way from this machine to a Service: its address where that is reachable, else ``kubectl port-forward``."""
+"""Access from this machine to a Service: by its cluster IP where reachable, else by ``kubectl port-forward``."""
 
 import asyncio
 from base64 import b64decode
@@ -17,25 +17,25 @@ from tests.support.service import match_body
 from tests.support.validation import check_answer
 
 TRY_SECONDS = 2.0
-"""Whoever has not answered by then is out of reach."""
+"""Timeout of one attempt to reach the Service directly."""
 
 TRIES = 3
-"""Nodes hear of a new Service some moments later than the API server tells of it."""
+"""Attempts to reach a new Service directly: nodes learn of it a moment after the API server does."""
 
 OPEN_SECONDS = 30.0
-"""Longest until a forwarded port answers."""
+"""Timeout until a forwarded port answers."""
 
 PAUSE_SECONDS = 0.2
-"""Between the end of one forwarding and the next: its pod has gone, another one is there or will be."""
+"""Pause before ``kubectl port-forward`` is restarted, because its pod is gone."""
 
 
 @dataclass(frozen=True)
-class Entrance:
-    """Where clients come in.
+class ServiceEndpoint:
+    """Base URLs and credentials of a running service.
 
     Attributes:
         address: host and port.
-        api_key: a key that may write, where one is needed.
+        api_key: key with write access; empty if none is needed.
     """
 
     address: str
@@ -43,16 +43,16 @@ class Entrance:
 
     @property
     def base_url(self) -> str:
-        """For REST."""
+        """Base URL of the REST API."""
         return f"http://{self.address}"
 
     @property
     def ws_url(self) -> str:
-        """For WebSockets."""
+        """URL of the WebSocket endpoint."""
         return f"ws://{self.address}/ws"
 
     def client(self, **options: Any) -> httpx.AsyncClient:
-        """A client that checks every answer against OpenAPI and connects anew for each request, as many clients do."""
+        """Return a client that validates every response against OpenAPI and opens a connection per request."""
         given: dict[str, Any] = {"timeout": 10, "event_hooks": {"response": [check_answer]}}
         return httpx.AsyncClient(
             base_url=self.base_url,
@@ -64,21 +64,21 @@ class Entrance:
         )
 
     async def create_match(self, **fields: Any) -> int:
-        """Make a match that is live, and return its id."""
+        """Create a live match and return its id."""
         async with self.client() as http:
             answer = await http.post("/matches", json=match_body(**fields))
         identity: int = answer.raise_for_status().json()["data"]["id"]
         return identity
 
     async def matches(self) -> list[Json]:
-        """The newest matches."""
+        """Return the newest matches."""
         async with self.client() as http:
             answer = await http.get("/matches", params={"limit": 100})
         found: list[Json] = answer.raise_for_status().json()["data"]
         return found
 
-    async def answers(self) -> bool:
-        """Whether somebody is there."""
+    async def is_up(self) -> bool:
+        """Return True if the liveness endpoint answers."""
         with suppress(httpx.HTTPError):
             async with self.client(timeout=TRY_SECONDS, event_hooks={}) as http:
                 return (await http.get("/health/live")).status_code == 200
@@ -86,36 +86,36 @@ class Entrance:
 
 
 async def admin_key(kubectl: Kubectl, name: str) -> str:
-    """Return the API key that the operator made for the administrator of a LiveScore."""
+    """Return the admin API key that the operator generated for a LiveScore."""
     encoded = await kubectl("get", "secret", f"{name}-credentials", "-o", "jsonpath={.data.admin-key}")
     return b64decode(encoded).decode()
 
 
 @asynccontextmanager
-async def opened(kubectl: Kubectl, kube: Kube, service: str) -> AsyncIterator[Entrance]:
-    """The way into a Service whose pods are ready."""
+async def service_endpoint(kubectl: Kubectl, kube: Kube, service: str) -> AsyncIterator[ServiceEndpoint]:
+    """Open a route to a Service whose pods are ready."""
     spec = (await kube.get("Service", service))["spec"]
-    direct = Entrance(f"{spec['clusterIP']}:{spec['ports'][0]['port']}", await admin_key(kubectl, service))
+    direct = ServiceEndpoint(f"{spec['clusterIP']}:{spec['ports'][0]['port']}", await admin_key(kubectl, service))
     for _ in range(TRIES):
-        if await direct.answers():
+        if await direct.is_up():
             yield direct
             return
         await asyncio.sleep(PAUSE_SECONDS)
-    async with forwarded(kubectl, service, spec["ports"][0]["port"]) as entrance:
-        yield entrance
+    async with port_forward(kubectl, service, spec["ports"][0]["port"]) as endpoint:
+        yield endpoint
 
 
 @asynccontextmanager
-async def forwarded(kubectl: Kubectl, service: str, port: int) -> AsyncIterator[Entrance]:
-    """The way by ``kubectl port-forward``, opened again whenever its pod has gone."""
+async def port_forward(kubectl: Kubectl, service: str, port: int) -> AsyncIterator[ServiceEndpoint]:
+    """Forward a local port by ``kubectl port-forward``, restarted whenever its pod disappears."""
     local = Port()
-    entrance = Entrance(f"127.0.0.1:{local.number}", await admin_key(kubectl, service))
+    endpoint = ServiceEndpoint(f"127.0.0.1:{local.number}", await admin_key(kubectl, service))
     task = asyncio.create_task(_forward(kubectl, service, f"{local.number}:{port}"))
     try:
         async with asyncio.timeout(OPEN_SECONDS):
-            while not await entrance.answers():
+            while not await endpoint.is_up():
                 await asyncio.sleep(PAUSE_SECONDS)
-        yield entrance
+        yield endpoint
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):

@@ -68,7 +68,7 @@ def _settings(cluster: valkeys.Cluster, **overrides: str) -> Settings:
 
 
 async def test_a_job_process_publishes_to_the_shard_of_each_channel(cluster: valkeys.Cluster) -> None:
-    events = [Event(number, 2, "commentary", "{}", 0.0, "") for number in range(1, 21)]
+    events = [Event.from_row(number, 2, "commentary", "{}", 0.0, "") for number in range(1, 21)]
     broker = ClusterBroker(cluster.url, 2.0)
     async with broker.subscription() as subscription:
         names = [EVERYTHING, *(channel(event.match_id) for event in events)]
@@ -82,7 +82,7 @@ async def test_a_job_process_publishes_to_the_shard_of_each_channel(cluster: val
 async def _hear(subscription: ShardedSubscription, count: int) -> list[int]:
     heard: list[int] = []
     async for payload in subscription:
-        heard.append(unpack(payload).match_id)
+        heard.append(unpack(payload)[1].match_id)
         if len(heard) == count:
             break
     return heard

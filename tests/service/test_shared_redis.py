@@ -196,7 +196,7 @@ async def test_a_foreign_envelope_is_dropped_and_counted(
     async with Listener(api.ws_url) as listener, Listener(f"{api.ws_url}?all=1") as everything:
         await everything.next("subscribedAll")
         await listener.subscribe(match_id)
-        event = Event(match_id, 2, "commentary", '{"message":"forged"}', 0.0, "")
+        event = Event.from_row(match_id, 2, "commentary", '{"message":"forged"}', 0.0, "")
         strangers = {
             "deployment": feed.pack(event, Origin(DEPLOYMENT, ours.epoch)),
             "epoch": feed.pack(event, Origin(ours.deployment, "0" * 12)),

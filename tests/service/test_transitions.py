@@ -179,9 +179,9 @@ async def test_a_transition_is_published_to_its_match_and_to_everything(
         sweeper.sweep()
         messages = [message for _ in range(50) if (message := pubsub.get_message(timeout=0.1))][:2]
     assert {message["channel"].decode() for message in messages} == names
-    event = feed.unpack(messages[0]["data"])
+    stamp, event = feed.unpack(messages[0]["data"])
     assert (event.match_id, event.seq, event.type) == (match.id, 2, "match_status_changed")
-    assert event.stamp == origin.stamp
+    assert stamp == origin.stamp
 
 
 async def test_fault_3_a_transition_needs_no_redis(database_url: str) -> None:

@@ -67,7 +67,7 @@ class Calls:
 
 
 def event(match_id: int, seq: int, kind: str = "commentary") -> Event:
-    return Event(match_id, seq, kind, "{}", 0.0, "")
+    return Event.from_row(match_id, seq, kind, "{}", 0.0, "")
 
 
 def wire(*seqs: int, match_id: int = 7) -> bytes:

@@ -15,7 +15,7 @@ BOUND = 10_000
 
 
 def event(seq: int, match_id: int = 7, size: int = 0) -> Event:
-    return Event(match_id, seq, "commentary", '"' + "x" * size + '"', 0.0, "")
+    return Event.from_row(match_id, seq, "commentary", '"' + "x" * size + '"', 0.0, "")
 
 
 def _seqs(items: Iterable[object]) -> list[int]:

@@ -19,7 +19,6 @@ from livescore.api.schemas import EventsAnswer, Query
 from livescore.api.streams import RETRY_MS, EventStream, block
 from livescore.live.all_matches_stream import AllMatchesStream
 from livescore.live.cursor import AllMatchesCursor, MatchCursor
-from livescore.live.hub import Item
 from livescore.live.match_feeds import History
 from livescore.live.messages import Subscribed, SubscribedAll
 from livescore.live.queued_subscriber import PIECE_BYTES, QueuedSubscriber
@@ -188,7 +187,7 @@ def _opening(match_id: int, cursor: MatchCursor, history: History, epoch: str) -
         yield block(str(cursor), history.snapshot)
 
 
-def _match_block(cursor: MatchCursor, item: Item, epoch: str) -> bytes:
+def _match_block(cursor: MatchCursor, item: Event, epoch: str) -> bytes:
     if item.type == "snapshot":
         cursor.reach(item.seq, epoch)
     elif item.type != "subscribed":  # announces the snapshot that follows

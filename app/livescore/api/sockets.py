@@ -19,10 +19,11 @@ from livescore.api.request_head import upgrade_required
 from livescore.api.routing import Route
 from livescore.live import messages, session
 from livescore.live.connection import SERVICE_RESTART, TRY_AGAIN_LATER, Connection, State
-from livescore.live.hub import Group, Item
+from livescore.live.hub import Group
 from livescore.live.messages import Welcome
 from livescore.live.realtime_server import RealtimeServer
 from livescore.live.socket import EXTENSION
+from livescore.scores.feed import Event
 from livescore.security.connection_caps import TooManyConnections
 from livescore.security.keys import AccessDenied, ApiKey
 from livescore.security.rate_limit import refuse_handshake
@@ -148,7 +149,7 @@ class AsgiConnection:
         """Whether messages still reach the client."""
         return self._code is None
 
-    def put(self, item: Item) -> None:
+    def put(self, item: Event) -> None:
         """Take one event from the hub."""
         self.send(item.message)
 

@@ -140,7 +140,7 @@ class Sweeper:
         for *_, status, lateness in rows:
             metrics.TRANSITIONS.labels(status).inc()
             metrics.TRANSITION_LATENESS_SECONDS.observe(max(0.0, lateness))
-        self._publish([Event(*row[:6]) for row in rows], origin)
+        self._publish([Event.from_row(*row[:6]) for row in rows], origin)
 
     def _keep_house(self) -> bool:
         """Delete one batch of each kind when it is time; whether there may be more."""

@@ -5,10 +5,9 @@ from time import time
 
 from livescore.live import messages
 from livescore.live.cursor import UNKNOWN_EPOCH, AllMatchesCursor
-from livescore.live.hub import Item
 from livescore.live.queued_subscriber import PIECE_EVENTS, QueuedSubscriber
 from livescore.live.relay import Relay
-from livescore.scores.feed import Published
+from livescore.scores.feed import Event
 from livescore.scores.horizon import Horizon
 from livescore.scores.store import Store
 
@@ -151,7 +150,7 @@ class AllMatchesStream:
                     piece.append((event.message, self.id))
             yield piece
 
-    def _send(self, items: Iterable[Item]) -> list[Sent]:
+    def _send(self, items: Iterable[Event]) -> list[Sent]:
         cursor, sent = self._cursor, list[Sent]()
         for item in items:
             cursor.last[item.match_id] = max(item.seq, cursor.last.get(item.match_id, 0))
@@ -161,6 +160,6 @@ class AllMatchesStream:
         return sent
 
 
-def state_item(match_id: int, seq: int, message: bytes) -> Item:
+def state_item(match_id: int, seq: int, message: bytes) -> Event:
     """Return a snapshot as an item of a queue."""
-    return Published(match_id, seq, "snapshot", time(), "", message)
+    return Event(match_id, seq, "snapshot", time(), "", message)

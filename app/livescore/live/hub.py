@@ -15,7 +15,7 @@ from typing import Protocol
 import structlog
 from websockets.frames import Frame, Opcode
 
-from livescore.scores.feed import Event, Published
+from livescore.scores.feed import Event
 from livescore.telemetry import metrics
 
 log = structlog.get_logger(__name__)
@@ -24,8 +24,6 @@ log = structlog.get_logger(__name__)
 # of a burst comes in to be joined into the next write (with 1 000 a burst took half as many writes again). With fewer
 # than this, requests that come faster than they are served would slow the fan-out down.
 WRITES_PER_TURN = 250
-
-Item = Event | Published
 
 
 def frame(message: bytes) -> bytes:
@@ -43,7 +41,7 @@ class Socket(Protocol):
 class Stream(Protocol):
     """A listener that takes events one by one: SSE, or a WebSocket of another ASGI server."""
 
-    def put(self, item: Item) -> None:
+    def put(self, item: Event) -> None:
         """Take one event; never blocks."""
 
 
@@ -117,14 +115,14 @@ class MatchFeed(Group):
     def __init__(self, opened: asyncio.Future[None], recent: int) -> None:
         super().__init__()
         self.opened = opened
-        self.recent: deque[Item] = deque(maxlen=recent)
+        self.recent: deque[Event] = deque(maxlen=recent)
         # How many are reading its history, about to join.
         self.pinned = 0
         # The highest seq heard while the channel was being opened.
         self.seen = 0
         self.watched_until = 0.0
 
-    def since(self, seq: int, last: int) -> list[Item] | None:
+    def since(self, seq: int, last: int) -> list[Event] | None:
         """The events after ``seq`` up to ``last``, when all of them are remembered."""
         if seq >= last:
             return []
@@ -160,7 +158,7 @@ class Hub:
 
     # Events come in
 
-    def accept(self, item: Item) -> bool:
+    def accept(self, item: Event) -> bool:
         """Deliver an event of a followed match if it is the next one; report a gap if it is a later one."""
         if item.type == "match_created" and not self.accept_new_match(item):
             return False  # the matches before it come first, and it before its own events
@@ -174,7 +172,7 @@ class Hub:
             self._on_gap(item.match_id)
         return False
 
-    def accept_new_match(self, item: Item) -> bool:
+    def accept_new_match(self, item: Event) -> bool:
         """Deliver ``match_created`` to everybody, unless they have it; its numbers are the match ids."""
         if self.last_match is None:
             return False
@@ -194,11 +192,11 @@ class Hub:
             listener.join(self.everybody)
         return True
 
-    def _note(self, item: Item) -> None:
+    def _note(self, item: Event) -> None:
         for delivered in self.delivered_since:
             delivered[item.match_id] = item.seq
 
-    def _accept_unknown(self, item: Item) -> bool:
+    def _accept_unknown(self, item: Event) -> bool:
         channel = self.match_feeds.get(item.match_id)
         if channel is not None:
             channel.seen = max(channel.seen, item.seq)
@@ -207,7 +205,7 @@ class Hub:
             return self.accept(item)
         return False
 
-    def _deliver(self, item: Item) -> None:
+    def _deliver(self, item: Event) -> None:
         self.heads[item.match_id] = item.seq
         metrics.event(item.type)
         self._note(item)
@@ -220,7 +218,7 @@ class Hub:
             self._append(channel, item)
         self._append(self.everything, item)
 
-    def _append(self, group: Group, item: Item) -> None:
+    def _append(self, group: Group, item: Event) -> None:
         for stream in group.streams:
             stream.put(item)
         if group.sockets or group.joining:

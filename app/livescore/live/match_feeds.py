@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 from livescore.live import messages
-from livescore.live.hub import Hub, Item, MatchFeed
+from livescore.live.hub import Hub, MatchFeed
 from livescore.live.queued_subscriber import PIECE_EVENTS
 from livescore.live.relay import Relay
 from livescore.scores.database import DatabaseAway
@@ -30,7 +30,7 @@ class History:
     """What a client gets before live events: ``items`` end at ``seq``; ``snapshot`` replaces what cannot be told."""
 
     seq: int
-    items: list[Item]
+    items: list[Event]
     recovered: bool | None = None
     snapshot: bytes | None = None
     snapshot_seq: int = 0
@@ -190,9 +190,9 @@ class MatchFeeds:
                 return History(self._hub.heads[match_id], items, recovered=True)
         return await self._snapshot(match_id, opened)
 
-    async def _after(self, match_id: int, opened: MatchFeed, since: int) -> list[Item] | None:
+    async def _after(self, match_id: int, opened: MatchFeed, since: int) -> list[Event] | None:
         """The events after ``since`` up to the hub's head; None when the feed does not have them."""
-        heads, items = self._hub.heads, list[Item]()
+        heads, items = self._hub.heads, list[Event]()
         if since > heads[match_id] and not await self._catch_up(match_id, since):
             return None
         while since < heads[match_id]:

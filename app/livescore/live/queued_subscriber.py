@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 
-from livescore.live.hub import Item
+from livescore.scores.feed import Event
 
 # Events and bytes that are written at once; then the reader's pace decides when the next piece follows.
 PIECE_EVENTS = 500
@@ -19,7 +19,7 @@ class QueuedSubscriber:
         items: the events before the live ones.
     """
 
-    def __init__(self, bound: int, items: Iterable[Item]) -> None:
+    def __init__(self, bound: int, items: Iterable[Event]) -> None:
         self.closed = False
         # More was waiting than the bound allows.
         self.overflowed = False
@@ -31,12 +31,12 @@ class QueuedSubscriber:
         # Match id → last seq of the history: the hub may be a little behind it and deliver these events again.
         self._told: dict[int, int] = {}
         # Events, each with the bytes that it counts for.
-        self._items: deque[tuple[Item, int]] = deque((item, 0) for item in items)
+        self._items: deque[tuple[Event, int]] = deque((item, 0) for item in items)
         self._ready = asyncio.Event()
         if self._items:
             self._ready.set()
 
-    def put(self, item: Item) -> None:
+    def put(self, item: Event) -> None:
         """Take one event from the hub."""
         if self.overflowed or item.seq <= self._told.get(item.match_id, 0):
             return
@@ -48,7 +48,7 @@ class QueuedSubscriber:
         self._items.append((item, size))
         self._ready.set()
 
-    def put_first(self, items: Iterable[Item], seen: dict[int, int]) -> None:
+    def put_first(self, items: Iterable[Event], seen: dict[int, int]) -> None:
         """Put older events before those that came in meanwhile, each event once.
 
         Args:
@@ -89,7 +89,7 @@ class QueuedSubscriber:
             return False
         return bool(self._items)
 
-    async def read(self, idle_seconds: float) -> AsyncIterator[list[Item]]:
+    async def read(self, idle_seconds: float) -> AsyncIterator[list[Event]]:
         """Yield the events in pieces, and an empty piece after every ``idle_seconds`` without an event.
 
         A piece counts as waiting until the next one is asked for.
@@ -106,8 +106,8 @@ class QueuedSubscriber:
             if not await self.wait(idle_seconds) and not self.closed:
                 yield []
 
-    def _take(self) -> list[Item]:
-        items, length = list[Item](), 0
+    def _take(self) -> list[Event]:
+        items, length = list[Event](), 0
         while self._items and len(items) < PIECE_EVENTS and length < PIECE_BYTES:
             item, counted = self._items.popleft()
             items.append(item)

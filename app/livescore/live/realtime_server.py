@@ -15,12 +15,12 @@ from livescore.live.broker import Broker
 from livescore.live.cluster import ClusterBroker
 from livescore.live.connection import SERVICE_RESTART, Connection
 from livescore.live.cursor import AllMatchesCursor
-from livescore.live.hub import Hub, Item, Stream
+from livescore.live.hub import Hub, Stream
 from livescore.live.inbound import Turns
 from livescore.live.match_feeds import LINGER_SECONDS, History, MatchFeeds, pinned
 from livescore.live.queued_subscriber import QueuedSubscriber
 from livescore.live.relay import Relay
-from livescore.scores.feed import Event, Published
+from livescore.scores.feed import Event
 from livescore.scores.store import Store
 from livescore.settings import Settings
 from livescore.telemetry import metrics
@@ -334,7 +334,7 @@ class RealtimeServer:
             _send(connection, told, [])
         for subscriber in [one for one in self.queued_subscribers if one in opened.streams]:
             for kind, message in zip(kinds, told, strict=False):
-                subscriber.put(Published(match_id, seq, kind, time(), "", message))
+                subscriber.put(Event(match_id, seq, kind, time(), "", message))
 
 
 class _Membership:
@@ -369,7 +369,7 @@ def _acknowledgement(match_id: int, history: History, epoch: str) -> list[bytes]
     return [acknowledged.encode(), *([history.snapshot] if history.snapshot else [])]
 
 
-def _send(connection: Connection, first: Iterable[bytes], items: Iterable[Item]) -> None:
+def _send(connection: Connection, first: Iterable[bytes], items: Iterable[Event]) -> None:
     for message in first:
         connection.send(message)
     for item in items:

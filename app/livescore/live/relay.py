@@ -220,17 +220,17 @@ class Relay:
     async def _receive(self, subscription: Subscription | ShardedSubscription) -> None:
         async for payload in subscription:
             try:
-                item = unpack(payload)
+                stamp, event = unpack(payload)
             except ValueError:
                 metrics.foreign_message("malformed")
                 log.debug("dropped a message that is not an event")
                 continue
-            if item.stamp != self._stamp:
-                self._drop_foreign(item.stamp)
+            if stamp != self._stamp:
+                self._drop_foreign(stamp)
                 continue
-            log.debug("relayed", match_id=item.match_id, seq=item.seq, request_id=item.request_id)
-            metrics.RELAY_LAG_SECONDS.observe(max(0.0, time() - item.created))
-            self._hub.accept(item)
+            log.debug("relayed", match_id=event.match_id, seq=event.seq, request_id=event.request_id)
+            metrics.RELAY_LAG_SECONDS.observe(max(0.0, time() - event.created))
+            self._hub.accept(event)
             if self.position is not None and len(self.position.delivered) > MAX_LATE_MATCHES:
                 self.audit()
 

@@ -1,9 +1,9 @@
 """One event of a match's feed, its bytes for clients and its envelope on Redis."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from struct import Struct
 from struct import error as StructError
+from typing import Self
 
 from livescore.deployment import ID_LENGTH, Origin
 
@@ -19,38 +19,18 @@ def channel(match_id: int) -> str:
     return f"match:{match_id}"
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Event:
-    """A committed change. ``data`` is JSON text as PostgreSQL stored it; ``created`` seconds since 1970."""
+    """One committed change of a match, with the message that every subscriber receives.
 
-    __slots__ = ("__dict__", "created", "data", "match_id", "request_id", "seq", "type")
-
-    match_id: int
-    seq: int
-    type: str
-    data: str
-    created: float
-    request_id: str
-
-    @cached_property
-    def message(self) -> bytes:
-        """What a client receives: encoded once, shared by every connection."""
-        return f'{{"type":"{self.type}","seq":{self.seq},"matchId":{self.match_id},"data":{self.data}}}'.encode()
-
-
-def pack(event: Event, origin: Origin) -> bytes:
-    """Put the small header before the ready client bytes."""
-    kind, request = event.type.encode(), event.request_id.encode()
-    header = _HEADER.pack(origin.stamp, event.match_id, event.seq, event.created, len(kind), len(request))
-    return b"".join((header, kind, request, event.message))
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """An event as it came out of Redis: the message stays the bytes that the origin encoded.
+    Streams and long polls also queue their ``subscribed`` and ``snapshot`` messages in this form.
 
     Attributes:
-        stamp: deployment id and epoch of the database it comes from; empty if it was made by this process.
+        seq: number within the match.
+        type: one of :data:`EVENT_TYPES`.
+        created: time of the commit, in seconds since 1970.
+        request_id: ``X-Request-ID`` of the request that caused the change; empty if unknown.
+        message: JSON of the client message in UTF-8, encoded once and shared by all subscribers.
     """
 
     match_id: int
@@ -59,29 +39,45 @@ class Published:
     created: float
     request_id: str
     message: bytes
-    stamp: bytes = b""
+
+    @classmethod
+    def from_row(cls, match_id: int, seq: int, type_: str, data: str, created: float, request_id: str) -> Self:
+        """Return the event of a database row; ``data`` is JSON text as PostgreSQL stores it."""
+        message = f"{_prefix(match_id, seq, type_)}{data}}}".encode()
+        return cls(match_id, seq, type_, created, request_id, message)
+
+    @property
+    def data(self) -> str:
+        """JSON text of the message's ``data`` member."""
+        return self.message[len(_prefix(self.match_id, self.seq, self.type)) : -1].decode()
 
 
-def unpack(payload: bytes) -> Published:
-    """Read what :func:`pack` wrote.
+def _prefix(match_id: int, seq: int, type_: str) -> str:
+    return f'{{"type":"{type_}","seq":{seq},"matchId":{match_id},"data":'
+
+
+def pack(event: Event, origin: Origin) -> bytes:
+    """Return the envelope of an event for Redis: a binary header, then the message as clients receive it."""
+    kind, request = event.type.encode(), event.request_id.encode()
+    header = _HEADER.pack(origin.stamp, event.match_id, event.seq, event.created, len(kind), len(request))
+    return b"".join((header, kind, request, event.message))
+
+
+def unpack(payload: bytes) -> tuple[bytes, Event]:
+    """Return the origin's stamp (see :attr:`Origin.stamp`) and the event of an envelope.
 
     Raises:
-        ValueError: when the payload is no event, for example another program's message on this channel.
+        ValueError: If the payload is not an envelope, for example another program's message on this channel.
     """
     try:
-        stamp, match_id, seq, created, kind, request = _HEADER.unpack_from(payload)
-        types, requests = _HEADER.size + kind, _HEADER.size + kind + request
-        return Published(
-            match_id,
-            seq,
-            payload[_HEADER.size : types].decode(),
-            created,
-            payload[types:requests].decode(),
-            payload[requests:],
-            stamp,
-        )
+        stamp, match_id, seq, created, kind_length, request_length = _HEADER.unpack_from(payload)
+        request_start = _HEADER.size + kind_length
+        message_start = request_start + request_length
+        kind = payload[_HEADER.size : request_start].decode()
+        request_id = payload[request_start:message_start].decode()
     except (StructError, UnicodeDecodeError) as error:
         raise ValueError("not an event") from error
+    return stamp, Event(match_id, seq, kind, created, request_id, payload[message_start:])
 
 
 def channels(event: Event) -> tuple[str, ...]:

@@ -95,7 +95,7 @@ It raises :class:`PreconditionFailed`. A match is named by its last event, an en
 
 
 def _events(rows: Iterable[Row]) -> list[Event]:
-    return sorted((Event(*row[:6]) for row in rows), key=lambda event: event.seq)
+    return sorted((Event.from_row(*row[:6]) for row in rows), key=lambda event: event.seq)
 
 
 class Store:
@@ -310,12 +310,12 @@ class Store:
     async def events(self, match_id: int, since: int, limit: int = BATCH) -> list[Event]:
         """The events after ``since``, oldest first."""
         rows = await self.database.rows(sql.EVENTS, {"match_id": match_id, "since": since, "limit": limit})
-        return [Event(*row) for row in rows]
+        return [Event.from_row(*row) for row in rows]
 
     async def missed(self, served: Mapping[int, int]) -> list[Event]:
         """What the feed has beyond the given seq of each match, by match and seq, at most :data:`BATCH` events."""
         parameters = {"matches": list(served), "seqs": list(served.values()), "limit": BATCH}
-        return [Event(*row) for row in await self.database.rows(sql.MISSED, parameters)] if served else []
+        return [Event.from_row(*row) for row in await self.database.rows(sql.MISSED, parameters)] if served else []
 
     async def lacks(self, delivered: Mapping[int, int]) -> bool:
         """Whether the feed ends before the given seq of a match, as only an older copy of it does."""
@@ -342,7 +342,7 @@ class Store:
         events: list[Event] = []
         parameters = {"horizon": str(horizon), "limit": BATCH, "match_id": 0, "seq": 0}
         while rows := await self.database.rows(sql.SINCE_HORIZON, parameters):
-            events += [Event(*row) for row in rows]
+            events += [Event.from_row(*row) for row in rows]
             parameters |= {"match_id": events[-1].match_id, "seq": events[-1].seq}
             if len(rows) < BATCH:
                 break
@@ -359,7 +359,7 @@ class Store:
             "seq": place[1],
             "limit": limit,
         }
-        return [Event(*row) for row in await self.database.rows(sql.BETWEEN_HORIZONS, parameters)]
+        return [Event.from_row(*row) for row in await self.database.rows(sql.BETWEEN_HORIZONS, parameters)]
 
     async def pruned_since(self, horizon: Horizon, limit: int) -> dict[int, int]:
         """Return match id → last pruned seq, for matches whose pruned events the horizon does not show."""
@@ -374,7 +374,7 @@ class Store:
     async def created(self, last_match_id: int) -> list[Event]:
         """``match_created`` of the matches after this one, in order."""
         rows = await self.database.rows(sql.CREATED, {"last": last_match_id, "limit": BATCH})
-        return [Event(*row) for row in rows]
+        return [Event.from_row(*row) for row in rows]
 
     async def last_match(self) -> int:
         """The id of the newest match; 0 without one."""

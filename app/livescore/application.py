@@ -10,20 +10,17 @@ import structlog
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from livescore import __version__
+from livescore import __version__, broker
 from livescore.api import asyncapi, commentary, docs, errors, events, health, matches, openapi, root, sockets
 from livescore.api.access import EndRevokedResponses
 from livescore.api.context import Services
 from livescore.api.protocol import BodyLimit
 from livescore.api.streams import RetryInsteadOfError
 from livescore.jobs.schedule import Schedule
-from livescore.live.broker import Broker
-from livescore.live.cluster import ClusterBroker
 from livescore.live.connection import Connection
 from livescore.live.drain import Drain
 from livescore.live.realtime_server import RealtimeServer
 from livescore.live.socket import Heartbeat
-from livescore.redis_url import RedisUrl
 from livescore.scores.database import Database
 from livescore.scores.store import Store
 from livescore.security.client_address import ClientAddress
@@ -54,14 +51,13 @@ def assemble(settings: Settings) -> Services:
     )
     store, caps = Store(database), ConnectionCaps(settings)
     keyring = Keyring(settings, lambda: _keys(store))
-    broker = _broker(settings.redis_url.get_secret_value(), settings.redis_timeout_seconds)
 
     def on_close(connection: Connection) -> None:
         caps.release(connection.state.address)
         if connection.state.watch is not None:
             keyring.unwatch(connection.state.watch)
 
-    live = RealtimeServer(settings, store, broker, on_close)
+    live = RealtimeServer(settings, store, broker.create(settings), on_close)
     return Services(
         settings=settings,
         store=store,
@@ -74,10 +70,6 @@ def assemble(settings: Settings) -> Services:
         origins=OriginPolicy(settings),
         address=ClientAddress(settings.trusted_proxies),
     )
-
-
-def _broker(url: str, timeout: float) -> Broker | ClusterBroker:
-    return (ClusterBroker if RedisUrl.parse(url).kind == "cluster" else Broker)(url, timeout)
 
 
 async def _keys(store: Store) -> list[ApiKey]:

@@ -88,6 +88,11 @@ class RedisUrl:
         return url
 
     @property
+    def is_cluster(self) -> bool:
+        """Return True for a cluster, which RQ cannot use: there are no jobs then, and the sweep works alone."""
+        return self.kind == "cluster"
+
+    @property
     def text(self) -> str:
         """The URL as redis-py reads it."""
         url = self._parts.geturl()

@@ -14,8 +14,8 @@ import pytest
 import redis
 
 from livescore.deployment import Deployment
-from livescore.jobs.queue import redis_sync
 from livescore.jobs.schedule import Hints, Plan, Schedule
+from livescore.redis_clients import rq_client
 from livescore.settings import Settings, load
 from tests.support.deployments import deployment_of
 from tests.support.jobs import (
@@ -60,7 +60,7 @@ class Stack:
     def hints(self) -> dict[str, int]:
         """What stands in the scheduler now; nothing while Valkey is away."""
         try:
-            return Hints(redis_sync(self.settings), self.settings, self.deployment).known()
+            return Hints(rq_client(self.settings), self.settings, self.deployment).known()
         except (redis.RedisError, OSError):
             return {}
 
@@ -195,7 +195,7 @@ async def test_the_processes_work_with_redis_again_after_it_was_away(stack: Stac
     match = await stack.plan(0.5, 1.0)
     await reached(stack.postgres.url, match.id, "finished")
     await eventually(lambda: not stack.hints())
-    with redis_sync(stack.settings) as client:
+    with rq_client(stack.settings) as client:
         await eventually(lambda: not client.keys("rq:job:*"))
 
 
@@ -292,7 +292,7 @@ async def test_probes_tell_whether_the_last_sweep_succeeded(
 
 async def test_a_job_that_a_killed_scheduler_left_behind_is_moved_by_the_next_one(stack: Stack) -> None:
     await stack.scheduler.kill()
-    hints = Hints(redis_sync(stack.settings), stack.settings, stack.deployment)
+    hints = Hints(rq_client(stack.settings), stack.settings, stack.deployment)
     hints.write(Plan(99, "live", soon(-9), soon(-5)))
     await stack.scheduler.start()
     await eventually(lambda: not hints.known())

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from livescore import broker as brokers
+from livescore.broker import Subscription
 from livescore.jobs.publish import Publisher
-from livescore.live.cluster import ClusterBroker, ShardedSubscription
 from livescore.scores.feed import EVERYTHING, Event, channel, unpack
 from livescore.security.limiter import Limiter
 from livescore.settings import Settings, load
@@ -69,7 +70,7 @@ def _settings(cluster: valkeys.Cluster, **overrides: str) -> Settings:
 
 async def test_a_job_process_publishes_to_the_shard_of_each_channel(cluster: valkeys.Cluster) -> None:
     events = [Event.from_row(number, 2, "commentary", "{}", 0.0, "") for number in range(1, 21)]
-    broker = ClusterBroker(cluster.url, 2.0)
+    broker = brokers.create(_settings(cluster))
     async with broker.subscription() as subscription:
         names = [EVERYTHING, *(channel(event.match_id) for event in events)]
         await subscription.connect(map(DEPLOYMENT.name, names))
@@ -79,7 +80,7 @@ async def test_a_job_process_publishes_to_the_shard_of_each_channel(cluster: val
     await broker.close()
 
 
-async def _hear(subscription: ShardedSubscription, count: int) -> list[int]:
+async def _hear(subscription: Subscription, count: int) -> list[int]:
     heard: list[int] = []
     async for payload in subscription:
         heard.append(unpack(payload)[1].match_id)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from livescore.live.broker import BrokerAway
-from livescore.live.cluster import ClusterBroker, ShardedSubscription
+from livescore import broker as brokers
+from livescore.broker import BrokerAway, Subscription
 from livescore.scores.feed import EVERYBODY, channel
+from livescore.settings import Settings, load
 from tests.support import valkeys
 
 
@@ -18,7 +19,13 @@ async def cluster(tmp_path: Path) -> AsyncIterator[valkeys.Cluster]:
         yield started
 
 
-async def _hear(subscription: ShardedSubscription, count: int, heard: list[bytes]) -> None:
+def _settings(cluster: valkeys.Cluster, redis_timeout_seconds: str = "2") -> Settings:
+    return load(
+        database_url="postgresql://localhost/x", redis_url=cluster.url, redis_timeout_seconds=redis_timeout_seconds
+    )
+
+
+async def _hear(subscription: Subscription, count: int, heard: list[bytes]) -> None:
     async for payload in subscription:
         heard.append(payload)
         if len(heard) == count:
@@ -26,7 +33,7 @@ async def _hear(subscription: ShardedSubscription, count: int, heard: list[bytes
 
 
 async def test_events_reach_subscribers_on_both_shards(cluster: valkeys.Cluster) -> None:
-    broker = ClusterBroker(cluster.url, 2.0)
+    broker = brokers.create(_settings(cluster))
     names = [EVERYBODY, *(channel(number) for number in range(1, 21))]
     heard: list[bytes] = []
     async with broker.subscription() as subscription:
@@ -42,7 +49,7 @@ async def test_events_reach_subscribers_on_both_shards(cluster: valkeys.Cluster)
 
 
 async def test_a_shard_that_dies_ends_the_subscription(cluster: valkeys.Cluster) -> None:
-    broker = ClusterBroker(cluster.url, 0.5)
+    broker = brokers.create(_settings(cluster, redis_timeout_seconds="0.5"))
     async with broker.subscription() as subscription:
         await subscription.connect([channel(number) for number in range(1, 21)])
         await cluster.nodes[1].kill()

@@ -13,8 +13,9 @@ import redis
 
 from livescore.deployment import Deployment
 from livescore.jobs import transitions
-from livescore.jobs.queue import Worker, redis_sync, worker
+from livescore.jobs.queue import Worker, worker
 from livescore.jobs.schedule import Hints, Plan, Scheduler
+from livescore.redis_clients import rq_client
 from livescore.settings import Settings, load
 from tests.support.deployments import DEPLOYMENT, deployment_of
 from tests.support.jobs import soon
@@ -48,7 +49,7 @@ def woken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def serving(settings: Settings) -> Worker:
-    made = worker(redis_sync(settings, wait=1), DEPLOYMENT)
+    made = worker(rq_client(settings, wait=1), DEPLOYMENT)
     made.register_birth()  # type: ignore[no-untyped-call]  # RQ leaves it untyped
     return made
 
@@ -158,11 +159,11 @@ def test_a_worker_refuses(
 @pytest.mark.parametrize("job", REFUSED.values(), ids=REFUSED.keys())
 def test_the_scheduler_refuses(job: Fields, settings: Settings, redis_client: redis.Redis, woken: list[str]) -> None:
     put(redis_client, "planted", job)
-    hints = Hints(redis_sync(settings), settings, DEPLOYMENT)
+    hints = Hints(rq_client(settings), settings, DEPLOYMENT)
     hints.schedule(Plan(7, "live", soon(-9), soon(-5)).hints()[0])
     redis_client.zadd(DEPLOYMENT.name("scheduled-jobs"), {"planted": 1})
 
-    Scheduler(redis_sync(settings), settings, DEPLOYMENT)._enqueue_due()
+    Scheduler(rq_client(settings), settings, DEPLOYMENT)._enqueue_due()
 
     assert woken == []
     assert failed(redis_client) == {"planted"}
@@ -174,13 +175,13 @@ def test_the_scheduler_refuses(job: Fields, settings: Settings, redis_client: re
 def test_an_id_that_is_none_stops_neither_process(
     job_id: bytes, serving: Worker, settings: Settings, redis_client: redis.Redis, woken: list[str]
 ) -> None:
-    hints = Hints(redis_sync(settings), settings, DEPLOYMENT)
+    hints = Hints(rq_client(settings), settings, DEPLOYMENT)
     hints.schedule(Plan(7, "live", soon(-9), soon(-5)).hints()[0])
     redis_client.hset(b"rq:job:" + job_id, "data", "x")
     redis_client.zadd(DEPLOYMENT.name("scheduled-jobs"), {job_id: 1})
     redis_client.rpush(f"rq:queue:{DEPLOYMENT.namespace}", job_id)
 
-    Scheduler(redis_sync(settings), settings, DEPLOYMENT)._enqueue_due()
+    Scheduler(rq_client(settings), settings, DEPLOYMENT)._enqueue_due()
     serving._serve_once()
     serving._serve_once()
 
@@ -191,14 +192,14 @@ def test_an_id_that_is_none_stops_neither_process(
 def test_a_job_that_is_no_hash_stops_neither_process(
     serving: Worker, settings: Settings, redis_client: redis.Redis, woken: list[str]
 ) -> None:
-    hints = Hints(redis_sync(settings), settings, DEPLOYMENT)
+    hints = Hints(rq_client(settings), settings, DEPLOYMENT)
     hints.schedule(Plan(7, "live", soon(-9), soon(-5)).hints()[0])
     for name in ("queued", "scheduled"):
         redis_client.set(f"rq:job:{name}", "text")
     redis_client.zadd(DEPLOYMENT.name("scheduled-jobs"), {"scheduled": 1})
     redis_client.rpush(f"rq:queue:{DEPLOYMENT.namespace}", "queued")
 
-    Scheduler(redis_sync(settings), settings, DEPLOYMENT)._enqueue_due()
+    Scheduler(rq_client(settings), settings, DEPLOYMENT)._enqueue_due()
     serving._serve_once()
     serving._serve_once()
 
@@ -228,9 +229,9 @@ def test_maintenance_reads_no_group_and_calls_nothing(
 def test_a_valid_job_runs_and_leaves_nothing(
     serving: Worker, settings: Settings, redis_client: redis.Redis, woken: list[str]
 ) -> None:
-    hints = Hints(redis_sync(settings), settings, DEPLOYMENT)
+    hints = Hints(rq_client(settings), settings, DEPLOYMENT)
     hints.schedule(Plan(7, "live", soon(-9), soon(-5)).hints()[0])
-    Scheduler(redis_sync(settings), settings, DEPLOYMENT)._enqueue_due()
+    Scheduler(rq_client(settings), settings, DEPLOYMENT)._enqueue_due()
 
     serving._serve_once()
 

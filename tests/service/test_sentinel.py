@@ -9,8 +9,9 @@ from time import monotonic
 import httpx
 import pytest
 
-from livescore.jobs.queue import redis_sync
-from livescore.live.broker import Broker, BrokerAway, Subscription
+from livescore import broker as brokers
+from livescore.broker import Broker, BrokerAway, Subscription
+from livescore.redis_clients import rq_client
 from livescore.security.limiter import Limiter
 from livescore.settings import Settings, load
 from tests.support import valkeys
@@ -80,7 +81,7 @@ def _relayed(api: Service) -> float:
 
 
 async def test_a_primary_that_is_demoted_ends_the_subscription(watched: valkeys.Watched) -> None:
-    broker = Broker(watched.url, 2.0)
+    broker = brokers.create(_settings(watched, redis_timeout_seconds="2"))
     async with broker.subscription() as subscription:
         await subscription.connect(["channel"])
         async with watched.sentinel.client() as sentinel:
@@ -126,8 +127,9 @@ async def test_servers_with_a_password_and_sentinels_without_one(watched: valkey
     async with watched.sentinel.client() as sentinel:
         await sentinel.execute_command("SENTINEL", "SET", valkeys.SERVICE, "auth-pass", "s3cr3t")
     url = watched.url.replace("://", "://:s3cr3t@")
-    broker = Broker(url, 2.0)
+    settings = load(database_url="postgresql://localhost/x", redis_url=url, redis_timeout_seconds="2")
+    broker = brokers.create(settings)
     await valkeys.until(broker.ping)
     await broker.close()
-    with redis_sync(load(database_url="postgresql://localhost/x", redis_url=url)) as client:
+    with rq_client(settings) as client:
         await valkeys.until(lambda: asyncio.to_thread(client.ping))

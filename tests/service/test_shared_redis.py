@@ -14,8 +14,9 @@ import pytest
 import redis
 
 from livescore.deployment import Deployment, Origin
-from livescore.jobs.queue import Job, queue, redis_sync
+from livescore.jobs.queue import Job, queue
 from livescore.jobs.schedule import Hints, Plan, Scheduler
+from livescore.redis_clients import rq_client
 from livescore.scores import feed
 from livescore.scores.feed import Event
 from livescore.settings import load
@@ -258,7 +259,7 @@ def others(database_url: str, redis_url: str) -> list[Hints]:
     """The hints of two deployments in one Redis."""
     settings = load(database_url=database_url, redis_url=redis_url)
     deployments = [DEPLOYMENT, Deployment("livescore", "f" * 12)]
-    return [Hints(redis_sync(settings), settings, deployment) for deployment in deployments]
+    return [Hints(rq_client(settings), settings, deployment) for deployment in deployments]
 
 
 def test_a_scheduler_leaves_the_jobs_of_another_deployment(
@@ -268,7 +269,7 @@ def test_a_scheduler_leaves_the_jobs_of_another_deployment(
     for hints in others:
         hints.write(Plan(7, "live", soon(-9), soon(-5)))
     settings = load(database_url=database_url, redis_url=redis_url)
-    schedulers = [Scheduler(redis_sync(settings), settings, hints.deployment) for hints in others]
+    schedulers = [Scheduler(rq_client(settings), settings, hints.deployment) for hints in others]
     assert all(scheduler._lock.acquire(blocking=False) for scheduler in schedulers)
     schedulers[0]._enqueue_due()
     assert one.known() == {}

@@ -12,9 +12,10 @@ import redis
 
 from livescore.jobs.database import Database
 from livescore.jobs.publish import Publisher
-from livescore.jobs.queue import Job, redis_sync, warn_of_eviction
+from livescore.jobs.queue import Job, warn_of_eviction
 from livescore.jobs.schedule import LOCK_SECONDS, Hints, Plan, Schedule, Scheduler, reconcile
 from livescore.jobs.sweep import Sweeper
+from livescore.redis_clients import rq_client
 from livescore.scores import feed
 from livescore.settings import Settings, load
 from tests.support.deployments import DEPLOYMENT, deployment_of, origin_of
@@ -40,7 +41,7 @@ def sweeper(settings: Settings) -> Iterator[Sweeper]:
 
 @pytest.fixture
 def hints(settings: Settings) -> Hints:
-    return Hints(redis_sync(settings), settings, DEPLOYMENT)
+    return Hints(rq_client(settings), settings, DEPLOYMENT)
 
 
 @pytest.fixture
@@ -299,7 +300,7 @@ async def test_transitions_are_on_time(start: Start, settings: Settings) -> None
 def test_a_crashed_schedulers_lock_stands_in_the_way_for_a_second_only(
     settings: Settings, redis_client: redis.Redis
 ) -> None:
-    connection = redis_sync(settings)
+    connection = rq_client(settings)
     crashed = Scheduler(connection, settings, DEPLOYMENT)
     assert crashed._lock.acquire(blocking=False)
     assert 0 < redis_client.pttl(crashed.scheduler_lock_key) <= LOCK_SECONDS * 1000
@@ -310,7 +311,7 @@ def test_one_unreadable_job_does_not_stop_the_scheduler(
 ) -> None:
     hints.schedule(Plan(7, "live", soon(-9), soon(-5)).hints()[0])
     redis_client.hset(Job.key_for(DEPLOYMENT.job_id("match-7-end")), "created_at", b"\xff not a time")
-    Scheduler(redis_sync(settings), settings, DEPLOYMENT)._enqueue_due()
+    Scheduler(rq_client(settings), settings, DEPLOYMENT)._enqueue_due()
     assert hints.known() == {}
 
 

@@ -4,7 +4,7 @@ import asyncio
 from itertools import pairwise
 from time import monotonic
 
-from livescore.live.broker import Broker
+from livescore import broker
 from livescore.live.connection import SERVICE_RESTART, Connection, State
 from livescore.live.drain import LEAST_PER_SECOND, Drain
 from livescore.live.hub import Group, MatchFeed
@@ -71,7 +71,7 @@ class Room:
             reconnect_spread_seconds=SPREAD_SECONDS,
         )
         store = Store(Database("postgresql://localhost/x", size=1, timeout=1))
-        self.server = RealtimeServer(settings, store, Broker("redis://localhost", 1), self._closed)
+        self.server = RealtimeServer(settings, store, broker.create(settings), self._closed)
         self.server.hub.match_feeds[MATCH] = MatchFeed(asyncio.get_running_loop().create_future(), 1)
         self.drain = Drain(self.server)
         self._changed = asyncio.Event()

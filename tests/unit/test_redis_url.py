@@ -4,7 +4,7 @@ import pytest
 import redis.asyncio.connection
 import redis.connection
 
-from livescore.redis_driver import options
+from livescore.redis_clients import connection_options
 from livescore.redis_url import SCHEMES, RedisUrl
 from livescore.settings import SettingsError, load
 
@@ -22,14 +22,14 @@ def test_sentinel_names_its_hosts_service_and_database() -> None:
     assert url.addresses == (("one", 1), ("::1", 26379), ("three", 26379))
     assert (url.service, url.database) == ("scores", 7)
     assert url.node(("::1", 6379)) == "redis://u:p%40ss@[::1]:6379/7"
-    assert options(url) == {"username": "u", "password": "p@ss", "db": 7, "ssl": False}
+    assert connection_options(url) == {"username": "u", "password": "p@ss", "db": 7, "ssl": False}
 
 
 def test_a_cluster_names_its_hosts_and_has_no_database() -> None:
     url = RedisUrl.parse("rediss+cluster://:p@one:1,two?ssl_ca_certs=/ca.pem")
     assert url.kind == "cluster"
     assert url.addresses == (("one", 1), ("two", 6379))
-    assert options(url) == {"password": "p", "ssl": True, "ssl_ca_certs": "/ca.pem"}
+    assert connection_options(url) == {"password": "p", "ssl": True, "ssl_ca_certs": "/ca.pem"}
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from livescore import redis_clients
 from livescore.jobs import schedule, transitions
 from livescore.jobs.outage import LONGEST_PAUSE, Outage
 from livescore.jobs.schedule import Hint, Plan, Schedule
@@ -78,7 +79,7 @@ async def test_what_redis_did_not_take_is_dropped_and_the_next_plan_is_tried(
             loop.call_soon_threadsafe(twice.set)
         raise ConnectionRefusedError
 
-    monkeypatch.setattr(schedule, "redis_sync", fail)
+    monkeypatch.setattr(redis_clients, "rq_client", fail)
     planned = Schedule(nowhere, lambda: DEPLOYMENT)
     await planned.start()
     async with asyncio.timeout(30):

@@ -11,15 +11,16 @@ from threading import Event, Thread
 import psycopg
 import structlog
 
-from livescore import outages
+from livescore import outages, redis_clients
 from livescore.jobs import management, transitions
 from livescore.jobs.database import Database
 from livescore.jobs.deployment import DeploymentWatch
 from livescore.jobs.outage import LONGEST_PAUSE, Outage
 from livescore.jobs.publish import Publisher
-from livescore.jobs.queue import AWAY, DEQUEUE_SECONDS, is_cluster, redis_sync, warn_of_eviction, worker
+from livescore.jobs.queue import DEQUEUE_SECONDS, warn_of_eviction, worker
 from livescore.jobs.schedule import Hints, Scheduler, reconcile
 from livescore.jobs.sweep import Sweeper
+from livescore.redis_clients import AWAY
 from livescore.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -63,12 +64,12 @@ def _run(name: str, settings: Settings, watch: DeploymentWatch, loops: dict[str,
     sweeper = Sweeper(settings, publisher.put, watch.update)
     transitions.attach(sweeper.wake)
     everything: dict[str, Loop] = {
-        **({} if is_cluster(settings) else loops),
+        **({} if redis_clients.redis_url(settings).is_cluster else loops),
         "sweep": partial(sweeper.run, stop),
         "publish": partial(publisher.run, stop),
     }
     threads = _threads(everything, stop)
-    if is_cluster(settings):
+    if redis_clients.redis_url(settings).is_cluster:
         log.info("Redis is a cluster, which RQ cannot use: no hints, this process sweeps at every transition's moment")
     with _management(settings, sweeper):
         for thread in threads:
@@ -118,7 +119,7 @@ def _supervise(loop: Loop, stop: Event) -> None:
 
 
 def _work(settings: Settings, watch: DeploymentWatch) -> None:
-    connection, outage = redis_sync(settings, wait=DEQUEUE_SECONDS), Outage(outages.REDIS)
+    connection, outage = redis_clients.rq_client(settings, wait=DEQUEUE_SECONDS), Outage(outages.REDIS)
     while (term := watch.wait()) is not None:
         try:
             warn_of_eviction(connection)
@@ -128,7 +129,7 @@ def _work(settings: Settings, watch: DeploymentWatch) -> None:
 
 
 def _schedule(settings: Settings, watch: DeploymentWatch, lost: Event) -> None:
-    connection, outage = redis_sync(settings), Outage(outages.REDIS)
+    connection, outage = redis_clients.rq_client(settings), Outage(outages.REDIS)
     while (term := watch.wait()) is not None:
         try:
             warn_of_eviction(connection)
@@ -140,7 +141,7 @@ def _schedule(settings: Settings, watch: DeploymentWatch, lost: Event) -> None:
 
 def _reconcile(settings: Settings, watch: DeploymentWatch, lost: Event) -> None:
     """Compare the hints with the table. Other loops log the outages."""
-    database, connection = Database(settings), redis_sync(settings)
+    database, connection = Database(settings), redis_clients.rq_client(settings)
     while (term := watch.wait()) is not None:
         lost.clear()
         try:

@@ -6,13 +6,13 @@ from threading import Event as Flag
 
 from redis import Redis, RedisCluster
 from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode
 from redis.retry import Retry
 
-from livescore import outages, redis_driver
+from livescore import outages, redis_clients
 from livescore.deployment import Origin
 from livescore.jobs.outage import Outage
-from livescore.jobs.queue import AWAY, is_cluster, redis_sync
-from livescore.redis_url import RedisUrl
+from livescore.redis_clients import AWAY
 from livescore.scores import feed
 from livescore.settings import Settings
 
@@ -42,11 +42,18 @@ def _connect(settings: Settings) -> Redis | RedisCluster:
     Raises:
         RedisError, RedisClusterException, OSError: when no node of a cluster answers; one server is not asked yet.
     """
-    if not is_cluster(settings):
-        return redis_sync(settings)
-    url, timeout = RedisUrl.parse(settings.redis_url.get_secret_value()), settings.redis_timeout_seconds
-    limits = {"socket_timeout": timeout, "socket_connect_timeout": timeout}
-    return redis_driver.cluster(url, retry=Retry(NoBackoff(), 1), client_name="livescore-jobs", **limits)
+    url, timeout = redis_clients.redis_url(settings), settings.redis_timeout_seconds
+    if not url.is_cluster:
+        return redis_clients.rq_client(settings)
+    return RedisCluster(
+        startup_nodes=[ClusterNode(*address) for address in url.addresses],
+        dynamic_startup_nodes=False,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
+        retry=Retry(NoBackoff(), 1),
+        client_name="livescore-jobs",
+        **redis_clients.connection_options(url),
+    )
 
 
 class Publisher:

@@ -17,9 +17,7 @@ from uuid import uuid4
 import structlog
 from pydantic import TypeAdapter, ValidationError
 from redis import Redis
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisClusterException, RedisError, ResponseError
-from redis.retry import Retry
+from redis.exceptions import ResponseError
 from rq import Queue, SimpleWorker, worker_registration
 from rq.exceptions import DequeueTimeout, DeserializationError
 from rq.job import Job as RqJob
@@ -29,11 +27,9 @@ from rq.timeouts import BaseDeathPenalty
 from rq.utils import now, utcformat
 from rq.worker import WorkerStatus
 
-from livescore import redis_driver
 from livescore.deployment import Deployment
 from livescore.jobs import transitions
-from livescore.redis_url import RedisUrl
-from livescore.settings import Settings
+from livescore.redis_clients import AWAY
 
 log = structlog.get_logger(__name__)
 
@@ -43,9 +39,6 @@ DEQUEUE_SECONDS = 1
 # Seconds. A hint that waited this long is of no use: the sweep has done its work.
 JOB_SECONDS = 60
 
-# Seconds of silence after which a connection is asked whether it lives before it is used.
-HEALTH_CHECK_SECONDS = 10
-
 # Seconds that a refused job stays in the registry of failed jobs: a day, in which somebody may look at it.
 REFUSED_SECONDS = 86_400
 
@@ -54,31 +47,6 @@ MAX_DATA_BYTES = 4_096
 
 # Characters of a refused job's id and function in the log: both may be anything.
 SHOWN_CHARACTERS = 100
-
-AWAY = (RedisError, RedisClusterException, OSError)
-"""What a Redis that is away raises."""
-
-
-def redis_sync(settings: Settings, *, wait: float = 0) -> Redis:
-    """A client for threads, of one server or of the primary behind Sentinel. A broken connection is replaced silently.
-
-    No command takes longer than the time-out, and ``wait`` seconds more for commands that wait for something.
-    """
-    text, timeout = settings.redis_url.get_secret_value(), settings.redis_timeout_seconds
-    options: dict[str, Any] = {
-        "socket_timeout": wait + timeout,
-        "socket_connect_timeout": timeout,
-        "health_check_interval": HEALTH_CHECK_SECONDS,
-        "retry": Retry(NoBackoff(), 1),
-        "client_name": "livescore-jobs",
-    }
-    url = RedisUrl.parse(text)
-    return redis_driver.primary(url, timeout, **options) if url.kind == "sentinel" else Redis.from_url(text, **options)
-
-
-def is_cluster(settings: Settings) -> bool:
-    """Whether Redis is a cluster: RQ cannot use one, so there are no hints, and the sweeps alone make transitions."""
-    return RedisUrl.parse(settings.redis_url.get_secret_value()).kind == "cluster"
 
 
 def warn_of_eviction(connection: Redis) -> None:

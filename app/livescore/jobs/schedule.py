@@ -19,22 +19,20 @@ from redis import Redis
 from redis.exceptions import LockError, ResponseError
 from rq.exceptions import NoSuchJobError
 
-from livescore import outages
+from livescore import outages, redis_clients
 from livescore.deployment import Deployment
 from livescore.jobs import transitions
 from livescore.jobs.database import Database
 from livescore.jobs.outage import Outage
 from livescore.jobs.queue import (
-    AWAY,
     JOB_SECONDS,
     Job,
-    is_cluster,
     is_of_another_type,
     queue,
-    redis_sync,
     refuse,
     warn_of_eviction,
 )
+from livescore.redis_clients import AWAY
 from livescore.scores import statements as sql
 from livescore.settings import Settings
 from livescore.telemetry import metrics
@@ -246,7 +244,7 @@ class Schedule:
     def __init__(self, settings: Settings, deployment: Callable[[], Deployment | None]) -> None:
         self._settings = settings
         self._deployment = deployment
-        self._idle = is_cluster(settings)
+        self._idle = redis_clients.redis_url(settings).is_cluster
         self._outage = Outage(outages.REDIS)
         self._pending: dict[int, Plan] = {}
         self._planned = asyncio.Event()
@@ -298,6 +296,6 @@ class Schedule:
         return hints
 
     def _open(self, deployment: Deployment) -> Hints:
-        connection = redis_sync(self._settings)
+        connection = redis_clients.rq_client(self._settings)
         warn_of_eviction(connection)
         return Hints(connection, self._settings, deployment)

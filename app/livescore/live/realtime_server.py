@@ -8,11 +8,10 @@ from typing import Literal
 
 import structlog
 
+from livescore.broker import Broker
 from livescore.deployment import Deployment
 from livescore.live import messages
 from livescore.live.all_matches_stream import AllMatchesStream, state_item
-from livescore.live.broker import Broker
-from livescore.live.cluster import ClusterBroker
 from livescore.live.connection import SERVICE_RESTART, Connection
 from livescore.live.cursor import AllMatchesCursor
 from livescore.live.hub import Hub, Stream
@@ -36,7 +35,7 @@ class RealtimeServer:
     """
 
     def __init__(
-        self, settings: Settings, store: Store, broker: Broker | ClusterBroker, on_close: Callable[[Connection], None]
+        self, settings: Settings, store: Store, broker: Broker, on_close: Callable[[Connection], None]
     ) -> None:
         self.settings = settings
         self.store = store

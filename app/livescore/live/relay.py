@@ -14,9 +14,8 @@ from time import monotonic, time
 import structlog
 
 from livescore import outages
+from livescore.broker import Broker, BrokerAway, Subscription
 from livescore.deployment import ID_LENGTH, Deployment, Origin
-from livescore.live.broker import Broker, BrokerAway, Subscription
-from livescore.live.cluster import ClusterBroker, ShardedSubscription
 from livescore.live.cursor import Position
 from livescore.live.hub import Hub
 from livescore.scores.database import DatabaseAway
@@ -53,7 +52,7 @@ class Relay:
         self,
         settings: Settings,
         store: Store,
-        broker: Broker | ClusterBroker,
+        broker: Broker,
         hub: Hub,
         on_new_epoch: Callable[[str], Awaitable[None]],
         on_pruned: Callable[[int], Awaitable[None]],
@@ -73,7 +72,7 @@ class Relay:
         self.redis_up = False
         # Also while there is no subscription yet, because the deployment is unknown.
         self.redis_answers = False
-        self._subscription: Subscription | ShardedSubscription | None = None
+        self._subscription: Subscription | None = None
         self._outgoing: deque[Event] = deque(maxlen=MAX_WAITING)
         self._has_outgoing = asyncio.Event()
         self._gaps: set[int] = set()
@@ -217,7 +216,7 @@ class Relay:
             finally:
                 self._subscription = None
 
-    async def _receive(self, subscription: Subscription | ShardedSubscription) -> None:
+    async def _receive(self, subscription: Subscription) -> None:
         async for payload in subscription:
             try:
                 stamp, event = unpack(payload)

@@ -114,8 +114,8 @@ def own_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
 @pytest.fixture(scope="session")
 def service_forks() -> Iterator[ForkServer]:
     """What makes this worker's processes of the service."""
-    modules = ("cli", "server", "jobs.processes", "dev.stack", "scores.migrations")
-    with forkserver.running("livescore", *(f"livescore.{module}" for module in modules)) as server:
+    service = (f"livescore.{module}" for module in ("cli", "server", "jobs.processes", "scores.migrations"))
+    with forkserver.running("livescore", *service, "livescore_dev.stack") as server:
         yield server
 
 

@@ -9,7 +9,7 @@ from time import monotonic
 import httpx
 from rich.console import Console
 
-from livescore.dev.replay import Summary, replay
+from livescore_dev.replay import Summary, replay
 from tests.support.clients import Listener, feed_of
 from tests.support.promise import same
 from tests.support.servers import Valkey

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from livescore.dev.openfootball import read
-from livescore.dev.rest import instant
+from livescore_dev.openfootball import read
+from livescore_dev.rest import instant
 from tests.e2e.environment import APP_IMAGE
 from tests.e2e.measurements import MEASUREMENTS
 from tests.e2e.service_endpoint import ServiceEndpoint, port_forward

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import psutil
 
-from livescore.dev.servers import Postgres, Valkey, guarded
 from livescore.scores.migrations import upgrade
+from livescore_dev.servers import Postgres, Valkey, guarded
 from tests.load.http_load import answers
 from tests.support.ports import Port
 from tests.support.service import Service

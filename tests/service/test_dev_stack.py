@@ -21,11 +21,11 @@ import pytest
 import redis
 from rich.console import Console
 
-from livescore.dev import servers
-from livescore.dev.servers import BrokenDataDir, DataDirInUse, Postgres, Server, Valkey
-from livescore.dev.stack import Stack
 from livescore.scores.migrations import upgrade
 from livescore.settings import load
+from livescore_dev import servers
+from livescore_dev.servers import BrokenDataDir, DataDirInUse, Postgres, Server, Valkey
+from livescore_dev.stack import Stack
 from tests.support.command import Command
 from tests.support.forkserver import Forked, ForkServer, started
 from tests.support.ports import Port
@@ -501,7 +501,7 @@ class TestStack:
 START_BOTH = """
 import getpass, os, sys
 from pathlib import Path
-from livescore.dev.servers import Postgres, Valkey
+from livescore_dev.servers import Postgres, Valkey
 both = [kind(Path(sys.argv[1]), durable=False) for kind in (Postgres, Valkey)]
 for server in both: server.start()
 print(__import__("psutil").Process(both[0].process.pid).username(), flush=True)

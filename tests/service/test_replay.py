@@ -13,10 +13,10 @@ from uuid import uuid4
 import pytest
 from rich.console import Console
 
-from livescore.dev import script
-from livescore.dev.openfootball import Match, read
-from livescore.dev.replay import ReplayError, Summary, replay
-from livescore.dev.rest import instant
+from livescore_dev import script
+from livescore_dev.openfootball import Match, read
+from livescore_dev.replay import ReplayError, Summary, replay
+from livescore_dev.rest import instant
 from tests.support.servers import OwnPostgres, Valkey
 from tests.support.service import Service, Start
 

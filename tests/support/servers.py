@@ -11,8 +11,8 @@ import psycopg
 import redis
 from psycopg import sql
 
-from livescore.dev import servers
 from livescore.scores.migrations import upgrade
+from livescore_dev import servers
 
 AnyServer = TypeVar("AnyServer", bound=servers.Server)
 

@@ -20,7 +20,7 @@ from livescore_operator.settings import Settings as OperatorSettings
 from tests.support.validation import message_faults
 
 DOCS = Path(__file__).parents[2] / "docs"
-PACKAGE = DOCS.parent / "app" / "livescore"
+PACKAGES = [DOCS.parent / "app" / "livescore", DOCS.parent / "app" / "livescore_dev"]
 
 HEAD = "| variable | default | meaning |\n|---|---|---|\n"
 
@@ -184,9 +184,9 @@ def test_a_newcomer_to_kubernetes_types_four_commands() -> None:
 
 
 def modules() -> list[str]:
-    """The files of the service, but those that Alembic calls."""
-    found = (path for path in PACKAGE.rglob("*.py") if "migrations" not in path.parts)
-    return sorted({path.name for path in found} - {"__init__.py"})
+    """Return the files of the service and its development tools, except for Alembic's migrations."""
+    files = (path for package in PACKAGES for path in package.rglob("*.py") if "migrations" not in path.parts)
+    return sorted({path.name for path in files} - {"__init__.py"})
 
 
 @pytest.mark.parametrize("name", modules())
@@ -196,7 +196,8 @@ def test_every_module_has_its_place_on_the_map(name: str) -> None:
 
 def test_every_file_on_the_map_exists() -> None:
     plan = text("architecture").split("## The rooms")[1].split("## Decisions")[0]
-    assert [name for name in re.findall(r"\w+\.py\b", plan) if not list(PACKAGE.rglob(name))] == []
+    existing = {path.name for package in PACKAGES for path in package.rglob("*.py")}
+    assert [name for name in re.findall(r"\w+\.py\b", plan) if name not in existing] == []
 
 
 def links(path: Path) -> list[str]:

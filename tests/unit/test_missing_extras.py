@@ -56,3 +56,12 @@ def test_a_missing_module_of_our_own_is_still_a_traceback() -> None:
     done = run("livescore", "livescore.settings", "--help")
 
     assert "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["dev"], ["replay", "cup.json"]])
+def test_development_commands_of_a_released_package_name_the_clone(arguments: list[str]) -> None:
+    done = run("livescore", "livescore_dev", *arguments)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1
+    assert "install them from a clone with `pip install --editable '.[app,embedded]'`" in done.stderr

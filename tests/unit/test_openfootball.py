@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from livescore.dev.openfootball import FormatError, Goal, Match, Pair, Score, read
+from livescore_dev.openfootball import FormatError, Goal, Match, Pair, Score, read
 
 DATA = Path(__file__).parent.parent / "data"
 PLAIN = {"team1": "Juist", "team2": "Borkum", "date": "2021-06-11"}

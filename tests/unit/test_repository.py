@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hatchling.builders.sdist import SdistBuilder
+from hatchling.builders.wheel import WheelBuilder
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -140,6 +142,19 @@ def test_an_image_carries_neither_embedded_servers_nor_test_tools_nor_what_only_
     unwanted = {canonicalize_name(Requirement(line).name) for line in lines} - mine
     # What httpx and typer bring along is in both.
     assert unwanted & pins(name).keys() <= {"sniffio"}
+
+
+def test_the_wheel_leaves_out_the_development_tools() -> None:
+    files = {file.distribution_path for file in WheelBuilder(str(ROOT)).recurse_included_files()}
+
+    assert {"livescore/__main__.py", "livescore_operator/__main__.py"} <= files
+    assert {path.partition("/")[0] for path in files} == {"livescore", "livescore_operator"}
+
+
+def test_the_source_archive_keeps_the_development_tools() -> None:
+    files = {file.distribution_path for file in SdistBuilder(str(ROOT)).recurse_included_files()}
+
+    assert "app/livescore_dev/stack.py" in files
 
 
 def test_every_target_of_the_makefile_explains_itself() -> None:

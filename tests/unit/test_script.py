@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from livescore.dev.openfootball import Goal, Match, Outcome, Pair, Score, read
-from livescore.dev.script import Step, plan, record_end, timeline
+from livescore_dev.openfootball import Goal, Match, Outcome, Pair, Score, read
+from livescore_dev.script import Step, plan, record_end, timeline
 
 DATA = Path(__file__).parent.parent / "data"
 KICK_OFF = datetime(2021, 6, 11, 19, tzinfo=UTC)

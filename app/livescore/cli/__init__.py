@@ -19,7 +19,7 @@ app.add_typer(keys.app, name="keys")
 
 
 def main() -> None:
-    """Run the command; a configuration that is none ends it with 2 and every fault listed."""
+    """Run the command. Exits with status 2 and lists all errors if the configuration is invalid."""
     try:
         app()
     except SettingsError as error:
@@ -28,6 +28,7 @@ def main() -> None:
 
 
 def _configured() -> Settings:
+    """Load the settings and configure logging."""
     settings = load()
     logs.configure(settings)
     return settings
@@ -62,7 +63,7 @@ def api() -> None:
 
 @app.command()
 def worker() -> None:
-    """Run the jobs that change a match's status at its moment."""
+    """Run the jobs that start and finish matches."""
     from livescore.jobs.processes import run_worker
 
     sys.exit(run_worker(_configured()))
@@ -70,7 +71,7 @@ def worker() -> None:
 
 @app.command()
 def scheduler() -> None:
-    """Bring jobs to the worker at their time."""
+    """Enqueue each job for the worker when it is due."""
     from livescore.jobs.processes import run_scheduler
 
     sys.exit(run_scheduler(_configured()))
@@ -78,9 +79,10 @@ def scheduler() -> None:
 
 @app.command()
 def migrate() -> None:
-    """Bring the database schema to this version; safe to run again, and from several processes at once.
+    """Upgrade the database schema to this version.
 
-    A schema that a newer version has migrated is left as it is: this version works with it.
+    Safe to repeat, and to run from several processes at once. A schema that a newer version has already upgraded is
+    left unchanged, because this version works with it.
     """
     import psycopg
     from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -95,13 +97,17 @@ def migrate() -> None:
         sys.exit(1)
     typer.echo(f"schema is at {revision}")
     if schema.is_newer(revision):
-        typer.echo(f"It is newer than {schema.HEAD}, the schema of this version, and was left as it is.", err=True)
+        typer.echo(f"This is newer than {schema.HEAD}, the schema of this version: nothing was changed.", err=True)
 
 
 @app.command()
 def dev() -> None:
-    """Run everything on this machine, with an embedded PostgreSQL and Valkey unless their URLs are set."""
-    from livescore.dev import stack
+    """Run the whole service on this machine.
+
+    Starts an embedded PostgreSQL unless DATABASE_URL is set, and an embedded Valkey unless REDIS_URL is set. Part of
+    the development tools, which only a clone of the repository has.
+    """
+    from livescore_dev import stack
 
     sys.exit(stack.run(os.environ))
 
@@ -109,18 +115,21 @@ def dev() -> None:
 @app.command()
 def replay(
     file: Annotated[Path, typer.Argument(help="JSON file of the openfootball project.")],
-    speed: Annotated[float, typer.Option(help="Times faster than the matches were.")] = 60.0,
-    base_url: Annotated[str, typer.Option(help="Where the API is.")] = "http://127.0.0.1:8000",
-    api_key: Annotated[str | None, typer.Option(help="A key that may write.", envvar="LIVESCORE_API_KEY")] = None,
+    speed: Annotated[float, typer.Option(help="How many times faster than real time.")] = 60.0,
+    base_url: Annotated[str, typer.Option(help="URL of the API.")] = "http://127.0.0.1:8000",
+    api_key: Annotated[
+        str | None, typer.Option(help="API key of scope write or admin.", envvar="LIVESCORE_API_KEY")
+    ] = None,
 ) -> None:
-    """Play real matches through the REST API: a World Cup, a Euro, another cup, or a season of a league.
+    """Replay real matches through the REST API: a World Cup, a Euro, another cup, or a season of a league.
 
     FILE is a JSON file of the openfootball project: worldcup.json, euro.json, champions-league.json and other cups,
     or a league of football.json: the Premier League (en.1), La Liga (es.1), Serie A (it.1), the Bundesliga (de.1).
-    Matches that were postponed, cancelled, abandoned, awarded or not played yet keep that outcome.
+    Matches that were postponed, cancelled, abandoned, awarded or not played yet keep that outcome. Part of the
+    development tools, which only a clone of the repository has.
     """
-    from livescore.dev.replay import ReplayError
-    from livescore.dev.replay import replay as play
+    from livescore_dev.replay import ReplayError
+    from livescore_dev.replay import replay as play
 
     try:
         asyncio.run(play(file, speed=speed, base_url=base_url, api_key=api_key))
@@ -131,7 +140,7 @@ def replay(
 
 @app.command()
 def openapi() -> None:
-    """Print the OpenAPI description."""
+    """Print the OpenAPI document of the REST API."""
     from livescore import application
 
     _print(application.create(application.assemble(_offline())).openapi())
@@ -139,14 +148,14 @@ def openapi() -> None:
 
 @app.command()
 def asyncapi() -> None:
-    """Print the AsyncAPI description."""
-    from livescore.api import asyncapi as description
+    """Print the AsyncAPI document of the WebSocket messages."""
+    from livescore.api import asyncapi as messages
 
-    _print(description.document())
+    _print(messages.document())
 
 
 def _offline() -> Settings:
-    """Settings for what needs no server."""
+    """Return settings for commands that contact no server."""
     return load(database_url="postgresql://localhost/livescore", redis_url="redis://localhost")
 
 

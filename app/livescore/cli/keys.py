@@ -1,4 +1,4 @@
-"""``livescore keys``: who may call, in the table ``api_key``."""
+"""``livescore keys``: manage the API keys in the table ``api_key``."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -26,51 +26,51 @@ app = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys."
 
 def _name(text: str) -> str:
     if not (text.strip() and text.isprintable()):
-        raise typer.BadParameter("a name has printable characters")
+        raise typer.BadParameter("use at least one printable character and no control characters")
     return text.strip()
 
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(help="Who will use it, for people to read.", callback=_name)],
+    name: Annotated[str, typer.Argument(help="Name of the client, shown by `livescore keys list`.", callback=_name)],
     scope: Annotated[
-        Literal["read", "write", "admin"], typer.Option(help="What it may do; each includes those before it.")
+        Literal["read", "write", "admin"], typer.Option(help="Permission; each scope includes the ones before it.")
     ] = "write",
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print the content of an API_KEYS_FILE; the key goes to standard error.")
+        bool, typer.Option("--json", help="Print an entry for an API_KEYS_FILE; the key itself goes to standard error.")
     ] = False,
 ) -> None:
-    """Create a key and show it, once: only its digest is kept."""
+    """Create a key and print it. It cannot be shown again: only its digest is stored."""
     text, key = generate(name, [scope])
     with _database() as database:
         database.execute(sql.ADD_API_KEY, {**asdict(key), "scopes": list(key.scopes)})
     typer.echo(text, err=as_json)
     if as_json:
         typer.echo(orjson.dumps([_entry(key)], option=orjson.OPT_INDENT_2).decode())
-    typer.echo("Keep it: it cannot be shown again.", err=True)
+    typer.echo("Store the key now: it cannot be shown again.", err=True)
 
 
 @app.command("list")
 def show() -> None:
-    """Show every key, the revoked ones too."""
+    """List all keys, including revoked ones."""
     with _database() as database:
         Console().print(_table(database.execute(sql.ALL_API_KEYS).fetchall()))
 
 
 @app.command()
-def revoke(id: Annotated[str, typer.Argument(help="As `livescore keys list` shows it.")]) -> None:
-    """Revoke a key: every process refuses it within seconds."""
+def revoke(id: Annotated[str, typer.Argument(help="Key id, as shown by `livescore keys list`.")]) -> None:
+    """Revoke a key. Every process rejects it within seconds."""
     with _database() as database:
         known = {key[0]: key for key in database.execute(sql.ALL_API_KEYS)}
         if id not in known:
-            _fail(f"there is no key {id}: see `livescore keys list`")
+            _fail(f"there is no key {id}: `livescore keys list` shows all keys")
         database.execute(sql.REVOKE_API_KEY, {"id": id})
     typer.echo(f"revoked {id} ({known[id][1]})")
 
 
 @contextmanager
 def _database() -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
-    """A connection whose every failure is one line and an exit of 1."""
+    """Connect to the database. Any database error is printed as one line and ends the process with status 1."""
     url = _database_url()
     try:
         connection, _ = connect_sync(url, Profile(prepared="off", migrated=False))
@@ -83,11 +83,11 @@ def _database() -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
 
 
 def _database_url() -> str:
-    """Return the configured database; without one, that of the `livescore dev` that runs in ``DATA_DIR``."""
+    """Return DATABASE_URL or, if unset, the URL of the `livescore dev` that is running in ``DATA_DIR``."""
     if not os.environ.get("DATABASE_URL", "").strip():
         data_dir = load(database_url="postgresql://", redis_url="redis://").data_dir
         if (data_dir / "postgres").is_dir():
-            from livescore.dev.servers import Postgres
+            from livescore_dev.servers import Postgres
 
             server = Postgres(data_dir)
             if server.socket.exists():
@@ -96,7 +96,7 @@ def _database_url() -> str:
 
 
 def one_line(error: object, url: str) -> str:
-    """What libpq says, on one line; it quotes a URL that it cannot read, password and all."""
+    """Return an error on one line, without the password: libpq quotes a URL that it cannot parse."""
     return " ".join(str(logs.redact(str(error), (url,))).split())
 
 

@@ -12,11 +12,11 @@ from uuid import NAMESPACE_URL, uuid5
 from rich.console import Console
 from rich.text import Text
 
-from livescore.dev import openfootball, script
-from livescore.dev.display import Display, table
-from livescore.dev.openfootball import Match, Tournament
-from livescore.dev.rest import Client, Record, RequestError, instant
-from livescore.dev.script import Step
+from livescore_dev import openfootball, script
+from livescore_dev.display import Display, table
+from livescore_dev.openfootball import Match, Tournament
+from livescore_dev.rest import Client, Record, RequestError, instant
+from livescore_dev.script import Step
 
 # Slower than this a match would take weeks.
 MIN_SPEED = 0.01
@@ -62,7 +62,7 @@ async def replay(
     """Play a file of the openfootball project through the REST API at ``base_url``.
 
     Args:
-        path: the file, see :mod:`livescore.dev.openfootball`.
+        path: the file, see :mod:`livescore_dev.openfootball`.
         speed: how many times faster than real time; gaps between matches are skipped.
         base_url: where the API is, e.g. ``http://127.0.0.1:8000``.
         api_key: a key that may write, where the server asks for one.

@@ -21,7 +21,8 @@ from rich.table import Table
 from tenacity import AsyncRetrying, retry_if_result, wait_fixed
 
 from livescore import addresses
-from livescore.dev.servers import (
+from livescore.settings import Settings, load
+from livescore_dev.servers import (
     STOP_SECONDS,
     DevelopmentError,
     PortInUse,
@@ -31,7 +32,6 @@ from livescore.dev.servers import (
     exclusive,
     guarded,
 )
-from livescore.settings import Settings, load
 
 FIRST_DELAY_SECONDS = 0.5
 LAST_DELAY_SECONDS = 10.0

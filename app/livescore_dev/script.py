@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from livescore.dev.openfootball import Goal, Match, Pair, Side
+from livescore_dev.openfootball import Goal, Match, Pair, Side
 
 # How long a record lasts from kick-off: two halves with their break, and thirty minutes more with extra time.
 REGULAR_TIME = timedelta(hours=2)

@@ -4,7 +4,6 @@ They follow kstatus: ``Ready`` sums up, ``Reconciling`` and ``Stalled`` are True
 cannot go on. Every reason is listed in ``docs/operator.md``.
 """
 
-import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ from livescore_operator import troubles
 from livescore_operator.components import hpa, migration
 from livescore_operator.errors import ReconcileError, Terminal, Waiting
 from livescore_operator.resource import Condition, ConditionStatus, LiveScore, Manifest, Scaling, timestamp
-from livescore_operator.scaling import algorithm
+from livescore_operator.scaling import modes
 from livescore_operator.troubles import Trouble
 
 OwnedObjects = Mapping[tuple[str, str], Manifest]
@@ -119,7 +118,7 @@ def _explained(part: Finding, progress: Progress) -> Finding:
 def _is_ordered(resource: LiveScore, parts: Iterable[Finding]) -> bool:
     """Return whether pods are added because the spec says so, and not a rule."""
     growing = {part.type for part in parts if part.reason == "ScalingUp"}
-    return "WorkersAvailable" in growing or ("ApiAvailable" in growing and resource.spec.autoscaling.mode == "none")
+    return "WorkersAvailable" in growing or ("ApiAvailable" in growing and not modes.of(resource).automatic)
 
 
 def _blamed(part: Finding, problem: ReconcileError | None) -> Finding:
@@ -281,30 +280,9 @@ def workers(resource: LiveScore, owned: OwnedObjects, progress: Progress = NO_PR
 
 
 def scaling(resource: LiveScore, owned: OwnedObjects, scaled: Scaling | None) -> Finding:
-    """Whether something scales the API by itself, and can."""
-    mode = resource.spec.autoscaling.mode
-    if mode == "none":
-        return Finding("ScalingActive", "False", "ModeNone", "api.replicas says how many API pods there are")
-    if mode == "hpa":
-        return _autoscaler(owned.get(hpa.key(resource)))
-    if scaled is None or scaled.reason == algorithm.NO_READINGS:
-        return Finding("ScalingActive", "False", "NoReadings", "no serving API pod tells its connections")
-    return Finding("ScalingActive", "True", "Connections", "the operator scales; status.scaling says what and why")
-
-
-def _autoscaler(live: Manifest | None) -> Finding:
-    """What the HorizontalPodAutoscaler's own controller says of it."""
-    status = _status(live)
-    current = live is not None and status.get("observedGeneration", math.inf) >= live["metadata"].get("generation", 0)
-    found = {one["type"]: one for one in status.get("conditions") or []} if current else {}
-    told = found.get("AbleToScale"), found.get("ScalingActive")
-    bad = next((one for one in told if one and one["status"] != "True"), None)
-    if bad is not None:
-        message = f"{bad.get('reason', '')}: {bad.get('message', '')}; see docs/adapter.md"
-        return Finding("ScalingActive", "False", "AutoscalerFailing", message)
-    if found.get("ScalingActive") is None:
-        return Finding("ScalingActive", "False", "AutoscalerStarting", "it has read no metric yet")
-    return Finding("ScalingActive", "True", "Autoscaler", "a HorizontalPodAutoscaler scales")
+    """Return whether the API is scaled by its load."""
+    mode = modes.of(resource)
+    return Finding("ScalingActive", *mode.activity(scaled, owned.get(hpa.key(resource))))
 
 
 def effectiveness(ineffective: str) -> Finding:

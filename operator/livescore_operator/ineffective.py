@@ -23,6 +23,7 @@ from livescore_operator.resource import (
     Redis,
     ScalingRules,
 )
+from livescore_operator.scaling import modes
 
 # Annotations that ask cert-manager for a certificate; it makes none without the name of a Secret to write it to.
 CERTIFICATE_ANNOTATIONS = ("cert-manager.io/issuer", "cert-manager.io/cluster-issuer", "kubernetes.io/tls-acme")
@@ -93,7 +94,7 @@ def _all(fields: Iterable[str], why: str) -> Iterator[Ineffective]:
 
 def _replicas(resource: LiveScore) -> Iterator[Ineffective]:
     mode = resource.spec.autoscaling.mode
-    if mode != "none":
+    if modes.of(resource).automatic:
         why = f"autoscaling.mode is {mode}, so minReplicas and maxReplicas of autoscaling bound the number of pods"
         yield from _all(_changed(resource.spec.api, "api", ["replicas"]), why)
 
@@ -104,7 +105,7 @@ def _budget(resource: LiveScore) -> Iterator[Ineffective]:
         yield from _all(_changed(budget, path, ["max_unavailable"]), f"{path}.enabled is false")
         return
     autoscaling = resource.spec.autoscaling
-    is_fixed = autoscaling.mode == "none"
+    is_fixed = not modes.of(resource).automatic
     most = resource.spec.api.replicas if is_fixed else autoscaling.max_replicas
     if 0 < most <= budget.max_unavailable:
         limit = "api.replicas" if is_fixed else "autoscaling.maxReplicas"

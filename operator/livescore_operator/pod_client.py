@@ -1,4 +1,4 @@
-"""The API pods' management port: what they hold, and what they are told to do with it."""
+"""Client of the management port of the API pods: reads their connections and fixtures, and sends them commands."""
 
 import asyncio
 import random
@@ -13,26 +13,31 @@ from livescore_operator.resource import MANAGEMENT_PORT
 
 Key = tuple[str, str]
 
-# One lost pod delays nobody: all are asked side by side, and none is waited for longer than this.
+# Time limit of one request in seconds. All pods are read concurrently, so a lost pod delays a round by no more.
 TIMEOUT_SECONDS = 2.0
 
-# Pods that are asked for fixtures before it is given up for this round: each may take the whole time.
+# Pods to try for the fixtures in one round, as each may take the full time limit.
 TRIES = 3
 
-# All pods of all LiveScores are asked in turn within this time, not in the same instant.
+# Readings of all LiveScores are spread over this time, instead of starting at the same instant.
 JITTER_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What one pod tells of itself: its open WebSockets, and whether it is being emptied."""
+    """The state that one pod reports.
+
+    Attributes:
+        connections: Open WebSockets.
+        draining: The pod is draining.
+    """
 
     connections: int
     draining: bool = False
 
 
 class PodClient:
-    """The open connections of every LiveScore, as last read, and whom to ask."""
+    """The pods of all LiveScores, with their last readings."""
 
     def __init__(self, port: int = MANAGEMENT_PORT) -> None:
         self._port = port
@@ -40,93 +45,108 @@ class PodClient:
         self._readings: dict[Key, dict[str, Reading]] = {}
 
     async def read(self, key: Key, addresses: tuple[str, ...]) -> dict[str, Reading]:
-        """What these pods tell now; those that do not answer are missing."""
+        """Read the pods of a LiveScore, and remember them. Pods that do not respond are left out."""
         self._addresses[key] = addresses
         self._readings[key] = await read(addresses, self._port)
         return self._readings[key]
 
-    async def moved(self) -> list[Key]:
-        """Those whose pods tell something else than when they were last read. Only pods are asked, all side by side."""
-        asked = dict(self._addresses)
-        found = await asyncio.gather(*(read(every, self._port, JITTER_SECONDS) for every in asked.values()))
-        return [key for key, readings in zip(asked, found, strict=True) if readings and self._moved(key, readings)]
+    async def changed(self) -> list[Key]:
+        """Read all pods again, concurrently. Returns the LiveScores whose readings differ from the last :meth:`read`.
 
-    def _moved(self, key: Key, readings: Mapping[str, Reading]) -> bool:
-        """Whether a LiveScore that is still there is not what it was last said to be."""
-        return key in self._addresses and readings != self._readings.get(key)
+        A LiveScore without any reading is not reported, and one that was forgotten meanwhile neither.
+        """
+        addresses = dict(self._addresses)
+        results = await asyncio.gather(*(read(pods, self._port, JITTER_SECONDS) for pods in addresses.values()))
+        return [key for key, readings in zip(addresses, results, strict=True) if self._differs(key, readings)]
+
+    def _differs(self, key: Key, readings: Mapping[str, Reading]) -> bool:
+        return bool(readings) and key in self._addresses and readings != self._readings.get(key)
 
     def forget(self, key: Key) -> None:
-        """It is gone."""
+        """Drop the pods of a LiveScore."""
         self._addresses.pop(key, None)
         self._readings.pop(key, None)
 
-    # What pods are told; each says whether the pod took it
+    # Commands. Each returns True if the pod accepted it.
 
     async def drain(self, address: str) -> bool:
-        """Let a pod send its clients elsewhere and become unready."""
+        """Start to drain a pod: it becomes unready, and asks its clients to reconnect elsewhere."""
         return await self._post(address, "/drain")
 
     async def cancel_drain(self, address: str) -> bool:
-        """Let a pod that drains go back to work."""
+        """Make a draining pod serve again."""
         return await self._post(address, "/drain?cancel=true")
 
     async def shed(self, address: str, count: int, per_second: int) -> bool:
-        """Let a pod send so many clients elsewhere, at most so many of them in a second."""
+        """Make a pod ask ``count`` clients to reconnect elsewhere, at most ``per_second`` of them each second."""
         return await self._post(address, f"/shed?count={count}&perSecond={per_second}")
 
     async def _post(self, address: str, path: str) -> bool:
         async with _session() as session:
-            return await _ask(session, "POST", address, self._port, path) is not None
+            return await _request(session, "POST", address, self._port, path) is not None
 
     async def fixtures(self, addresses: Iterable[str], within_seconds: int) -> object | None:
-        """What one of these pods tells of matches, live ones and those that start soon; None where the first do not."""
+        """Return the matches that are live or start soon, from the first of a few pods that responds.
+
+        Args:
+            addresses: Addresses of pods, of which at most ``TRIES`` are asked.
+            within_seconds: Time until the latest start.
+
+        Returns:
+            The response; None if no pod responded.
+        """
+        path = f"/fixtures?withinSeconds={within_seconds}"
         async with _session() as session:
             for address in islice(addresses, TRIES):
-                path = f"/fixtures?withinSeconds={within_seconds}"
-                found: object = await _ask(session, "GET", address, self._port, path)
-                if found is not None:
-                    return found
+                payload: object = await _request(session, "GET", address, self._port, path)
+                if payload is not None:
+                    return payload
         return None
 
 
 async def read(addresses: Iterable[str], port: int = MANAGEMENT_PORT, jitter: float = 0.0) -> dict[str, Reading]:
-    """What each pod tells, by address; pods that do not answer are missing.
+    """Read pods concurrently.
 
     Args:
-        addresses: of the pods.
-        port: their management port.
-        jitter: seconds within which they are asked, at random.
+        addresses: IP addresses of the pods.
+        port: Management port of the pods.
+        jitter: Each request starts after a random delay of up to so many seconds.
+
+    Returns:
+        Readings by address. Pods that do not respond are left out.
     """
-    asked = list(addresses)
-    if not asked:
+    pods = list(addresses)
+    if not pods:
         return {}
     async with _session() as session:
-        found = await asyncio.gather(*(_read(session, address, port, jitter) for address in asked))
-    return {address: reading for address, reading in zip(asked, found, strict=True) if reading is not None}
+        readings = await asyncio.gather(*(_read(session, address, port, jitter) for address in pods))
+    return {address: reading for address, reading in zip(pods, readings, strict=True) if reading is not None}
 
 
 async def _read(session: aiohttp.ClientSession, address: str, port: int, jitter: float) -> Reading | None:
     if jitter:
         await asyncio.sleep(random.uniform(0, jitter))
-    found = await _ask(session, "GET", address, port, "/connections")
-    count = found.get("connections") if isinstance(found, dict) else None
-    # A boolean is an integer to Python.
-    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+    body = await _request(session, "GET", address, port, "/connections")
+    if not isinstance(body, dict):
         return None
-    return Reading(count, draining=found.get("draining") is True)
+    connections = body.get("connections")
+    # bool is a subclass of int.
+    if not isinstance(connections, int) or isinstance(connections, bool) or connections < 0:
+        return None
+    return Reading(connections, draining=body.get("draining") is True)
 
 
 def _session() -> aiohttp.ClientSession:
-    # Without the usual bound of 100: those that hang must not keep the others waiting.
+    # Without aiohttp's limit of 100 connections: pods that do not respond must not delay the others.
     connector = aiohttp.TCPConnector(limit=0)
     return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS))
 
 
-async def _ask(session: aiohttp.ClientSession, method: str, address: str, port: int, path: str) -> Any:
-    """The JSON of a good answer; None where there is none."""
+async def _request(session: aiohttp.ClientSession, method: str, address: str, port: int, path: str) -> Any:
+    """Return the JSON body of a successful response; None after any failure."""
     host = f"[{address}]" if ":" in address else address
     try:
-        async with session.request(method, f"http://{host}:{port}{path}") as answer:
-            return await answer.json() if answer.status < 300 else None
+        async with session.request(method, f"http://{host}:{port}{path}") as response:
+            return await response.json() if response.status < 300 else None
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
         return None

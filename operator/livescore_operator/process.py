@@ -139,7 +139,7 @@ class Operator:
         while True:
             # Not in step with other operators, nor with whatever else looks every so often.
             await asyncio.sleep(self._settings.connections_seconds * random.uniform(0.9, 1.1))
-            for key in await self.reconciler.autoscaler.pod_client.moved():
+            for key in await self.reconciler.autoscaler.pod_client.changed():
                 self.queue.add(key)
 
     async def _beat(self) -> None:

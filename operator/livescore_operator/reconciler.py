@@ -13,7 +13,6 @@ import structlog
 from pydantic import ValidationError
 
 from livescore_operator import components, conditions, ineffective, planning, reporting, troubles, volumes
-from livescore_operator.assessment import Assessment, soonest
 from livescore_operator.autoscaler import Autoscaler
 from livescore_operator.build_context import build_context, serving_image
 from livescore_operator.cluster import FIELD_MANAGER, Cluster
@@ -27,6 +26,7 @@ from livescore_operator.planning import Change
 from livescore_operator.redaction import Redactor
 from livescore_operator.resource import KIND, Condition, Identity, LiveScore, Manifest, Metadata, Plan, Status
 from livescore_operator.rewrites import Rewrites
+from livescore_operator.scaling.plan import ScalingPlan, soonest
 from livescore_operator.telemetry import metrics
 from livescore_operator.troubles import Trouble
 
@@ -196,13 +196,13 @@ class Reconciler:
             await self._report_suspended(resource)
             return None
         observed = await observe(self._cluster, resource)
-        found = await self.autoscaler.assess(resource, observed)
-        outcome = await self._apply_desired_state(resource, observed, found)
-        # Pods are told nothing that does not follow from what was really done.
+        scaling = await self.autoscaler.plan(resource, observed)
+        outcome = await self._apply_desired_state(resource, observed, scaling)
+        # Send commands to pods only if the Deployment was applied as planned.
         if outcome.scaled:
-            outcome, found = await self._act(resource, observed, outcome, found)
+            outcome, scaling = await self._execute_scaling(resource, observed, outcome, scaling)
         else:
-            found = self.autoscaler.wait(resource, found)
+            scaling = self.autoscaler.skip(resource, scaling)
         unfinished = None
         if isinstance(outcome.problem, Transient):
             unfinished = Unfinished(outcome.problem)
@@ -210,26 +210,26 @@ class Reconciler:
             if problem is None:
                 raise unfinished
             outcome = replace(outcome, problem=problem)
-        pods = await self._report(resource, observed, outcome, found)
+        pods = await self._report(resource, observed, outcome, scaling)
         if unfinished is not None and not isinstance(outcome.problem, Waiting):
             raise unfinished
         status = self.rewrites.remaining(_key(resource))
-        return soonest(_requeue_after(resource, outcome, self.now()), found.again, pods, status)
+        return soonest(_requeue_after(resource, outcome, self.now()), scaling.requeue_after, pods, status)
 
-    async def _act(
-        self, resource: LiveScore, observed: ObservedState, outcome: Outcome, found: Assessment
-    ) -> tuple[Outcome, Assessment]:
-        """Let the autoscaler act; an error of it becomes one of the outcome."""
+    async def _execute_scaling(
+        self, resource: LiveScore, observed: ObservedState, outcome: Outcome, scaling: ScalingPlan
+    ) -> tuple[Outcome, ScalingPlan]:
+        """Execute the scaling plan; add an error to the outcome."""
         try:
-            return outcome, await self.autoscaler.act(resource, observed, found)
+            return outcome, await self.autoscaler.execute(resource, observed, scaling)
         except ReconcileError as error:
             problems = [error] if outcome.problem is None else [outcome.problem, error]
-            return replace(outcome, problem=combined(problems)), self.autoscaler.wait(resource, found)
+            return replace(outcome, problem=combined(problems)), self.autoscaler.skip(resource, scaling)
 
-    async def _apply_desired_state(self, resource: LiveScore, observed: ObservedState, found: Assessment) -> Outcome:
+    async def _apply_desired_state(self, resource: LiveScore, observed: ObservedState, scaling: ScalingPlan) -> Outcome:
         serving = serving_image(resource, observed)
         try:
-            context = build_context(resource, observed, serving, self._namespace, found.scale)
+            context = build_context(resource, observed, serving, self._namespace, scaling.scale)
             wanted = components.build(resource, context)
             owned = await self._with_name_conflicts(resource, observed, wanted)
             conflicts = name_conflicts(resource, wanted, owned)
@@ -320,7 +320,7 @@ class Reconciler:
         return {**observed.owned, **{key: rival for key, rival in zip(missing, found, strict=True) if rival}}
 
     async def _report(
-        self, resource: LiveScore, observed: ObservedState, outcome: Outcome, found: Assessment
+        self, resource: LiveScore, observed: ObservedState, outcome: Outcome, scaling: ScalingPlan
     ) -> float | None:
         """Write the status; seconds after which to look again at pods that do not come, None if all are there."""
         owned, image = outcome.owned, outcome.serving_image
@@ -329,18 +329,18 @@ class Reconciler:
         failure = redactor.text(await self._migration_error(resource, owned))
         problem = outcome.problem and replace(outcome.problem, message=redactor.text(outcome.problem.message))
         progress = conditions.Progress(
-            rolled=outcome.rolled, leaving=len(found.draining), pods=observed.all_pods, now=self.now()
+            rolled=outcome.rolled, leaving=len(scaling.draining), pods=observed.all_pods, now=self.now()
         )
-        findings = conditions.assess(resource, owned, image, failure, problem, found.scaling, progress)
+        findings = conditions.assess(resource, owned, image, failure, problem, scaling.status, progress)
         waiting = any(finding.reason in conditions.EXPLAINED for finding in findings)
         if waiting:
             progress = replace(progress, troubles=await self._troubles(resource, observed, owned, redactor))
-            findings = conditions.assess(resource, owned, image, failure, problem, found.scaling, progress)
+            findings = conditions.assess(resource, owned, image, failure, problem, scaling.status, progress)
         findings.append(_effectiveness(resource, observed))
         if outcome.plan is not None:
             findings = conditions.planned(findings, outcome.plan.summary, pending=outcome.pending)
         merged = self._merge(resource, findings)
-        scaled = reporting.Scaled(found.connections, found.scaling, found.draining)
+        scaled = reporting.Scaled(scaling.state.connections, scaling.status, scaling.draining)
         await self._write(resource, reporting.status(resource, owned, merged, image, scaled, outcome.plan))
         return _watch_pods(progress) if waiting else None
 

@@ -3,10 +3,10 @@
 import yaml
 from pydantic import ValidationError
 
-from livescore_operator.assessment import initial
 from livescore_operator.components import build
 from livescore_operator.components.common import BuildContext, Credentials, Scale
 from livescore_operator.resource import KIND, LiveScore, Manifest
+from livescore_operator.scaling import modes
 
 # What stands where a cluster would hold generated passwords.
 PLACEHOLDER = "made-by-the-operator"
@@ -50,5 +50,5 @@ def _context(resource: LiveScore) -> BuildContext:
         claimed={},
         claims={},
         kinds=frozenset({"Cluster.postgresql.cnpg.io", "PodMonitor.monitoring.coreos.com"}),
-        scale=Scale(initial(resource), resource.spec.autoscaling.min_replicas),
+        scale=Scale(modes.of(resource).initial_replicas(resource), resource.spec.autoscaling.min_replicas),
     )

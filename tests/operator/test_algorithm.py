@@ -29,9 +29,9 @@ from livescore_operator.scaling.algorithm import (
     WITHIN_TOLERANCE,
     Decision,
     History,
-    Pod,
     record,
 )
+from livescore_operator.scaling.pod import Pod
 
 PAGE = Path(__file__).parents[2] / "docs" / "scaling.md"
 NOW = 10_000.0
@@ -223,7 +223,7 @@ def test_a_floor_that_goes_and_comes_back_removes_nothing() -> None:
     spec = autoscaling(scale_down=ScaleDown(policies=FREE))
     seen = decide(spec, 5, crowd(*[10] * 5), floor=5)
     lost = decide(spec, 5, crowd(*[10] * 5), floor=0, history=seen.history, now=NOW + 15)
-    assert (lost.replicas, lost.reason, lost.again) == (5, STABILIZING, 285)
+    assert (lost.replicas, lost.reason, lost.requeue_after) == (5, STABILIZING, 285)
 
 
 # Stabilization
@@ -236,7 +236,7 @@ def test_down_goes_to_the_highest_number_of_the_window(age: float, replicas: int
     spec = autoscaling(scale_down=ScaleDown(policies=FREE))
     history = History(recommendations=((NOW - age, 5),))
     decision = decide(spec, 6, crowd(100, *[0] * 5), history=history)
-    assert (decision.replicas, decision.again) == (replicas, again)
+    assert (decision.replicas, decision.requeue_after) == (replicas, again)
     assert decision.reason == (SCALE_DOWN if replicas == 1 else STABILIZING)
 
 
@@ -247,7 +247,7 @@ def test_up_goes_to_the_lowest_number_of_the_window(age: float, replicas: int, a
     spec = autoscaling(scale_up=ScaleUp(stabilization_window_seconds=60, policies=FREE))
     history = History(recommendations=((NOW - age, 4),))
     decision = decide(spec, 3, crowd(300, 300, 300), history=history)
-    assert (decision.replicas, decision.again) == (replicas, again)
+    assert (decision.replicas, decision.requeue_after) == (replicas, again)
     assert decision.reason == (SCALE_UP if replicas == 9 else STABILIZING)
 
 
@@ -260,9 +260,9 @@ def test_a_window_never_turns_the_direction() -> None:
 def test_an_operator_that_has_just_started_removes_nothing_for_a_window() -> None:
     spec = autoscaling(scale_down=ScaleDown(policies=FREE))
     first = decide(spec, 6, crowd(*[10] * 6))
-    assert (first.replicas, first.reason, first.again) == (6, STABILIZING, 300)
-    assert first.again is not None
-    later = decide(spec, 6, crowd(*[10] * 6), history=first.history, now=NOW + first.again)
+    assert (first.replicas, first.reason, first.requeue_after) == (6, STABILIZING, 300)
+    assert first.requeue_after is not None
+    later = decide(spec, 6, crowd(*[10] * 6), history=first.history, now=NOW + first.requeue_after)
     assert (later.replicas, later.reason) == (1, SCALE_DOWN)
 
 
@@ -308,7 +308,7 @@ def test_up_by_the_steps_of_the_policies(
     rules: dict[str, Any], changes: tuple[tuple[float, int], ...], replicas: int, reason: str, again: float | None
 ) -> None:
     decision = decide(autoscaling(**rules), 10, crowd(*[1000] * 10), history=History(changes=changes))
-    assert (decision.replicas, decision.reason, decision.again) == (replicas, reason, again)
+    assert (decision.replicas, decision.reason, decision.requeue_after) == (replicas, reason, again)
 
 
 @pytest.mark.parametrize(
@@ -329,7 +329,7 @@ def test_down_by_the_steps_of_the_policies(
     rules: dict[str, Any], changes: tuple[tuple[float, int], ...], replicas: int, reason: str, again: float | None
 ) -> None:
     decision = decide(autoscaling(**rules), 10, crowd(*[1] * 10), history=History(changes=changes))
-    assert (decision.replicas, decision.reason, decision.again) == (replicas, reason, again)
+    assert (decision.replicas, decision.reason, decision.requeue_after) == (replicas, reason, again)
 
 
 def test_percentages_are_exact() -> None:
@@ -347,7 +347,7 @@ def test_changes_are_remembered_as_long_as_a_policy_may_look_back() -> None:
 def test_the_message_says_how_the_number_came_about() -> None:
     decision = decide(autoscaling(**up(("Pods", 3, 60))), 10, [*crowd(*[200] * 9), Pod("silent", True, None)])
     assert decision.message == (
-        "1800 connections need 18 pods of 100 each; 1 of 10 serving pods do not tell theirs; 13 are allowed for now"
+        "1800 connections need 18 pods of 100 each; 1 of 10 serving pods cannot be read; the policies allow 13 for now"
     )
 
 
@@ -503,7 +503,7 @@ def test_histories_stay_short(case: Case) -> None:
 @given(CASES)
 def test_nothing_changes_before_it_is_said_to(case: Case) -> None:
     decision = case.decide()
-    wait = 1e6 if decision.again is None else decision.again
+    wait = 1e6 if decision.requeue_after is None else decision.requeue_after
     assert wait > 0
     if decision.replicas == case.current and decision.reason in (STABILIZING, STEP_LIMITED):
         early = decide(

@@ -159,7 +159,7 @@ async def test_a_pod_is_emptied_before_it_is_removed(scene: Scene) -> None:
     assert await scene.fleet.costs() == {ONE: None, TWO: str(VICTIM_COST), THREE: None}
     deadline = f"{scene.now + timedelta(seconds=DEADLINE):%Y-%m-%dT%H:%M:%SZ}"
     assert await scene.draining() == {TWO: {"pod": TWO, "connections": 2, "deadline": deadline, "released": False}}
-    assert await scene.messages("Draining") == [("Normal", f"{TWO}: emptied, then removed")]
+    assert await scene.messages("Draining") == [("Normal", f"draining {TWO} before removal")]
     assert (await scene.scaling())["replicas"] == 2
     assert scene.metric("draining_pods") == 1
 
@@ -206,7 +206,7 @@ async def test_load_that_comes_back_keeps_the_pod(scene: Scene) -> None:
     assert scene.fleet.told == {TWO: [STAY]}
     assert set((await scene.fleet.costs()).values()) == {None}
     assert await scene.draining() == {}
-    assert await scene.messages("DrainCancelled") == [("Normal", f"{TWO}: needed again")]
+    assert await scene.messages("DrainCancelled") == [("Normal", f"cancelled the drain of {TWO}: needed again")]
     await scene.step(DEADLINE)
     assert await scene.replicas() == 3
     assert list(scene.fleet.pods) == [ONE, TWO, THREE]
@@ -280,7 +280,7 @@ async def test_a_pod_that_went_instead_is_told_of(scene: Scene) -> None:
     assert scene.fleet.told == {}
     await scene.step(RELEASE_SECONDS)
 
-    text = f"{TWO}: emptied, but others were removed instead; back at work"
+    text = f"{TWO}: drained, but Kubernetes removed another pod instead; serving again"
     assert await scene.messages("OtherPodRemoved") == [("Warning", text)]
     assert scene.fleet.told == {TWO: [STAY]}
     await scene.step(1)

@@ -15,7 +15,7 @@ from livescore_operator.planning import Key
 from livescore_operator.resource import LiveScore, Manifest
 
 IMAGE, OLD_IMAGE = "livescore:2", "livescore:1"
-SCALE = Scale(replicas=2, least=1)
+SCALE = Scale(replicas=2, minimum=1)
 
 Children = Mapping[Key, Manifest]
 

@@ -27,6 +27,7 @@ from livescore_operator.conditions import (
 )
 from livescore_operator.errors import ReconcileError, Terminal, Transient, Waiting
 from livescore_operator.resource import Condition, ConditionStatus, LiveScore, Manifest, Scaling, Status
+from livescore_operator.scaling import modes
 from livescore_operator.troubles import Trouble
 
 Spec = dict[str, Any]
@@ -365,10 +366,17 @@ def test_a_migration_that_is_tried_again_says_what_failed_last() -> None:
 
 
 def reasons_in_the_code() -> Iterator[str]:
-    for node in ast.walk(ast.parse(inspect.getsource(conditions))):
-        is_finding = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Finding"
-        if is_finding and isinstance(reason := node.args[2], ast.Constant):  # type: ignore[attr-defined]  # a Call
-            yield str(reason.value)
+    """Reasons of the findings of this module, and of the activity that the scaling modes report."""
+    positions = {"Finding": 2, "Activity": 1}
+    for module in (conditions, modes.none, modes.connections, modes.hpa):
+        for node in ast.walk(ast.parse(inspect.getsource(module))):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+                continue
+            position = positions.get(node.func.id)
+            if position is not None and len(node.args) > position:
+                reason = node.args[position]
+                if isinstance(reason, ast.Constant):
+                    yield str(reason.value)
 
 
 def test_every_reason_is_tested_here() -> None:

@@ -210,7 +210,7 @@ def assigned(name: str, function: Function) -> list[ast.expr]:
 
 
 def condition_reasons() -> set[str]:
-    return reasons(2, "Finding") | reasons(0, "Terminal", "Waiting", "Trouble")
+    return reasons(2, "Finding") | reasons(1, "Activity") | reasons(0, "Terminal", "Waiting", "Trouble")
 
 
 def condition_types() -> list[str]:
@@ -271,7 +271,7 @@ def test_every_reason_of_an_error_that_only_the_log_tells_is_documented_once() -
 
 
 def test_every_reason_of_an_event_is_documented_once() -> None:
-    told = reasons(2, "record") | reasons(1, "_event")
+    told = reasons(2, "record") | reasons(1, "_record")
     assert sorted(listed("Events")) == sorted(told | condition_reasons() - QUIET)
 
 

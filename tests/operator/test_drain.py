@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from livescore_operator.resource import Draining
-from livescore_operator.scaling.algorithm import Pod
 from livescore_operator.scaling.drain import (
-    LOOK_SECONDS,
+    POLL_SECONDS,
     RELEASE_SECONDS,
     UNKNOWN_COST,
     VICTIM_COST,
@@ -23,6 +22,7 @@ from livescore_operator.scaling.drain import (
     deletion_cost,
     plan,
 )
+from livescore_operator.scaling.pod import Pod
 
 NOW = datetime(2026, 6, 11, 17, tzinfo=UTC)
 DEADLINE = 30.0
@@ -102,7 +102,7 @@ def test_the_pods_that_lose_least_are_drained(pods: list[Pod], desired: int, vic
     found = steps(pods, desired=desired)
     assert list(found.begin) == names(found) == victims
     assert found.replicas == len(pods), "nothing is removed before it is empty"
-    assert found.again == (LOOK_SECONDS if victims else None)
+    assert found.requeue_after == (POLL_SECONDS if victims else None)
 
 
 def test_a_victim_gets_its_deadline_in_whole_seconds_and_never_less() -> None:
@@ -119,7 +119,7 @@ def test_terminating_pods_are_gone_already() -> None:
 def test_pods_that_were_never_made_are_given_up_first() -> None:
     assert steps([pod("a"), pod("b")], current=5, desired=2) == Steps(2)
     assert steps([pod("a"), pod("b")], current=5, desired=1) == Steps(
-        2, ("a",), draining=(member("a", 10, "2026-06-11T17:00:30Z"),), again=LOOK_SECONDS
+        2, ("a",), draining=(member("a", 10, "2026-06-11T17:00:30Z"),), requeue_after=POLL_SECONDS
     )
 
 
@@ -132,7 +132,7 @@ def test_more_pods_are_had_at_once() -> None:
 
 def test_nobody_joins_a_batch() -> None:
     found = steps([drained("a", 3), pod("b"), pod("c")], [member("a", 9)], desired=1)
-    assert found == Steps(3, draining=(member("a", 3),), again=LOOK_SECONDS)
+    assert found == Steps(3, draining=(member("a", 3),), requeue_after=POLL_SECONDS)
 
 
 def test_one_that_does_not_drain_yet_is_told_again() -> None:
@@ -178,7 +178,7 @@ def test_replacements_that_are_missing_are_given_up_with_the_batch() -> None:
 
 def test_while_the_replacement_is_missing_a_member_is_not_needed_to_go() -> None:
     found = steps([drained("a", 3), pod("b")], [member("a")], current=3, desired=2)
-    assert found == Steps(2, cancel=("a",), again=LOOK_SECONDS)
+    assert found == Steps(2, cancel=("a",), requeue_after=POLL_SECONDS)
 
 
 # The load comes back
@@ -195,12 +195,12 @@ def test_those_with_most_sockets_are_cancelled_first() -> None:
 @pytest.mark.parametrize("desired", [3, 8])
 def test_all_are_cancelled_when_nobody_is_too_many(desired: int) -> None:
     found = steps([drained("a", 0), drained("b", 7), pod("c")], [member("a"), member("b")], desired=desired)
-    assert found == Steps(desired, cancel=("a", "b"), again=LOOK_SECONDS)
+    assert found == Steps(desired, cancel=("a", "b"), requeue_after=POLL_SECONDS)
 
 
 def test_nothing_is_released_together_with_a_cancel() -> None:
     found = steps([drained("a"), drained("b"), pod("c")], [member("a"), member("b")], desired=2)
-    assert found == Steps(3, cancel=("b",), draining=(member("a", 0),), again=LOOK_SECONDS)
+    assert found == Steps(3, cancel=("b",), draining=(member("a", 0),), requeue_after=POLL_SECONDS)
 
 
 # Whether they went
@@ -211,7 +211,7 @@ RELEASED = member("a", 0, LATER, released=True)
 
 def test_released_pods_are_waited_for_although_nobody_is_too_many() -> None:
     found = steps([drained("a"), pod("b"), pod("c")], [RELEASED], current=2, desired=2)
-    assert found == Steps(2, draining=(RELEASED,), again=LOOK_SECONDS)
+    assert found == Steps(2, draining=(RELEASED,), requeue_after=POLL_SECONDS)
 
 
 @pytest.mark.parametrize("gone", [[], [Pod("a", False, 0, draining=True, terminating=True)]])
@@ -221,7 +221,7 @@ def test_released_pods_that_go_are_forgotten(gone: list[Pod]) -> None:
 
 def test_nothing_begins_before_released_pods_are_gone() -> None:
     found = steps([drained("a"), pod("b"), pod("c")], [RELEASED], current=2, desired=1)
-    assert found == Steps(2, draining=(RELEASED,), again=LOOK_SECONDS)
+    assert found == Steps(2, draining=(RELEASED,), requeue_after=POLL_SECONDS)
 
 
 def test_a_released_pod_that_was_kept_is_told_of_and_works_again() -> None:
@@ -231,7 +231,7 @@ def test_a_released_pod_that_was_kept_is_told_of_and_works_again() -> None:
         steps([drained("a"), pod("b")], released, current=2, desired=2, now=NOW + timedelta(seconds=14)).survivors == ()
     )
     found = steps([drained("a"), pod("b")], released, current=2, desired=2, now=late)
-    assert found == Steps(2, cancel=("a",), survivors=("a",), again=LOOK_SECONDS)
+    assert found == Steps(2, cancel=("a",), survivors=("a",), requeue_after=POLL_SECONDS)
 
 
 def test_a_released_pod_is_no_stray_while_kubernetes_removes_none() -> None:
@@ -243,8 +243,10 @@ def test_a_released_pod_is_no_stray_while_kubernetes_removes_none() -> None:
 
 def test_more_pods_than_replicas_are_about_to_be_removed() -> None:
     found = steps([drained("a"), pod("b"), pod("c")], [member("a", 0)], current=2, desired=2)
-    assert found == Steps(2, draining=(member("a", 0),), again=LOOK_SECONDS), "killed before the status was written"
-    assert steps([pod("a"), pod("b"), pod("c")], current=2, desired=1) == Steps(2, again=LOOK_SECONDS)
+    assert found == Steps(2, draining=(member("a", 0),), requeue_after=POLL_SECONDS), (
+        "killed before the status was written"
+    )
+    assert steps([pod("a"), pod("b"), pod("c")], current=2, desired=1) == Steps(2, requeue_after=POLL_SECONDS)
     assert steps([pod("a"), pod("b"), pod("c")], current=2, desired=3) == Steps(3)
 
 
@@ -254,7 +256,7 @@ def test_more_pods_than_replicas_are_about_to_be_removed() -> None:
 def test_a_roll_out_cancels_what_drains_and_begins_nothing() -> None:
     pods = [drained("a", 4), drained("hand", 4), pod("b"), pod("c")]
     found = steps(pods, [member("a")], desired=1, rolling=True)
-    assert found == Steps(4, cancel=("a", "hand"), again=LOOK_SECONDS)
+    assert found == Steps(4, cancel=("a", "hand"), requeue_after=POLL_SECONDS)
     assert steps([pod("a"), pod("b")], desired=1, rolling=True) == Steps(2)
     assert steps([pod("a"), pod("b")], desired=5, rolling=True) == Steps(5)
 
@@ -262,7 +264,7 @@ def test_a_roll_out_cancels_what_drains_and_begins_nothing() -> None:
 def test_a_pod_that_drains_by_itself_is_adopted_where_there_are_too_many() -> None:
     found = steps([drained("a", 4), pod("b", 1)], desired=1)
     adopted = member("a", 4, "2026-06-11T17:00:30Z")
-    assert found == Steps(2, ("a",), draining=(adopted,), again=LOOK_SECONDS)
+    assert found == Steps(2, ("a",), draining=(adopted,), requeue_after=POLL_SECONDS)
 
 
 def test_an_adopted_pod_is_not_released_before_the_status_names_it() -> None:
@@ -270,7 +272,7 @@ def test_an_adopted_pod_is_not_released_before_the_status_names_it() -> None:
 
 
 def test_a_pod_that_drains_by_itself_is_cancelled_where_all_are_needed() -> None:
-    assert steps([drained("a", 4), pod("b")], desired=2) == Steps(2, cancel=("a",), again=LOOK_SECONDS)
+    assert steps([drained("a", 4), pod("b")], desired=2) == Steps(2, cancel=("a",), requeue_after=POLL_SECONDS)
 
 
 @pytest.mark.parametrize(
@@ -330,7 +332,7 @@ class Cluster(RuleBasedStateMachine):
         # Those for which the replicas were lowered, and those of them that were late.
         self.released: set[str] = set()
         self.late: set[str] = set()
-        self.again: float | None = None
+        self.requeue_after: float | None = None
 
     @initialize(replicas=st.integers(1, 6), sockets=st.integers(0, 9))
     def begin(self, replicas: int, sockets: int) -> None:
@@ -366,7 +368,7 @@ class Cluster(RuleBasedStateMachine):
             deadline_seconds=DEADLINE,
             now=self.now,
         )
-        self.again = found.again
+        self.requeue_after = found.requeue_after
         effects = {"costs": self._costs(found), "posts": self._posts(found, lost), "replicas": self._lower(found)}
         status: list[Effect] = [lambda: self._write(found)]
         if status_first:
@@ -556,7 +558,7 @@ class Cluster(RuleBasedStateMachine):
     def at_peace(self) -> bool:
         whole = self.replicas == len(self.live) == self.desired
         serving = all(one.ready and not one.draining and one.cost == 0 for one in self.live)
-        return whole and serving and not self.status and self.again is None
+        return whole and serving and not self.status and self.requeue_after is None
 
 
 TestCluster = Cluster.TestCase

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from livescore_operator.assessment import initial
 from livescore_operator.components import BuildContext, Credentials, Scale, build
 from livescore_operator.components.common import ClaimTemplate, to_yaml
 from livescore_operator.resource import LiveScore, Manifest
+from livescore_operator.scaling import modes
 
 GOLDEN = Path(__file__).parent / "golden"
 NAMES = sorted(path.name for path in GOLDEN.iterdir())
@@ -37,10 +37,10 @@ def context_of(resource: LiveScore, **given: Any) -> BuildContext:
         "database_ready": True,
         "claimed": {},
         "claims": {},
-        "scale": Scale(initial(resource), resource.spec.autoscaling.min_replicas),
+        "scale": Scale(modes.of(resource).initial_replicas(resource), resource.spec.autoscaling.min_replicas),
     }
     if isinstance(given.get("scale"), dict):
-        given["scale"] = Scale(given["scale"].get("replicas"), given["scale"]["least"])
+        given["scale"] = Scale(given["scale"].get("replicas"), given["scale"]["minimum"])
     given["claimed"] = {name: ClaimTemplate(size) for name, size in given.get("claimed", {}).items()}
     return BuildContext(**{**usual, **given, "kinds": frozenset(given.get("kinds", ()))})
 

@@ -186,12 +186,12 @@ async def test_only_a_number_that_moved_is_told(pods: Pods) -> None:
     await client.read(DEMO, (ONE,))
     await client.read(OTHER, (TWO,))
 
-    assert await client.moved() == []
+    assert await client.changed() == []
     counts["connections"] = 6
-    assert await client.moved() == [DEMO]
-    assert await client.moved() == [DEMO], "until it is counted"
+    assert await client.changed() == [DEMO]
+    assert await client.changed() == [DEMO], "until it is counted"
     await client.read(DEMO, (ONE,))
-    assert await client.moved() == []
+    assert await client.changed() == []
 
 
 async def test_pods_that_fall_silent_moved_nothing(pods: Pods) -> None:
@@ -204,7 +204,7 @@ async def test_pods_that_fall_silent_moved_nothing(pods: Pods) -> None:
     client = PodClient(pods.port)
 
     assert await client.read(DEMO, (ONE,)) == {ONE: Reading(5)}
-    assert await client.moved() == []
+    assert await client.changed() == []
 
 
 async def test_one_livescore_whose_pods_are_lost_delays_no_other(pods: Pods) -> None:
@@ -216,7 +216,7 @@ async def test_one_livescore_whose_pods_are_lost_delays_no_other(pods: Pods) -> 
     client._addresses[OTHER] = (TWO,)
     started = time.monotonic()
 
-    assert await client.moved() == [OTHER]
+    assert await client.changed() == [OTHER]
     assert time.monotonic() - started < TIMEOUT * 5
 
 
@@ -228,7 +228,7 @@ async def test_what_is_forgotten_is_asked_no_more(pods: Pods) -> None:
     client.forget(OTHER)
     pods.asked.clear()
 
-    assert await client.moved() == []
+    assert await client.changed() == []
     assert pods.asked == []
 
 
@@ -243,5 +243,5 @@ async def test_what_is_forgotten_while_its_pods_are_asked_has_not_moved(pods: Po
     client = PodClient(pods.port)
     client._addresses[DEMO] = (ONE,)
 
-    assert await client.moved() == []
+    assert await client.changed() == []
     assert pods.asked == [ONE]

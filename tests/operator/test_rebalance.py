@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from livescore_operator.resource import Rebalance
-from livescore_operator.scaling.algorithm import Pod
+from livescore_operator.scaling.pod import Pod
 from livescore_operator.scaling.rebalance import share, spread, surplus
 
 FAST = Rebalance(tolerance=0.1, per_second=10_000)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from math import ceil, inf
 
-from livescore_operator.scaling.algorithm import Pod
+from livescore_operator.scaling.pod import Pod
 
 START_SECONDS = 20.0
 """From the creation of a pod until it is ready: pulled, started, connected to its database, probed twice."""

@@ -11,8 +11,9 @@ from typing import Protocol
 
 from livescore_operator.resource import Autoscaling, Draining
 from livescore_operator.scaling import drain, forecast, rebalance
-from livescore_operator.scaling.algorithm import History, Pod, decide, record
+from livescore_operator.scaling.algorithm import History, decide, record
 from livescore_operator.scaling.forecast import Fixture
+from livescore_operator.scaling.pod import Pod
 from tests.simulation.cluster import DRAIN_SECONDS, GRACE_SECONDS, Cluster
 
 SYNC_SECONDS = 15
@@ -78,7 +79,7 @@ class Operator:
             deadline_seconds=GRACE_SECONDS + DRAIN_SECONDS + STOP_SECONDS,
             now=MIDNIGHT + timedelta(seconds=cluster.now),
         )
-        self._draining, self._looks = steps.draining, steps.again is not None
+        self._draining, self._looks = steps.draining, steps.requeue_after is not None
         self._command(cluster, steps)
         self._history = record(self._history, cluster.now, steps.replicas - cluster.replicas)
         cluster.replicas = steps.replicas

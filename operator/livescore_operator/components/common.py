@@ -66,11 +66,11 @@ class Scale:
 
     Attributes:
         replicas: What the Deployment says; None where a HorizontalPodAutoscaler owns the field.
-        least: The fewest that a HorizontalPodAutoscaler may make of it.
+        minimum: The fewest that a HorizontalPodAutoscaler may make of it.
     """
 
     replicas: int | None
-    least: int
+    minimum: int
 
 
 class ClaimTemplate(NamedTuple):

@@ -24,7 +24,7 @@ def _spec(resource: LiveScore, context: BuildContext) -> Manifest:
     return {
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": resource.api_name},
         # Matches raise it for their time.
-        "minReplicas": context.scale.least,
+        "minReplicas": context.scale.minimum,
         "maxReplicas": wanted.max_replicas,
         "metrics": [{"type": "Pods", "pods": {"metric": {"name": METRIC}, "target": target}}],
         "behavior": {"scaleUp": _rules(wanted.scale_up), "scaleDown": _rules(wanted.scale_down)},

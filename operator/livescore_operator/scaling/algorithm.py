@@ -1,15 +1,16 @@
-"""How many API pods there should be: one pure function of readings, spec, history and clock.
+"""The scaling rule: one pure function of readings, spec, history and clock that returns the desired number of pods.
 
-The order is that of a HorizontalPodAutoscaler: what the load asks for, stabilization, steps, bounds. It differs where
-that one is wrong for sockets; ``docs/scaling.md`` says where and why, and lists every reason.
+The steps are those of a HorizontalPodAutoscaler, in the same order: required pods, stabilization, policies, bounds.
+``docs/scaling.md`` lists where the rule differs because sockets are not CPU, and explains every reason.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from livescore_operator.resource import Autoscaling, ScalingPolicy, ScalingRules
+from livescore_operator.scaling.pod import Pod
 
 AT_TARGET = "AtTarget"
 WITHIN_TOLERANCE = "WithinTolerance"
@@ -26,65 +27,36 @@ READINGS_MISSING = "ReadingsMissing"
 NO_READINGS = "NoReadings"
 
 REASONS: dict[str, str] = {
-    AT_TARGET: "The connections need exactly the pods that there are.",
-    WITHIN_TOLERANCE: "The mean misses the target by no more than the tolerance.",
-    SCALE_UP: "The connections need more pods.",
-    SCALE_DOWN: "The connections need fewer pods.",
-    STABILIZING: "Another number was asked for within the stabilization window, and the more careful one counts.",
+    AT_TARGET: "The connections require exactly the current number of pods.",
+    WITHIN_TOLERANCE: "The mean deviates from the target by no more than the tolerance.",
+    SCALE_UP: "The connections require more pods.",
+    SCALE_DOWN: "The connections require fewer pods.",
+    STABILIZING: "A more cautious number was recommended within the stabilization window, and still applies.",
     STEP_LIMITED: "The policies allow no larger step within their period.",
-    DISABLED: "selectPolicy of this direction is Disabled.",
-    AT_MINIMUM: "The connections need fewer pods than minReplicas.",
-    AT_MAXIMUM: "The connections or the matches need more pods than maxReplicas.",
-    MATCH_DAY_FLOOR: "Matches are on or about to start, and need more pods than the connections do so far.",
-    ROLLING_OUT: "The connections need fewer pods, and none is removed during a roll-out.",
-    READINGS_MISSING: "Some serving pods do not tell their connections: those of the others need fewer pods.",
-    NO_READINGS: "No serving pod tells its connections: none is removed.",
+    DISABLED: "selectPolicy is Disabled for this direction.",
+    AT_MINIMUM: "The connections require fewer pods than minReplicas.",
+    AT_MAXIMUM: "The connections or the matches require more pods than maxReplicas.",
+    MATCH_DAY_FLOOR: "Matches that are live or about to start require more pods than the connections do so far.",
+    ROLLING_OUT: "The connections require fewer pods, but no pods are removed during a rollout.",
+    READINGS_MISSING: "Some serving pods cannot be read, and the connections of the others require fewer pods.",
+    NO_READINGS: "No serving pod can be read, so no pods are removed.",
 }
-"""Every reason that a decision can have, and what it means."""
+"""Every reason that a decision can have, with its meaning."""
 
 LONGEST_PERIOD_SECONDS = 1800.0
-"""No policy looks further back, see :class:`~livescore_operator.resource.ScalingPolicy`."""
+"""The longest ``periodSeconds`` of a policy, see :class:`~livescore_operator.resource.ScalingPolicy`."""
 
 ROUNDING = 1e-9
-"""Of the target: 110 connections are within 0.1 of 100, whatever floats say."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pod:
-    """One API pod as last seen.
-
-    Attributes:
-        name: of the pod.
-        ready: its Ready condition.
-        connections: open WebSockets; None where it does not tell, or its last reading is too old to count.
-        draining: it empties itself so that it can be removed.
-        terminating: it has a deletion timestamp.
-    """
-
-    name: str
-    ready: bool
-    connections: int | None
-    draining: bool = False
-    terminating: bool = False
-
-    @property
-    def serving(self) -> bool:
-        """Whether it takes new connections and will go on doing so."""
-        return self.ready and not self.draining and not self.terminating
-
-    @property
-    def silent(self) -> bool:
-        """Whether it serves and does not tell how many."""
-        return self.serving and self.connections is None
+"""Added to the tolerance, so that 110 connections are within 0.1 of 100 despite floating-point errors."""
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What was asked for and done lately, oldest first; times are seconds of the caller's clock.
+    """Recent recommendations and changes, oldest first. Times are seconds of the caller's clock.
 
     Attributes:
-        recommendations: when each number was last asked for, no number twice; empty before the first decision.
-        changes: by how many pods the number was really changed, and when.
+        recommendations: Time of the latest recommendation of each number; empty before the first decision.
+        changes: Time and size of each change of ``spec.replicas``.
     """
 
     recommendations: tuple[tuple[float, int], ...] = ()
@@ -93,64 +65,71 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """How many pods there should be.
+    """The desired number of pods.
 
     Attributes:
-        replicas: the number; the same as now where nothing is to be done.
-        reason: one of :data:`REASONS`: what the number was last moved or held by.
-        message: the same with figures, for people.
-        history: for the next decision.
-        again: seconds after which the very same readings may lead to another number; None where only time passes.
+        replicas: The desired number; equal to the current one if nothing has to change.
+        reason: One of :data:`REASONS`: the rule that last changed or held the number.
+        message: The reason with figures, for people.
+        history: Input of the next decision.
+        requeue_after: Seconds after which the same readings may lead to another number; None if they cannot.
     """
 
     replicas: int
     reason: str
     message: str
     history: History = field(repr=False)
-    again: float | None = None
+    requeue_after: float | None = None
 
 
-class _Step(NamedTuple):
-    """A number on its way to the decision, and what last moved or held it."""
+class _Proposal(NamedTuple):
+    """A number on its way to the decision, with the rule that last changed or held it."""
 
     replicas: int
     reason: str
     message: str
-    again: float | None = None
+    requeue_after: float | None = None
 
 
 class _Bounds(NamedTuple):
-    """Least and most pods, and what the least is for."""
+    """Fewest and most pods, with the reason to give when the minimum applies."""
 
-    low: int
-    high: int
-    why: str = AT_MINIMUM
+    minimum: int
+    maximum: int
+    minimum_reason: str = AT_MINIMUM
 
-    def apply(self, step: _Step) -> _Step:
-        if step.replicas > self.high:
-            return _Step(self.high, AT_MAXIMUM, f"{step.message}; maxReplicas is {self.high}")
-        if step.replicas < self.low:
-            return _Step(self.low, self.why, f"{step.message}; {_SOURCES[self.why]} {self.low}")
-        return step
+    def clamp(self, replicas: int) -> int:
+        return min(max(replicas, self.minimum), self.maximum)
+
+    def apply(self, proposal: _Proposal) -> _Proposal:
+        if proposal.replicas > self.maximum:
+            return _Proposal(self.maximum, AT_MAXIMUM, f"{proposal.message}; maxReplicas is {self.maximum}")
+        if proposal.replicas < self.minimum:
+            message = f"{proposal.message}; {_MINIMUM_MESSAGES[self.minimum_reason]} {self.minimum}"
+            return _Proposal(self.minimum, self.minimum_reason, message)
+        return proposal
 
 
-_SOURCES = {
+_MINIMUM_MESSAGES = {
     AT_MINIMUM: "minReplicas is",
     MATCH_DAY_FLOOR: "the matches need",
     AT_MAXIMUM: "the matches need more, and maxReplicas is",
 }
 
 
-def _bounds(spec: Autoscaling, floor: int) -> _Bounds:
-    """From ``minReplicas``, or what the matches need, to ``maxReplicas``."""
-    low, high = spec.min_replicas, max(spec.min_replicas, spec.max_replicas)
-    if floor <= low:
-        return _Bounds(low, high)
-    return _Bounds(min(floor, high), high, MATCH_DAY_FLOOR if floor <= high else AT_MAXIMUM)
+def _bounds(autoscaling: Autoscaling, floor: int) -> _Bounds:
+    """Return the bounds of the spec, with the minimum raised to the floor of a match day."""
+    minimum = autoscaling.min_replicas
+    maximum = max(minimum, autoscaling.max_replicas)
+    if floor <= minimum:
+        return _Bounds(minimum, maximum)
+    if floor > maximum:
+        return _Bounds(maximum, maximum, AT_MAXIMUM)
+    return _Bounds(floor, maximum, MATCH_DAY_FLOOR)
 
 
 def decide(
-    spec: Autoscaling,
+    autoscaling: Autoscaling,
     current: int,
     pods: Sequence[Pod],
     *,
@@ -159,176 +138,186 @@ def decide(
     history: History,
     now: float,
 ) -> Decision:
-    """How many API pods there should be.
+    """Return the desired number of API pods.
 
-    Only what was asked for is noted in the history of the decision: what is then really changed, and when, tells
-    :func:`record`.
+    The history of the decision contains the recommendation only; call :func:`record` when the number has been changed.
 
     Args:
-        spec: bounds, target and pace; its mode is not looked at.
-        current: ``replicas`` of the Deployment.
-        pods: all pods of all its ReplicaSets, also those that start, drain or terminate.
-        floor: pods that the matches need, 0 for none; ``maxReplicas`` is above it.
-        rolling: whether a roll-out is under way.
-        history: of the last decision, :class:`History` itself after a start.
-        now: seconds, of the same clock as the history.
+        autoscaling: Bounds, target and pace; the mode is ignored.
+        current: ``spec.replicas`` of the Deployment.
+        pods: All pods of the Deployment's ReplicaSets, including those that start, drain or terminate.
+        floor: Pods that the matches need; 0 without a floor. May exceed ``maxReplicas``.
+        rolling: True during a rollout.
+        history: History of the last decision; ``History()`` after a start.
+        now: Seconds of the history's clock.
     """
-    bounds = _bounds(spec, floor)
+    bounds = _bounds(autoscaling, floor)
     history = _seeded(history, current, now)
-    asked = bounds.apply(_asked(spec, current, pods, rolling))
-    noted = min(max(_estimate(spec, current, pods, asked), bounds.low), bounds.high)
-    stable = bounds.apply(_stabilized(spec, current, asked, history, now))
-    final = _bounds(spec, 0).apply(_stepped(spec, current, stable, history, now))
-    return Decision(final.replicas, final.reason, final.message, _noted(spec, history, noted, now), final.again)
+    required = bounds.apply(_required(autoscaling, current, pods, rolling))
+    recommended = bounds.clamp(_recommended(autoscaling, current, pods, required))
+    # A floor is no noise and skips the stabilization window, but keeps to the policies. minReplicas and maxReplicas
+    # override both.
+    stabilized = bounds.apply(_stabilized(autoscaling, current, required, history, now))
+    desired = _bounds(autoscaling, floor=0).apply(_limited(autoscaling, current, stabilized, history, now))
+    remembered = _remembered(autoscaling, history, recommended, now)
+    return Decision(desired.replicas, desired.reason, desired.message, remembered, desired.requeue_after)
 
 
 def record(history: History, now: float, delta: int) -> History:
-    """Note that the number of pods was changed by ``delta``, from which the next steps are counted."""
+    """Return the history with a change of ``spec.replicas`` by ``delta``. The policies count from recorded changes."""
     recent = tuple(_since(history.changes, now - LONGEST_PERIOD_SECONDS))
     return replace(history, changes=(*recent, (now, delta)) if delta else recent)
 
 
-# What the load asks for
+# Required pods
 
 
-def _asked(spec: Autoscaling, current: int, pods: Sequence[Pod], rolling: bool) -> _Step:
-    """The number that this moment's load asks for, without regard to bounds and pace.
+def _required(autoscaling: Autoscaling, current: int, pods: Sequence[Pod], rolling: bool) -> _Proposal:
+    """Return the pods that the load requires, or the current number if fewer would be unsafe.
 
-    A serving pod without a reading holds anything from no client to a full house: what is known may ask for more
-    pods, never for fewer. Silent pods that do not serve count for nothing: their clients are with the others by now.
+    An unread pod may hold any number of connections, so what is known can require more pods, but never fewer. Pods that
+    are neither serving nor read count as empty: their clients have reconnected to other pods by now.
     """
-    step = _needed(spec, current, sum(pod.connections or 0 for pod in pods))
-    serving, unread = sum(pod.serving for pod in pods), sum(pod.silent for pod in pods)
+    proposal = _for_load(autoscaling, current, sum(pod.connections or 0 for pod in pods))
+    serving = sum(pod.serving for pod in pods)
+    unread = sum(pod.unread for pod in pods)
     if unread:
-        step = step._replace(message=f"{step.message}; {unread} of {serving} serving pods do not tell theirs")
-    if step.replicas >= current:
-        return step
+        proposal = proposal._replace(message=f"{proposal.message}; {unread} of {serving} serving pods cannot be read")
+    if proposal.replicas >= current:
+        return proposal
     if unread == serving:
-        return _Step(current, NO_READINGS, "no serving pod tells its connections")
+        return _Proposal(current, NO_READINGS, "no serving pod can be read")
     if unread:
-        return _Step(current, READINGS_MISSING, f"{step.message}; none is removed")
-    return _Step(current, ROLLING_OUT, f"{step.message}; none is removed during a roll-out") if rolling else step
+        return _Proposal(current, READINGS_MISSING, f"{proposal.message}; no pods are removed")
+    if rolling:
+        return _Proposal(current, ROLLING_OUT, f"{proposal.message}; no pods are removed during a rollout")
+    return proposal
 
 
-def _estimate(spec: Autoscaling, current: int, pods: Sequence[Pod], asked: _Step) -> int:
-    """The number that is remembered: what was asked for, or most of what readings that are missing may hide.
+def _for_load(autoscaling: Autoscaling, current: int, load: int) -> _Proposal:
+    """Return the pods that hold the load.
 
-    Pods that do not tell count as on target. Were the present number remembered instead, one lost reading in five
-    minutes would keep every pod for ever.
+    The number is absolute, so neither starting pods nor the surge of a rollout affect it. The load includes the clients
+    of draining and terminating pods, because they are about to reconnect to the others.
     """
-    if asked.reason != READINGS_MISSING:
-        return asked.replicas
-    known = sum(pod.connections or 0 for pod in pods)
-    unread = sum(pod.silent for pod in pods)
-    return min(current, math.ceil(known / spec.target_connections_per_pod) + unread)
+    target = autoscaling.target_connections_per_pod
+    required = math.ceil(load / target)
+    message = f"{load} connections need {required} pods of {target} each"
+    if required == current:
+        return _Proposal(current, AT_TARGET, message)
+    capacity = target * current
+    if abs(load - capacity) <= (autoscaling.tolerance + ROUNDING) * capacity:
+        return _Proposal(current, WITHIN_TOLERANCE, f"{message}; {current} are within the tolerance")
+    return _Proposal(required, SCALE_UP if required > current else SCALE_DOWN, message)
 
 
-def _needed(spec: Autoscaling, current: int, load: int) -> _Step:
-    """The pods that hold the load.
+def _recommended(autoscaling: Autoscaling, current: int, pods: Sequence[Pod], required: _Proposal) -> int:
+    """Return the number to remember for the stabilization windows.
 
-    It is an absolute number: neither starting pods nor those of a roll-out's surge change it. Clients of draining
-    and terminating pods are in the load, as they come back to the others.
+    With readings missing, unread pods count as on target. To remember the current number instead would keep all pods
+    for as long as one reading was lost in each window.
     """
-    target = spec.target_connections_per_pod
-    needed = math.ceil(load / target)
-    message = f"{load} connections need {needed} pods of {target} each"
-    if needed == current:
-        return _Step(current, AT_TARGET, message)
-    if abs(load - target * current) <= (spec.tolerance + ROUNDING) * target * current:
-        return _Step(current, WITHIN_TOLERANCE, f"{message}; {current} are within the tolerance")
-    return _Step(needed, SCALE_UP if needed > current else SCALE_DOWN, message)
+    if required.reason != READINGS_MISSING:
+        return required.replicas
+    load = sum(pod.connections or 0 for pod in pods)
+    unread = sum(pod.unread for pod in pods)
+    return min(current, math.ceil(load / autoscaling.target_connections_per_pod) + unread)
 
 
 # Stabilization
 
 
-def _stabilized(spec: Autoscaling, current: int, asked: _Step, history: History, now: float) -> _Step:
-    """Up to the lowest, down to the highest number that was asked for within the window of the direction."""
-    if asked.replicas == current:
-        return asked
-    up = asked.replicas > current
-    rules, careful = (spec.scale_up, min) if up else (spec.scale_down, max)
-    window = list(_since(history.recommendations, now - rules.stabilization_window_seconds))
-    found = careful([asked.replicas, *(replicas for _, replicas in window)])
-    # A number beyond the current one asks for the other direction, which has rules of its own.
-    kept = max(found, current) if up else min(found, current)
-    if kept == asked.replicas:
-        return asked
-    holding = [at for at, replicas in window if (replicas <= kept if up else replicas >= kept)]
-    message = f"{asked.message}; {found} were asked for within {rules.stabilization_window_seconds} seconds"
-    return _Step(kept, STABILIZING, message, _wait(holding, rules.stabilization_window_seconds, now))
+def _stabilized(autoscaling: Autoscaling, current: int, proposal: _Proposal, history: History, now: float) -> _Proposal:
+    """Scale up to the lowest, or down to the highest, recommendation within the window of the direction."""
+    if proposal.replicas == current:
+        return proposal
+    up = proposal.replicas > current
+    seconds = (autoscaling.scale_up if up else autoscaling.scale_down).stabilization_window_seconds
+    window = list(_since(history.recommendations, now - seconds))
+    numbers = [proposal.replicas, *(replicas for _, replicas in window)]
+    # A recommendation beyond the current number belongs to the other direction, which has its own rules.
+    if up:
+        recommended = min(numbers)
+        stabilized = max(recommended, current)
+        limiting = [at for at, replicas in window if replicas <= stabilized]
+    else:
+        recommended = max(numbers)
+        stabilized = min(recommended, current)
+        limiting = [at for at, replicas in window if replicas >= stabilized]
+    if stabilized == proposal.replicas:
+        return proposal
+    message = f"{proposal.message}; {recommended} were recommended within the last {seconds} seconds"
+    expires = max((at + seconds - now for at in limiting), default=None)
+    return _Proposal(stabilized, STABILIZING, message, expires)
 
 
 def _seeded(history: History, current: int, now: float) -> History:
-    """A history that begins with the pods there are: an operator that has just started removes none at once."""
+    """Start an empty history with the current number, so that a restarted operator removes no pod at once."""
     return history if history.recommendations else replace(history, recommendations=((now, current),))
 
 
-def _noted(spec: Autoscaling, history: History, replicas: int, now: float) -> History:
-    """With the newest recommendation, and without what no window reaches.
+def _remembered(autoscaling: Autoscaling, history: History, recommended: int, now: float) -> History:
+    """Add a recommendation and drop the entries that no window or period reaches.
 
-    An older mention of the same number decides nothing that the newer one does not: so the history stays as short
-    as the numbers are few, however often a decision is made.
+    Only the latest recommendation of each number is kept: it expires last, so earlier ones decide nothing. The history
+    stays as short as the numbers are few, however frequent the decisions.
     """
-    window = max(spec.scale_up.stabilization_window_seconds, spec.scale_down.stabilization_window_seconds)
-    others = (one for one in _since(history.recommendations, now - window) if one[1] != replicas)
-    recent = tuple(_since(history.changes, now - LONGEST_PERIOD_SECONDS))
-    return History((*others, (now, replicas)), recent)
+    window = max(autoscaling.scale_up.stabilization_window_seconds, autoscaling.scale_down.stabilization_window_seconds)
+    others = [entry for entry in _since(history.recommendations, now - window) if entry[1] != recommended]
+    changes = _since(history.changes, now - LONGEST_PERIOD_SECONDS)
+    return History((*others, (now, recommended)), tuple(changes))
 
 
-# Steps
+# Policies
 
 
-def _stepped(spec: Autoscaling, current: int, wanted: _Step, history: History, now: float) -> _Step:
-    """No further than the policies of the direction allow."""
-    if wanted.replicas == current:
-        return wanted
-    up = wanted.replicas > current
-    rules = spec.scale_up if up else spec.scale_down
+def _limited(autoscaling: Autoscaling, current: int, proposal: _Proposal, history: History, now: float) -> _Proposal:
+    """Limit a step to what the policies of its direction allow."""
+    if proposal.replicas == current:
+        return proposal
+    up = proposal.replicas > current
+    rules = autoscaling.scale_up if up else autoscaling.scale_down
     if rules.select_policy == "Disabled":
-        return _Step(current, DISABLED, f"{wanted.message}; {'scaleUp' if up else 'scaleDown'} is disabled")
+        name = "scaleUp" if up else "scaleDown"
+        return _Proposal(current, DISABLED, f"{proposal.message}; {name} is disabled")
     limit = _limit(rules, current, history, up=up, now=now)
-    if wanted.replicas <= limit if up else wanted.replicas >= limit:
-        return wanted
-    again = _wait_for_step(rules, history, now)
-    return _Step(limit, STEP_LIMITED, f"{wanted.message}; {limit} are allowed for now", again)
+    allowed = proposal.replicas <= limit if up else proposal.replicas >= limit
+    if allowed:
+        return proposal
+    message = f"{proposal.message}; the policies allow {limit} for now"
+    return _Proposal(limit, STEP_LIMITED, message, _next_step(rules, history, now))
 
 
 def _limit(rules: ScalingRules, current: int, history: History, *, up: bool, now: float) -> int:
-    """The furthest number that the selected policy allows, counted from the pods at the start of its period."""
-    reaches = [
-        _reach(policy, current - sum(delta for _, delta in _since(history.changes, now - policy.period_seconds)), up=up)
-        for policy in rules.policies
-    ]
-    furthest: Callable[[Iterable[int]], int] = max if up == (rules.select_policy == "Max") else min
-    # Where a period's steps are used up, the limit may lie behind: it never turns the direction.
-    return max(furthest(reaches), current) if up else min(furthest(reaches), current)
+    """Return the furthest number that the selected policy allows, counted from the pods at the start of its period."""
+    limits = []
+    for policy in rules.policies:
+        changed = sum(delta for _, delta in _since(history.changes, now - policy.period_seconds))
+        limits.append(_policy_limit(policy, current - changed, up=up))
+    # Once the steps of a period are used up, the limit may lie behind the current number. It never turns the direction.
+    if up:
+        return max(max(limits) if rules.select_policy == "Max" else min(limits), current)
+    return min(min(limits) if rules.select_policy == "Max" else max(limits), current)
 
 
-def _reach(policy: ScalingPolicy, start: int, *, up: bool) -> int:
-    """How far a policy lets the number move from ``start``; percentages are rounded away from it, so that it moves."""
+def _policy_limit(policy: ScalingPolicy, start: int, *, up: bool) -> int:
+    """Return how far a policy allows to move from ``start``. Percentages round away from it, so that it can move."""
     if policy.type == "Pods":
         return start + policy.value if up else start - policy.value
-    return -(-start * (100 + policy.value) // 100) if up else start * (100 - policy.value) // 100
+    if up:
+        return -(-start * (100 + policy.value) // 100)
+    return start * (100 - policy.value) // 100
 
 
-# Time
+def _next_step(rules: ScalingRules, history: History, now: float) -> float | None:
+    """Return the seconds until the first recorded change leaves the period of a policy; None without such a change."""
+    expirations = [
+        at + policy.period_seconds - now
+        for policy in rules.policies
+        for at, _ in _since(history.changes, now - policy.period_seconds)
+    ]
+    return min(expirations, default=None)
 
 
 def _since(entries: Iterable[tuple[float, int]], cutoff: float) -> Iterable[tuple[float, int]]:
     return (entry for entry in entries if entry[0] > cutoff)
-
-
-def _wait(times: Iterable[float], seconds: float, now: float) -> float | None:
-    """Seconds until the last of these moments is longer ago than ``seconds``; None where there is none."""
-    return max((at + seconds - now for at in times), default=None)
-
-
-def _wait_for_step(rules: ScalingRules, history: History, now: float) -> float | None:
-    """Seconds until the period of a policy no longer reaches a change."""
-    ends = (
-        at + policy.period_seconds - now
-        for policy in rules.policies
-        for at, _ in _since(history.changes, now - policy.period_seconds)
-    )
-    return min(ends, default=None)

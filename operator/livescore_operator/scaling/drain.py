@@ -1,74 +1,72 @@
-"""Scale-down that drops nobody: pods are emptied first, and only then is the number of replicas lowered. Pure.
+"""Scale-down without dropped sockets: pods are drained first, then ``spec.replicas`` is lowered. Pure.
 
-An operator may be killed between any two of its steps, so nothing is remembered but in the cluster:
-``status.draining``, the annotation ``controller.kubernetes.io/pod-deletion-cost``, and what the pods say of themselves.
-:func:`plan` looks at these and gives the next :class:`Steps`; what was lost on the way is done again, or undone, at the
-next look.
+The operator may be killed between any two steps, so all state lives in the cluster: ``status.draining``, the annotation
+``controller.kubernetes.io/pod-deletion-cost``, and what the pods report about themselves. :func:`plan` compares these
+and returns the next :class:`Steps`; steps that were lost are repeated or undone in the next round.
 
-**Who goes.** As many pods as there are more than desired: first those that cannot serve (not ready and without a
-socket), then those with the fewest sockets, then by name. A pod that does not tell its sockets comes last. Terminating
-pods are gone already. Pods that were never made are given up before any pod is drained.
+**Which pods.** The excess over the desired number: first pods that cannot serve (not ready and without a socket), then
+those with the fewest sockets, then by name. Pods without a reading come last. Terminating pods are gone already. Pods
+that were never created are given up before any pod is drained.
 
-**How.** All of them are one batch: marked with a very low deletion cost and told to drain, each with a deadline. Nobody
-joins a batch on the way. A member is empty when it says that it drains and holds no socket, *and* Kubernetes no longer
-sees it as ready: until then load balancers send newcomers, and Kubernetes would remove any unready pod before it. When
-every member is empty or past its deadline, the batch is *released*: the number of replicas is lowered by its members
-that still exist. One that was evicted meanwhile was replaced by its ReplicaSet and no longer counts.
+**How.** The pods form one batch. Each gets a very low deletion cost, a drain command and a deadline. No pod joins a
+batch later. A member is done when it reports that it is draining without a socket *and* Kubernetes has noticed that it
+is not ready: until then load balancers send new clients to it, and Kubernetes would remove any unready pod before it.
+When every member is done or past its deadline, the batch is *released*: ``spec.replicas`` is lowered by the members
+that still exist. An evicted member was replaced by its ReplicaSet and no longer counts.
 
-**Whether they went.** Kubernetes removes pods that were not scheduled, then unready ones, then the cheapest: the
-members. A member that is still there and not terminating ``RELEASE_SECONDS`` after its release is a survivor:
-Kubernetes took another pod, one whose node was lost in that second, for example. The survivor is told to serve again,
-and people are told of it. Nothing new begins before all released pods are gone.
+**Survivors.** Kubernetes removes unscheduled pods first, then unready ones, then those with the lowest deletion cost:
+the members. A member that still exists and is not terminating ``RELEASE_SECONDS`` after its release is a survivor:
+Kubernetes removed another pod instead, for example one whose node was lost at that moment. The survivor serves again,
+and a Warning Event reports it. No new batch starts before all released pods are gone.
 
-**When the load comes back,** so many members are cancelled that the rest fits: those with the most sockets first.
+**If the load returns,** as many members are cancelled as are needed again, those with the most sockets first.
 
-**While a roll-out goes on,** nothing begins, and what drains is cancelled: its ReplicaSet is being replaced. Released
-pods are waited for as ever.
+**During a rollout** nothing starts, and all drains are cancelled, because the ReplicaSet is being replaced. Released
+pods are awaited as usual.
 
-**What is found.** More pods than replicas mean that Kubernetes has still to remove some (an operator was killed after
-it lowered the number and before it wrote the status): nothing is begun, cancelled or released until it has. A pod that
-drains though no status names it (an operator was killed after the command and before the status, or somebody gave the
-command by hand) becomes a member where there are too many pods, with a deadline from now, and is cancelled otherwise.
-A listed pod that does not say that it drains is told again.
+**Unexpected states.** More pods than replicas mean that Kubernetes has pods left to remove (an operator was killed
+after it lowered the number and before it wrote the status): until then nothing starts, is cancelled or released. A
+draining pod that the status does not list (an operator was killed before it wrote the status, or a person started the
+drain) becomes a member with a new deadline if there are too many pods, and is cancelled otherwise. A listed pod that
+does not report that it is draining gets the command again.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from livescore_operator.resource import Draining, timestamp
-from livescore_operator.scaling.algorithm import Pod
+from livescore_operator.scaling.pod import Pod
 
-# Below what anybody else would give a pod, and within the 32 bits that Kubernetes reads.
+# Far below any cost that a person would set, and within the 32 bits that Kubernetes accepts.
 VICTIM_COST = -1_000_000_000
 
-# Of a pod that does not tell: as one with more sockets than any, so that it does not look empty.
+# The cost of a pod without a reading: as if it held more sockets than any other pod, so that it does not look empty.
 UNKNOWN_COST = 31
 
-# Kubernetes marks pods for deletion within a second or two of a lower number; a busy controller manager takes longer.
+# Kubernetes marks pods for deletion a second or two after the number was lowered; a busy controller manager is slower.
 RELEASE_SECONDS = 15.0
 
-# Between two looks while pods drain. Pods are not watched, and their readiness changes after 4 s at the earliest.
-LOOK_SECONDS = 1.0
+# Interval of the rounds while pods drain. Pods are not watched, and their readiness changes after 4 s at the earliest.
+POLL_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Steps:
-    """What to do now: deletion costs, commands to the pods and replicas in any order, and the status when all is done.
+    """The next steps of a drain: deletion costs, commands and replicas in any order, then the status.
 
-    To write the status first is as safe where the replicas come last; an operator killed before it lowered them then
-    takes the released pods for survivors, and begins anew.
+    It is also safe to write the status first if the replicas come last: an operator that was killed in between takes
+    the released pods for survivors and starts again.
 
     Attributes:
-        replicas: for the Deployment; more than now where more are desired, and fewer when a batch is released.
-        begin: pods to send ``POST /drain``; it does no harm to one that drains already.
-        cancel: pods to send ``POST /drain?cancel=true``.
-        draining: as to be written to the status. Exactly the pods that it names are to have ``VICTIM_COST`` as their
-            deletion cost: the annotation is compared with it at every look, set where it is missing and cleared on
-            every other pod.
-        survivors: released pods that Kubernetes kept, to be told in a Warning Event; ``cancel`` has them too.
-        again: seconds until the next look; None where nothing goes on.
+        replicas: The new ``spec.replicas``: raised at once, lowered only when a batch is released.
+        begin: Pods to send ``POST /drain``. Idempotent.
+        cancel: Pods to send ``POST /drain?cancel=true``.
+        draining: The new ``status.draining``. Exactly these pods must have ``VICTIM_COST`` as their deletion cost: the
+            caller compares the annotation in every round, and adds or removes it.
+        survivors: Released pods that Kubernetes did not remove, for a Warning Event. They are in ``cancel`` as well.
+        requeue_after: Seconds until the next round; None if nothing is in progress.
     """
 
     replicas: int
@@ -76,7 +74,7 @@ class Steps:
     cancel: tuple[str, ...] = ()
     draining: tuple[Draining, ...] = ()
     survivors: tuple[str, ...] = ()
-    again: float | None = None
+    requeue_after: float | None = None
 
 
 def plan(
@@ -89,47 +87,72 @@ def plan(
     deadline_seconds: float,
     now: datetime,
 ) -> Steps:
-    """The next steps towards fewer pods, or back.
+    """Return the next steps from the current to the desired number of pods.
 
     Args:
-        pods: all active API pods (phase neither Failed nor Succeeded), also those that have not started. ``draining``
-            is what the pod itself says.
+        pods: All active API pods (phase neither Failed nor Succeeded), including those that have not started.
         draining: ``status.draining``.
         current: ``spec.replicas`` of the Deployment.
-        desired: pods that there should be. Where nobody scales any more, give ``current``: everything is cancelled.
-        rolling: whether a roll-out of the Deployment goes on.
-        deadline_seconds: seconds that a pod may take: its grace before it refuses newcomers included.
-        now: with a time zone.
+        desired: The desired number of pods.
+        rolling: True during a rollout of the Deployment.
+        deadline_seconds: Time that a pod may take to drain, including its grace period for load balancers.
+        now: The current time, with a time zone.
     """
     live = {pod.name: pod for pod in pods if not pod.terminating}
-    listed = tuple(_seen(one, live[one.pod]) for one in draining if one.pod in live)
-    look = _Look(live, listed, current, desired, rolling, deadline_seconds, now)
-    if any(one.released for one in listed):
-        return look.await_removal()
+    members = tuple(_updated(member, live[member.pod]) for member in draining if member.pod in live)
+    situation = _Situation(live, members, current, desired, rolling, deadline_seconds, now)
+    if any(member.released for member in members):
+        return situation.await_removal()
     if rolling:
-        return look.withdraw()
-    return look.hold() if look.removing else look.drain()
+        return situation.cancel_all()
+    if situation.removing:
+        return situation.hold()
+    return situation.drain()
+
+
+def cancel_all(
+    pods: Sequence[Pod], draining: Sequence[Draining], *, current: int, rolling: bool, now: datetime
+) -> Steps:
+    """Return the steps that undo our drains where the operator does not scale.
+
+    Members stay in ``status.draining`` until they report that they are serving again. Released pods are awaited.
+    """
+    unconfirmed = {pod.name for pod in pods if pod.draining or pod.connections is None}
+    ours = [member for member in draining if member.released or member.pod in unconfirmed]
+    names = {member.pod for member in ours}
+    # Leave drains alone that we did not start.
+    pods = [replace(pod, draining=pod.draining and pod.name in names) for pod in pods]
+    steps = plan(pods, ours, current=current, desired=current, rolling=rolling, deadline_seconds=0, now=now)
+    cancelled = [member for member in ours if member.pod in steps.cancel and not member.released]
+    return replace(steps, draining=(*steps.draining, *cancelled))
 
 
 def deletion_cost(pod: Pod) -> int:
-    """Value for ``controller.kubernetes.io/pod-deletion-cost``: the lowest ones go first.
+    """Return the value of ``controller.kubernetes.io/pod-deletion-cost``; Kubernetes removes the lowest cost first.
 
-    A pod that drains has ``VICTIM_COST``. Every other one, where a HorizontalPodAutoscaler scales, has the number of
-    binary digits of its sockets (0 for none, 3 for 4 to 7, 13 for 4096 to 8191): a pod with half as many goes before
-    it, and the annotation is written anew only when the number about doubles or halves. One that does not tell has
-    ``UNKNOWN_COST``.
+    A draining pod has ``VICTIM_COST``. Otherwise, for scale-downs by a HorizontalPodAutoscaler, the cost is the number
+    of binary digits of the connections (0 for none, 3 for 4 to 7, 13 for 4096 to 8191): a pod with half as many
+    connections goes first, and the annotation changes only when the connections about double or halve. A pod without a
+    reading has ``UNKNOWN_COST``.
     """
     if pod.draining:
         return VICTIM_COST
-    return UNKNOWN_COST if pod.connections is None else min(pod.connections.bit_length(), UNKNOWN_COST)
+    if pod.connections is None:
+        return UNKNOWN_COST
+    return min(pod.connections.bit_length(), UNKNOWN_COST)
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What there is: ``live`` pods by name, and those of the status that are among them."""
+class _Situation:
+    """The input of one round.
+
+    Attributes:
+        live: Pods that are not terminating, by name.
+        members: Entries of ``status.draining`` whose pod is live, with its latest connections.
+    """
 
     live: Mapping[str, Pod]
-    listed: tuple[Draining, ...]
+    members: tuple[Draining, ...]
     current: int
     desired: int
     rolling: bool
@@ -138,89 +161,95 @@ class _Look:
 
     @property
     def removing(self) -> bool:
-        """Whether Kubernetes has still to remove pods; in a roll-out there are more for another reason."""
+        """True if Kubernetes has pods left to remove. A rollout has more pods for another reason."""
         return not self.rolling and len(self.live) > self.current
 
     @property
     def unlisted(self) -> list[str]:
-        """Pods that drain though the status does not name them."""
-        names = {one.pod for one in self.listed}
-        return [pod.name for pod in self.live.values() if pod.draining and pod.name not in names]
+        """Draining pods that the status does not list."""
+        listed = {member.pod for member in self.members}
+        return [pod.name for pod in self.live.values() if pod.draining and pod.name not in listed]
 
     @property
     def raised(self) -> int:
-        """Replicas where none are taken away."""
+        """Replicas if pods may be added, but none removed."""
         return max(self.current, self.desired)
 
     def await_removal(self) -> Steps:
-        """Released pods go by themselves; those that stay are survivors."""
-        survivors = tuple(one.pod for one in self.listed if self._is_survivor(one))
-        remaining = tuple(one for one in self.listed if one.pod not in survivors)
-        return Steps(self.raised, cancel=survivors, draining=remaining, survivors=survivors, again=LOOK_SECONDS)
+        """Wait until the released pods are gone, and cancel the survivors."""
+        survivors = tuple(member.pod for member in self.members if self._is_survivor(member))
+        remaining = tuple(member for member in self.members if member.pod not in survivors)
+        return Steps(self.raised, cancel=survivors, draining=remaining, survivors=survivors, requeue_after=POLL_SECONDS)
 
-    def _is_survivor(self, one: Draining) -> bool:
-        return one.released and not self.removing and self._is_over(one)
+    def _is_survivor(self, member: Draining) -> bool:
+        return member.released and not self.removing and self._is_overdue(member)
 
-    def withdraw(self) -> Steps:
-        """Nothing drains in a roll-out."""
-        cancel = (*(one.pod for one in self.listed), *self.unlisted)
-        return Steps(self.raised, cancel=cancel, again=LOOK_SECONDS if cancel else None)
+    def cancel_all(self) -> Steps:
+        """Cancel every drain."""
+        cancel = (*(member.pod for member in self.members), *self.unlisted)
+        return Steps(self.raised, cancel=cancel, requeue_after=POLL_SECONDS if cancel else None)
 
     def hold(self) -> Steps:
-        """Nothing is done before Kubernetes has removed what it was told to."""
-        waiting = self.listed or len(self.live) > self.desired
-        return Steps(self.raised, draining=self.listed, again=LOOK_SECONDS if waiting else None)
+        """Wait until Kubernetes has removed the pods that are too many already."""
+        waiting = bool(self.members) or len(self.live) > self.desired
+        return Steps(self.raised, draining=self.members, requeue_after=POLL_SECONDS if waiting else None)
 
     def drain(self) -> Steps:
-        """Go on with the batch, as far as it still fits, or begin one."""
+        """Continue the batch as far as it is still in excess, or start one."""
         excess = max(0, len(self.live) - self.desired)
-        members = (*self.listed, *map(self._begun, self.unlisted))
-        ordered = sorted(members, key=lambda one: _worth(self.live[one.pod]))
-        cancel = tuple(one.pod for one in ordered[excess:])
-        batch = ordered[:excess] or [self._begun(pod.name) for pod in sorted(self.live.values(), key=_worth)[:excess]]
-        batch.sort(key=lambda one: one.pod)
-        if self._may_release(batch) and not cancel:
+        members = [*self.members, *map(self._new_member, self.unlisted)]
+        members.sort(key=lambda member: _value(self.live[member.pod]))
+        batch = members[:excess]
+        cancel = tuple(member.pod for member in members[excess:])
+        if not batch:
+            victims = sorted(self.live.values(), key=_value)[:excess]
+            batch = [self._new_member(pod.name) for pod in victims]
+        batch.sort(key=lambda member: member.pod)
+        if not cancel and self._may_release(batch):
             return self._release(batch)
-        begin = tuple(one.pod for one in batch if one not in self.listed or not self.live[one.pod].draining)
-        again = LOOK_SECONDS if batch or cancel else None
-        return Steps(self._fewest(), begin, cancel, tuple(batch), again=again)
+        begin = tuple(member.pod for member in batch if not self._has_begun(member))
+        # No pod is removed here, but replicas whose pods were never created are given up.
+        replicas = max(self.desired, len(self.live))
+        requeue_after = POLL_SECONDS if batch or cancel else None
+        return Steps(replicas, begin, cancel, tuple(batch), requeue_after=requeue_after)
 
-    def _may_release(self, batch: Sequence[Draining]) -> bool:
-        """Whether all are done. One that is not in the status yet may not have its deletion cost yet."""
-        return bool(batch) and all(one in self.listed and self._is_done(one) for one in batch)
-
-    def _fewest(self) -> int:
-        """Replicas without a pod less: those that were never made are given up where fewer are desired."""
-        return max(self.desired, len(self.live))
-
-    def _begun(self, name: str) -> Draining:
+    def _new_member(self, name: str) -> Draining:
         deadline = _deadline(self.now + timedelta(seconds=self.deadline_seconds))
         return Draining(pod=name, connections=self.live[name].connections or 0, deadline=deadline)
 
+    def _has_begun(self, member: Draining) -> bool:
+        return member in self.members and self.live[member.pod].draining
+
+    def _may_release(self, batch: Sequence[Draining]) -> bool:
+        """Return True if all members are done. A member that is not in the status yet may lack its deletion cost."""
+        return bool(batch) and all(member in self.members and self._is_done(member) for member in batch)
+
     def _release(self, batch: Sequence[Draining]) -> Steps:
-        patience = _deadline(self.now + timedelta(seconds=RELEASE_SECONDS))
-        released = tuple(one.model_copy(update={"released": True, "deadline": patience}) for one in batch)
-        return Steps(len(self.live) - len(released), draining=released, again=LOOK_SECONDS)
+        removed_by = _deadline(self.now + timedelta(seconds=RELEASE_SECONDS))
+        released = tuple(member.model_copy(update={"released": True, "deadline": removed_by}) for member in batch)
+        return Steps(len(self.live) - len(released), draining=released, requeue_after=POLL_SECONDS)
 
-    def _is_done(self, one: Draining) -> bool:
-        pod = self.live[one.pod]
-        return self._is_over(one) or (pod.draining and not pod.ready and pod.connections == 0)
+    def _is_done(self, member: Draining) -> bool:
+        pod = self.live[member.pod]
+        empty = pod.draining and not pod.ready and pod.connections == 0
+        return empty or self._is_overdue(member)
 
-    def _is_over(self, one: Draining) -> bool:
-        return datetime.fromisoformat(one.deadline) <= self.now
-
-
-def _seen(one: Draining, pod: Pod) -> Draining:
-    """With the sockets that it holds now, or held when it last told."""
-    return one if pod.connections is None else one.model_copy(update={"connections": pod.connections})
+    def _is_overdue(self, member: Draining) -> bool:
+        return datetime.fromisoformat(member.deadline) <= self.now
 
 
-def _worth(pod: Pod) -> tuple[bool, float, str]:
-    """What is lost with a pod: the least comes first. One that drains is unready and could still serve again."""
-    able = pod.ready or bool(pod.connections) or (pod.draining and pod.connections is not None)
-    return able, math.inf if pod.connections is None else pod.connections, pod.name
+def _updated(member: Draining, pod: Pod) -> Draining:
+    """Return the member with the latest known connections."""
+    return member if pod.connections is None else member.model_copy(update={"connections": pod.connections})
+
+
+def _value(pod: Pod) -> tuple[bool, float, str]:
+    """Return a sort key: pods whose loss costs least come first. A draining pod is unready, but could serve again."""
+    useful = pod.ready or bool(pod.connections) or (pod.draining and pod.connections is not None)
+    connections = math.inf if pod.connections is None else pod.connections
+    return useful, connections, pod.name
 
 
 def _deadline(moment: datetime) -> str:
-    """RFC 3339 in whole seconds, never earlier than the moment."""
+    """Format a time as RFC 3339, rounded up to whole seconds."""
     return timestamp(moment + timedelta(microseconds=999_999))

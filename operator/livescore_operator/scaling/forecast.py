@@ -1,23 +1,23 @@
-"""Match day: pods before kick-off instead of after it. Pure.
+"""Match day: raise the number of pods before kick-off instead of after it. Pure.
 
-**The floor.** The matches that count are those that are live, and those that start within ``leadMinutes`` and are not
-past their end. Each brings the connections of the first of ``expectations`` that fits it; else what matches of its
-sport brought before, as far as that was learnt; else ``expectedConnections``. An expectation fits by sport, by team
-(home or away) or by both, in small or capital letters. The floor is the sum divided by ``targetConnectionsPerPod``,
-rounded up: at least one pod and at most ``maxReplicas``. When the last match is neither live nor about to start, there
-is no floor, and the number of pods goes down by its ordinary, slow rule.
+**The floor.** A match counts if it is live, or if it starts within ``leadMinutes`` and its planned end has not passed.
+The expected connections of a match are those of the first matching entry of ``expectations``, else those learnt from
+its sport, else ``expectedConnections``. An entry matches by sport, by team (home or away) or by both, ignoring case.
+The floor is the sum of all expected connections divided by ``targetConnectionsPerPod``, rounded up, at least one pod
+and at most ``maxReplicas``. Without a counted match there is no floor, and the number of pods falls by the ordinary,
+slow rule.
 
-**What is learnt.** While all live matches are of one sport, the open connections divided by the number of these matches
-are a sample of that sport. Connections that are there without any match count as well: pods are needed for them too.
+**Learning.** While all live matches are of one sport, the open connections divided by the number of these matches are a
+sample of that sport. This includes connections that are unrelated to any match: pods are needed for them as well.
 
-- A sample above what is remembered replaces it, at any time: the peak counts.
-- What is remembered is forgotten only in the last quarter of all these matches, or after their planned end, when the
-  audience has come: if it is more than one and a half times the sample, it falls to that. So an extraordinary match is
-  forgotten with the next ordinary one, while intervals and ups and downs of a match do not matter.
-- Values are rounded up to two digits (9011 is 9100), so that the status is written when something changed.
+- A sample above the learnt value replaces it at any time: the peak counts.
+- The value is lowered only in the last quarter of all live matches, or after their planned end, when the audience has
+  arrived: a value above one and a half times the sample falls to that. An extraordinary match is forgotten with the
+  next ordinary one, while intervals and fluctuations have no effect.
+- Values are rounded up to two significant digits (9011 becomes 9100), so that the status changes only if it matters.
 
-Both rules give the same result however often and at whatever intervals they are applied to the same sample. Nobody
-connected is no sample: more likely the service is down than the match is of no interest.
+Both rules are idempotent: repeating a sample changes nothing. Zero connections are no sample: an unreachable service is
+more likely than a match without an audience.
 """
 
 import math
@@ -28,28 +28,40 @@ from typing import NamedTuple
 
 from pydantic import AwareDatetime
 
-from livescore_operator.resource import Autoscaling, Expectation, Floor, Learnt, MatchDay, Model, timestamp
+from livescore_operator.resource import (
+    Autoscaling,
+    Expectation,
+    Floor,
+    Learnt,
+    MatchDay,
+    Model,
+    Scaling,
+    timestamp,
+)
 
-# The status holds them; a service that makes up sports must not fill it.
+# Bounds the size of the status, whatever names of sports the service reports.
 MAX_SPORTS = 50
 
-# Part of its planned time after which a match has its audience.
+# Part of its planned time after which the audience of a match has arrived.
 RIPE = 0.75
 
-# As many times the sample of a ripe match as may be remembered. Audiences at the end are seldom below two thirds of the
-# peak, so a peak of the same match is not forgotten.
+# Highest learnt value in multiples of a late sample. Audiences at the end are rarely below two thirds of the peak, so
+# the peak of the same match is kept.
 MEMORY = 1.5
 
-# Digits that are kept of a learnt number.
+# Significant digits of a learnt value.
 DIGITS = 2
 
-# Kinds of matches that a message names; people read it in a table.
+# Expectations listed in a message, which `kubectl` shows in a table.
 MAX_NAMED = 3
+
+# Delay after the moment at which a match starts or ceases to count: the service has updated its status by then.
+MOMENT_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class Fixture:
-    """One match as the service tells of it; times have a time zone."""
+    """One match, as reported by the service. Times have a time zone."""
 
     id: int
     sport: str
@@ -60,7 +72,7 @@ class Fixture:
     end: datetime
 
 
-class _Told(Model):
+class _FixtureBody(Model):
     id: int
     sport: str
     home_team: str
@@ -70,58 +82,132 @@ class _Told(Model):
     end_time: AwareDatetime
 
 
-class _Answer(Model):
-    fixtures: list[_Told]
+class _FixturesBody(Model):
+    fixtures: list[_FixtureBody]
 
 
 def parse(payload: object) -> list[Fixture]:
-    """Read the answer of ``GET /fixtures``. Unknown keys, and matches neither live nor scheduled, are passed over.
+    """Parse the response of ``GET /fixtures``. Unknown keys and matches neither live nor scheduled are skipped.
 
     Raises:
-        ValueError: where it is not such an answer.
+        ValueError: The payload is not such a response.
     """
-    told = _Answer.model_validate(payload).fixtures
+    bodies = _FixturesBody.model_validate(payload).fixtures
     return [
-        Fixture(one.id, one.sport, one.home_team, one.away_team, one.status == "live", one.start_time, one.end_time)
-        for one in told
-        if one.status in ("live", "scheduled")
+        Fixture(
+            id=body.id,
+            sport=body.sport,
+            home_team=body.home_team,
+            away_team=body.away_team,
+            live=body.status == "live",
+            start=body.start_time,
+            end=body.end_time,
+        )
+        for body in bodies
+        if body.status in ("live", "scheduled")
     ]
+
+
+class MatchDayForecast(NamedTuple):
+    """The effect of the matches on scaling.
+
+    Attributes:
+        floor: Pods that the matches need; None without a counted match.
+        learnt: The new ``status.scaling.learnt``.
+        changes_in: Seconds until the floor may change without another event; None if it cannot.
+    """
+
+    floor: Floor | None = None
+    learnt: Sequence[Learnt] = ()
+    changes_in: float | None = None
+
+    @property
+    def floor_replicas(self) -> int:
+        """The floor as a number of pods; 0 without a floor."""
+        return self.floor.replicas if self.floor else 0
+
+
+def forecast(
+    autoscaling: Autoscaling,
+    fixtures: Sequence[Fixture] | None,
+    previous: Scaling | None,
+    connections: int | None,
+    now: datetime,
+) -> MatchDayForecast:
+    """Return the floor and the learnt values of this round.
+
+    Args:
+        autoscaling: Settings of the spec.
+        fixtures: The latest fixtures; None if no pod reported them. The last floor is then kept until its matches
+            should have ended.
+        previous: ``status.scaling``.
+        connections: Open connections of all pods; None if a reading is missing.
+        now: The current time, with a time zone.
+    """
+    learnt: Sequence[Learnt] = previous.learnt if previous else ()
+    if fixtures is None:
+        kept = _unexpired(previous.floor if previous else None, now)
+        return MatchDayForecast(kept, learnt, _seconds_until(kept.until, now) if kept else None)
+    if connections is not None:
+        learnt = learn(learnt, fixtures, connections, now)
+    change = next_change(autoscaling.match_day, fixtures, now)
+    changes_in = None if change is None else change + MOMENT_SECONDS
+    return MatchDayForecast(floor(autoscaling, fixtures, learnt, now), learnt, changes_in)
+
+
+def _unexpired(floor: Floor | None, now: datetime) -> Floor | None:
+    """Return the floor unless its matches should have ended. Without a planned end it does not expire."""
+    if floor is None or floor.until is None or datetime.fromisoformat(floor.until) > now:
+        return floor
+    return None
+
+
+def _seconds_until(moment: str | None, now: datetime) -> float | None:
+    """Return the seconds until just after a moment of the status; None if it is missing or has passed."""
+    if moment is None:
+        return None
+    seconds = (datetime.fromisoformat(moment) - now).total_seconds()
+    return seconds + MOMENT_SECONDS if seconds >= 0 else None
 
 
 # The floor
 
 
 class _Demand(NamedTuple):
-    """What a match brings, and whence that is known."""
+    """The expected connections of a match, and the source of that number."""
 
     connections: int
-    why: str
+    source: str
 
 
 def floor(
     autoscaling: Autoscaling, fixtures: Iterable[Fixture], learnt: Sequence[Learnt], now: datetime
 ) -> Floor | None:
-    """The least number of pods because of matches.
+    """Return the pods that the matches need.
 
     Args:
-        autoscaling: what the spec says.
-        fixtures: as the service told them last, at least those that start within ``leadMinutes``.
+        autoscaling: Settings of the spec.
+        fixtures: The latest fixtures of the service, at least those that start within ``leadMinutes``.
         learnt: ``status.scaling.learnt``.
-        now: with a time zone.
+        now: The current time, with a time zone.
 
     Returns:
         The floor, with a message such as ``4 pods until 17:00 UTC: 2 matches, 18000 connections expected (football
-        learnt 9000)``; its ``until`` is the latest planned end, None where that has passed. None where match days are
-        disabled, or no match counts.
+        learnt 9000)``; its ``until`` is the latest planned end, or None if that has passed. None if match days are
+        disabled or no match counts.
     """
     match_day = autoscaling.match_day
-    counted = [one for one in fixtures if _counts(one, match_day, now)]
+    counted = [fixture for fixture in fixtures if _counts(fixture, match_day, now)]
     if not match_day.enabled or not counted:
         return None
-    demands = [_demand(one, match_day, learnt) for one in counted]
-    needed = max(1, math.ceil(sum(one.connections for one in demands) / autoscaling.target_connections_per_pod))
-    replicas, end = min(needed, autoscaling.max_replicas), max(one.end for one in counted).astimezone(UTC)
-    pods = _count(replicas, "pod") + (f" of {needed} needed (maxReplicas)" if needed > replicas else "")
+    demands = [_demand(fixture, match_day, learnt) for fixture in counted]
+    connections = sum(demand.connections for demand in demands)
+    required = max(1, math.ceil(connections / autoscaling.target_connections_per_pod))
+    replicas = min(required, autoscaling.max_replicas)
+    end = max(fixture.end for fixture in counted).astimezone(UTC)
+    pods = _count(replicas, "pod")
+    if required > replicas:
+        pods += f" of {required} needed (maxReplicas)"
     return Floor(
         replicas=replicas,
         until=timestamp(end) if end > now else None,
@@ -130,50 +216,55 @@ def floor(
 
 
 def next_change(match_day: MatchDay, fixtures: Iterable[Fixture], now: datetime) -> float | None:
-    """Return the seconds until the next moment at which a match begins or ceases to count; None if there is none.
+    """Return the seconds until the next match starts or ceases to count; None if there is no such moment.
 
-    The moments are start − lead and end. A live match counts until the service says that it has ended.
+    The moments are start − lead and end. A live match counts until the service reports its end.
     """
     lead = timedelta(minutes=match_day.lead_minutes)
-    moments = (moment for one in fixtures for moment in (one.start - lead, one.end))
+    moments = [moment for fixture in fixtures for moment in (fixture.start - lead, fixture.end)]
     return min(((moment - now).total_seconds() for moment in moments if moment > now), default=None)
 
 
 def _counts(fixture: Fixture, match_day: MatchDay, now: datetime) -> bool:
-    """Whether it is live, or should be soon; one that was never begun ends when it should have."""
-    return fixture.live or (fixture.start <= now + timedelta(minutes=match_day.lead_minutes) and now < fixture.end)
+    """Return True if a match is live or about to be. A match that never started counts until its planned end."""
+    lead = timedelta(minutes=match_day.lead_minutes)
+    return fixture.live or fixture.start - lead <= now < fixture.end
 
 
 def _demand(fixture: Fixture, match_day: MatchDay, learnt: Sequence[Learnt]) -> _Demand:
-    given = next((one for one in match_day.expectations if _fits(one, fixture)), None)
-    if given is not None:
-        return _Demand(given.connections, f"{given.team or given.sport} given {given.connections}")
-    known = next((one for one in learnt if _same(one.sport, fixture.sport)), None)
-    if known is not None:
-        return _Demand(known.connections, f"{fixture.sport} learnt {known.connections}")
-    return _Demand(match_day.expected_connections, f"{fixture.sport} by default {match_day.expected_connections}")
+    for expectation in match_day.expectations:
+        if _matches(expectation, fixture):
+            given = expectation.connections
+            return _Demand(given, f"{expectation.team or expectation.sport} given {given}")
+    for entry in learnt:
+        if _same(entry.sport, fixture.sport):
+            return _Demand(entry.connections, f"{fixture.sport} learnt {entry.connections}")
+    default = match_day.expected_connections
+    return _Demand(default, f"{fixture.sport} by default {default}")
 
 
-def _fits(expectation: Expectation, fixture: Fixture) -> bool:
+def _matches(expectation: Expectation, fixture: Fixture) -> bool:
     sport, team = expectation.sport, expectation.team
     plays = team is None or _same(team, fixture.home_team) or _same(team, fixture.away_team)
     return plays and (sport is None or _same(sport, fixture.sport))
 
 
-def _same(one: str, other: str) -> bool:
-    return one.casefold() == other.casefold()
+def _same(left: str, right: str) -> bool:
+    return left.casefold() == right.casefold()
 
 
 def _summary(demands: Sequence[_Demand]) -> str:
-    total = sum(one.connections for one in demands)
-    reasons = list(dict.fromkeys(one.why for one in demands))
-    more = [f"{len(reasons) - MAX_NAMED} more"] if len(reasons) > MAX_NAMED else []
-    why = ", ".join([*reasons[:MAX_NAMED], *more])
-    return f"{_count(len(demands), 'match', 'matches')}, {_count(total, 'connection')} expected ({why})"
+    matches = _count(len(demands), "match", "matches")
+    connections = _count(sum(demand.connections for demand in demands), "connection")
+    sources = list(dict.fromkeys(demand.source for demand in demands))
+    listed = sources[:MAX_NAMED]
+    if len(sources) > MAX_NAMED:
+        listed.append(f"{len(sources) - MAX_NAMED} more")
+    return f"{matches}, {connections} expected ({', '.join(listed)})"
 
 
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"
+def _count(number: int, singular: str, plural: str = "") -> str:
+    return f"{number} {singular if number == 1 else plural or singular + 's'}"
 
 
 def _moment(end: datetime, now: datetime) -> str:
@@ -183,35 +274,38 @@ def _moment(end: datetime, now: datetime) -> str:
     return end.strftime("%H:%M UTC" if today else "%Y-%m-%d %H:%M UTC")
 
 
-# What is learnt
+# Learning
 
 
 def learn(learnt: Sequence[Learnt], fixtures: Iterable[Fixture], connections: int, now: datetime) -> tuple[Learnt, ...]:
-    """What matches brought so far, this moment included.
+    """Return the learnt values, updated by one sample.
 
     Args:
         learnt: ``status.scaling.learnt``.
-        fixtures: as the service told them last.
-        connections: open connections of all pods, from a reading that misses none.
-        now: with a time zone.
+        fixtures: The latest fixtures of the service.
+        connections: Open connections of all pods, with no reading missing.
+        now: The current time, with a time zone.
 
     Returns:
-        The same, or with another value for one sport: ordered by sport, at most ``MAX_SPORTS``. One sport more
-        replaces the one that brought least.
+        The values by sport in alphabetical order, at most ``MAX_SPORTS``: a new sport replaces the one with the fewest
+        connections.
     """
-    live = [one for one in fixtures if one.live]
-    sports = {one.sport.casefold() for one in live}
+    live = [fixture for fixture in fixtures if fixture.live]
+    sports = {fixture.sport.casefold() for fixture in live}
     if len(sports) != 1 or connections <= 0:
         return tuple(learnt)
     sport = live[0].sport
-    before = next((one for one in learnt if _same(one.sport, sport)), Learnt(sport=sport, connections=0))
-    after = before.model_copy(update={"connections": _learnt(before.connections, connections / len(live), live, now)})
-    return tuple(learnt) if after == before else _replaced(learnt, after)
+    before = next((entry for entry in learnt if _same(entry.sport, sport)), Learnt(sport=sport, connections=0))
+    value = _updated(before.connections, connections / len(live), live, now)
+    if value == before.connections:
+        return tuple(learnt)
+    return _replaced(learnt, before.model_copy(update={"connections": value}))
 
 
-def _learnt(remembered: int, sample: float, live: Iterable[Fixture], now: datetime) -> int:
-    bound = _rounded(MEMORY * sample) if all(_is_ripe(one, now) for one in live) else remembered
-    return max(_rounded(sample), min(remembered, bound))
+def _updated(learnt: int, sample: float, live: Iterable[Fixture], now: datetime) -> int:
+    if all(_is_ripe(fixture, now) for fixture in live):
+        learnt = min(learnt, _rounded(MEMORY * sample))
+    return max(learnt, _rounded(sample))
 
 
 def _is_ripe(fixture: Fixture, now: datetime) -> bool:
@@ -219,13 +313,14 @@ def _is_ripe(fixture: Fixture, now: datetime) -> bool:
 
 
 def _rounded(value: float) -> int:
-    """Up to so many digits."""
+    """Round up to ``DIGITS`` significant digits."""
     whole = math.ceil(value)
     step: int = 10 ** max(0, len(str(whole)) - DIGITS)
     return -(-whole // step) * step
 
 
 def _replaced(learnt: Sequence[Learnt], new: Learnt) -> tuple[Learnt, ...]:
-    others = [one for one in learnt if not _same(one.sport, new.sport)]
-    kept = sorted(others, key=lambda one: (-one.connections, one.sport))[: MAX_SPORTS - 1]
-    return tuple(sorted([*kept, new], key=lambda one: one.sport))
+    others = [entry for entry in learnt if not _same(entry.sport, new.sport)]
+    others.sort(key=lambda entry: (-entry.connections, entry.sport))
+    kept = [*others[: MAX_SPORTS - 1], new]
+    return tuple(sorted(kept, key=lambda entry: entry.sport))

@@ -1,68 +1,70 @@
-"""Old sockets stay where they were opened; after a scale-up overfull pods ask some of theirs to come in again. Pure.
+"""Rebalancing: sockets stay where they were opened, so after a scale-up overfull pods shed some of theirs. Pure.
 
-Among serving pods (ready, neither draining nor terminating) that all tell their sockets, a pod is **overfull** above
-the mean plus the larger of ``tolerance`` times the mean and twice the square root of the mean. The second term is what
-chance alone does: where a load balancer spreads sockets at random, the number on a pod varies by about the square root
-of the mean, and 19 of 20 pods lie within twice that. To shed within it would only throw the dice again. It is the
-larger one where pods hold few sockets (below 100 on the average with a tolerance of 0.2).
+A serving pod is **overfull** if it holds more than the mean of all serving pods plus the larger of ``tolerance`` times
+the mean and twice the square root of the mean. The second term is the random spread of a load balancer: with random
+placement the connections of a pod deviate from the mean by about its square root, and 19 of 20 pods lie within twice
+that. Shedding within it would only redistribute at random. It is the larger term below about 100 connections per pod
+(with a tolerance of 0.2).
 
-An overfull pod sheds what it has above the mean, never more. All pods together shed at most ``perSecond`` sockets a
-second; where that is too little for all, each gets its part by its surplus. The surplus is found anew each round from
-new readings, so rounds that were lost or came twice do no harm, and it ends when no pod is overfull.
+An overfull pod sheds what it holds above the mean, never more. All pods together shed at most ``perSecond`` sockets a
+second, shared in proportion to their surplus. Each round computes the surplus from new readings, so lost or repeated
+rounds do no harm. Shedding ends when no pod is overfull.
 """
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
 
 from livescore_operator.resource import Rebalance
-from livescore_operator.scaling.algorithm import Pod
+from livescore_operator.scaling.pod import Pod
 
-# Standard deviations of a random spread that are left alone: 19 of 20 pods lie within two.
+# Standard deviations of a random spread that count as balanced: 19 of 20 pods lie within two.
 CHANCE_DEVIATIONS = 2.0
 
 
 def surplus(pods: Sequence[Pod], rebalance: Rebalance, seconds: float) -> dict[str, int]:
-    """How many sockets each overfull pod is to shed in this round.
+    """Return the number of sockets that each overfull pod should shed in this round.
 
     Args:
-        pods: all API pods.
-        rebalance: what the spec says.
-        seconds: length of the round, until the next call: the sockets are to be closed within it.
+        pods: All API pods.
+        rebalance: Settings of the spec.
+        seconds: Length of the round, in which the sockets are to be closed.
 
     Returns:
-        Sockets by name of the pod, at least one each; empty where there is nothing to shed, or where a serving pod
-        does not tell its sockets.
+        Sockets by pod name, at least 1 each; empty if nothing is to be shed, or if a serving pod is unread.
     """
-    loads = {pod.name: pod.connections for pod in pods if pod.serving}
-    known = {name: load for name, load in loads.items() if load is not None}
-    if not rebalance.enabled or not known or len(known) < len(loads):
+    serving = [pod for pod in pods if pod.serving]
+    loads = {pod.name: pod.connections for pod in serving if pod.connections is not None}
+    if not rebalance.enabled or not loads or len(loads) < len(serving):
         return {}
-    mean = sum(known.values()) / len(known)
+    mean = sum(loads.values()) / len(loads)
     limit = mean + max(rebalance.tolerance * mean, CHANCE_DEVIATIONS * math.sqrt(mean))
-    over = {name: load - math.ceil(mean) for name, load in known.items() if load > limit}
-    return share(over, math.floor(rebalance.per_second * seconds))
+    excess = {name: load - math.ceil(mean) for name, load in loads.items() if load > limit}
+    return share(excess, budget=math.floor(rebalance.per_second * seconds))
 
 
-def share(wanted: Mapping[str, int], budget: int) -> dict[str, int]:
-    """Divide a budget in proportion to what each wants, by the largest remainder; equal ones by name.
+def share(requests: Mapping[str, int], budget: int) -> dict[str, int]:
+    """Divide a budget in proportion to the requests, by the largest remainder method; ties are broken by name.
 
-    Nobody gets more than it wants, and who gets nothing is missing.
+    Returns:
+        The share of each name, at most its request. Names without a share are left out.
     """
-    total = sum(wanted.values())
+    total = sum(requests.values())
     if total <= budget:
-        return {name: count for name, count in wanted.items() if count}
-    parts = {name: count * budget // total for name, count in wanted.items()}
-    by_remainder = sorted(wanted, key=lambda name: (-(wanted[name] * budget % total), name))
-    for name in islice(by_remainder, budget - sum(parts.values())):
-        parts[name] += 1
-    return {name: count for name, count in parts.items() if count}
+        shares = dict(requests)
+    else:
+        shares = {name: request * budget // total for name, request in requests.items()}
+        by_remainder = sorted(requests, key=lambda name: (-(requests[name] * budget % total), name))
+        for name in by_remainder[: budget - sum(shares.values())]:
+            shares[name] += 1
+    return {name: count for name, count in shares.items() if count}
 
 
 def spread(pods: Iterable[Pod]) -> float | None:
-    """How unevenly the sockets lie: those of the fullest serving pod, divided by the mean of all; 1 is even.
+    """Return the connections of the fullest serving pod divided by the mean; 1.0 is perfectly even.
 
-    Pods that do not tell are left out. None where nobody holds a socket.
+    Unread pods are left out. None if no pod holds a connection.
     """
     loads = [pod.connections for pod in pods if pod.serving and pod.connections is not None]
-    return max(loads) * len(loads) / sum(loads) if any(loads) else None
+    if not any(loads):
+        return None
+    return max(loads) * len(loads) / sum(loads)

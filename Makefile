@@ -87,10 +87,13 @@ e2e: $(READY) ## Run the end-to-end tests on the cluster of KUBECONFIG, which ha
 e2e-install: $(READY) ## Install, upgrade and remove in every documented way, on the cluster of KUBECONFIG, which has the images
 	E2E=1 $(BIN)/pytest tests/install --numprocesses 0
 
-lint: $(READY) ## Check style and the direction of imports
+lint: $(READY) ## Check style, spelling, imports, dead code and dependencies
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/codespell app operator tests docs charts k8s images requirements .github .ci *.md Makefile Dockerfile *.toml *.yaml
+	$(BIN)/vulture
+	$(BIN)/deptry app operator images
 
 types: $(READY) ## Check types
 	$(BIN)/mypy

@@ -1,1 +1,1 @@
-"""What makes the container images, beside the ``Dockerfile``; in those for development is ``reload.py``."""
+"""Scripts that the container images are built with, and ``reload.py`` of the development images."""

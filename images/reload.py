@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Stands for ``livescore`` and ``livescore-operator`` in images for development: a changed source starts them anew.
+"""Replaces ``livescore`` and ``livescore-operator`` in development images: restarts the command on source changes.
 
-``skaffold dev`` copies changed sources into running pods, whose root is read-only: the sources are in ``/tmp/src``, and
-``PYTHONPATH`` puts them before the installed ones.
+``skaffold dev`` copies changed sources into running pods. Their root file system is read-only, so the sources are in
+``/tmp/src``, which ``PYTHONPATH`` puts before the installed packages.
 """
 
 import os
@@ -17,14 +17,14 @@ INSTALLED = Path("/src")
 WATCHED = Path("/tmp/src")  # noqa: S108 - a volume of this container alone
 
 LOOK_SECONDS = 0.5
-"""Between two looks at the sources."""
+"""Interval of checks for changed sources."""
 
-LASTING = {"api", "worker", "scheduler", "run"}
-"""Commands that do not end by themselves."""
+LONG_RUNNING = {"api", "worker", "scheduler", "run"}
+"""Commands that run until they are stopped; all others run once."""
 
 
 class Reloader:
-    """A command that is started anew when a file below a folder changes."""
+    """Runs a command and restarts it whenever a Python file in a folder changes."""
 
     def __init__(self, command: list[str], folder: Path) -> None:
         self._command = command
@@ -33,20 +33,20 @@ class Reloader:
         self._stopping = False
 
     def run(self) -> int:
-        """Until the command ends by itself or is told to; returns its exit code."""
+        """Run until the command succeeds or is stopped, and return its exit code."""
         while True:
             state = self._state()
             self._process = subprocess.Popen(self._command)
             if self._changed(self._process, state):
-                sys.stderr.write(f"sources changed: {' '.join(self._command)} starts anew\n")
+                sys.stderr.write(f"sources changed: restarting {' '.join(self._command)}\n")
             elif self._process.returncode == 0 or self._stopping:
                 return self._process.returncode
             else:
-                # A source with a fault in it: the next one mends it.
+                # The command failed, probably because of an error in the sources: wait for the next version.
                 self._wait_for_change(state)
 
     def stop(self, number: int, _: object) -> None:
-        """Pass a signal on, and end with the command."""
+        """Forward a signal to the command and exit when the command exits."""
         self._stopping = True
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(number)
@@ -54,7 +54,7 @@ class Reloader:
             sys.exit(0)
 
     def _changed(self, process: "subprocess.Popen[bytes]", state: dict[Path, int]) -> bool:
-        """Wait until the process has ended: True if a change was the reason."""
+        """Wait until the process has ended. Return True if it was stopped because of a change."""
         while process.poll() is None:
             if not self._stopping and self._state() != state:
                 process.terminate()
@@ -72,13 +72,13 @@ class Reloader:
 
 
 def main(program: str, arguments: list[str]) -> int:
-    """Run the installed program of this name on the copied sources."""
-    # A container that starts again finds what was copied into the one before.
+    """Run an installed program with the copied sources."""
+    # After a restart of the container the folder still holds the sources copied before.
     if not WATCHED.exists():
         shutil.copytree(INSTALLED, WATCHED)
     os.environ["PYTHONPATH"] = str(WATCHED)
     command = [sys.executable, "-m", program.replace("-", "_"), *arguments]
-    if not LASTING & set(arguments[:1]):
+    if not LONG_RUNNING & set(arguments[:1]):
         return subprocess.run(command).returncode
     reloader = Reloader(command, WATCHED)
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,7 +1,7 @@
-"""What is in the images, as CycloneDX: ``python -m images.sbom FOLDER`` writes ``sbom-app.json`` and its sister.
+"""Writes the SBOMs of both images: ``python -m images.sbom FOLDER`` makes ``sbom-app.json`` and ``sbom-operator.json``.
 
-It is read from the locks, which the images are installed from by hash: every package with its version, its marker and
-the hashes of all files that may be taken. The base image is not in it.
+A CycloneDX document lists every package of the image's lock with its version, its marker and the hashes of all files
+that pip may install. The base image is not included.
 """
 
 import os
@@ -22,21 +22,21 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 IMAGES = {"app": "livescore", "operator": "livescore-operator"}
-"""Each lock, and the image that is installed from it."""
+"""Lock → name of the image that is installed from it."""
 
 MARKER = "livescore:marker"
-"""Property of a package that is installed on some platforms or Pythons only: the marker of its lock."""
+"""Property of packages for certain platforms or Python versions: the environment marker of the lock."""
 
 
 def packages(lock: str) -> Iterator[tuple[Requirement, list[str]]]:
-    """Every requirement of a lock with its SHA-256 hashes, in hexadecimal."""
+    """Yield each requirement of a lock with its SHA-256 hashes in hexadecimal."""
     for block in lock.replace("\\\n", " ").splitlines():
         pin, *hashes = block.split(" --hash=sha256:")
         yield Requirement(pin.strip()), [text.strip() for text in hashes]
 
 
 def component(pin: Requirement, hashes: list[str]) -> Component:
-    """One package."""
+    """Return the component of a package."""
     (specifier,) = pin.specifier
     purl = PackageURL("pypi", name=pin.name, version=specifier.version)
     return Component(
@@ -51,7 +51,7 @@ def component(pin: Requirement, hashes: list[str]) -> Component:
 
 
 def image(name: str) -> Component:
-    """The image itself, of the version of the project."""
+    """Return the component of the image itself, with the version of the project."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     return Component(
         type=ComponentType.CONTAINER,
@@ -63,7 +63,7 @@ def image(name: str) -> Component:
 
 
 def document(lock: str, name: str, built: datetime) -> str:
-    """The SBOM of an image, the same for the same lock and time."""
+    """Return the SBOM of an image. The same lock and time give the same document."""
     bom = Bom(components=[component(*package) for package in packages(lock)])
     bom.metadata.component = image(name)
     bom.metadata.timestamp = built
@@ -73,7 +73,7 @@ def document(lock: str, name: str, built: datetime) -> str:
 
 
 def main(folder: Path) -> None:
-    """Write both."""
+    """Write the SBOMs of both images."""
     built = datetime.fromtimestamp(int(os.environ["SOURCE_DATE_EPOCH"]), UTC)
     folder.mkdir(parents=True, exist_ok=True)
     for lock, name in IMAGES.items():

@@ -1,7 +1,8 @@
-"""Makes an environment small and quick to start: run by its own Python, ``slim.py livescore.server …``.
+"""Shrinks the environment of an image and compiles what it runs: ``python slim.py livescore.server …``.
 
-What nothing imports goes, see :data:`UNUSED`. What the named modules import is compiled; the rest never runs in a
-process that lasts, and would be as large again.
+Runs in the environment's own Python. Deletes files that nothing imports, see :data:`UNUSED`, and compiles the named
+modules with everything they import. Other modules stay uncompiled: no long-running process loads them, and compiling
+them would double their size.
 """
 
 import importlib
@@ -13,54 +14,54 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 UNUSED = (
-    # Sources of what is compiled, and types.
+    # Sources of compiled modules, and type stubs.
     *("**/*.c", "**/*.h", "**/*.pxd", "**/*.pxi", "**/*.pyi", "**/*.pyx"),
     *("pydantic/mypy.py", "pydantic/v1/mypy.py"),
-    # Help for tests: rq-scheduler states the last one as needed, for its own.
+    # Test helpers; rq-scheduler depends on freezegun only for its own tests.
     *("**/tests/**/*", "sqlalchemy/testing/**/*", "alembic/testing/**/*", "mako/testing/**/*", "freezegun/**/*"),
-    # Help and logs are coloured without knowing any language.
+    # Rich highlights help and logs without a lexer.
     "pygments/lexers/*.py",
-    # The database is PostgreSQL, and migrations wait for it.
+    # The only database is PostgreSQL, and migrations use it synchronously.
     *("sqlalchemy/dialects/mssql/*", "sqlalchemy/dialects/mysql/*", "sqlalchemy/dialects/oracle/*"),
     *("sqlalchemy/dialects/sqlite/*", "sqlalchemy/ext/asyncio/*"),
-    # Commands of modules that Redis and Valkey are used without, and clients of servers that replicate each other.
+    # Commands of Redis modules, and clients of active-active databases.
     *("redis/commands/bf/*", "redis/commands/json/*", "redis/commands/search/*", "redis/commands/timeseries/*"),
     *("redis/commands/vectorset/*", "redis/multidb/**/*", "redis/asyncio/multidb/**/*"),
-    # uvicorn speaks WebSocket by the protocol alone; Trio is not installed.
+    # uvicorn uses the sans-I/O protocol of websockets; Trio is not installed.
     *("websockets/legacy/*", "websockets/trio/*", "anyio/_backends/_trio.py"),
-    # A class for every kind of Kubernetes, twice. The operator sends and reads plain dictionaries.
+    # A class for every kind of Kubernetes, twice. The operator sends and receives plain dictionaries.
     *("kubernetes/client/api/[!_]*.py", "kubernetes/aio/client/api/[!_]*.py"),
     *("kubernetes/client/models/[!_]*.py", "kubernetes/aio/client/models/[!_]*.py"),
 )
-"""Patterns below ``site-packages``."""
+"""Patterns of files to delete, relative to ``site-packages``."""
 
 USED = (
-    # Rich looks for a language before it does without.
+    # Rich imports these before it falls back to plain text.
     "pygments/lexers/__init__.py",
     "pygments/lexers/_mapping.py",
-    # Kopf looks for them.
+    # Kopf imports these.
     "kubernetes/client/models/v1_managed_fields_entry.py",
     "kubernetes/client/models/v1_object_meta.py",
     "kubernetes/client/models/v1_owner_reference.py",
 )
-"""Exceptions from that."""
+"""Files that match :data:`UNUSED` and stay."""
 
 PROGRAMS = ("livescore", "livescore_operator")
-"""Both are in one wheel, and each image runs one."""
+"""Packages of the wheel; each image keeps only the one it runs."""
 
 PATCHED = "psycopg_binary*"
-"""Libraries that were joined to others after they were linked: not to be touched, and without symbols already."""
+"""Libraries that auditwheel patched: ``strip`` would break them, and they contain no symbols."""
 
 
 def unused(packages: Path) -> Iterator[Path]:
-    """Every file that goes."""
+    """Yield every file that nothing imports."""
     kept = {packages / name for name in USED}
     for pattern in UNUSED:
         yield from (path for path in packages.glob(pattern) if path.is_file() and path not in kept)
 
 
 def others(packages: Path, scripts: Path, modules: Iterable[str]) -> Iterator[Path]:
-    """The files of the program that these modules are not of, with its script."""
+    """Yield the files of the programs that none of these modules belongs to, and their scripts."""
     run = {name.partition(".")[0] for name in modules}
     for program in PROGRAMS:
         if program not in run:
@@ -69,7 +70,7 @@ def others(packages: Path, scripts: Path, modules: Iterable[str]) -> Iterator[Pa
 
 
 def take_out(files: Iterable[Path]) -> None:
-    """Delete files, and the folders that are empty then: Python would import these, as packages."""
+    """Delete files and then empty folders, which Python would import as namespace packages."""
     folders: set[Path] = set()
     for file in set(files):
         file.unlink()
@@ -80,12 +81,12 @@ def take_out(files: Iterable[Path]) -> None:
 
 
 def libraries(packages: Path) -> list[Path]:
-    """Every library whose symbols go but for those that loading needs; they are most of some."""
+    """Return every shared library to strip of all symbols that the dynamic loader does not need."""
     return sorted(path for path in packages.rglob("*.so") if not path.relative_to(packages).match(f"{PATCHED}/*"))
 
 
 def loaded(packages: Path, modules: Iterable[str]) -> list[Path]:
-    """The sources of these modules, and of all that they import."""
+    """Import modules and return the source files loaded by that."""
     for name in modules:
         importlib.import_module(name)
     files = {Path(file) for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))}
@@ -93,15 +94,15 @@ def loaded(packages: Path, modules: Iterable[str]) -> list[Path]:
 
 
 def compiled(source: Path) -> None:
-    """Compile one file. No time counts: what is built again is the same, and a source that is replaced is read."""
+    """Compile one file. Validated by hash instead of time, so builds are reproducible and replaced sources are read."""
     py_compile.compile(str(source), doraise=True, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
 
 
 def main(modules: list[str]) -> None:
-    """Do all of it in the environment that runs this."""
+    """Shrink and compile the environment of the running interpreter."""
     packages, scripts = Path(sysconfig.get_path("purelib")), Path(sysconfig.get_path("scripts"))
     take_out([*unused(packages), *others(packages, scripts, modules)])
-    subprocess.run(["strip", "--strip-unneeded", *map(str, libraries(packages))], check=True)  # noqa: S607 - of the build image
+    subprocess.run(["strip", "--strip-unneeded", *map(str, libraries(packages))], check=True)  # noqa: S607 - the one of the build image
     for source in loaded(packages, modules):
         compiled(source)
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 from types import TracebackType
@@ -64,7 +65,6 @@ class Client:
         self._url, self._match_id, self._decode = url, match_id, decode
         self.events: list[Message] = []
         self.closes: list[Closed] = []
-        self.failed_handshakes = 0
         self.faults: list[str] = []
         self.open = False
         self._epoch: str | None = None
@@ -86,11 +86,9 @@ class Client:
     async def _connect_once(self) -> None:
         """Connect once and read until the socket closes."""
         self._instance, self._hint = "", None
-        try:
+        with suppress(OSError, InvalidHandshake, TimeoutError):
             async with connect(self._url, **OPTIONS) as connection:
                 await self._read(connection)
-        except (OSError, InvalidHandshake, TimeoutError):
-            self.failed_handshakes += 1
 
     async def _read(self, connection: ClientConnection) -> None:
         try:

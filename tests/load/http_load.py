@@ -152,7 +152,6 @@ class Round:
 
     requests: int
     cpu_seconds: float
-    wall_seconds: float
 
     @property
     def per_cpu_second(self) -> float:
@@ -177,7 +176,7 @@ async def run_round(server: Server, work: Work, seconds: float) -> Round:
             *(_repeat(each, work.requests[n % len(work.requests)], work.status, started + seconds)
               for n, each in enumerate(connections))
         )  # fmt: skip
-        return Round(sum(counts), server.cpu_seconds() - cpu, time.perf_counter() - started)
+        return Round(sum(counts), server.cpu_seconds() - cpu)
     finally:
         for connection in connections:
             connection.close()

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from images import slim
-from images.reload import LASTING, LOOK_SECONDS
+from images.reload import LONG_RUNNING, LOOK_SECONDS
 
 PACKAGES = Path(sysconfig.get_path("purelib"))
 ROOT = Path(__file__).parents[2]
@@ -250,4 +250,4 @@ def test_a_signal_ends_the_process_and_the_reloader(watched: Watched) -> None:
 
 
 def test_only_commands_that_last_are_started_anew() -> None:
-    assert sorted(LASTING) == ["api", "run", "scheduler", "worker"]
+    assert sorted(LONG_RUNNING) == ["api", "run", "scheduler", "worker"]

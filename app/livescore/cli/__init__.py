@@ -46,7 +46,7 @@ def _root(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show version and commit.")
     ] = False,
 ) -> None:
-    """A live-score service."""
+    """Serve live scores, and manage the service."""
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Fixtures for everybody: a server per worker, a database per test, processes on demand. See ``tests/support``."""
+"""Fixtures for all tests: a server per worker, a database per test, processes on demand. See ``tests/support``."""
 
 import asyncio
 import fcntl
@@ -19,33 +19,33 @@ from tests.support.kubernetes import choice
 from tests.support.servers import OwnPostgres, Postgres, Valkey
 from tests.support.service import Kind, Service, Start
 
-# The first text that hypothesis draws on a machine builds its tables of characters: seconds on two busy cores, and no
-# fault of the test that happens to be first. Time is bounded by pytest-timeout.
-# The same examples in every run: a test that fails once in a hundred runs tells nobody why.
+# Drawing its first text makes hypothesis build its character tables, which takes seconds on two busy cores and must
+# not fail the test that happens to be first. pytest-timeout limits the duration of tests.
+# The examples are the same in every run: a failure in one of a hundred runs could not be reproduced.
 settings.register_profile("tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
 
 SHOWN_CHARACTERS = 20_000
-"""Of each log of a failed test: its last few hundred lines."""
+"""Characters printed of each log of a failed test: the last few hundred lines."""
 
 
 LONGEST = ("test_schemathesis.py", "test_convergence.py")
-"""Files of one test that takes half a minute."""
+"""Files with a test that takes half a minute."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest tests come first, so that none of them is what everybody waits for in the end."""
+    """Run the longest tests first, so that the run does not end waiting for one of them."""
     items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 def pytest_report_header() -> str:
-    """Which API server the operator meets."""
+    """Name the API server of the operator's tests."""
     return choice.header()
 
 
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory, pristine_postgres: Path) -> Iterator[Postgres]:
-    """PostgreSQL of this worker, with a migrated template; don't break it, see ``own_postgres``."""
+    """PostgreSQL of this worker, with a migrated template. Tests that break a server use ``own_postgres``."""
     server = Postgres(tmp_path_factory.mktemp("servers"))
     try:
         server.open_copy(pristine_postgres)
@@ -56,14 +56,14 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory, pristine_postgres:
 
 @pytest.fixture(scope="session")
 def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    """Valkey of this worker; don't break it, see ``own_valkey``."""
+    """Valkey of this worker. Tests that break a server use ``own_valkey``."""
     with _valkey(tmp_path_factory.mktemp("servers")) as server:
         yield server
 
 
 @pytest.fixture
 def database_url(postgres_server: Postgres) -> Iterator[str]:
-    """``DATABASE_URL`` of a migrated, empty database for this test alone."""
+    """``DATABASE_URL`` of a migrated, empty database that only this test uses."""
     name = postgres_server.create_database()
     yield postgres_server.url_of(name)
     postgres_server.drop_database(name)
@@ -71,21 +71,21 @@ def database_url(postgres_server: Postgres) -> Iterator[str]:
 
 @pytest.fixture
 def redis_url(valkey_server: Valkey) -> str:
-    """``REDIS_URL`` of an empty Valkey for this test alone, as the tests of one worker come one after the other."""
+    """``REDIS_URL`` of an empty Valkey that only this test uses, because a worker runs its tests one by one."""
     valkey_server.flush()
     return valkey_server.url
 
 
 @pytest.fixture
 def redis_client(redis_url: str) -> Iterator[redis.Redis]:
-    """A client of ``redis_url``."""
+    """A Redis client for ``redis_url``."""
     with redis.Redis.from_url(redis_url) as client:
         yield client
 
 
 @pytest.fixture(scope="session")
 def pristine_postgres(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Data of a migrated PostgreSQL that never ran since; the first worker that needs it makes it for all."""
+    """Data directory of a migrated PostgreSQL, created by the first worker that needs it and shared by all."""
     own = tmp_path_factory.getbasetemp()
     directory = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "pristine"
     with directory.with_suffix(".lock").open("w") as lock:
@@ -113,7 +113,7 @@ def own_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
 
 @pytest.fixture(scope="session")
 def service_forks() -> Iterator[ForkServer]:
-    """What makes this worker's processes of the service."""
+    """Fork server of this worker for processes of the service."""
     service = (f"livescore.{module}" for module in ("cli", "server", "jobs.processes", "scores.migrations"))
     with forkserver.running("livescore", *service, "livescore_dev.stack") as server:
         yield server
@@ -121,13 +121,13 @@ def service_forks() -> Iterator[ForkServer]:
 
 @pytest.fixture
 def forked(service_forks: ForkServer, tmp_path: Path) -> Command:
-    """Runs a command of the service to its end: ``done = await forked("keys", "list", DATABASE_URL=…)``."""
+    """Run a command of the service to its end: ``done = await forked("keys", "list", DATABASE_URL=…)``."""
     return forking(service_forks, tmp_path)
 
 
 @pytest.fixture
 async def http(service: Service) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the worker's ``service``; every answer is checked against OpenAPI."""
+    """A client of the worker's ``service`` that validates every response against OpenAPI."""
     async with service.client() as client:
         yield client
 
@@ -136,8 +136,8 @@ async def http(service: Service) -> AsyncIterator[httpx.AsyncClient]:
 async def start(database_url: str, redis_url: str, service_forks: ForkServer, tmp_path: Path) -> AsyncIterator[Start]:
     """Start real processes: ``api = await start("api")``, ``await start("worker", DATABASE_URL=own_postgres.url)``.
 
-    They use ``database_url`` and ``redis_url`` of the test unless the variables say otherwise, and end with the test.
-    Their logs are shown when it fails.
+    They use the test's ``database_url`` and ``redis_url`` unless overridden, and are stopped after the test. If the
+    test fails, their logs are shown.
     """
     async with _starting({"DATABASE_URL": database_url, "REDIS_URL": redis_url}, tmp_path, service_forks) as started:
         yield started
@@ -145,7 +145,7 @@ async def start(database_url: str, redis_url: str, service_forks: ForkServer, tm
 
 @pytest.fixture
 async def start_command(database_url: str, redis_url: str, tmp_path: Path) -> AsyncIterator[Start]:
-    """``start``, but as a user starts them: for what a start costs or what memory is held."""
+    """Start processes without a fork server, for tests that measure start-up time or memory."""
     async with _starting({"DATABASE_URL": database_url, "REDIS_URL": redis_url}, tmp_path) as started:
         yield started
 
@@ -154,9 +154,9 @@ async def start_command(database_url: str, redis_url: str, tmp_path: Path) -> As
 def service(
     postgres_server: Postgres, service_forks: ForkServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
-    """One API of this worker for tests that don't break it and don't care what else is in its database.
+    """One API of this worker, shared by tests that do not break it and do not depend on other data in its database.
 
-    It has a database and a Valkey of its own, so tests that use ``redis_url`` don't disturb it. Writes need no key.
+    It has its own database and Valkey, so tests that use ``redis_url`` do not affect it. Writes need no key.
     """
     directory = tmp_path_factory.mktemp("service")
     with _valkey(directory) as valkey:
@@ -199,5 +199,5 @@ def _valkey(directory: Path) -> Iterator[Valkey]:
 
 
 def _show(service: Service) -> None:
-    """pytest shows what is printed here with a failed test only."""
+    """Print the log of a service; pytest shows the output only if the test fails."""
     print(f"--- {service.name} ---\n{service.log[-SHOWN_CHARACTERS:]}")

@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from tests.support.clients import Listener, announced_match, feed_of
+from tests.support.delivery import MARGIN_SECONDS, Writer
 from tests.support.failover import Address, Standby, execute, set_read_only
-from tests.support.jobs import create_match, reached
-from tests.support.promise import MARGIN_SECONDS, Writer
+from tests.support.jobs import create_match, wait_for_status
 from tests.support.servers import OwnPostgres
 from tests.support.service import Json, Kind, Service, Start, eventually, match_body
 from tests.support.subscribers import LongPoll, Stream, Subscriber
@@ -334,6 +334,6 @@ async def test_transitions_go_on_when_a_server_takes_writes_again(start: Start, 
     assert "read-only" in service.log
     await asyncio.sleep(1.0)  # the match's moment passes
     set_read_only(own_postgres, "off")
-    await reached(own_postgres.url, match.id, "live")
+    await wait_for_status(own_postgres.url, match.id, "live")
     await service.logged("server is back")
     await logged_once(service)

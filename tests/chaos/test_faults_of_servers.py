@@ -10,8 +10,8 @@ import redis
 from psycopg import sql
 
 from tests.chaos.test_outage_logs import KINDS
-from tests.support.jobs import reached
-from tests.support.promise import Audience
+from tests.support.delivery import DeliveryScenario
+from tests.support.jobs import wait_for_status
 from tests.support.servers import OwnPostgres, Valkey
 from tests.support.service import Service, Start, eventually, instant
 from tests.support.subscribers import Subscribers, subscribers
@@ -85,9 +85,9 @@ async def test_everything_arrives_once_and_in_order_when_postgresql(
 ) -> None:
     fault, reason = POSTGRESQL[name]
     services = await started(start, DATABASE_URL=own_postgres.url)
-    async with Audience(services[0], services[1]) as audience, subscribers(audience) as every:
-        await write_through(audience, every, lambda: fault(own_postgres))
-        refused = audience.writer.refused
+    async with DeliveryScenario(services[0], services[1]) as scenario, subscribers(scenario) as every:
+        await write_through(scenario, every, lambda: fault(own_postgres))
+        refused = scenario.writer.refused
         assert {(answer.status_code, answer.json()["reason"]) for answer in refused} <= {(503, reason)}
         assert all(answer.headers["Retry-After"] == "1" for answer in refused)
     for service in services:
@@ -147,13 +147,13 @@ async def test_everything_arrives_once_and_in_order_when_redis(
     start: Start, database_url: str, own_valkey: Valkey, name: str
 ) -> None:
     services = await started(start, REDIS_URL=own_valkey.url, HTTP_LIMIT="50 per 10 seconds")
-    async with Audience(services[0], services[1]) as audience, subscribers(audience) as every:
-        match = await audience.one.create_match(startTime=instant(1.0), endTime=instant(3.0))
+    async with DeliveryScenario(services[0], services[1]) as scenario, subscribers(scenario) as every:
+        match = await scenario.one.create_match(startTime=instant(1.0), endTime=instant(3.0))
         with redis.Redis.from_url(own_valkey.url) as client:
             client.ping()
-            await write_through(audience, every, lambda: REDIS[name](client))
-        assert audience.writer.refused == []
-        await reached(database_url, match["id"], "finished")
+            await write_through(scenario, every, lambda: REDIS[name](client))
+        assert scenario.writer.refused == []
+        await wait_for_status(database_url, match["id"], "finished")
         for service in services:
             await logs_once(service)
             assert "job refused" not in service.log
@@ -164,9 +164,9 @@ async def started(start: Start, **environment: str) -> list[Service]:
     return await asyncio.gather(*(start(kind, ready=True, **environment) for kind in ("api", *KINDS)))
 
 
-async def write_through(audience: Audience, every: Subscribers, fault: Callable[[], Awaitable[None]]) -> None:
+async def write_through(scenario: DeliveryScenario, every: Subscribers, fault: Callable[[], Awaitable[None]]) -> None:
     """Write before, while and after something fails; every client then has every event."""
-    writer, over = audience.writer, asyncio.Event()
+    writer, over = scenario.writer, asyncio.Event()
     writing = asyncio.create_task(writer.write_until(over.is_set))
     try:
         await eventually(lambda: len(writer.acknowledged) > SUBSCRIBED)
@@ -176,7 +176,7 @@ async def write_through(audience: Audience, every: Subscribers, fault: Callable[
     finally:
         over.set()
         await writing
-    await every.hold()
+    await every.assert_received()
 
 
 async def logs_once(service: Service) -> None:

@@ -24,10 +24,10 @@ from tests.support.jobs import (
     Transition,
     change_match,
     create_match,
-    reached,
     seqs,
     soon,
     transitions,
+    wait_for_status,
 )
 from tests.support.servers import OwnPostgres, Valkey
 from tests.support.service import Kind, Service, Start, eventually
@@ -102,7 +102,7 @@ async def passed(moment: datetime) -> None:
 async def test_fault_3_a_failed_scheduling_does_not_matter(stack: Stack) -> None:
     await stack.valkey.stop()
     match = await stack.plan(0.5, 1.0)
-    first, last = await reached(stack.postgres.url, match.id, "finished")
+    first, last = await wait_for_status(stack.postgres.url, match.id, "finished")
     assert late(first, match.start) < RECOVERY_SECONDS
     assert late(last, match.end) < RECOVERY_SECONDS
     once(stack, match, "live", "finished")
@@ -115,7 +115,7 @@ async def test_fault_4_after_the_downtime_of_every_worker_a_match_ends(stack: St
     assert transitions(stack.postgres.url, match.id) == []
     recovered = time.time()
     await stack.worker.start()
-    (change,) = await reached(stack.postgres.url, match.id, "finished")
+    (change,) = await wait_for_status(stack.postgres.url, match.id, "finished")
     starting = 5.0  # seconds that a process may take to import itself on a busy machine
     assert change.at - recovered < starting + RECOVERY_SECONDS
     once(stack, match, "finished")
@@ -126,7 +126,7 @@ async def test_a_match_that_was_missed_altogether_finishes_in_one_step(stack: St
     await asyncio.gather(stack.worker.kill(), stack.scheduler.kill())
     await passed(match.end)
     await stack.scheduler.start()
-    await reached(stack.postgres.url, match.id, "finished")
+    await wait_for_status(stack.postgres.url, match.id, "finished")
     once(stack, match, "finished")
 
 
@@ -137,7 +137,7 @@ async def test_kill_9_of_one_process_around_a_transition(stack: Stack, kind: Kin
     await victim.kill()
     await passed(match.start)
     await victim.start()
-    first, last = await reached(stack.postgres.url, match.id, "finished")
+    first, last = await wait_for_status(stack.postgres.url, match.id, "finished")
     assert late(first, match.start) < RECOVERY_SECONDS
     assert late(last, match.end) < RECOVERY_SECONDS
     once(stack, match, "live", "finished")
@@ -149,7 +149,7 @@ async def test_a_flushed_redis_gets_its_hints_back(stack: Stack) -> None:
     stack.valkey.flush()
     await stack.hinted(later)
     assert set(stack.hints()) >= {f"match-{later.id}-start", f"match-{later.id}-end"}
-    first, _ = await reached(stack.postgres.url, soon_due.id, "finished")
+    first, _ = await wait_for_status(stack.postgres.url, soon_due.id, "finished")
     assert late(first, soon_due.start) < RECOVERY_SECONDS
     once(stack, soon_due, "live", "finished")
 
@@ -157,10 +157,10 @@ async def test_a_flushed_redis_gets_its_hints_back(stack: Stack) -> None:
 async def test_a_redis_killed_around_a_transition_and_back(stack: Stack) -> None:
     match = await stack.plan(0.5, 2.0)
     await stack.valkey.kill()
-    first = (await reached(stack.postgres.url, match.id, "live"))[0]
+    first = (await wait_for_status(stack.postgres.url, match.id, "live"))[0]
     assert late(first, match.start) < RECOVERY_SECONDS
     await stack.valkey.start()
-    _, last = await reached(stack.postgres.url, match.id, "finished")
+    _, last = await wait_for_status(stack.postgres.url, match.id, "finished")
     assert late(last, match.end) < RECOVERY_SECONDS
     once(stack, match, "live", "finished")
 
@@ -169,7 +169,7 @@ async def test_a_frozen_redis_does_not_delay_transitions(stack: Stack) -> None:
     matches = [await stack.plan(0.5 + number / 10, 1.5 + number / 10) for number in range(5)]
     stack.valkey.pause()
     for match in matches:
-        first, last = await reached(stack.postgres.url, match.id, "finished")
+        first, last = await wait_for_status(stack.postgres.url, match.id, "finished")
         assert max(late(first, match.start), late(last, match.end)) < RECOVERY_SECONDS
     stack.valkey.resume()
     for match in matches:
@@ -193,7 +193,7 @@ async def test_the_processes_work_with_redis_again_after_it_was_away(stack: Stac
     for service in (stack.worker, stack.scheduler):
         await service.logged("server is back")
     match = await stack.plan(0.5, 1.0)
-    await reached(stack.postgres.url, match.id, "finished")
+    await wait_for_status(stack.postgres.url, match.id, "finished")
     await eventually(lambda: not stack.hints())
     with rq_client(stack.settings) as client:
         await eventually(lambda: not client.keys("rq:job:*"))
@@ -206,7 +206,7 @@ async def test_postgresql_away_around_a_transition(stack: Stack, fault: str) -> 
     await passed(match.start)
     await stack.postgres.start()
     recovered = time.time()
-    (change,) = await reached(stack.postgres.url, match.id, "live")
+    (change,) = await wait_for_status(stack.postgres.url, match.id, "live")
     assert change.at - recovered < RECOVERY_SECONDS
     once(stack, match, "live")
 
@@ -217,7 +217,7 @@ async def test_a_frozen_postgresql_around_a_transition(stack: Stack) -> None:
     await passed(match.start)
     stack.postgres.resume()
     recovered = time.time()
-    (change,) = await reached(stack.postgres.url, match.id, "live")
+    (change,) = await wait_for_status(stack.postgres.url, match.id, "live")
     assert change.at - recovered < RECOVERY_SECONDS
     once(stack, match, "live")
 
@@ -228,7 +228,7 @@ async def test_new_times_move_the_transition(stack: Stack) -> None:
     await change_match(stack.postgres.url, match.id, start_time=start)
     stack.schedule.plan(match.id, "scheduled", start, match.end)
     await eventually(lambda: stack.hints().get(f"match-{match.id}-start") == int(start.timestamp()))
-    (change,) = await reached(stack.postgres.url, match.id, "live")
+    (change,) = await wait_for_status(stack.postgres.url, match.id, "live")
     assert -0.001 < late(change, start) < RECOVERY_SECONDS
 
 
@@ -239,7 +239,7 @@ async def test_a_match_that_is_called_off_never_starts(stack: Stack, status: str
     await stack.hinted(match)
     await change_match(stack.postgres.url, match.id, status=status)
     stack.schedule.plan(match.id, status, match.start, match.end)
-    await reached(stack.postgres.url, other.id, "finished")
+    await wait_for_status(stack.postgres.url, other.id, "finished")
     once(stack, match, status)
     await eventually(lambda: not stack.hints())
 

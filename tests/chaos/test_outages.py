@@ -9,7 +9,7 @@ from time import monotonic
 import httpx
 import pytest
 
-from tests.support.promise import MARGIN_SECONDS, Audience
+from tests.support.delivery import MARGIN_SECONDS, DeliveryScenario
 from tests.support.servers import OwnPostgres, Valkey
 from tests.support.service import Json, Service, Start, eventually, match_body
 
@@ -24,13 +24,13 @@ CHECK_SECONDS = 2.0
 
 
 @asynccontextmanager
-async def served(start: Start, postgres: OwnPostgres) -> AsyncIterator[Audience]:
-    """Two instances on this PostgreSQL and their audience."""
+async def served(start: Start, postgres: OwnPostgres) -> AsyncIterator[DeliveryScenario]:
+    """Two instances on this PostgreSQL and their scenario."""
     timeout = str(TIMEOUT_SECONDS)
     apis = (start("api", DATABASE_URL=postgres.url, DATABASE_TIMEOUT_SECONDS=timeout) for _ in range(2))
     one, two = await asyncio.gather(*apis)
-    async with Audience(one, two) as audience:
-        yield audience
+    async with DeliveryScenario(one, two) as scenario:
+        yield scenario
 
 
 async def _fast(postgres: OwnPostgres) -> None:
@@ -74,8 +74,8 @@ async def test_nothing_is_lost_or_doubled_and_sockets_stay_open_while_postgres_i
     start: Start, own_postgres: OwnPostgres, name: str
 ) -> None:
     begin, end = OUTAGES[name]
-    async with served(start, own_postgres) as audience:
-        writer, over = audience.writer, asyncio.Event()
+    async with served(start, own_postgres) as scenario:
+        writer, over = scenario.writer, asyncio.Event()
         writing = asyncio.create_task(writer.write_until(over.is_set))
         await eventually(lambda: len(writer.acknowledged) > 10)
         await begin(own_postgres)
@@ -86,14 +86,14 @@ async def test_nothing_is_lost_or_doubled_and_sockets_stay_open_while_postgres_i
         recovery = min(at for seq, at in writer.acknowledged.items() if seq not in before) - back
         over.set()
         await writing
-        await audience.holds()
-        delay = max(audience.delays())
+        await scenario.assert_delivered()
+        delay = max(scenario.delays())
         print(f"postgres {name}: first write {recovery:.2f} s after it was back, healing delay {delay:.2f} s")
         assert recovery < RECOVERY_SECONDS + MARGIN_SECONDS
         assert {answer.status_code for answer in writer.refused} == {503}
         assert max(writer.durations) < TIMEOUT_SECONDS + MARGIN_SECONDS
-        assert all(watcher.closes == [] for watcher in audience.watchers)
-        assert all(message["type"] != "snapshot" for watcher in audience.watchers for message in watcher.log)
+        assert all(watcher.closes == [] for watcher in scenario.watchers)
+        assert all(message["type"] != "snapshot" for watcher in scenario.watchers for message in watcher.log)
 
 
 @pytest.mark.parametrize("name", ["stopped fast", "frozen"])
@@ -101,22 +101,22 @@ async def test_requests_answer_503_within_their_time_out_and_probes_say_why_whil
     start: Start, own_postgres: OwnPostgres, name: str
 ) -> None:
     begin, end = OUTAGES[name]
-    async with served(start, own_postgres) as audience:
+    async with served(start, own_postgres) as scenario:
         await begin(own_postgres)
-        async with audience.one.client() as http:
-            answers = await asyncio.gather(*(timed(http, *request) for request in requests_of(audience.match_id)))
+        async with scenario.one.client() as http:
+            answers = await asyncio.gather(*(timed(http, *request) for request in requests_of(scenario.match_id)))
         for answer, seconds in answers:
             assert (answer.status_code, answer.headers.get("Retry-After")) == (503, "1"), answer.request.url
             assert answer.json()["error"]
             assert seconds < TIMEOUT_SECONDS + MARGIN_SECONDS
-        await check_probes(audience.one)
+        await check_probes(scenario.one)
         await end(own_postgres)
         back = monotonic()
-        await eventually(lambda: audience.one.is_ready() and audience.two.is_ready())
+        await eventually(lambda: scenario.one.is_ready() and scenario.two.is_ready())
         print(f"postgres {name}: ready {monotonic() - back:.2f} s after it was back")
         assert monotonic() - back < RECOVERY_SECONDS + MARGIN_SECONDS
-        await audience.writer.write(2)
-        await audience.holds()
+        await scenario.writer.write(2)
+        await scenario.assert_delivered()
 
 
 def requests_of(match_id: int) -> list[tuple[str, str, Json | None]]:
@@ -157,20 +157,20 @@ async def check_probes(service: Service) -> None:
 async def test_a_subscription_asked_for_while_postgres_is_away_is_refused_and_works_afterwards(
     start: Start, own_postgres: OwnPostgres
 ) -> None:
-    async with served(start, own_postgres) as audience:
-        other = (await audience.one.create_match())["id"]
+    async with served(start, own_postgres) as scenario:
+        other = (await scenario.one.create_match())["id"]
         await own_postgres.stop()
-        watcher = audience.watchers[1]
+        watcher = scenario.watchers[1]
         refusal = await watcher.ask({"type": "subscribe", "matchId": other, "since": 1}, "error")
         assert refusal["code"] == "unavailable"
         assert (await watcher.ask({"type": "ping"}, "pong")) == {"type": "pong"}
         await own_postgres.start()
-        await eventually(audience.two.is_ready)
+        await eventually(scenario.two.is_ready)
         assert (await watcher.follow(other))["recovered"]
-        await audience.one.comment(other)
+        await scenario.one.comment(other)
         await watcher.until_seq(other, 2)
-        await audience.writer.write(2)
-        await audience.holds()
+        await scenario.writer.write(2)
+        await scenario.assert_delivered()
 
 
 async def test_postgres_and_valkey_restarted_together_lose_nothing(
@@ -178,19 +178,19 @@ async def test_postgres_and_valkey_restarted_together_lose_nothing(
 ) -> None:
     apis = (start("api", DATABASE_URL=own_postgres.url, REDIS_URL=own_valkey.url) for _ in range(2))
     one, two = await asyncio.gather(*apis)
-    async with Audience(one, two) as audience:
+    async with DeliveryScenario(one, two) as scenario:
         over = asyncio.Event()
-        writing = asyncio.create_task(audience.writer.write_until(over.is_set))
-        await eventually(lambda: len(audience.writer.acknowledged) > 10)
+        writing = asyncio.create_task(scenario.writer.write_until(over.is_set))
+        await eventually(lambda: len(scenario.writer.acknowledged) > 10)
         await asyncio.gather(own_postgres.kill(), own_valkey.kill())
         await own_postgres.start()
-        back, known = monotonic(), len(audience.writer.acknowledged)
-        await eventually(lambda: len(audience.writer.acknowledged) > known + 5)
+        back, known = monotonic(), len(scenario.writer.acknowledged)
+        await eventually(lambda: len(scenario.writer.acknowledged) > known + 5)
         assert monotonic() - back < RECOVERY_SECONDS + MARGIN_SECONDS
         await own_valkey.start()
         over.set()
         await writing
-        await audience.holds()
+        await scenario.assert_delivered()
 
 
 async def test_an_api_that_starts_without_its_servers_becomes_ready_when_they_are_there(

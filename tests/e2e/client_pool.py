@@ -14,8 +14,8 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from livescore.event_types import EVENT_TYPES
 from tests.support.clients import Message
+from tests.support.delivery import assert_same_events
 from tests.support.kubernetes.kube import eventually
-from tests.support.promise import same
 from tests.support.validation import message_faults
 
 RETRY_SECONDS = 0.5
@@ -225,7 +225,7 @@ class ClientPool:
         for client in self.clients:
             assert client.faults == []
             expected = feed if client in self.active else feed[: len(client.events)]
-            same(client.events[: len(feed)], expected)
+            assert_same_events(client.events[: len(feed)], expected)
 
     async def wait_for_seq(self, seq: int, seconds: float) -> None:
         """Wait until every active client has received event ``seq``."""
@@ -236,7 +236,7 @@ class ClientPool:
         return all(client.seq >= seq for client in self.active)
 
     def _decode(self, text: str) -> Message:
-        """Decode a text once: hundreds of clients receive the same one."""
+        """Decode a text once: hundreds of clients receive the assert_same_events one."""
         if text not in self._decoded:
             self._decoded[text] = json.loads(text)
         return self._decoded[text]

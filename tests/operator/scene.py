@@ -63,7 +63,7 @@ class Scene(Stack):
     async def load(self, *sockets: int, seconds: float = 0.0) -> float | None:
         """Give each pod so many sockets, then :meth:`step`."""
         await self.fleet.play()
-        self.fleet.hold(*sockets)
+        self.fleet.set_sockets(*sockets)
         return await self.step(seconds)
 
     async def deployment(self) -> Json:

@@ -69,7 +69,7 @@ async def test_load_adds_pods_and_says_why(scene: Scene) -> None:
 
     await scene.step()
     assert list(scene.fleet.pods) == [ONE, TWO, THREE, FOUR]
-    assert scene.fleet.told == {}, "nobody has to go"
+    assert scene.fleet.new_commands == {}, "nobody has to go"
 
 
 async def test_where_nothing_changes_nothing_is_written_and_nothing_waited_for(scene: Scene) -> None:
@@ -94,7 +94,7 @@ async def test_a_silent_pod_never_lowers_the_number_and_is_told_of(scene: Scene)
         assert await scene.step(seconds) == 15.0, "asked again although nothing happens"
 
     assert await scene.replicas() == 3
-    assert scene.fleet.told == {}
+    assert scene.fleet.new_commands == {}
     found = await scene.scaling()
     assert (found["reason"], found["readings"]["unread"]) == ("ReadingsMissing", 1)
     assert scene.metric("silent_pods") == 1
@@ -117,7 +117,7 @@ async def test_a_number_that_somebody_else_set_is_taken_back(scene: Scene) -> No
     await scene.step()
     await scene.scale("Deployment", "demo-api", 4, "kubectl")
     await scene.step()
-    assert scene.fleet.told == {THREE: [DRAIN], FOUR: [DRAIN]}, "those that came of it, as any other"
+    assert scene.fleet.new_commands == {THREE: [DRAIN], FOUR: [DRAIN]}, "those that came of it, as any other"
     await scene.step(1)
     assert await scene.replicas() == 2
     warnings = await scene.messages("FieldConflict")
@@ -146,7 +146,7 @@ async def shrinking(scene: Scene, *sockets: int, **autoscaling: Any) -> None:
     await scene.load(20, 10)
     await scene.load(*sockets)
     assert await scene.replicas() == 3
-    assert scene.fleet.told == {}
+    assert scene.fleet.new_commands == {}
 
 
 async def test_a_pod_is_emptied_before_it_is_removed(scene: Scene) -> None:
@@ -155,7 +155,7 @@ async def test_a_pod_is_emptied_before_it_is_removed(scene: Scene) -> None:
     again = await scene.step(CAREFUL)
 
     assert again == 1.0
-    assert scene.fleet.told == {TWO: [DRAIN]}, "the one with the fewest sockets"
+    assert scene.fleet.new_commands == {TWO: [DRAIN]}, "the one with the fewest sockets"
     assert await scene.fleet.costs() == {ONE: None, TWO: str(VICTIM_COST), THREE: None}
     deadline = f"{scene.now + timedelta(seconds=DEADLINE):%Y-%m-%dT%H:%M:%SZ}"
     assert await scene.draining() == {TWO: {"pod": TWO, "connections": 2, "deadline": deadline, "released": False}}
@@ -166,7 +166,7 @@ async def test_a_pod_is_emptied_before_it_is_removed(scene: Scene) -> None:
     await scene.load(9, 1, 5, seconds=10)
     assert await scene.replicas() == 3
     assert (await scene.draining())[TWO]["connections"] == 1
-    assert scene.fleet.told == {}
+    assert scene.fleet.new_commands == {}
 
     await scene.load(9, 0, 6, seconds=10)
     assert await scene.replicas() == 2
@@ -179,7 +179,7 @@ async def test_a_pod_is_emptied_before_it_is_removed(scene: Scene) -> None:
     assert list(scene.fleet.pods) == [ONE, THREE], "exactly that one went"
     assert await scene.draining() == {}
     assert await scene.messages("OtherPodRemoved") == []
-    assert scene.fleet.told == {}
+    assert scene.fleet.new_commands == {}
     assert scene.metric("draining_pods") == 0
 
 
@@ -199,11 +199,11 @@ async def test_a_pod_that_does_not_get_empty_goes_at_its_deadline(scene: Scene) 
 async def test_load_that_comes_back_keeps_the_pod(scene: Scene) -> None:
     await shrinking(scene, 8, 2, 5)
     await scene.step(CAREFUL)
-    assert scene.fleet.told == {TWO: [DRAIN]}
+    assert scene.fleet.new_commands == {TWO: [DRAIN]}
 
     await scene.load(15, 2, 12, seconds=1)
 
-    assert scene.fleet.told == {TWO: [STAY]}
+    assert scene.fleet.new_commands == {TWO: [STAY]}
     assert set((await scene.fleet.costs()).values()) == {None}
     assert await scene.draining() == {}
     assert await scene.messages("DrainCancelled") == [("Normal", f"cancelled the drain of {TWO}: needed again")]
@@ -216,11 +216,11 @@ async def test_an_operator_that_starts_in_the_middle_goes_on(scene: Scene) -> No
     await shrinking(scene, 8, 2, 5)
     await scene.step(CAREFUL)
     deadline = (await scene.draining())[TWO]["deadline"]
-    assert scene.fleet.told == {TWO: [DRAIN]}
+    assert scene.fleet.new_commands == {TWO: [DRAIN]}
 
     scene.restart()
     await scene.step(10)
-    assert scene.fleet.told == {}
+    assert scene.fleet.new_commands == {}
     assert (await scene.draining())[TWO]["deadline"] == deadline
 
     scene.restart()
@@ -231,7 +231,7 @@ async def test_an_operator_that_starts_in_the_middle_goes_on(scene: Scene) -> No
     await scene.step(1)
     assert list(scene.fleet.pods) == [ONE, THREE]
     assert await scene.draining() == {}
-    assert scene.fleet.told == {}
+    assert scene.fleet.new_commands == {}
 
 
 async def test_an_operator_that_was_killed_before_it_wrote_the_status_finds_the_pod_that_drains(scene: Scene) -> None:
@@ -244,7 +244,7 @@ async def test_an_operator_that_was_killed_before_it_wrote_the_status_finds_the_
     await scene.load(1, 2, 5, seconds=1)
 
     assert list(await scene.draining()) == [TWO]
-    assert scene.fleet.told == {TWO: [DRAIN, DRAIN]}, "the same once more, and nobody else"
+    assert scene.fleet.new_commands == {TWO: [DRAIN, DRAIN]}, "the same once more, and nobody else"
 
 
 async def roll_out(scene: Scene) -> None:
@@ -258,13 +258,13 @@ async def test_nothing_drains_in_a_roll_out(scene: Scene) -> None:
     scene.now += timedelta(seconds=CAREFUL)
 
     await roll_out(scene)
-    assert scene.fleet.told == {}
+    assert scene.fleet.new_commands == {}
     assert (await scene.scaling())["reason"] == "RollingOut"
 
     await scene.step(CAREFUL)
-    assert scene.fleet.told == {TWO: [DRAIN]}
+    assert scene.fleet.new_commands == {TWO: [DRAIN]}
     await roll_out(scene)
-    assert scene.fleet.told == {TWO: [STAY]}
+    assert scene.fleet.new_commands == {TWO: [STAY]}
     assert await scene.draining() == {}
 
 
@@ -273,16 +273,16 @@ async def test_a_pod_that_went_instead_is_told_of(scene: Scene) -> None:
     await scene.step(CAREFUL)
     await scene.load(9, 0, 6, seconds=1)
     assert await scene.replicas() == 2
-    assert scene.fleet.told == {TWO: [DRAIN]}
+    assert scene.fleet.new_commands == {TWO: [DRAIN]}
 
     await scene.fleet.remove(ONE)
     await scene.step(1)
-    assert scene.fleet.told == {}
+    assert scene.fleet.new_commands == {}
     await scene.step(RELEASE_SECONDS)
 
     text = f"{TWO}: drained, but Kubernetes removed another pod instead; serving again"
     assert await scene.messages("OtherPodRemoved") == [("Warning", text)]
-    assert scene.fleet.told == {TWO: [STAY]}
+    assert scene.fleet.new_commands == {TWO: [STAY]}
     await scene.step(1)
     assert set((await scene.fleet.costs()).values()) == {None}
     assert list(scene.fleet.pods) == [TWO, THREE]
@@ -292,7 +292,7 @@ async def test_a_pod_that_went_instead_is_told_of(scene: Scene) -> None:
 async def test_nobody_stays_half_drained_where_another_mode_is_set(scene: Scene, autoscaling: Json) -> None:
     await shrinking(scene, 8, 2, 5)
     await scene.step(CAREFUL)
-    assert scene.fleet.told == {TWO: [DRAIN]}
+    assert scene.fleet.new_commands == {TWO: [DRAIN]}
 
     await scene.edit(autoscaling=autoscaling, api={"replicas": 3})
     scene.fleet.pods[TWO].silent = True
@@ -301,7 +301,7 @@ async def test_nobody_stays_half_drained_where_another_mode_is_set(scene: Scene,
     for _ in range(3):
         await scene.step(1)
 
-    assert scene.fleet.told == {TWO: [STAY]}
+    assert scene.fleet.new_commands == {TWO: [STAY]}
     assert await scene.draining() == {}
     assert (await scene.fleet.costs())[TWO] == "2"
     assert await scene.replicas() == 3
@@ -319,7 +319,7 @@ async def test_pods_are_told_nothing_while_nothing_is_changed(scene: Scene, spec
     await scene.step(CAREFUL)
     await scene.load(500, 0, 0, seconds=CAREFUL)
 
-    assert scene.fleet.told == {}
+    assert scene.fleet.new_commands == {}
     assert await scene.replicas() == 3
     assert await scene.draining() == {}
     assert set((await scene.fleet.costs()).values()) == {None}
@@ -331,12 +331,12 @@ async def test_pods_are_told_nothing_while_something_is_in_the_way(scene: Scene)
 
     await scene.step(CAREFUL)
     assert await scene.condition("Ready") == ("False", "SecretNotFound")
-    assert scene.fleet.told == {}
+    assert scene.fleet.new_commands == {}
     assert await scene.draining() == {}
 
     await scene.edit(api={"apiKeysSecret": None})
     await scene.step()
-    assert scene.fleet.told == {TWO: [DRAIN]}
+    assert scene.fleet.new_commands == {TWO: [DRAIN]}
 
     await scene.edit(api={"apiKeysSecret": {"name": "missing", "key": "keys"}})
     await scene.load(9, 0, 6, seconds=DEADLINE)
@@ -354,34 +354,34 @@ async def test_overfull_pods_shed_a_bounded_part_of_their_surplus(scene: Scene) 
 
     again = await scene.load(195, 85, 10, seconds=5)
 
-    assert scene.fleet.told == {ONE: ["/shed?count=20&perSecond=4"]}, "4 a second, for 5 seconds"
+    assert scene.fleet.new_commands == {ONE: ["/shed?count=20&perSecond=4"]}, "4 a second, for 5 seconds"
     assert again == 5.0
     assert scene.metric("shed_connections_total") == 20
     assert scene.metric("connection_spread") == pytest.approx(195 / (290 / 3))
 
     await scene.load(185, 90, 15, seconds=4.9)
-    assert scene.fleet.told == {}, "not before the last ones are seen elsewhere"
+    assert scene.fleet.new_commands == {}, "not before the last ones are seen elsewhere"
     await scene.load(115, 95, 80, seconds=0.1)
-    assert scene.fleet.told == {}, "within the tolerance"
+    assert scene.fleet.new_commands == {}, "within the tolerance"
     assert scene.metric("connection_spread") == pytest.approx(115 / (290 / 3))
 
 
 async def test_nobody_sheds_while_pods_come_or_go(scene: Scene) -> None:
     await scene.up(autoscaling=by_connections(minReplicas=3, maxReplicas=3, rebalance={"enabled": True}))
-    scene.fleet.hold(50, 0, 0)
+    scene.fleet.set_sockets(50, 0, 0)
     await roll_out(scene)
-    assert scene.fleet.told == {}
+    assert scene.fleet.new_commands == {}
 
     await scene.edit(autoscaling={"minReplicas": 2, "scaleDown": AT_ONCE})
     await scene.load(19, 1, 0)
-    assert scene.fleet.told == {THREE: [DRAIN]}
+    assert scene.fleet.new_commands == {THREE: [DRAIN]}
     await scene.load(18, 1, 1, seconds=5)
-    assert scene.fleet.told == {}, "one drains"
+    assert scene.fleet.new_commands == {}, "one drains"
 
     await scene.load(19, 1, 0)
     await scene.step(1)
     await scene.step(1)
-    assert scene.fleet.told == {ONE: ["/shed?count=9&perSecond=2"]}
+    assert scene.fleet.new_commands == {ONE: ["/shed?count=9&perSecond=2"]}
 
 
 # Match day

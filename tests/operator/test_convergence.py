@@ -196,11 +196,11 @@ class Convergence(RuleBasedStateMachine):
 
     @rule(seed=st.integers(0, 2**16), rate=st.sampled_from([0.1, 0.3, 0.6]))
     def harm_the_network(self, seed: int, rate: float) -> None:
-        self.faults.harm(Plan(seed=seed, rate=rate, faults=tuple(Fault)))
+        self.faults.inject(Plan(seed=seed, rate=rate, faults=tuple(Fault)))
 
     @rule()
     def break_all_watches(self) -> None:
-        self.faults.sever()
+        self.faults.break_watches()
 
     @rule()
     def heal_the_network(self) -> None:

@@ -193,11 +193,11 @@ async def test_the_cheapest_pods_are_those_with_the_fewest_sockets(scene: Scene)
     await scene.load(4, 0, 100)
     assert list((await scene.fleet.costs()).values()) == ["3", "0", "7"]
     versions = await pod_versions(scene)
-    scene.fleet.hold(7, 0, 70)
+    scene.fleet.set_sockets(7, 0, 70)
     await scene.reconcile()
     assert await pod_versions(scene) == versions, "not written for every socket"
 
-    scene.fleet.hold(7, 1, 70)
+    scene.fleet.set_sockets(7, 1, 70)
     scene.fleet.pods["demo-api-3"].silent = True
     await scene.reconcile()
     assert list((await scene.fleet.costs()).values()) == ["3", "1", str(UNKNOWN_COST)]

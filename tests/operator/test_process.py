@@ -239,7 +239,7 @@ def _bare(definition: Json) -> Json:
 async def test_it_is_not_ready_while_the_api_server_cannot_be_asked_and_ends_on_a_signal(
     make: Make, faults: Faults
 ) -> None:
-    faults.harm(Plan(rate=1, faults=(Fault.UNAVAILABLE,)))
+    faults.inject(Plan(rate=1, faults=(Fault.UNAVAILABLE,)))
     operator = make()
     operator.launch()
     answer = await operator.until("/readyz", lambda answer: "503" in answer.json()["problems"][0], 60)

@@ -858,14 +858,14 @@ async def test_the_proxy_counts_who_asks_what(faults: Faults, through: Kube) -> 
     [(Fault.CONFLICT, 409), (Fault.THROTTLE, 429), (Fault.ERROR, 500), (Fault.UNAVAILABLE, 503)],
 )
 async def test_a_busy_server_refuses(faults: Faults, through: Kube, fault: Fault, code: int) -> None:
-    faults.harm(only(fault))
+    faults.inject(only(fault))
     await refused(code, through.create(config()))
     faults.heal()
     await through.create(config())
 
 
 async def test_a_busy_server_says_when_to_come_again(faults: Faults) -> None:
-    faults.harm(only(Fault.THROTTLE, retry_after_seconds=3))
+    faults.inject(only(Fault.THROTTLE, retry_after_seconds=3))
     async with httpx.AsyncClient() as http:
         answer = await http.get(f"{faults.access.url}/api/v1/namespaces")
     assert answer.headers["Retry-After"] == "3"
@@ -873,26 +873,26 @@ async def test_a_busy_server_says_when_to_come_again(faults: Faults) -> None:
 
 @pytest.mark.parametrize(("fault", "made"), [(Fault.DROP, False), (Fault.LOSE, True)])
 async def test_a_connection_breaks(faults: Faults, kube: Kube, through: Kube, fault: Fault, made: bool) -> None:
-    faults.harm(only(fault))
+    faults.inject(only(fault))
     with pytest.raises(httpx.TransportError):
         await through.create(config())
     assert (await kube.find("ConfigMap", "settings") is not None) is made
 
 
 async def test_a_request_waits(faults: Faults, through: Kube) -> None:
-    faults.harm(only(Fault.DELAY, delay_seconds=0.2))
+    faults.inject(only(Fault.DELAY, delay_seconds=0.2))
     assert await through.list("LiveScore") == []
 
 
 async def test_a_watch_breaks(faults: Faults, through: Kube) -> None:
-    faults.harm(only(Fault.CUT, watch_seconds=0.2))
+    faults.inject(only(Fault.CUT, watch_seconds=0.2))
     with pytest.raises(httpx.TransportError):
         async with through.watch("ConfigMap", labelSelector="app=none") as events:
             await anext(events)
 
 
 async def test_a_watch_is_told_that_it_is_behind(faults: Faults, through: Kube) -> None:
-    faults.harm(only(Fault.GONE, watch_seconds=0.2))
+    faults.inject(only(Fault.GONE, watch_seconds=0.2))
     async with through.watch("ConfigMap", labelSelector="app=none") as events:
         event = await anext(events)
     assert (event["type"], event["object"]["code"]) == ("ERROR", 410)
@@ -910,13 +910,13 @@ async def test_a_partition_breaks_everything_until_it_is_healed(faults: Faults, 
 
 
 async def test_what_is_spared_passes(faults: Faults, through: Kube) -> None:
-    faults.harm(only(Fault.DROP, spares=lambda asked: asked.resource == "leases"))
+    faults.inject(only(Fault.DROP, exempt=lambda target: target.resource == "leases"))
     assert await through.list("Lease") == []
 
 
 async def test_a_seed_draws_the_same_faults_again(faults: Faults, through: Kube) -> None:
     async def codes() -> list[int]:
-        faults.harm(Plan(seed=7, rate=0.5, faults=(Fault.ERROR, Fault.UNAVAILABLE)))
+        faults.inject(Plan(seed=7, rate=0.5, faults=(Fault.ERROR, Fault.UNAVAILABLE)))
         return [await code() for _ in range(20)]
 
     async def code() -> int:
@@ -1152,9 +1152,9 @@ async def test_a_process_that_ends_says_why(monkeypatch: pytest.MonkeyPatch, tmp
     ],
 )
 def test_a_request_is_named_as_rbac_names_it(method: str, path: str, query: Json, verb: str, resource: str) -> None:
-    asked = requests.read(method, path, query)
-    assert asked is not None
-    assert (asked.verb, asked.resource) == (verb, resource)
+    target = requests.read(method, path, query)
+    assert target is not None
+    assert (target.verb, target.resource) == (verb, resource)
 
 
 @pytest.mark.parametrize("path", ["/", "/api", "/apis/apps/v1", "/version", "/readyz"])

@@ -14,8 +14,8 @@ from livescore.security.limiter import Limiter
 from livescore.settings import Settings, load
 from tests.support import valkeys
 from tests.support.clients import Message
+from tests.support.delivery import DeliveryScenario
 from tests.support.deployments import DEPLOYMENT, ORIGIN
-from tests.support.promise import Audience
 from tests.support.service import Kind, Service, Start, instant
 
 NEVER = "60"
@@ -35,11 +35,11 @@ async def test_events_and_transitions_reach_the_sockets_of_another_instance(
     one, two, worker, scheduler = await asyncio.gather(
         *(start(kind, REDIS_URL=cluster.url, AUDIT_INTERVAL_SECONDS=NEVER) for kind in kinds)
     )
-    async with Audience(one, two) as audience:
-        await audience.writer.write(30)
-        await audience.holds(timeout=5)
+    async with DeliveryScenario(one, two) as scenario:
+        await scenario.writer.write(30)
+        await scenario.assert_delivered(timeout=5)
         for match_id in [await _soon(one) for _ in range(4)]:  # on both shards, most likely
-            for watcher in audience.watchers:
+            for watcher in scenario.watchers:
                 await watcher.follow(match_id)
                 await watcher.until_seq(match_id, 3)
             assert _statuses(watcher.events(match_id)) == ["live", "finished"]

@@ -17,7 +17,7 @@ from livescore.scores.rules import Conflict, MatchState, Revision, Score, revise
 from livescore.scores.store import NotFound, Store, WriteResult
 from tests.support.clients import Listener, Message, announced_match, feed_of
 from tests.support.databases import opened
-from tests.support.promise import same
+from tests.support.delivery import assert_same_events
 from tests.support.service import Service
 
 MATCHES = 2
@@ -242,7 +242,7 @@ async def resume_everywhere(service: Service, before: list[list[Operation]], mea
         check_told(feed, editor.acknowledged)
         for since, listener in enumerate(listeners):
             await listener.until_seq(match_id, len(feed) if since < len(feed) else 0)
-            same(listener.events(match_id), feed[since:])
+            assert_same_events(listener.events(match_id), feed[since:])
 
 
 def check_told(feed: list[Message], acknowledged: list[Message]) -> None:

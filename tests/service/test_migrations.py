@@ -19,9 +19,9 @@ from sqlalchemy.pool import NullPool
 from livescore.scores import migrations, models, schema
 from tests.support.clients import Listener
 from tests.support.command import Command
+from tests.support.delivery import DeliveryScenario
 from tests.support.forkserver import Forked, ForkServer
-from tests.support.jobs import reached
-from tests.support.promise import Audience
+from tests.support.jobs import wait_for_status
 from tests.support.servers import Postgres
 from tests.support.service import Kind, Start, eventually, instant, match_body
 
@@ -206,22 +206,22 @@ async def test_a_newer_version_migrates_under_running_processes_without_a_failed
 ) -> None:
     """The newer schema has more columns and tables, as the first of the two steps of every change."""
     api, _ = await asyncio.gather(start("api"), start("worker"))
-    async with Audience(api, await start("api")) as audience:
-        await audience.writer.write(10)
+    async with DeliveryScenario(api, await start("api")) as scenario:
+        await scenario.writer.write(10)
         with psycopg.connect(database_url) as newer:
             for statement in EXPANSION:
                 newer.execute(statement)
             newer.execute("UPDATE alembic_version SET version_num = %s", [NEWER])
-        await audience.writer.write(10)
+        await scenario.writer.write(10)
         done = await forked("migrate", DATABASE_URL=database_url, REDIS_URL="redis://127.0.0.1:1")
         assert (done.returncode, done.stdout) == (0, f"schema is at {NEWER}\n")
         assert f"newer than {schema.HEAD}" in done.stderr
-        await audience.writer.write(10)
-        assert audience.writer.refused == []
+        await scenario.writer.write(10)
+        assert scenario.writer.refused == []
         assert api.is_ready()
-        await audience.holds()
+        await scenario.assert_delivered()
         soon = await api.create_match(startTime=instant(1.0))
-        await reached(database_url, soon["id"], "live")
+        await wait_for_status(database_url, soon["id"], "live")
     assert "Traceback" not in api.log
 
 

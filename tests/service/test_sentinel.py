@@ -15,8 +15,8 @@ from livescore.redis_clients import rq_client
 from livescore.security.limiter import Limiter
 from livescore.settings import Settings, load
 from tests.support import valkeys
+from tests.support.delivery import MARGIN_SECONDS, DeliveryScenario
 from tests.support.deployments import DEPLOYMENT
-from tests.support.promise import MARGIN_SECONDS, Audience
 from tests.support.service import Kind, Service, Start, eventually, instant
 
 FAILOVER_SECONDS = 5.0
@@ -38,10 +38,10 @@ async def test_a_failover_loses_and_doubles_nothing_and_events_come_by_redis_aga
 ) -> None:
     kinds: list[Kind] = ["api", "api", "worker", "scheduler"]
     one, two, worker, scheduler = await asyncio.gather(*(start(kind, REDIS_URL=watched.url) for kind in kinds))
-    async with Audience(one, two) as audience:
+    async with DeliveryScenario(one, two) as scenario:
         over = asyncio.Event()
-        writing = asyncio.create_task(audience.writer.write_until(over.is_set))
-        await eventually(lambda: len(audience.writer.acknowledged) > 10)
+        writing = asyncio.create_task(scenario.writer.write_until(over.is_set))
+        await eventually(lambda: len(scenario.writer.acknowledged) > 10)
         await watched.primary.kill()
         killed = monotonic()
         await eventually(lambda: _redis(one) == _redis(two) == "unhealthy")
@@ -51,20 +51,20 @@ async def test_a_failover_loses_and_doubles_nothing_and_events_come_by_redis_aga
         await eventually(lambda: _relayed(two) > before + 5)
         over.set()
         await writing
-        await audience.holds()
+        await scenario.assert_delivered()
         print(f"sentinel: redis healthy {recovery:.2f} s after its primary was killed")
-        audience.within("failover", 1.0)
+        scenario.assert_delays_below("failover", 1.0)
         assert recovery < FAILOVER_SECONDS + MARGIN_SECONDS
-        assert audience.writer.refused == []
-        await _transitions(audience)
+        assert scenario.writer.refused == []
+        await _transitions(scenario)
     for process in (worker, scheduler):
         await process.logged("server is back")
     assert await watched.primary_port() == watched.replica.port
 
 
-async def _transitions(audience: Audience) -> None:
-    match_id = (await audience.one.create_match(startTime=instant(1), endTime=instant(3600)))["id"]
-    watcher = audience.watchers[1]
+async def _transitions(scenario: DeliveryScenario) -> None:
+    match_id = (await scenario.one.create_match(startTime=instant(1), endTime=instant(3600)))["id"]
+    watcher = scenario.watchers[1]
     await watcher.follow(match_id)
     await watcher.until_seq(match_id, 2)
 

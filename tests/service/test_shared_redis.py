@@ -20,11 +20,11 @@ from livescore.redis_clients import rq_client
 from livescore.scores import feed
 from livescore.scores.feed import Event
 from livescore.settings import load
-from tests.chaos.test_promise_restore import program
+from tests.chaos.test_delivery_restore import program
 from tests.support.clients import Listener
+from tests.support.delivery import TimingListener, Writer, assert_same_events
 from tests.support.deployments import DEPLOYMENT, deployment_of, origin_of
 from tests.support.jobs import soon
-from tests.support.promise import Watcher, Writer, same
 from tests.support.servers import Postgres, Valkey
 from tests.support.service import Kind, Service, Start, eventually, instant
 
@@ -64,21 +64,21 @@ class Whole:
 
     api: Service
     others: list[Service]
-    watcher: Watcher
-    everything: Watcher
+    watcher: TimingListener
+    everything: TimingListener
 
     @property
     def writer(self) -> Writer:
         return Writer([self.api], 1)
 
-    async def holds(self, match_id: int, seq: int) -> None:
+    async def assert_delivered(self, match_id: int, seq: int) -> None:
         """Check that every client received exactly the feed of this service's match."""
         for watcher in (self.watcher, self.everything):
             await watcher.until_seq(match_id, seq)
         async with self.api.client() as http:
             events = (await http.get(f"/matches/{match_id}/events", params={"limit": 1000})).json()["data"]
         for watcher in (self.watcher, self.everything):
-            same(watcher.events(match_id), events)
+            assert_same_events(watcher.events(match_id), events)
 
 
 @asynccontextmanager
@@ -89,7 +89,7 @@ async def whole(start: Start, database_url: str, redis_url: str, **environment: 
     for service in (api, *others):
         await service.logged("deployment identified")
     await eventually(lambda: httpx.get(f"{api.base_url}/health", verify=False).is_success)
-    async with Watcher(api.ws_url) as watcher, Watcher(f"{api.ws_url}?all=1") as everything:
+    async with TimingListener(api.ws_url) as watcher, TimingListener(f"{api.ws_url}?all=1") as everything:
         yield Whole(api, others, watcher, everything)
 
 
@@ -118,7 +118,7 @@ async def write_together(services: list[Whole], count: int) -> None:
         await service.watcher.follow(1)
     await asyncio.gather(*(service.writer.write(count) for service in services))
     for service in services:
-        await service.holds(1, 1 + count)
+        await service.assert_delivered(1, 1 + count)
 
 
 async def transitions_happen(services: list[Whole]) -> None:

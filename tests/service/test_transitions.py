@@ -19,7 +19,7 @@ from livescore.redis_clients import rq_client
 from livescore.scores import feed
 from livescore.settings import Settings, load
 from tests.support.deployments import DEPLOYMENT, deployment_of, origin_of
-from tests.support.jobs import Match, change_match, create_match, reached, seqs, soon, transitions
+from tests.support.jobs import Match, change_match, create_match, seqs, soon, transitions, wait_for_status
 from tests.support.servers import Valkey
 from tests.support.service import Kind, Start, eventually
 
@@ -277,7 +277,7 @@ async def test_a_job_reaches_the_sweeper_of_the_worker(start: Start, settings: S
     await schedule.start()
     match = await create_match(url, 0.5, 100)
     schedule.plan(match.id, "scheduled", match.start, match.end)
-    (change,) = await reached(url, match.id, "live")
+    (change,) = await wait_for_status(url, match.id, "live")
     await schedule.stop()
     assert 0 <= change.at - match.start.timestamp() + 0.001 < 2
 
@@ -290,7 +290,7 @@ async def test_transitions_are_on_time(start: Start, settings: Settings) -> None
     matches = [await create_match(url, 1 + number / 20, 2 + number / 20) for number in range(20)]
     lateness: list[float] = []
     for match in matches:
-        first, last = await reached(url, match.id, "finished")
+        first, last = await wait_for_status(url, match.id, "finished")
         lateness += [first.at - match.start.timestamp(), last.at - match.end.timestamp()]
     assert len(lateness) == 40
     assert min(lateness) > -0.001

@@ -1,1 +1,1 @@
-"""Real servers, real processes and real clients for the tests."""
+"""Real servers, processes and clients for the tests."""

@@ -1,4 +1,4 @@
-"""A WebSocket client that keeps a log of all it hears, and the feed to compare the log with."""
+"""A WebSocket client that logs all messages, and functions to read the feed it is compared with."""
 
 import asyncio
 import json
@@ -18,15 +18,15 @@ from tests.support.validation import Undocumented, check_answer, message_faults
 Message = dict[str, Any]
 
 RETRY_SECONDS = 0.05
-"""Between two attempts to reconnect: tests have no thundering herd to fear."""
+"""Pause between two reconnection attempts: tests need no protection against a thundering herd."""
 
 
 UNPACED, PACE_SECONDS = 15, 0.11
-"""A client resumes this many matches at once, the others so far apart: within the bucket of docs/api.md."""
+"""A client resumes this many matches at once and the rest at this interval, within the rate limit of docs/api.md."""
 
 
 async def feed_of(base_url: str, match_id: int, headers: dict[str, str] | None = None) -> list[Message]:
-    """The whole feed of a match by GET /matches/{id}/events, page after page."""
+    """Return the whole feed of a match, read from GET /matches/{id}/events page by page."""
     events: list[Message] = []
     hooks = {"response": [check_answer]}
     async with httpx.AsyncClient(
@@ -45,7 +45,7 @@ async def _page(http: httpx.AsyncClient, match_id: int, since: int) -> list[Mess
 
 
 class Listener:
-    """A WebSocket client as a careful application writes it. It fails on messages that AsyncAPI does not describe.
+    """A well-behaved WebSocket client. Messages that AsyncAPI does not describe are an error.
 
     ::
 
@@ -55,17 +55,17 @@ class Listener:
             assert listener.events(match_id) == await feed_of(service.base_url, match_id)
 
     Parameters:
-        urls: the address of ``/ws``, query included, or several to which it connects in turn, beginning with the first.
-        reconnect: come back after a close or a failed connection, and resume every match of :meth:`follow` by its last
-            ``seq``. Who listens to all matches comes back too, but has to read what was missed from the feeds.
-        patience: longest it waits on a ``reconnect`` hint, in seconds.
+        urls: the URL of ``/ws`` including its query, or several to connect to in turn, starting with the first.
+        reconnect: reconnect after a close or a failed connection, and resume every match of :meth:`follow` from its
+            last ``seq``. A client that follows all matches reconnects too, but reads what it missed from the feeds.
+        patience: maximum delay after a ``reconnect`` hint, in seconds.
         options: passed to ``websockets.connect``, for example ``additional_headers``.
 
     Attributes:
-        log: every message of every connection, decoded, in order.
-        closes: the code of every connection that ended, 1006 without a closing handshake.
-        epochs: the epoch of each followed match, as the server named it.
-        faults: what was heard and is not documented.
+        log: every decoded message of every connection, in order.
+        closes: close code of every connection that ended; 1006 without a closing handshake.
+        epochs: epoch of each followed match, as sent by the server.
+        faults: violations of AsyncAPI among the received messages.
     """
 
     def __init__(
@@ -103,10 +103,10 @@ class Listener:
         await self.close()
 
     async def close(self) -> None:
-        """Leave, without a trace in ``closes``.
+        """Close the connection without adding to ``closes``.
 
         Raises:
-            Undocumented: if a message was heard that is not as documented.
+            Undocumented: if a received message violated AsyncAPI.
         """
         if self._reader is not None:
             self._reader.cancel()
@@ -116,13 +116,13 @@ class Listener:
             await self.connection.close()
         self._check()
 
-    # What it says
+    # Sending
 
     async def send(self, message: Message | str | bytes) -> None:
-        """Send a message, or text or bytes as they are.
+        """Send a message; text and bytes are sent unchanged.
 
         Raises:
-            ConnectionClosed: while there is no connection.
+            ConnectionClosed: if there is no connection.
         """
         assert self.connection is not None, "the listener is not open"
         await self.connection.send(json.dumps(message) if isinstance(message, dict) else message)
@@ -136,27 +136,27 @@ class Listener:
     async def subscribe(self, match_id: int, timeout: float = 20.0, **fields: Any) -> Message:
         """Subscribe with ``fields``, for example ``since=41``, and return the acknowledgement.
 
-        It does not resume by itself after a reconnect; for that see :meth:`follow`.
+        This subscription is not resumed after a reconnect; :meth:`follow` does that.
         """
         return await self.ask({"type": "subscribe", "matchId": match_id, **fields}, "subscribed", timeout)
 
     async def unsubscribe(self, match_id: int, timeout: float = 20.0) -> Message:
-        """Unsubscribe, also from resuming, and return the acknowledgement."""
+        """Unsubscribe, stop resuming the match, and return the acknowledgement."""
         self._followed.discard(match_id)
         return await self.ask({"type": "unsubscribe", "matchId": match_id}, "unsubscribed", timeout)
 
     async def follow(self, match_id: int, timeout: float = 20.0) -> Message:
-        """Subscribe from the last event seen, the first of the feed for a new one, and resume after each reconnect."""
+        """Subscribe after the last event seen, from the start of a new feed, and resume after each reconnect."""
         self._followed.add(match_id)
         return await self.ask(self._resumption(match_id), "subscribed", timeout)
 
-    # What it heard
+    # Receiving
 
     def events(self, match_id: int) -> list[Message]:
-        """Every event of a match as it arrived: doubled, lost and disordered ones show.
+        """Return every event of a match as it arrived, so that duplicates, gaps and disorder show.
 
-        Who asks for a feed from its start while everybody is being told of the match may be told of it before the
-        acknowledgement too: that announcement is no event of the subscription.
+        ``match_created`` may be broadcast before the acknowledgement of a subscription from the start of the feed.
+        Such an announcement is not an event of the subscription and is left out.
         """
         log = [message for message in self.log if message.get("matchId") == match_id]
         start = next((at for at, message in enumerate(log) if message["type"] == "subscribed"), 0)
@@ -165,15 +165,15 @@ class Listener:
         return after if crossed else before + after
 
     def of_type(self, *types: str) -> list[Message]:
-        """Every message of these types, in order."""
+        """Return every message of these types, in order."""
         return [message for message in self.log if message["type"] in types]
 
     async def until(self, condition: Callable[[list[Message]], object], timeout: float = 20.0) -> None:
-        """Wait until ``condition(log)`` holds.
+        """Wait until ``condition(log)`` is true.
 
         Raises:
-            TimeoutError: after ``timeout`` seconds, with the end of the log.
-            Undocumented: if a message was heard that is not as documented.
+            TimeoutError: after ``timeout`` seconds; the message has the end of the log.
+            Undocumented: if a received message violated AsyncAPI.
         """
         try:
             async with asyncio.timeout(timeout), self._changed:
@@ -183,16 +183,16 @@ class Listener:
             raise TimeoutError(f"after {timeout:g} s; closes {self.closes}, log ends {self.log[-5:]}") from None
 
     async def until_seq(self, match_id: int, seq: int, timeout: float = 30.0) -> None:
-        """Wait until event ``seq`` of a match has come."""
+        """Wait until event ``seq`` of a match has arrived."""
         await self.until(lambda log: self._seen.get(match_id, 0) >= seq, timeout)
 
     async def until_closed(self, timeout: float = 30.0) -> int:
-        """Wait until a connection has ended and return its code; at once if one already has."""
+        """Wait until a connection has ended, and return its close code. Returns at once if one has already ended."""
         await self.until(lambda log: self.closes, timeout)
         return self.closes[-1]
 
     async def next(self, kind: str, start: int = 0, timeout: float = 20.0) -> Message:
-        """The first message of a type from place ``start`` of the log on; waits for it."""
+        """Wait for the first message of a type from index ``start`` of the log on, and return it."""
         await self.until(lambda log: any(message["type"] == kind for message in log[start:]), timeout)
         return next(message for message in self.log[start:] if message["type"] == kind)
 
@@ -200,7 +200,7 @@ class Listener:
         if self.faults:
             raise Undocumented("; ".join(self.faults[:5]))
 
-    # How it stays connected
+    # Connection
 
     async def _run(self) -> None:
         await self._read()
@@ -257,7 +257,7 @@ def _is_event(message: Message) -> bool:
 
 
 async def announced_match(service: Service) -> Json:
-    """Make a match of which everybody has been told: who connects to this instance now hears of it what follows."""
+    """Create a match and wait for its broadcast, so that later connections receive only what follows."""
     async with Listener(service.ws_url) as witness:
         match = await service.create_match()
         await witness.until_seq(match["id"], 1)
@@ -265,7 +265,7 @@ async def announced_match(service: Service) -> Json:
 
 
 async def all_reach(listeners: Sequence[Listener], match_id: int, seq: int, timeout: float = 30.0) -> None:
-    """Wait until every listener has heard event ``seq`` of a match."""
+    """Wait until every listener has received event ``seq`` of a match."""
     async with asyncio.TaskGroup() as group:
         for listener in listeners:
             group.create_task(listener.until_seq(match_id, seq, timeout))

@@ -1,4 +1,4 @@
-"""The ``livescore`` command as a user runs it."""
+"""The ``livescore`` command, run as users run it."""
 
 import asyncio
 import signal
@@ -12,19 +12,19 @@ from tests.support.forkserver import ForkServer
 from tests.support.service import inherited
 
 COMMAND_SECONDS = 60.0
-"""Longest a command may take that only prints or asks the database once, on two cores with other tests."""
+"""Timeout of a command that prints or queries the database once, on two cores shared with other tests."""
 
 
 class Command(Protocol):
     """Type of :func:`livescore` and of the fixture ``forked``."""
 
     async def __call__(self, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-        """Run a command to its end, with these settings and none that the developer has set."""
+        """Run a command to its end, with these settings and without those of the developer's environment."""
         ...
 
 
 async def livescore(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """Run a command to its end, with these settings and none that the developer has set."""
+    """Run a command to its end, with these settings and without those of the developer's environment."""
     return await asyncio.to_thread(
         subprocess.run,
         guarded([sys.executable, "-m", "livescore", *arguments], signal.SIGKILL),
@@ -37,7 +37,7 @@ async def livescore(*arguments: str, **environment: str) -> "subprocess.Complete
 
 
 def forking(forks: ForkServer, directory: Path) -> Command:
-    """:func:`livescore` without the cost of its imports; ``directory`` is for what it writes."""
+    """Return :func:`livescore` without the cost of its imports; output files are written to ``directory``."""
 
     async def forked(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
         paths = directory / "stdout", directory / "stderr"

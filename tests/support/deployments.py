@@ -1,4 +1,4 @@
-"""Deployments of tests: one that needs no database, and that of a database."""
+"""Deployments for tests, with and without a database."""
 
 from contextlib import closing
 
@@ -8,10 +8,10 @@ from livescore.deployment import Deployment, Origin
 from livescore.scores import statements as sql
 
 DEPLOYMENT = Deployment("livescore", "0123456789ab")
-"""Of tests without a database."""
+"""Deployment for tests without a database."""
 
 ORIGIN = Origin(DEPLOYMENT, "ba9876543210")
-"""Of events without a database."""
+"""Origin of events for tests without a database."""
 
 
 def origin_of(database_url: str, prefix: str = DEPLOYMENT.prefix) -> Origin:

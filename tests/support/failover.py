@@ -1,4 +1,4 @@
-"""A hot standby, and an address that leads to one server and later to another."""
+"""A hot standby, and an address that can be switched from one server to another."""
 
 import asyncio
 import os
@@ -20,11 +20,11 @@ from tests.support.servers import OwnPostgres
 T = TypeVar("T")
 
 STREAMING_SECONDS = 30.0
-"""Longest a standby may take to replicate; it tries again 5 s after a failed connection."""
+"""Timeout until a standby replicates; it retries 5 s after a failed connection."""
 
 
 class Standby(OwnPostgres):
-    """A hot standby of another PostgreSQL, which acknowledges no write before the standby shows it."""
+    """A hot standby of another PostgreSQL. The primary acknowledges no write before the standby has applied it."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
@@ -39,12 +39,12 @@ class Standby(OwnPostgres):
         source = primary.server.admin_url().replace(*self._link.detour)
         arguments = ["--dbname", source, "--pgdata", str(directory), "--write-recovery-conf", "--checkpoint", "fast"]
         subprocess.run([str(program), *arguments], check=True, capture_output=True)
-        # Of the primary's socket, which lies among its data.
+        # The copied data contains the primary's socket lock.
         self.server.socket.with_name(f"{self.server.socket.name}.lock").unlink(missing_ok=True)
         for path in (directory, *directory.rglob("*")):
             _give(path, owner.st_uid, owner.st_gid)
         self.server.start()
-        # After the copy, so that the standby waits for no other server once it is promoted.
+        # After the copy, so that the standby does not wait for other servers once it is promoted.
         execute(
             primary.server.admin_url(),
             "ALTER SYSTEM SET synchronous_standby_names = '*'",
@@ -54,18 +54,18 @@ class Standby(OwnPostgres):
         self._await_replication(primary)
 
     def promote(self) -> None:
-        """Make it a primary, and wait until it is one."""
+        """Promote the standby and wait until it is the primary."""
         execute(self.server.admin_url(), "SELECT pg_promote()")
 
     def close(self) -> None:
-        """Stop it for good, and its replication."""
+        """Stop the standby and its replication for good."""
         super().close()
         if self._link is not None:
             self._link.close()
             shutil.rmtree(self._link.directory)
 
     def _await_replication(self, primary: OwnPostgres) -> None:
-        """Wait until the primary streams to the standby and commits wait for it."""
+        """Wait until the primary streams to the standby and commits wait for the standby."""
         deadline = monotonic() + STREAMING_SECONDS
         query = "SELECT state, sync_state FROM pg_stat_replication"
         with psycopg.connect(primary.server.admin_url(), autocommit=True) as connection:
@@ -77,7 +77,7 @@ class Standby(OwnPostgres):
 def _link(primary: OwnPostgres, user: int, group: int) -> "Address":
     """Open an address of the primary that this user can reach.
 
-    The servers of tests that run as root run as another user, which may not enter pytest's directories.
+    Test servers started by root run as another user, which may not enter pytest's directories.
     """
     directory = Path(mkdtemp(prefix="livescore-link-"))
     link = Address(directory, primary)
@@ -88,27 +88,27 @@ def _link(primary: OwnPostgres, user: int, group: int) -> "Address":
 
 
 def _give(path: Path, user: int, group: int) -> None:
-    """Change the owner of a path, which only root may."""
+    """Change the owner of a path; requires root."""
     if os.geteuid() == 0:
         shutil.chown(path, user, group)
 
 
 def admit(server: OwnPostgres, rule: str) -> None:
-    """Put a rule before those of ``pg_hba.conf``, until the server is started again."""
+    """Prepend a rule to ``pg_hba.conf``, in effect until the server restarts."""
     rules = server.server.directory / "pg_hba.conf"
     rules.write_text(f"{rule}\n{rules.read_text()}")
     execute(server.server.admin_url(), "SELECT pg_reload_conf()")
 
 
 def execute(url: str, *statements: str) -> None:
-    """Execute statements, each in its own transaction, that may write on a read-only server too."""
+    """Execute statements, each in its own transaction, with writes allowed on a read-only server too."""
     with psycopg.connect(url, autocommit=True) as connection:
         for statement in statements:
             connection.execute(statement.encode())
 
 
 def set_read_only(server: OwnPostgres, value: str) -> None:
-    """Change ``default_transaction_read_only`` of a running server."""
+    """Set ``default_transaction_read_only`` of a running server."""
     execute(
         server.server.admin_url(),
         f"ALTER SYSTEM SET default_transaction_read_only = {value}",
@@ -117,9 +117,9 @@ def set_read_only(server: OwnPostgres, value: str) -> None:
 
 
 class Address:
-    """Forwards connections to one server; connections that are open stay where they are.
+    """Forwards connections to one server. Open connections stay with their server when the target changes.
 
-    It runs in a thread of its own, because tests block the event loop while they ask services.
+    It runs in its own thread, because tests block the event loop while they call services.
     """
 
     def __init__(self, directory: Path, server: OwnPostgres) -> None:
@@ -130,9 +130,9 @@ class Address:
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, daemon=True)
-        #: Part of a URL of ``server``, and its replacement in the URL by way of this address.
+        #: Part of the URL of ``server``, and its replacement that leads through this address.
         self.detour = (quote(str(self._target.parent)), quote(str(directory)))
-        #: The ``DATABASE_URL`` by way of this address; user, password and database are those of ``server``.
+        #: The ``DATABASE_URL`` through this address, with the user, password and database of ``server``.
         self.url = server.url.replace(*self.detour)
 
     def lead_to(self, server: OwnPostgres) -> None:
@@ -144,7 +144,7 @@ class Address:
         self._run(self._cut())
 
     def open(self) -> None:
-        """Start to listen."""
+        """Start listening."""
         self._thread.start()
         self._server = self._run(asyncio.start_unix_server(self._serve, self.socket))
 

@@ -1,4 +1,4 @@
-"""Processes of a command without the cost of its imports, which are most of what a start costs."""
+"""Processes of a command without the cost of its imports, which dominate its start."""
 
 import os
 import signal
@@ -18,15 +18,15 @@ from tests.support.forkserver_program import Request
 ROOT = Path(__file__).parents[2]
 
 PROGRAM = "from tests.support.forkserver_program import main; main()"
-"""As text, so that the command finds a ``__main__`` without a package, as in its console script."""
+"""Passed as text, so that ``__main__`` belongs to no package, as in the command's console script."""
 
 
 class Forked:
-    """A process that a :class:`ForkServer` made: what the tests use of :class:`subprocess.Popen`.
+    """A process created by a :class:`ForkServer`, with the part of the :class:`subprocess.Popen` interface tests use.
 
     Attributes:
-        pid: its number, which is also that of its session and process group.
-        returncode: its exit code, negative for the signal that ended it, once somebody has asked.
+        pid: process id, which is also the id of its session and process group.
+        returncode: exit code, negative for the terminating signal; None until :meth:`poll` or :meth:`wait` reads it.
     """
 
     def __init__(self, arguments: list[str], report: Connection) -> None:
@@ -37,11 +37,11 @@ class Forked:
         self.returncode: int | None = None
 
     def poll(self) -> int | None:
-        """The exit code, if it has ended."""
+        """Return the exit code if the process has ended."""
         return self._ended(0)
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for its end; the exit code.
+        """Wait until the process has ended and return its exit code.
 
         Raises:
             subprocess.TimeoutExpired: after ``timeout`` seconds.
@@ -52,21 +52,21 @@ class Forked:
         return code
 
     def send_signal(self, number: int) -> None:
-        """Nothing happens when it has ended."""
+        """Send a signal; no effect after the process has ended."""
         with suppress(ProcessLookupError):
             if self.poll() is None:
                 os.kill(self.pid, number)
 
     def terminate(self) -> None:
-        """SIGTERM."""
+        """Send SIGTERM."""
         self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Send SIGKILL."""
         self.send_signal(signal.SIGKILL)
 
     def _ended(self, timeout: float | None) -> int | None:
-        # Several threads may wait, and only one of them gets the report.
+        # Several threads may wait, but only one of them receives the report.
         if self.returncode is None and self._report.poll(timeout):
             with self._lock:
                 if self.returncode is None:
@@ -82,10 +82,10 @@ class Forked:
 
 
 class ForkServer:
-    """A process that has imported a command once and forks itself, see :func:`running`.
+    """A process that imports a command once and forks itself on request, see :func:`running`.
 
-    Each fork has a session, an environment, a directory and outputs of its own and runs the command's ``main()``. It
-    dies with the fork server, and that with this process.
+    Each fork has its own session, environment, working directory and output and runs the command's ``main()``. It
+    dies with the fork server, which dies with this process.
     """
 
     def __init__(self, control: socket.socket) -> None:
@@ -94,7 +94,7 @@ class ForkServer:
     def run(
         self, arguments: list[str], environment: Mapping[str, str], output: BinaryIO, errors: BinaryIO | None = None
     ) -> Forked:
-        """Start the command; errors go where the output goes unless said otherwise."""
+        """Start the command. Standard error goes to ``output`` unless ``errors`` is given."""
         report, theirs = Pipe()
         with theirs:
             descriptors = [theirs.fileno(), output.fileno(), (errors or output).fileno()]
@@ -104,7 +104,7 @@ class ForkServer:
 
 
 def started(command: list[str], environment: Mapping[str, str], output: BinaryIO) -> "subprocess.Popen[bytes]":
-    """The same without a fork server: an interpreter of its own that dies with this process."""
+    """Start a command in a new interpreter, without a fork server. It dies with this process."""
     return subprocess.Popen(
         guarded(command, signal.SIGKILL),
         env=environment,
@@ -117,7 +117,7 @@ def started(command: list[str], environment: Mapping[str, str], output: BinaryIO
 
 @contextmanager
 def running(name: str, *modules: str) -> Iterator[ForkServer]:
-    """A fork server of the command ``name``, whose ``main()`` is in the first of the modules to import."""
+    """Run a fork server of the command ``name``; the first of the modules to import has its ``main()``."""
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:

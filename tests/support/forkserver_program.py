@@ -1,6 +1,6 @@
-"""The process of a :class:`tests.support.forkserver.ForkServer`: it has imported a command and forks itself.
+"""The process of a :class:`tests.support.forkserver.ForkServer`, which imports a command and forks itself.
 
-It imports nothing of the tests, so that a fork holds what the command itself would have imported.
+It imports nothing from the tests, so that a fork holds only what the command itself would import.
 """
 
 import ctypes
@@ -19,12 +19,12 @@ from importlib import import_module
 from multiprocessing.connection import Connection
 
 PR_SET_PDEATHSIG = 1
-"""See prctl(2)."""
+"""Constant of prctl(2)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a fork shall become; its output goes to the two descriptors that are sent beside it."""
+    """Parameters of a fork. Its two output descriptors are sent along with the request."""
 
     arguments: list[str]
     environment: dict[str, str]
@@ -32,7 +32,7 @@ class Request:
 
 
 class Forker:
-    """Forks at every request, and reports the number of each process and its exit code on a connection of its own."""
+    """Forks on request, and reports the pid and exit code of each process on a connection of its own."""
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
@@ -42,8 +42,8 @@ class Forker:
         self._libc = ctypes.CDLL(None)
 
     def serve(self) -> Request | None:
-        """Return in every fork what it shall become, and at last, when nobody can ask any more, nothing."""
-        self._hear_of_ends()
+        """Return the request in every fork; return None in the fork server once its client is gone."""
+        self._handle_sigchld()
         control = self._control.fileno()
         self._control.sendall(b"\0")
         while True:
@@ -56,15 +56,15 @@ class Forker:
                 if request := self._fork(*descriptors):
                     return request
 
-    def _hear_of_ends(self) -> None:
-        """By a pipe: a handler could be interrupted by the next one, between a question and its answer."""
+    def _handle_sigchld(self) -> None:
+        """Report exits through a pipe: a signal handler could be interrupted between a poll and its result."""
         signal.signal(signal.SIGCHLD, lambda *_: None)
         for end in (self._ended, self._ending):
             os.set_blocking(end, False)
         signal.set_wakeup_fd(self._ending)
 
     def _fork(self, reporting: int, *outputs: int) -> Request | None:
-        assert threading.active_count() == 1, "no fork is safe beside threads"
+        assert threading.active_count() == 1, "forking is unsafe while other threads run"
         report = Connection(reporting)
         request: Request = report.recv()
         child = os.fork()
@@ -87,7 +87,7 @@ class Forker:
                 report.send(os.waitstatus_to_exitcode(status))
 
     def _detach(self, report: Connection) -> None:
-        """Keep nothing of the fork server, and die with it."""
+        """Close the descriptors of the fork server, and die with it."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
@@ -95,7 +95,7 @@ class Forker:
             self._libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != self._own:
                 os.kill(os.getpid(), signal.SIGKILL)
-        # Not before it leads its session: whoever knows the number may signal the whole group.
+        # Not before the process leads its session: the recipient of the pid may signal the whole process group.
         report.send(os.getpid())
         for connection in (report, *self._reports.values()):
             connection.close()
@@ -105,16 +105,16 @@ class Forker:
 
 
 def main() -> None:
-    """``FD NAME MODULE…``: be the command ``NAME``, whose ``main()`` is in the first module, for whoever asks at FD."""
+    """Serve ``FD NAME MODULE…``: fork the command ``NAME``, with ``main()`` in the first module, on request at FD."""
     descriptor, name, *modules = sys.argv[1:]
     command: Callable[[], None] = import_module(modules[0]).main
     for module in modules[1:]:
         import_module(module)
-    # What was imported stays for good: it needs neither a look nor, in every fork, a copy.
+    # Imported objects are permanent: freezing them saves collections and copies of their pages in the forks.
     gc.collect()
     gc.freeze()
     if request := Forker(socket.socket(fileno=int(descriptor))).serve():
-        _become(name, request)
+        _run_command(name, request)
         command()
 
 
@@ -123,7 +123,7 @@ def _redirect(output: int, errors: int) -> None:
     os.dup2(errors, 2)
 
 
-def _become(name: str, request: Request) -> None:
+def _run_command(name: str, request: Request) -> None:
     os.chdir(request.directory)
     os.environ.clear()
     os.environ.update(request.environment)

@@ -1,4 +1,4 @@
-"""Matches in the table and their transitions in the feed, without an API between."""
+"""Creates matches directly in the database and reads their transitions from the feed, without an API."""
 
 import asyncio
 import time
@@ -14,10 +14,10 @@ from livescore.scores.store import Store
 from tests.support.databases import opened
 
 RECOVERY_SECONDS = 2.0
-"""The promise: a transition happens at most this long after an outage ended."""
+"""Guarantee: a transition happens at most this long after the end of an outage."""
 
 PATIENCE_SECONDS = 15.0
-"""How long a test waits for what should take two seconds, on two cores that do other things as well."""
+"""Timeout for what should take two seconds, on two cores shared with other work."""
 
 _TRANSITIONS = """
 SELECT data->>'oldStatus', data->>'newStatus', seq, extract(epoch FROM created_at)::float8
@@ -27,7 +27,7 @@ FROM event WHERE match_id = %s AND type = 'match_status_changed' ORDER BY seq
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A change of status as the feed tells it; ``at`` in seconds since 1970."""
+    """A change of status in the feed; ``at`` in seconds since 1970."""
 
     old: str
     new: str
@@ -45,13 +45,13 @@ class Match:
 
 
 def soon(seconds: float) -> datetime:
-    """The time ``seconds`` from now, to the millisecond as the table keeps it."""
+    """Return the time ``seconds`` from now, in milliseconds as stored in the table."""
     moment = datetime.now(UTC) + timedelta(seconds=seconds)
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 async def create_match(database_url: str, start: float, end: float) -> Match:
-    """Create a match that starts and ends so many seconds from now."""
+    """Create a match that starts and ends in ``start`` and ``end`` seconds."""
     match = Match(0, soon(start), soon(end))
     values = {"sport": "football", "home_team": "Home", "away_team": "Away", "home_score": 0, "away_score": 0}
     async with opened(database_url, size=1, timeout=5) as database:
@@ -70,20 +70,22 @@ async def change_match(database_url: str, match_id: int, **change: Any) -> None:
 
 
 def transitions(database_url: str, match_id: int) -> list[Transition]:
-    """The changes of status in the feed, in order."""
+    """Return the changes of status in the feed, in order."""
     with closing(psycopg.connect(database_url)) as connection:
         return [Transition(*row) for row in connection.execute(_TRANSITIONS, [match_id])]
 
 
 def seqs(database_url: str, match_id: int) -> list[int]:
-    """The numbers of all events of a match."""
+    """Return the seqs of all events of a match."""
     with closing(psycopg.connect(database_url)) as connection:
         rows = connection.execute("SELECT seq FROM event WHERE match_id = %s ORDER BY seq", [match_id])
         return [row[0] for row in rows]
 
 
-async def reached(database_url: str, match_id: int, status: str, timeout: float = PATIENCE_SECONDS) -> list[Transition]:
-    """Wait until a match has changed to ``status``; all its transitions.
+async def wait_for_status(
+    database_url: str, match_id: int, status: str, timeout: float = PATIENCE_SECONDS
+) -> list[Transition]:
+    """Wait until a match has changed to ``status``, and return all its transitions.
 
     Raises:
         TimeoutError: after ``timeout`` seconds.
@@ -94,5 +96,5 @@ async def reached(database_url: str, match_id: int, status: str, timeout: float 
         if found and found[-1].new == status:
             return found
         if time.monotonic() > deadline:
-            raise TimeoutError(f"match {match_id} is not {status} but had {found}")
+            raise TimeoutError(f"match {match_id} did not become {status}; its transitions: {found}")
         await asyncio.sleep(0.02)

@@ -16,24 +16,24 @@ from tests.support.forkserver import Forked, ForkServer, started
 from tests.support.ports import Port
 
 START_SECONDS = 60.0
-"""Longest until it has listed what it watches, on two busy cores."""
+"""Timeout until the operator has listed the objects it watches, on two busy cores."""
 
 LEASE_SECONDS = 6.0
-"""Short, so that a test can wait for its end; a third of it is enough for a request on two busy cores."""
+"""Short enough to wait for its expiry; a third of it is enough for a request on two busy cores."""
 
 STOP_SECONDS = 10.0
-"""Longest after SIGTERM; then it is killed and the test fails."""
+"""Timeout after SIGTERM; the process is then killed and the test fails."""
 
 
 class Operator:
     """One process that serves one namespace, which also holds its Lease.
 
     Attributes:
-        environment: what it runs with beside the developer's own.
+        environment: its variables, in addition to those of the developer.
         process: the process after the last start.
 
     Parameters:
-        forks: what makes the process; without it the command is started as a user does.
+        forks: creates the process; without it, the command is started as a user starts it.
     """
 
     def __init__(
@@ -66,16 +66,16 @@ class Operator:
 
     @property
     def url(self) -> str:
-        """Where its probes and metrics are."""
+        """Base URL of the probes and metrics."""
         return f"http://127.0.0.1:{self._port.number}"
 
     @property
     def log(self) -> str:
-        """Everything that it wrote."""
+        """Everything the process has written."""
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
     def launch(self, *arguments: str) -> None:
-        """Start it without waiting."""
+        """Start the process without waiting until it is ready."""
         command = ["run", *(arguments or ("--namespace", self.namespace))]
         environment = {**_inherited(), **self.environment}
         with self.log_file.open("ab") as log:
@@ -85,16 +85,16 @@ class Operator:
                 self.process = started([sys.executable, "-m", "livescore_operator", *command], environment, log)
 
     async def start(self) -> None:
-        """Start it and wait until it is ready.
+        """Start the process and wait until it is ready.
 
         Raises:
-            AssertionError: with its log, when it is not.
+            AssertionError: the process did not become ready; the message has its log.
         """
         self.launch()
         await self.until("/readyz", lambda answer: answer.status_code == 200, START_SECONDS)
 
     async def until(self, path: str, condition: Any, timeout: float = 15.0) -> httpx.Response:
-        """Ask until an answer is as wanted."""
+        """Poll ``path`` until its response satisfies ``condition``, and return the response."""
         deadline = time.monotonic() + timeout
         async with httpx.AsyncClient(base_url=self.url, verify=False, timeout=2) as http:
             while time.monotonic() < deadline and self.is_running:
@@ -108,22 +108,22 @@ class Operator:
         raise AssertionError(f"{self.name} did not answer {path} as wanted; its log:\n{self.log}")
 
     async def leads(self) -> None:
-        """Wait until it holds the Lease."""
+        """Wait until the process holds the Lease."""
         await self.until("/readyz", lambda answer: answer.json()["leader"])
 
     async def metrics(self) -> dict[str, float]:
-        """Its metrics by name and labels."""
+        """Return the metrics by name and labels."""
         answer = await self.until("/metrics", lambda answer: answer.status_code == 200)
         lines = (line.rpartition(" ") for line in answer.text.splitlines() if not line.startswith("#"))
         return {name: float(value) for name, _, value in lines}
 
     @property
     def is_running(self) -> bool:
-        """Whether it is alive."""
+        """True while the process is alive."""
         return self.process is not None and self.process.poll() is None
 
     async def stop(self) -> int:
-        """SIGTERM and wait; the exit code."""
+        """Send SIGTERM, wait, and return the exit code."""
         return await asyncio.to_thread(self.close)
 
     async def kill(self) -> None:
@@ -133,18 +133,18 @@ class Operator:
             await asyncio.to_thread(self.process.wait)
 
     async def ended(self, timeout: float = START_SECONDS) -> int:
-        """Wait until it ends by itself; the exit code."""
+        """Wait until the process ends by itself, and return the exit code."""
         assert self.process is not None
         return await asyncio.to_thread(self.process.wait, timeout)
 
     @property
     def resident(self) -> int:
-        """Bytes of memory that it holds."""
+        """Return the resident memory of the process in bytes."""
         assert self.process is not None
         return int(psutil.Process(self.process.pid).memory_info().rss)
 
     def close(self) -> int:
-        """:meth:`stop`, blocking, for fixtures."""
+        """Stop the process as :meth:`stop` does, but blocking, for fixtures."""
         if self.process is None:
             return 0
         self.process.terminate()
@@ -155,7 +155,7 @@ class Operator:
             return self.process.wait()
 
     def release(self) -> None:
-        """Give its port back."""
+        """Release the reserved port."""
         self._port.release()
 
 

@@ -1,4 +1,4 @@
-"""PgBouncer of the machine in front of a PostgreSQL of the tests."""
+"""The system's PgBouncer in front of a PostgreSQL of the tests."""
 
 import os
 import shutil
@@ -15,18 +15,18 @@ from tests.support.ports import Port
 from tests.support.servers import OwnPostgres
 
 ANYONE = "local all all trust"
-"""Rule of ``pg_hba.conf``: PgBouncer runs as another user than the tests."""
+"""Rule for ``pg_hba.conf``: PgBouncer and the tests run as different users."""
 
 START_SECONDS = 20.0
 POOL_SIZES = {"transaction": 3, "session": 20}
-"""Connections to PostgreSQL. For transactions fewer than clients, so that each may meet another connection."""
+"""Connections to PostgreSQL: in transaction mode fewer than clients, so that transactions change connections."""
 
 
 class PgBouncer:
     """One PgBouncer in front of one database.
 
     Attributes:
-        url: the ``DATABASE_URL`` by way of it.
+        url: the ``DATABASE_URL`` through PgBouncer.
     """
 
     def __init__(self, directory: Path, server: OwnPostgres, database_url: str, mode: str) -> None:
@@ -43,7 +43,7 @@ class PgBouncer:
         self.url = f"postgresql://{self._target['user']}@127.0.0.1:{self._port.number}/test"
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start PgBouncer and wait until it answers."""
         admit(self._server, ANYONE)
         target = " ".join(
             f"{name}={self._target[name]}" for name in ("host", "dbname", "user", "password") if self._target.get(name)
@@ -65,7 +65,7 @@ class PgBouncer:
         configuration.write_text("\n".join(lines))
         owner = os.stat(str(self._target["host"]))
         identity = []
-        if os.geteuid() == 0:  # it refuses to run as root, and must reach PostgreSQL's socket
+        if os.geteuid() == 0:  # PgBouncer refuses to run as root, and must reach PostgreSQL's socket
             shutil.chown(self._directory, owner.st_uid, owner.st_gid)
             self._directory.chmod(0o755)
             setpriv = ["setpriv", f"--reuid={owner.st_uid}", f"--regid={owner.st_gid}", "--clear-groups"]
@@ -82,12 +82,12 @@ class PgBouncer:
                 time.sleep(0.05)
 
     def stop(self) -> None:
-        """Stop it at once."""
+        """Stop PgBouncer immediately."""
         if self._process is not None:
             self._process.terminate()
             self._process.wait(10)
 
     def close(self) -> None:
-        """Stop it for good."""
+        """Stop PgBouncer for good."""
         self.stop()
         self._port.release()

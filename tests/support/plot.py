@@ -1,4 +1,4 @@
-"""Lines over time as an SVG, one panel above the other."""
+"""Time series plotted as SVG, one panel above the other."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -6,23 +6,23 @@ from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT, LEFT, TOP, GAP = 760, 130, 70, 50, 38
-"""Pixels of a panel, and around it."""
+"""Size of a panel and its margins, in pixels."""
 
 GREEN, RED, BLUE, AMBER, GREY = "#0b7a4b", "#d1462f", "#1f6fd6", "#e09a1a", "#888888"
 DOTTED, DASHED = "3 3", "8 4"
 
 STEPS = (1, 2, 5, 10)
-"""Marks of an axis are these times a power of ten apart."""
+"""Distances between the marks of an axis, times a power of ten."""
 
 MARKS = 5
-"""Most parts of an axis of values."""
+"""Maximum number of intervals on a value axis."""
 
 _FONT = 'font-family="sans-serif" font-size="11"'
 
 
 @dataclass(frozen=True)
 class Line:
-    """Points as times and values, its colour, and how it is dashed, if it is."""
+    """Points (time, value), a colour, and an optional dash pattern."""
 
     points: Sequence[tuple[float, float]]
     colour: str
@@ -30,11 +30,11 @@ class Line:
 
     @property
     def highest(self) -> float:
-        """Its highest value."""
+        """The highest value of the line."""
         return max(value for _, value in self.points)
 
     def draw(self, x: Callable[[float], float], y: Callable[[float], float]) -> str:
-        """It, where ``x`` and ``y`` say."""
+        """Return the line as SVG, positioned by ``x`` and ``y``."""
         points = " ".join(f"{x(time):.0f},{y(value):.1f}" for time, value in self.points)
         style = f'stroke="{self.colour}"' + (f' stroke-dasharray="{self.dash}"' if self.dash else "")
         return f'<polyline fill="none" stroke-width="1.5" {style} points="{points}"/>'
@@ -42,20 +42,20 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """What is said above it, and its lines."""
+    """A caption and its lines."""
 
     title: str
     lines: Sequence[Line]
 
 
 def document(title: str, panels: Sequence[Panel], length: float, colours: Mapping[str, str] | None = None) -> str:
-    """A whole SVG.
+    """Return a whole SVG document.
 
     Args:
-        title: of all.
-        panels: from above.
-        length: of the time that they show, in what their lines count; it begins at 0.
-        colours: of everything that has the same one in every panel, for the legend.
+        title: title of the document.
+        panels: panels from top to bottom.
+        length: length of the time axis, which starts at 0, in the unit of the lines.
+        colours: legend entries for colours that mean the same in every panel.
     """
     size = f"{LEFT + WIDTH + 20} {TOP + len(panels) * (HEIGHT + GAP) + 10}"
     return "\n".join(
@@ -98,7 +98,7 @@ def _time(time: float, x: float, y: float) -> str:
 
 
 def _step(highest: float) -> float:
-    """Between two marks."""
+    """Return the distance between two marks."""
     power = 10.0 ** math.floor(math.log10(max(highest, 1.0) / MARKS))
     return next(step * power for step in STEPS if step * power * MARKS >= max(highest, 1.0))
 

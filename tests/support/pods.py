@@ -1,7 +1,7 @@
-"""The API pods of one LiveScore, as ReplicaSet, kubelet and Deployment controller would have them, and what they hold.
+"""The API pods of a LiveScore and their sockets, as a ReplicaSet, kubelet and Deployment controller would run them.
 
-Each has an address on loopback with the management port of the service, and a Pod object in the API server. Nothing
-happens by itself: :meth:`Fleet.play` takes one step, after which the cluster is what its Deployment says.
+Each pod has a loopback address with the management port of the service, and a Pod object in the API server. Nothing
+happens by itself: :meth:`Fleet.play` takes one step, after which the cluster matches its Deployment.
 """
 
 import asyncio
@@ -21,14 +21,14 @@ DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 
 @dataclass
 class ApiPod:
-    """One pod; tests set what it holds and whether it answers.
+    """One pod. Tests set its sockets and whether it answers.
 
     Attributes:
-        number: the how manieth of its LiveScore: its name and its address come of it.
-        sockets: open WebSockets.
-        draining: whether it was told to drain.
-        silent: it answers nothing that makes sense.
-        told: what it was told, ``/drain?cancel=true`` for example; not what it was only asked.
+        number: sequence number within the LiveScore, which determines name and address.
+        sockets: number of open WebSockets.
+        draining: True after a drain request.
+        silent: True to answer every request with nonsense.
+        commands: received POST requests, for example ``/drain?cancel=true``; reads are not recorded.
     """
 
     name: str
@@ -36,7 +36,7 @@ class ApiPod:
     sockets: int = 0
     draining: bool = False
     silent: bool = False
-    told: list[str] = field(default_factory=list)
+    commands: list[str] = field(default_factory=list)
 
     @property
     def address(self) -> str:
@@ -47,15 +47,15 @@ class ApiPod:
         return not self.draining
 
     def answer(self, request: web.Request) -> Json | None:
-        """What it says on its management port; None where that is nothing."""
+        """Return the response body of the management port; None if there is none."""
         if self.silent:
             return None
         if request.method == "POST":
-            self._obey(request)
+            self._apply_command(request)
         return {"instance": self.name, "connections": self.sockets, "subscriptions": 0, "draining": self.draining}
 
-    def _obey(self, request: web.Request) -> None:
-        self.told.append(request.path_qs)
+    def _apply_command(self, request: web.Request) -> None:
+        self.commands.append(request.path_qs)
         if request.path == "/drain":
             self.draining = request.query.get("cancel") != "true"
 
@@ -64,9 +64,9 @@ class Fleet:
     """All API pods of a LiveScore.
 
     Attributes:
-        pods: those that there are, by name, oldest first.
-        fixtures: matches that every pod tells of; None where they cannot.
-        asked: seconds ahead for which fixtures were asked.
+        pods: the existing pods by name, oldest first.
+        fixtures: matches returned by every pod; None if the endpoint does not exist.
+        asked: the horizons, in seconds, of the requests for fixtures.
     """
 
     def __init__(self, kube: Kube, name: str = "demo") -> None:
@@ -84,31 +84,31 @@ class Fleet:
 
     @property
     def port(self) -> int:
-        """Their management port."""
+        """The management port of the pods."""
         return self._port.number
 
     async def start(self) -> None:
-        """Begin, without a pod."""
+        """Start the server, without pods."""
         await self._runner.setup()
 
     async def stop(self) -> None:
-        """Let all pods be lost."""
+        """Stop the server, as if all pods were lost."""
         await stop(self._runner)
         self._port.release()
 
-    # What they hold and hear
+    # Sockets and commands
 
-    def hold(self, *sockets: int) -> None:
-        """Give each pod, oldest first, so many sockets."""
+    def set_sockets(self, *sockets: int) -> None:
+        """Set the number of sockets of each pod, oldest first."""
         for pod, count in zip(self.pods.values(), sockets, strict=True):
             pod.sockets = count
 
     @property
-    def told(self) -> dict[str, list[str]]:
-        """What each pod was told since this was last asked, where it was told anything."""
-        found = {name: pod.told for name, pod in self.pods.items() if pod.told}
+    def new_commands(self) -> dict[str, list[str]]:
+        """Commands that each pod has received since the last access; pods without commands are left out."""
+        found = {name: pod.commands for name, pod in self.pods.items() if pod.commands}
         for pod in self.pods.values():
-            pod.told = []
+            pod.commands = []
         return found
 
     def _pod(self, request: web.Request) -> ApiPod | None:
@@ -128,10 +128,10 @@ class Fleet:
             return web.Response(status=503)
         return web.json_response({"fixtures": self.fixtures})
 
-    # What the cluster does
+    # Steps of the cluster
 
     async def play(self) -> None:
-        """Take one step: as many pods as the Deployment says, each as ready as it is, and all of it in the status."""
+        """Take one step: match the Deployment's replicas, set each pod's readiness, and update the status."""
         deployment = await self._kube.find("Deployment", f"{self._name}-api")
         if deployment is None:
             return
@@ -140,7 +140,7 @@ class Fleet:
             await self.add(deployment)
         for name in (await self.ranked())[: max(0, len(self.pods) - wanted)]:
             await self.remove(name)
-        await asyncio.gather(*(self._tell(pod) for pod in self.pods.values()))
+        await asyncio.gather(*(self._update_pod(pod) for pod in self.pods.values()))
         await self._kube.set_status("Deployment", f"{self._name}-api", self._status(deployment))
 
     async def add(self, deployment: Json) -> None:
@@ -153,23 +153,23 @@ class Fleet:
         self.pods[pod.name] = pod
 
     async def remove(self, name: str) -> None:
-        """Let one be lost."""
+        """Lose one pod."""
         self.pods.pop(name)
         await self._sites.pop(name).stop()
         await self._kube.delete("Pod", name, gracePeriodSeconds=0)
 
     async def ranked(self) -> list[str]:
-        """The names in the order in which a ReplicaSet removes pods: unready, then cheap, then young ones first."""
+        """Return the names in the order in which a ReplicaSet removes pods: unready, then by cost, then youngest."""
         costs = await self.costs()
         pods = sorted(self.pods.values(), key=lambda pod: (pod.ready, int(costs[pod.name] or 0), -pod.number))
         return [pod.name for pod in pods]
 
     async def costs(self) -> dict[str, str | None]:
-        """Deletion cost of each pod."""
+        """Return the deletion cost of each pod."""
         found = {name: await self._kube.get("Pod", name) for name in self.pods}
         return {name: (pod["metadata"].get("annotations") or {}).get(DELETION_COST) for name, pod in found.items()}
 
-    async def _tell(self, pod: ApiPod) -> None:
+    async def _update_pod(self, pod: ApiPod) -> None:
         ready: Json = {"type": "Ready", "status": "True" if pod.ready else "False"}
         status: Json = {"phase": "Running", "podIP": pod.address, "podIPs": [{"ip": pod.address}]}
         await self._kube.set_status("Pod", pod.name, {**status, "conditions": [ready]})
@@ -181,6 +181,6 @@ class Fleet:
         return {"observedGeneration": generation, **counts, "readyReplicas": ready, "availableReplicas": ready}
 
     async def clear(self) -> None:
-        """Let all pods be gone, as those of a deleted Deployment are."""
+        """Remove all pods, as if the Deployment had been deleted."""
         for name in list(self.pods):
             await self.remove(name)

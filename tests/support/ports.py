@@ -1,4 +1,4 @@
-"""Free TCP ports that no other test of this machine is given at the same time."""
+"""Free TCP ports that are reserved across all tests on this machine."""
 
 import fcntl
 import itertools
@@ -13,13 +13,13 @@ FIRST, LAST = 20_000, 32_000
 
 
 class Port:
-    """A reserved port: nobody gets it before :meth:`release`, though nothing listens on it yet."""
+    """A port that is reserved until :meth:`release`, even though nothing listens on it yet."""
 
     def __init__(self) -> None:
         self.number, self._lock = _reserve()
 
     def release(self) -> None:
-        """Give the port back."""
+        """Release the port."""
         self._lock.close()
 
 

@@ -1,4 +1,4 @@
-"""A WebSocket client on a bare socket that says exactly what it is told, right or wrong (RFC 6455)."""
+"""A WebSocket client on a bare socket that sends exactly the given bytes, valid or not (RFC 6455)."""
 
 import asyncio
 import json
@@ -13,11 +13,11 @@ CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 ANNOUNCEMENT = b'{"type":"match_created"'
 
 PATIENCE_SECONDS = 10.0
-"""Longest a test waits for one frame of the server."""
+"""Timeout for one frame of the server."""
 
 
 class ServerFrame(NamedTuple):
-    """One frame as the server sent it."""
+    """One frame as sent by the server."""
 
     opcode: int
     payload: bytes
@@ -25,20 +25,20 @@ class ServerFrame(NamedTuple):
 
     @property
     def code(self) -> int:
-        """The code of a close frame, 1005 without one."""
+        """Code of a close frame; 1005 if it has none."""
         return int(struct.unpack("!H", self.payload[:2])[0]) if self.payload else 1005
 
     def json(self) -> Any:
-        """The payload, decoded."""
+        """Return the decoded payload."""
         return json.loads(self.payload)
 
 
 def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, reserved: int = 0, mask: bool = True) -> bytes:
-    """One frame of a client.
+    """Return one client frame.
 
     Args:
         reserved: the three reserved bits, 1 to 7.
-        mask: False breaks the protocol.
+        mask: False violates the protocol.
     """
     head = bytes([fin << 7 | reserved << 4 | opcode])
     size = len(payload)
@@ -57,19 +57,19 @@ def _huge(mask: bool, size: int) -> bytes:
 
 
 def masked(payload: bytes, key: bytes) -> bytes:
-    """The payload with the mask of four bytes put on or taken off."""
+    """Apply or remove a mask of four bytes."""
     size = len(payload)
     stream = (key * (size // 4 + 1))[:size]
     return (int.from_bytes(payload, "big") ^ int.from_bytes(stream, "big")).to_bytes(size, "big")
 
 
 def close_frame(code: int | None = None, reason: bytes = b"") -> bytes:
-    """A close frame, empty without a code."""
+    """Return a close frame; empty without a code."""
     return frame(CLOSE, b"" if code is None else struct.pack("!H", code) + reason)
 
 
 def handshake(port: int, path: str = "/ws", *headers: str) -> bytes:
-    """The request of an opening handshake."""
+    """Return the request of an opening handshake."""
     lines = [
         f"GET {path} HTTP/1.1",
         f"Host: 127.0.0.1:{port}",
@@ -90,7 +90,7 @@ class RawWebSocket:
         self._writer = writer
 
     async def send(self, *segments: bytes) -> None:
-        """Send each piece in a TCP segment of its own."""
+        """Send each piece in its own TCP segment."""
         for segment in segments:
             self._writer.write(segment)
             await self._writer.drain()
@@ -98,10 +98,10 @@ class RawWebSocket:
                 await asyncio.sleep(0)
 
     async def receive(self) -> ServerFrame:
-        """The next frame of the server. Announcements are left out: they come whenever anybody makes a match.
+        """Return the server's next frame. Broadcast announcements are skipped: any test may create a match meanwhile.
 
         Raises:
-            asyncio.IncompleteReadError: when the server closed the TCP connection.
+            asyncio.IncompleteReadError: the server closed the TCP connection.
         """
         received = await self._frame()
         while received.payload.startswith(ANNOUNCEMENT):
@@ -119,7 +119,7 @@ class RawWebSocket:
             return ServerFrame(first & 0x0F, await self._reader.readexactly(size), bool(first & 0x80))
 
     async def answer(self) -> Any:
-        """The next text message, decoded; a ping may come at any time."""
+        """Return the next text message, decoded; pings may arrive at any time."""
         received = await self.receive()
         while received.opcode == PING:
             received = await self.receive()
@@ -127,15 +127,15 @@ class RawWebSocket:
         return received.json()
 
     async def ask(self, *segments: bytes) -> Any:
-        """Send, and give the next text message."""
+        """Send the segments and return the next text message."""
         await self.send(*segments)
         return await self.answer()
 
     async def closed(self) -> int:
-        """Wait for the close frame and the end of the TCP connection; the code of the frame.
+        """Wait for the close frame and the end of the TCP connection, and return the close code.
 
         Raises:
-            TimeoutError: when the server leaves the connection open.
+            TimeoutError: the server left the connection open.
         """
         received = await self.receive()
         while received.opcode != CLOSE:
@@ -144,16 +144,16 @@ class RawWebSocket:
         return received.code
 
     async def ended(self) -> bytes:
-        """Wait until the server has closed the TCP connection; what it sent before."""
+        """Wait until the server has closed the TCP connection, and return the data it sent before."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             return await self._reader.read()
 
     def abort(self) -> None:
-        """Be gone without a word (RST)."""
+        """Reset the connection (RST)."""
         self._writer.transport.abort()
 
     async def close(self) -> None:
-        """End the TCP connection."""
+        """Close the TCP connection."""
         self._writer.close()
         with suppress(OSError):
             await self._writer.wait_closed()
@@ -161,7 +161,7 @@ class RawWebSocket:
 
 @asynccontextmanager
 async def raw_websocket(port: int, path: str = "/ws") -> AsyncIterator[RawWebSocket]:
-    """A connection that has received its welcome."""
+    """Open a connection and receive its welcome message."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     client = RawWebSocket(reader, writer)
     try:
@@ -176,7 +176,7 @@ async def raw_websocket(port: int, path: str = "/ws") -> AsyncIterator[RawWebSoc
 
 
 async def refused(port: int, path: str = "/ws", *headers: str) -> tuple[int, dict[str, str], bytes]:
-    """Try a handshake that is refused.
+    """Attempt a handshake that is refused.
 
     Returns:
         Status, headers in lower case, and body, after the server has closed the connection.

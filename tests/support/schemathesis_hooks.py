@@ -1,4 +1,4 @@
-"""What JSON Schema cannot say about a request, told to Schemathesis (``SCHEMATHESIS_HOOKS``)."""
+"""Hooks for Schemathesis with constraints that JSON Schema cannot express (``SCHEMATHESIS_HOOKS``)."""
 
 import re
 from datetime import datetime
@@ -20,7 +20,7 @@ INSTANTS: TypeAdapter[datetime] = TypeAdapter(Instant)
 
 @schemathesis.hook
 def before_call(_: schemathesis.HookContext, case: schemathesis.Case[Any], __: dict[str, Any]) -> None:
-    """A match ends after it started, and a key that was used before asks for something else than a new one."""
+    """Make each match end after its start, and replace idempotency keys that were used for another request."""
     if case.path.startswith("/matches") and isinstance(case.body, dict):
         body: dict[str, Any] = dict(case.body)
         body = _with_known_member(body, case.path) if case.method == "PATCH" else body
@@ -34,28 +34,28 @@ def before_call(_: schemathesis.HookContext, case: schemathesis.Case[Any], __: d
 
 
 def _fill_templates(parameters: Any) -> None:
-    """Schemathesis takes the templates that ``GET /`` names for links, and their placeholders for ids."""
+    """Replace placeholders: Schemathesis takes the templates in ``GET /`` for links and their placeholders for ids."""
     for name, value in (parameters or {}).items():
         if str(value) in (f"{{{name}}}", f"%7B{name}%7D"):
             parameters[name] = 1
 
 
 def _meet_conditions(headers: Any) -> None:
-    """Replace conditions by such as hold: no schema knows the current ETag. Our own tests try all others."""
+    """Replace preconditions by ones that hold: no schema knows the current ETag. Other tests cover failing ones."""
     for name, holding in (("If-Match", "*"), ("If-None-Match", '"other"')):
         if name in headers:
             headers[name] = holding
 
 
 def _with_known_member(body: dict[str, Any], path: str) -> dict[str, Any]:
-    """A change of unknown members alone is refused: the schema says only that it is not empty."""
+    """Add a known member: a change of only unknown members is refused, but the schema only requires non-emptiness."""
     patch, member = (CommentaryPatch, "message") if "commentary" in path else (MatchPatch, "sport")
     known = {field.alias or name for name, field in patch.model_fields.items()}
     return body if not body or known & body.keys() else {**body, member: "x"}
 
 
 def _without_nul(value: Any) -> Any:
-    """Metadata without U+0000, which PostgreSQL does not hold."""
+    """Return metadata without U+0000, which PostgreSQL cannot store."""
     if isinstance(value, str):
         return value.replace("\0", "")
     if isinstance(value, list):
@@ -66,7 +66,7 @@ def _without_nul(value: Any) -> Any:
 
 
 def _in_order(body: dict[str, Any], *, partner: bool) -> dict[str, Any]:
-    """Valid times in the right order; ``partner`` adds the other one where the match's own is not known."""
+    """Return valid times in the right order; ``partner`` adds the missing time if the match's own is unknown."""
     times = {name: _instant(body[name]) for name in ("startTime", "endTime") if name in body}
     known = {name: moment for name, moment in times.items() if moment is not None}
     if len(known) < (1 if partner else 2) or known.keys() != times.keys():

@@ -1,4 +1,4 @@
-"""Real PostgreSQL and Valkey that a test may stop, kill, freeze and start again with the same data."""
+"""Real PostgreSQL and Valkey servers that a test may stop, kill, freeze and restart with the same data."""
 
 import asyncio
 import subprocess
@@ -18,62 +18,62 @@ AnyServer = TypeVar("AnyServer", bound=servers.Server)
 
 
 class Handle(Generic[AnyServer]):
-    """What a test may do to a server. ``url`` stays the same whatever happens."""
+    """Controls a server. ``url`` never changes."""
 
     def __init__(self, server: AnyServer) -> None:
         self.server = server
 
     async def start(self) -> None:
-        """Start it again after a stop or a kill, and wait until it answers; its data is what it had."""
+        """Start the server after a stop or a kill, with the same data, and wait until it answers."""
         await asyncio.to_thread(self.server.prepare)
         self.server.launch()
         await asyncio.to_thread(self.server.wait_ready)
 
     async def stop(self) -> None:
-        """Stop it in an orderly way; a frozen one is resumed first."""
+        """Shut the server down cleanly; a frozen one is resumed first."""
         self.resume()
         await asyncio.to_thread(self.server.stop)
 
     async def restart(self) -> None:
-        """Stop it in an orderly way and start it again."""
+        """Shut the server down cleanly and start it again."""
         await self.stop()
         await self.start()
 
     async def kill(self) -> None:
-        """``kill -9`` of its main process, and wait until every process of it is gone."""
+        """Send SIGKILL to the main process, and wait until all its processes are gone."""
         self.server.kill()
         await asyncio.to_thread(servers.await_leftovers, self.server.directory)
 
     def pause(self) -> None:
-        """Freeze it (SIGSTOP): connections stay open and nothing answers."""
+        """Freeze all processes (SIGSTOP): connections stay open, but nothing answers."""
         for process in self._processes():
-            # A connection's process ends with it, at any time.
+            # The process of a connection ends with the connection, at any time.
             with suppress(psutil.NoSuchProcess):
                 process.suspend()
 
     def resume(self) -> None:
-        """Let it go on (SIGCONT), exactly where it stood; nothing happens to one that runs."""
+        """Resume all processes (SIGCONT); no effect on a running server."""
         for process in reversed(self._processes()):
             with suppress(psutil.NoSuchProcess):
                 process.resume()
 
     def close(self) -> None:
-        """Stop it for good, at once: nobody needs its data any more."""
+        """Stop the server immediately and for good: its data is no longer needed."""
         self.resume()
         self.server.stop(timeout=2)
 
     @property
     def is_running(self) -> bool:
-        """Whether its main process is alive, be it frozen or not."""
+        """True while the main process is alive, frozen or not."""
         return self.server.is_running()
 
     @property
     def log(self) -> str:
-        """What it wrote since its last start."""
+        """Output since the last start."""
         return self.server.log()
 
     def _processes(self) -> list[psutil.Process]:
-        """The main process first, so that freezing from the front leaves nobody to start another one."""
+        """Return all processes, main process first, so that freezing in this order lets no new process start."""
         if self.server.process is None or not self.server.is_running():
             return []
         main = psutil.Process(self.server.process.pid)
@@ -81,7 +81,7 @@ class Handle(Generic[AnyServer]):
 
 
 class Postgres(Handle[servers.Postgres]):
-    """PostgreSQL with a migrated ``template`` database, without fsync: it survives ``kill``, not a power cut."""
+    """PostgreSQL with a migrated ``template`` database, without fsync: it survives ``kill`` but not a power failure."""
 
     TEMPLATE = "template_livescore"
 
@@ -91,13 +91,13 @@ class Postgres(Handle[servers.Postgres]):
         self._databases = 0
 
     def open(self) -> None:
-        """Start it for the first time and migrate the template."""
+        """Start the server for the first time and migrate the template."""
         self.server.start()
         self.server.create_database(self.TEMPLATE)
         upgrade(self.server.url(self.TEMPLATE))
 
     def pristine(self) -> Path:
-        """Make data with a migrated template, which takes seconds, unless it is there, and let it be copied."""
+        """Create a data directory with a migrated template, unless it exists, and return it for copying."""
         if not self._made.exists():
             self.open()
             self.server.stop()
@@ -105,16 +105,16 @@ class Postgres(Handle[servers.Postgres]):
         return self.server.directory
 
     def open_copy(self, pristine: Path) -> None:
-        """Start it for the first time with the data of another one, see :meth:`pristine`."""
+        """Start the server for the first time with a copy of a data directory, see :meth:`pristine`."""
         subprocess.run(["cp", "-a", str(pristine), str(self.server.directory)], check=True)
         self.server.start()
 
     def url_of(self, database: str) -> str:
-        """The ``DATABASE_URL`` of one database."""
+        """Return the ``DATABASE_URL`` of a database."""
         return self.server.url(database)
 
     def create_database(self) -> str:
-        """Make a fresh, migrated database in some 20 ms.
+        """Create an empty, migrated database in about 20 ms.
 
         Returns:
             Its name, see :meth:`url_of`.
@@ -127,26 +127,26 @@ class Postgres(Handle[servers.Postgres]):
         return name
 
     def copy_database(self, source: str, name: str) -> None:
-        """Copy a database, its deployment id included; no one may be connected to the source."""
+        """Copy a database including its deployment id; the source must have no connections."""
         self.server.create_database(name, source)
 
     def drop_database(self, name: str) -> None:
-        """Remove a database, whoever is still connected to it."""
+        """Drop a database and terminate its connections."""
         with psycopg.connect(self.server.admin_url(), autocommit=True) as connection:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 class OwnPostgres(Postgres):
-    """A PostgreSQL for one test that breaks it."""
+    """A PostgreSQL for a single test that breaks it."""
 
     @property
     def url(self) -> str:
-        """The ``DATABASE_URL`` of its one migrated database."""
+        """The ``DATABASE_URL`` of its only migrated database."""
         return self.server.url(self.TEMPLATE)
 
 
 class Valkey(Handle[servers.Valkey]):
-    """Valkey with its append-only file on (written at every command, not synced) and nothing evicted."""
+    """Valkey with an append-only file (written at every command, not synced) and without eviction."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(servers.Valkey(directory, durable=False))
@@ -157,6 +157,6 @@ class Valkey(Handle[servers.Valkey]):
         return self.server.url()
 
     def flush(self) -> None:
-        """Forget everything (FLUSHALL), as an operator's mistake would."""
+        """Delete everything (FLUSHALL), as an operating error would."""
         with redis.Redis.from_url(self.url) as client:
             client.flushall()

@@ -22,36 +22,36 @@ Kind = Literal["api", "worker", "scheduler"]
 Json = dict[str, Any]
 
 START_SECONDS = 60.0
-"""Longest a process may take to be ready, on two cores that measure coverage for several tests at once."""
+"""Timeout until a process is ready, on two cores that measure coverage for several tests at once."""
 
 STOP_SECONDS = 15.0
-"""Longest a process may take to end after SIGTERM: the time of a drain and its last requests."""
+"""Timeout until a process has ended after SIGTERM, including its drain and last requests."""
 
 
 class NotReady(Exception):
-    """A process ended or did not become ready; the text holds its log."""
+    """A process ended or did not become ready; the message has its log."""
 
 
 class Start(Protocol):
     """Type of the fixture ``start``: ``api = await start("api", DRAIN_SECONDS="1")``."""
 
     def __call__(self, kind: Kind, *, ready: bool = True, **environment: str) -> Awaitable["Service"]:
-        """Start a process with these variables over the test's own; ``ready=False`` does not wait for it."""
+        """Start a process with these variables in addition to the test's; ``ready=False`` does not wait for it."""
         ...
 
 
 class Service:
-    """One process. Its ports stay the same when it is started again.
+    """One process. It keeps its ports when it is restarted.
 
     Attributes:
-        kind: which command it runs.
-        environment: the variables set for it; change them before :meth:`start`. Variables of the same names that the
-            developer has set do not reach it.
-        port, management_port: where it listens on 127.0.0.1; worker and scheduler use the latter only.
+        kind: the command it runs.
+        environment: its variables; change them before :meth:`start`. The developer's variables of settings are not
+            inherited.
+        port, management_port: ports on 127.0.0.1; worker and scheduler use only the latter.
         process: the process after the last start.
 
     Parameters:
-        forks: what makes the process; without it the command is started as a user does, which costs a second or two.
+        forks: creates the process; without it, the command is started as a user starts it, which takes a second or two.
     """
 
     def __init__(
@@ -89,10 +89,10 @@ class Service:
         """``http://127.0.0.1:MANAGEMENT_PORT``: metrics, probes, connections, drain."""
         return f"http://127.0.0.1:{self.management_port}"
 
-    # Life
+    # Lifecycle
 
     def launch(self) -> None:
-        """Start the process without waiting; call it from the main thread."""
+        """Start the process without waiting; call this from the main thread."""
         environment = inherited() | self.environment
         with self.log_file.open("ab") as log:
             if self._forks:
@@ -102,10 +102,10 @@ class Service:
                 self.process = started(command, environment, log)
 
     def wait_ready(self, timeout: float = START_SECONDS) -> None:
-        """Wait until it answers 200 on ``/health/ready`` of its management port.
+        """Wait until ``/health/ready`` of the management port answers 200.
 
         Raises:
-            NotReady: with the log, when the process ended or ``timeout`` seconds have passed.
+            NotReady: the process ended, or ``timeout`` seconds have passed; the message has its log.
         """
         deadline = time.monotonic() + timeout
         while not self.is_ready():
@@ -114,7 +114,7 @@ class Service:
             time.sleep(0.02)
 
     def is_ready(self) -> bool:
-        """Whether it is ready now, and an API reachable too."""
+        """Return True if the process is ready now and, for an API, reachable."""
         urls = [self.management_url, *([self.base_url] if self.kind == "api" else [])]
         try:
             return all(httpx.get(f"{url}/health/ready", timeout=2, verify=False).status_code == 200 for url in urls)
@@ -122,40 +122,40 @@ class Service:
             return False
 
     async def start(self, *, ready: bool = True) -> None:
-        """Start it, again if need be on the same ports, and wait until it is ready, see :meth:`wait_ready`."""
+        """Start or restart the process on the same ports, and wait until it is ready, see :meth:`wait_ready`."""
         self.launch()
         if ready:
             await asyncio.to_thread(self.wait_ready)
 
     async def terminate(self, timeout: float = STOP_SECONDS) -> int:
-        """SIGTERM and wait for the end; SIGKILL after ``timeout`` seconds.
+        """Send SIGTERM and wait for the end; send SIGKILL after ``timeout`` seconds.
 
         Returns:
-            The exit code, negative for the signal that ended it.
+            The exit code, negative for the terminating signal.
         """
         return await asyncio.to_thread(self.close, timeout)
 
     async def kill(self) -> None:
-        """``kill -9``: no drain, no goodbye."""
+        """Send SIGKILL: no drain, no closing handshakes."""
         if self.process is not None:
             self.process.kill()
             await asyncio.to_thread(self.process.wait)
 
     def pause(self) -> None:
-        """Freeze it (SIGSTOP): its sockets stay open and nothing answers."""
+        """Freeze the process (SIGSTOP): its sockets stay open, but nothing answers."""
         self.signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on (SIGCONT)."""
+        """Resume the process (SIGCONT)."""
         self.signal(signal.SIGCONT)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send any signal; nothing happens when it is not running."""
+        """Send a signal; no effect if the process is not running."""
         if self.process is not None:
             self.process.send_signal(number)
 
     def close(self, timeout: float = STOP_SECONDS) -> int:
-        """:meth:`terminate`, blocking, for fixtures."""
+        """Stop the process as :meth:`terminate` does, but blocking, for fixtures."""
         if self.process is None:
             return 0
         self.resume()
@@ -167,56 +167,56 @@ class Service:
             return self.process.wait()
 
     def release(self) -> None:
-        """Give its ports back, after the last start."""
+        """Release the ports, after the last start."""
         for port in self._ports:
             port.release()
 
     @property
     def is_running(self) -> bool:
-        """Whether the process is alive."""
+        """True while the process is alive."""
         return self.process is not None and self.process.poll() is None
 
-    # What it says
+    # Log
 
     @property
     def log(self) -> str:
-        """Everything it has written, over all its starts."""
+        """Output of the process over all its starts."""
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
     async def logged(self, text: str, timeout: float = 30.0) -> None:
-        """Wait until ``text`` stands in its log.
+        """Wait until ``text`` appears in the log.
 
         Raises:
             TimeoutError: after ``timeout`` seconds.
         """
         await eventually(lambda: text in self.log, timeout)
 
-    # What a test asks of it
+    # Requests
 
     def client(self, **options: Any) -> httpx.AsyncClient:
-        """A client of its public port for ``async with``.
+        """Return a client of the public port for ``async with``.
 
-        It sends the ``DEV_API_KEY``, if there is one, and fails on answers that OpenAPI does not describe, unless
+        It sends ``DEV_API_KEY`` if set, and fails on responses that OpenAPI does not describe, unless
         ``event_hooks={}``.
         """
         key = self.environment.get("DEV_API_KEY")
         headers = {"X-API-Key": key} if key else {}
         checked: dict[str, Any] = {"event_hooks": {"response": [check_answer]}}
-        # There is no TLS here, and reading the system's certificates takes 30 ms of every client.
+        # There is no TLS here, and loading the system's certificates would take 30 ms per client.
         return httpx.AsyncClient(
             base_url=self.base_url, headers=headers, timeout=30, verify=False, **{**checked, **options}
         )
 
     async def create_match(self, **fields: Any) -> Json:
-        """Make a match, live unless ``startTime`` and ``endTime`` say otherwise.
+        """Create a match, live unless ``startTime`` and ``endTime`` say otherwise.
 
         Returns:
-            The match as the service answered it.
+            The match as returned by the service.
         """
         return await self._post("/matches", match_body(**fields))
 
     async def comment(self, match_id: int, **fields: Any) -> Json:
-        """Add one commentary to a match and return it."""
+        """Add a commentary to a match and return it."""
         return await self._post(f"/matches/{match_id}/commentary", {"minute": 1, "message": "a chance", **fields})
 
     async def _post(self, path: str, body: Json) -> Json:
@@ -228,19 +228,19 @@ class Service:
 
 
 def match_body(**fields: Any) -> Json:
-    """The body of a new match that began an hour ago and lasts for one more; ``fields`` win."""
+    """Return the body of a match that started an hour ago and ends in an hour; ``fields`` override it."""
     teams = {"sport": "football", "homeTeam": "Home", "awayTeam": "Away"}
     return {**teams, "startTime": instant(-3600), "endTime": instant(3600), **fields}
 
 
 def instant(seconds: float) -> str:
-    """The time ``seconds`` from now, as the API writes it."""
+    """Return the time ``seconds`` from now in the API's format."""
     moment = datetime.now(UTC) + timedelta(seconds=seconds)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 async def eventually(condition: Callable[[], object], timeout: float = 30.0, interval: float = 0.02) -> None:
-    """Wait until ``condition`` holds, where there is no event to wait for.
+    """Poll until ``condition()`` is true, for cases without an event to await.
 
     Raises:
         TimeoutError: after ``timeout`` seconds.
@@ -251,7 +251,7 @@ async def eventually(condition: Callable[[], object], timeout: float = 30.0, int
 
 
 def _defaults(name: str) -> dict[str, str]:
-    """Only loopback, and a drain short enough for a test that is not about drains."""
+    """Settings for loopback only, with a drain short enough for tests that are not about drains."""
     return {
         "ENVIRONMENT": "test",
         "HOST": "127.0.0.1",
@@ -265,6 +265,6 @@ def _defaults(name: str) -> dict[str, str]:
 
 
 def inherited() -> dict[str, str]:
-    """The developer's environment without the service's settings; coverage of processes needs the rest."""
+    """Return the developer's environment without the service's settings; coverage of subprocesses needs the rest."""
     settings = {field.upper() for field in Settings.model_fields}
     return {name: value for name, value in os.environ.items() if name.upper() not in settings}

@@ -1,4 +1,4 @@
-"""Server-sent events over httpx, as the HTML standard defines them."""
+"""Server-sent events over httpx, as defined by the HTML standard."""
 
 import asyncio
 import json
@@ -14,14 +14,14 @@ from tests.support.validation import check_message
 
 @dataclass(frozen=True, slots=True)
 class ServerSentEvent:
-    """One event of a stream; ``id`` is the last one given so far, as a browser would send it in ``Last-Event-ID``."""
+    """One event of a stream; ``id`` is the last id received so far, as a browser sends it in ``Last-Event-ID``."""
 
     event: str
     data: str
     id: str
 
     def json(self) -> Any:
-        """``data``, decoded."""
+        """Return the decoded ``data``."""
         return json.loads(self.data)
 
 
@@ -32,8 +32,8 @@ async def event_stream(
     """Open a stream: ``async with event_stream(http, path) as events: event = await anext(events)``.
 
     Raises:
-        httpx.HTTPStatusError: if the answer is an error.
-        Undocumented: from the iterator, if an event's data is not as AsyncAPI describes it.
+        httpx.HTTPStatusError: the response is an error.
+        Undocumented: from the iterator, if the data of an event violates AsyncAPI.
     """
     channel = "matchStream" if "/matches/" in path else "stream"
     headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last_event_id} if last_event_id else {})
@@ -64,7 +64,7 @@ async def _events(lines: AsyncIterator[str]) -> AsyncIterator[ServerSentEvent]:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One block of a stream as it is on the wire, also without data."""
+    """One block of a stream as sent, including blocks without data."""
 
     id: str
     data: str | None
@@ -73,7 +73,7 @@ class Block:
 
     @property
     def retry_ms(self) -> int:
-        """``retry``, which the block must have."""
+        """The value of ``retry``, which the block must have."""
         assert self.retry is not None
         return self.retry
 
@@ -83,7 +83,7 @@ async def event_blocks(http: httpx.AsyncClient, path: str, **options: Any) -> As
     """Open a stream and read it block by block.
 
     Raises:
-        httpx.HTTPStatusError: if the answer is an error.
+        httpx.HTTPStatusError: the response is an error.
     """
     headers = {"Accept": "text/event-stream", **options.pop("headers", {})}
     async with http.stream("GET", path, headers=headers, **options) as response:
@@ -104,6 +104,6 @@ async def _blocks(lines: AsyncIterator[str]) -> AsyncIterator[Block]:
 
 
 async def take(events: AsyncIterator[ServerSentEvent], count: int = 1) -> list[ServerSentEvent]:
-    """Return the next events of a stream, within half a minute."""
+    """Return the next ``count`` events of a stream, within 30 s."""
     async with asyncio.timeout(30):
         return [await anext(events) for _ in range(count)]

@@ -1,4 +1,4 @@
-"""Clients of every kind that follow one match over all troubles, and resume as they should."""
+"""HTTP subscribers of every kind that follow one match through outages and resume correctly."""
 
 import asyncio
 import json
@@ -9,20 +9,20 @@ from typing import Any
 import httpx
 
 from tests.support.clients import Message, feed_of
-from tests.support.promise import Audience, same
+from tests.support.delivery import DeliveryScenario, assert_same_events
 from tests.support.service import Service, eventually
 from tests.support.sse import event_blocks
 
 PAUSE_SECONDS = 0.05
-"""Between two attempts to reconnect."""
+"""Pause between two reconnection attempts."""
 
 
 class Subscriber:
-    """A client over HTTP that follows a match, and comes back after every close and error.
+    """An HTTP client that follows a match and reconnects after every close and error.
 
     Attributes:
-        log: the events of the match in the order in which they came, also repeated ones.
-        others: everything else that came.
+        log: the events of the match in order of arrival, including repeated ones.
+        others: everything else that was received.
     """
 
     def __init__(self, service: Service, match_id: int) -> None:
@@ -32,7 +32,7 @@ class Subscriber:
         self._match_id = match_id
 
     async def run(self) -> None:
-        """Follow the match for ever."""
+        """Follow the match until cancelled."""
         while True:
             with suppress(httpx.HTTPError, OSError):
                 async with httpx.AsyncClient(base_url=self._service.base_url, verify=False, timeout=60) as http:
@@ -50,7 +50,7 @@ class Subscriber:
 
 
 class Stream(Subscriber):
-    """Server-sent events of one match, or of all."""
+    """Server-sent events of one match or of all matches."""
 
     def __init__(self, service: Service, match_id: int, path: str) -> None:
         super().__init__(service, match_id)
@@ -67,7 +67,7 @@ class Stream(Subscriber):
 
 
 class LongPoll(Subscriber):
-    """``GET /matches/{id}/events?wait=``, which resumes with the epoch."""
+    """Long polls of ``GET /matches/{id}/events?wait=`` that resume with the epoch."""
 
     _epoch = ""
 
@@ -88,13 +88,13 @@ class LongPoll(Subscriber):
 
 
 class Subscribers:
-    """Subscribers of every kind on every instance of an audience."""
+    """Subscribers of every kind on both instances of a scenario."""
 
-    def __init__(self, audience: Audience, count: int = 1) -> None:
-        match_id = audience.match_id
-        self._audience = audience
+    def __init__(self, scenario: DeliveryScenario, count: int = 1) -> None:
+        match_id = scenario.match_id
+        self._scenario = scenario
         self.all: list[Subscriber] = []
-        for service in (audience.one, audience.two):
+        for service in (scenario.one, scenario.two):
             for _ in range(count):
                 self.all += [
                     Stream(service, match_id, f"/matches/{match_id}/events/stream"),
@@ -102,20 +102,20 @@ class Subscribers:
                     LongPoll(service, match_id),
                 ]
 
-    async def hold(self, timeout: float = 20.0) -> None:
-        """Wait for the last event, then compare: WebSockets and all others received the feed, once and in order."""
-        feed = await self._audience.holds(timeout)
+    async def assert_received(self, timeout: float = 20.0) -> None:
+        """Wait for the last event, then assert that every client received the feed exactly once and in order."""
+        feed = await self._scenario.assert_delivered(timeout)
         await eventually(lambda: all(one.log and one.log[-1]["seq"] >= len(feed) for one in self.all), timeout)
         for one in self.all:
-            same(one.log, feed[feed[0]["seq"] :])
-        fresh = await feed_of(self._audience.one.base_url, self._audience.match_id)
-        same(fresh, feed)
+            assert_same_events(one.log, feed[feed[0]["seq"] :])
+        fresh = await feed_of(self._scenario.one.base_url, self._scenario.match_id)
+        assert_same_events(fresh, feed)
 
 
 @asynccontextmanager
-async def subscribers(audience: Audience, count: int = 1) -> AsyncIterator[Subscribers]:
-    """Subscribers for the length of a block; the match has nothing but its creation yet."""
-    every = Subscribers(audience, count)
+async def subscribers(scenario: DeliveryScenario, count: int = 1) -> AsyncIterator[Subscribers]:
+    """Run subscribers for the duration of a block, starting while the match has only its first event."""
+    every = Subscribers(scenario, count)
     tasks = [asyncio.create_task(one.run()) for one in every.all]
     try:
         await eventually(lambda: all(one.others for one in every.all if isinstance(one, Stream)))

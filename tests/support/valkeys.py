@@ -1,4 +1,4 @@
-"""Several real Valkeys together: a cluster, and a primary with its replica and a Sentinel."""
+"""Groups of real Valkey servers: a cluster, and a primary with a replica and a Sentinel."""
 
 import asyncio
 import signal
@@ -16,10 +16,10 @@ from livescore_dev.servers import guarded
 from tests.support.ports import Port
 
 SLOTS = 16_384
-"""Of a cluster; each of two nodes gets one half."""
+"""Slots of a cluster; each of the two nodes gets half of them."""
 
 SERVICE = "livescore"
-"""The name under which Sentinel knows the primary."""
+"""Name of the primary in Sentinel."""
 
 START_SECONDS = 20.0
 
@@ -35,17 +35,17 @@ sentinel failover-timeout {service} 5000
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One Valkey."""
+    """One Valkey server."""
 
     port: int
     process: subprocess.Popen[bytes]
 
     def client(self) -> "redis.Redis":
-        """A client of this one, for ``async with``."""
+        """Return a client of this server, for ``async with``."""
         return redis.Redis(port=self.port, decode_responses=True)
 
     async def kill(self) -> None:
-        """``kill -9``."""
+        """Send SIGKILL."""
         self.process.kill()
         await asyncio.to_thread(self.process.wait)
 
@@ -64,7 +64,7 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A primary with its replica, watched by one Sentinel."""
+    """A primary and its replica, watched by one Sentinel."""
 
     primary: Server
     replica: Server
@@ -72,11 +72,11 @@ class Watched:
 
     @property
     def url(self) -> str:
-        """The ``REDIS_URL``; the first host in it is always gone."""
+        """The ``REDIS_URL``; its first Sentinel host is always down."""
         return f"redis+sentinel://127.0.0.1:1,127.0.0.1:{self.sentinel.port}/{SERVICE}"
 
     async def primary_port(self) -> int:
-        """The port of the primary as the Sentinel sees it."""
+        """Return the port of the primary according to the Sentinel."""
         async with self.sentinel.client() as client:
             address: Any = await client.sentinel_get_master_addr_by_name(SERVICE)
             return int(address[1])
@@ -93,7 +93,7 @@ def _reserved() -> Iterator[int]:
 
 @asynccontextmanager
 async def server(directory: Path, *arguments: str) -> AsyncIterator[Server]:
-    """A Valkey on a port of its own that keeps nothing."""
+    """Run a Valkey server without persistence on its own port."""
     with _reserved() as port:
         where = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(directory), "--save", ""]
         async with _running(directory, port, *where, *arguments) as started:
@@ -120,7 +120,7 @@ def _launch(directory: Path, *arguments: str) -> subprocess.Popen[bytes]:
 
 @asynccontextmanager
 async def cluster(directory: Path) -> AsyncIterator[Cluster]:
-    """Two nodes that have found each other."""
+    """Run a cluster of two nodes."""
     with _reserved() as bus, _reserved() as other:
         async with _member(directory / "first", bus) as one, _member(directory / "second", other) as two:
             async with one.client() as first, two.client() as second:
@@ -144,8 +144,8 @@ async def _formed(node: "redis.Redis") -> bool:
 
 @asynccontextmanager
 async def watched(directory: Path) -> AsyncIterator[Watched]:
-    """A primary that is replaced by its replica soon after it was killed."""
-    # By default a primary waits five seconds for further replicas.
+    """Run a primary that Sentinel replaces by its replica shortly after a kill."""
+    # By default a primary waits five seconds for more replicas.
     async with server(directory / "primary", "--repl-diskless-sync-delay", "0") as primary:
         of = ("--replicaof", f"127.0.0.1 {primary.port}")
         async with server(directory / "replica", *of) as replica, replica.client() as client:
@@ -176,7 +176,7 @@ async def _knows_replica(sentinel: "redis.Redis") -> bool:
 
 
 async def until(condition: Callable[[], Awaitable[Any]]) -> None:
-    """Wait until a server says so; it may not answer yet.
+    """Poll a server until ``condition`` is true; the server may not answer yet.
 
     Raises:
         TimeoutError: after 20 s.

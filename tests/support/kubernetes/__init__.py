@@ -1,6 +1,6 @@
-"""What the operator's tests run against.
+"""API servers for the operator's tests.
 
-A real API server (``apiserver``) or, where its binaries are not there, one that is emulated in memory (``emulator``):
-tests cannot tell them apart, but for what :class:`~tests.support.kubernetes.server.Server` says. ``faults`` puts a bad
-network in front of either, ``kube`` is the client of the tests, ``kubelet`` plays the controllers that neither has.
+A real API server (``apiserver``) or, if its binaries are missing, one emulated in memory (``emulator``). Tests cannot
+distinguish them except through :class:`~tests.support.kubernetes.server.Server`. ``faults`` puts a faulty network in
+front of either, ``kube`` is the tests' client, and ``kubelet`` stands in for the controllers that neither has.
 """

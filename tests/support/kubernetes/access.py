@@ -12,14 +12,14 @@ CONTEXT = "tests"
 
 @dataclass(frozen=True)
 class Access:
-    """One way to one API server.
+    """URL and credentials of one API server.
 
     Attributes:
         url: ``http(s)://127.0.0.1:PORT``.
-        ca: file with the authority that signed the server's certificate; None for plain HTTP.
+        ca: file of the CA that signed the server's certificate; None for plain HTTP.
         certificate, key: files of a client certificate, or None.
-        token: a bearer token, or None.
-        namespace: of the kubeconfig's context.
+        token: bearer token, or None.
+        namespace: namespace of the kubeconfig's context.
     """
 
     url: str
@@ -30,7 +30,7 @@ class Access:
     namespace: str = "default"
 
     def context(self) -> ssl.SSLContext | None:
-        """What TLS connections are made with; None for plain HTTP."""
+        """Return the TLS context for connections; None for plain HTTP."""
         if self.ca is None:
             return None
         context = ssl.create_default_context(cafile=str(self.ca))
@@ -40,11 +40,11 @@ class Access:
 
     @property
     def headers(self) -> dict[str, str]:
-        """Headers that every request needs."""
+        """Return the headers that every request needs."""
         return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
     def write(self, path: Path) -> Path:
-        """Write a kubeconfig, readable by its owner only, and return its path."""
+        """Write a kubeconfig, readable only by its owner, and return its path."""
         path.touch(mode=0o600)
         path.write_text(yaml.safe_dump(self._kubeconfig(), sort_keys=False))
         return path

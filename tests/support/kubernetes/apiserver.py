@@ -1,4 +1,4 @@
-"""A real API server: etcd and kube-apiserver from ``KUBEBUILDER_ASSETS``, alone, on loopback."""
+"""A real API server: etcd and kube-apiserver from ``KUBEBUILDER_ASSETS``, without other components, on loopback."""
 
 import os
 import signal
@@ -20,32 +20,32 @@ from tests.support.kubernetes.stopping import stop
 from tests.support.ports import Port
 
 ASSETS = "KUBEBUILDER_ASSETS"
-"""The environment variable, named as controller-runtime's envtest names it."""
+"""The environment variable that controller-runtime's envtest uses."""
 
 BINARIES = ("etcd", "kube-apiserver")
 
 START_SECONDS = 120.0
-"""Longest until ready, on two cores where others test too."""
+"""Timeout until the server is ready, on two cores shared with other tests."""
 
 STOP_SECONDS = 10.0
-"""Until a process that does not end is killed; nobody needs its data."""
+"""Timeout after which a process is killed; its data is not needed."""
 
 TOKEN_SECONDS = 3600
 
 PROXY = "front-proxy-client"
-"""As whom it asks aggregated API servers."""
+"""User name the API server presents to aggregated API servers."""
 
 ISSUER = "https://kubernetes.default.svc"
 
 
 class NotReady(Exception):
-    """A process ended or was not ready in time; the text holds its log."""
+    """A process ended or was not ready in time; the message has its log."""
 
 
 def missing() -> str:
-    """Why there can be no real server; empty when there can."""
+    """Return the reason why no real server can be started; empty if it can."""
     if not os.environ.get(ASSETS):
-        return f"{ASSETS} is not set: it names the folder of etcd and kube-apiserver"
+        return f"{ASSETS} is not set; it must name the folder of etcd and kube-apiserver"
     absent = [name for name in BINARIES if not os.access(_binary(name), os.X_OK)]
     return f"{ASSETS} has no {' and no '.join(absent)}" if absent else ""
 
@@ -71,12 +71,12 @@ class Process:
             )
 
     def check(self) -> None:
-        """Raise :class:`NotReady` if it has ended."""
+        """Raise :class:`NotReady` if the process has ended."""
         if self._process.poll() is not None:
             raise NotReady(f"{self.name} has ended; its log:\n{self.log}")
 
     def stop(self) -> None:
-        """End it, by force if need be."""
+        """Stop the process, by SIGKILL if necessary."""
         self._process.terminate()
         try:
             self._process.wait(STOP_SECONDS)
@@ -86,12 +86,12 @@ class Process:
 
     @property
     def log(self) -> str:
-        """The end of what it wrote."""
+        """The end of the process's output."""
         return self._log.read_text(errors="replace")[-10_000:]
 
 
 class ApiServer(Server):
-    """etcd and kube-apiserver with RBAC, without controllers and without nodes but one that has nothing but logs."""
+    """etcd and kube-apiserver with RBAC, without controllers, and with a single node that only serves logs."""
 
     is_real = True
 
@@ -101,7 +101,7 @@ class ApiServer(Server):
         self._certificates = Certificates(directory)
         self._admin = self._certificates.issue("admin", "/O=system:masters/CN=tests", "client")
         self._tls = self._certificates.issue("server", "/CN=kube-apiserver", "server")
-        # What it shows to aggregated API servers is of an authority of its own, as in every cluster.
+        # As in every cluster, the certificate presented to aggregated API servers has its own CA.
         self._front = Certificates(_made(directory / "front-proxy"))
         self._proxy = self._front.issue("proxy", f"/CN={PROXY}", "client")
         self._ports = [Port() for _ in range(3)]
@@ -146,7 +146,7 @@ class ApiServer(Server):
             *(f"--requestheader-client-ca-file={self._front.ca}", f"--requestheader-allowed-names={PROXY}"),
             *("--requestheader-username-headers=X-Remote-User", "--requestheader-group-headers=X-Remote-Group"),
             "--requestheader-extra-headers-prefix=X-Remote-Extra-",
-            # Who would make the account `default` and publish the address of this server are controllers.
+            # The `default` account and the server's endpoints would be created by controllers.
             *("--disable-admission-plugins=ServiceAccount", "--endpoint-reconciler-type=none"),
             *("--kubelet-preferred-address-types=InternalIP", "--profiling=false"),
         ]
@@ -161,7 +161,7 @@ class ApiServer(Server):
             time.sleep(0.1)
 
     def _add_node(self, client: httpx.Client, port: int) -> None:
-        """A node whose kubelet tells logs."""
+        """Add a node with a kubelet that serves logs."""
         node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}}
         client.post(KINDS["Node"].path(), json=node).raise_for_status()
         endpoint = {"kubeletEndpoint": {"Port": port}}
@@ -197,7 +197,7 @@ class ApiServer(Server):
 
 
 class Kubelet:
-    """What the API server asks for logs."""
+    """Serves logs to the API server."""
 
     def __init__(self, logs: Logs, certificate: Path, key: Path) -> None:
         self._logs = logs
@@ -218,12 +218,12 @@ class Kubelet:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port the kubelet listens on."""
         port: int = self._runner.addresses[0][1]
         return port
 
     def close(self) -> None:
-        """Stop it."""
+        """Stop the kubelet."""
         self._loop.run(stop(self._runner))
         self._loop.close()
 

@@ -1,11 +1,11 @@
-"""Fresh keys and certificates for one API server, by ``openssl``."""
+"""New keys and certificates for one API server, made with ``openssl``."""
 
 import shutil
 import subprocess
 from pathlib import Path
 
 DAYS = "2"
-"""Longer than any run of tests; nobody can use a forgotten key for long."""
+"""Longer than any test run, but too short for a leaked key to matter."""
 
 EXTENSIONS = {
     "server": ["subjectAltName=IP:127.0.0.1,DNS:localhost", "extendedKeyUsage=serverAuth"],
@@ -14,7 +14,7 @@ EXTENSIONS = {
 
 
 class Certificates:
-    """An authority and what it signed, as files of one directory."""
+    """A CA and the certificates it signed, as files in one directory."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -22,7 +22,7 @@ class Certificates:
         self._openssl("req", "-x509", *_key(self.key("ca")), "-subj", "/CN=tests-ca", "-days", DAYS, "-out", self.ca)
 
     def issue(self, name: str, subject: str, usage: str) -> tuple[Path, Path]:
-        """Make a key and its certificate.
+        """Create a key and its certificate.
 
         Parameters:
             subject: ``/O=group/CN=user``.
@@ -38,21 +38,21 @@ class Certificates:
         return certificate, self.key(name)
 
     def pair(self, name: str) -> tuple[Path, Path]:
-        """Make a key pair to sign and check tokens with: the files of the private and of the public key."""
+        """Create a key pair for signing tokens, and return the files of the private and the public key."""
         public = self._directory / f"{name}.pub"
         self._openssl("genrsa", "-out", self.key(name), "2048")
         self._openssl("rsa", "-in", self.key(name), "-pubout", "-out", public)
         return self.key(name), public
 
     def key(self, name: str) -> Path:
-        """The file of a private key."""
+        """Return the file of a private key."""
         return self._directory / f"{name}.key"
 
     @staticmethod
     def _openssl(*arguments: str | Path) -> None:
         openssl = shutil.which("openssl")
         if openssl is None:
-            raise FileNotFoundError("openssl, which makes the certificates of the API server")
+            raise FileNotFoundError("openssl is needed to create the certificates of the API server")
         subprocess.run([openssl, *arguments], check=True, capture_output=True)
 
 

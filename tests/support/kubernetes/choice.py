@@ -1,4 +1,4 @@
-"""Which API server the operator's tests use."""
+"""Selection of the API server for the operator's tests."""
 
 from pathlib import Path
 
@@ -11,16 +11,16 @@ REAL, EMULATED = "apiserver", "emulator"
 
 
 def chosen() -> str:
-    """The real one where its binaries are, else the emulator."""
+    """Return ``apiserver`` if its binaries are available, else ``emulator``."""
     return EMULATED if apiserver.missing() else REAL
 
 
 def header() -> str:
-    """What pytest says of it."""
+    """Return the line about the API server for pytest's header."""
     why = apiserver.missing()
     return f"operator tests: {'the emulator, as ' + why if why else 'a real kube-apiserver'}"
 
 
 def start(which: str, directory: Path) -> Server:
-    """Start one of them, in an empty directory."""
+    """Start an API server with an empty data directory."""
     return ApiServer(directory) if which == REAL else Emulator()

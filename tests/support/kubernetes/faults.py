@@ -1,7 +1,7 @@
-"""A proxy in front of an API server that behaves like a bad network and a busy server, until it is healed.
+"""A proxy in front of an API server that simulates a faulty network and an overloaded server until it is healed.
 
-It listens on plain HTTP on loopback and speaks to the real server with the credentials that it is given, so operators
-in this process and in others reach it with :attr:`Faults.access`. It also counts what is asked.
+It listens on plain HTTP on loopback and calls the real server with the given credentials, so operators in this
+process and in others reach it with :attr:`Faults.access`. It also counts requests.
 """
 
 import asyncio
@@ -20,38 +20,38 @@ import yarl
 
 from tests.support.kubernetes import requests
 from tests.support.kubernetes.access import Access
+from tests.support.kubernetes.errors import StatusError
 from tests.support.kubernetes.loops import Loop
-from tests.support.kubernetes.refusals import Refusal
-from tests.support.kubernetes.requests import Asked
+from tests.support.kubernetes.requests import ApiRequest
 from tests.support.kubernetes.stopping import stop
 
 WRITES = ("create", "update", "patch", "delete", "deletecollection")
-"""The verbs that change something."""
+"""The verbs that change objects."""
 
 HOP_BY_HOP = {"connection", "content-length", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
 
 STOP_SECONDS = 0.2
-"""For requests in flight when the proxy stops."""
+"""Grace period for requests in flight when the proxy stops."""
 
 DROPPED_SECONDS = 1.0
-"""Longest until a handler hears that its connection was dropped."""
+"""Timeout until a handler notices that its connection was dropped."""
 
 MAX_CONNECTIONS = 0
-"""Without a bound: each watch keeps one."""
+"""Unlimited, because each watch keeps a connection."""
 
 
 class Fault(enum.Enum):
-    """What can happen to a request."""
+    """A fault that can affect a request."""
 
-    DROP = "the connection breaks before the server hears of the request"
-    LOSE = "the server does it, and the connection breaks before the answer"
-    DELAY = "the request waits"
-    CONFLICT = "409: somebody else has written meanwhile"
+    DROP = "the connection breaks before the request reaches the server"
+    LOSE = "the server handles the request, and the connection breaks before the response"
+    DELAY = "the request is delayed"
+    CONFLICT = "409: the object was modified concurrently"
     THROTTLE = "429, with Retry-After"
     ERROR = "500"
     UNAVAILABLE = "503"
-    GONE = "410: a watch is behind, or is told so after a while"
-    CUT = "a watch breaks after a while"
+    GONE = "410: the watch is too old, at once or after a while"
+    CUT = "the watch breaks after a while"
 
 
 READS = (Fault.DROP, Fault.LOSE, Fault.DELAY, Fault.THROTTLE, Fault.ERROR, Fault.UNAVAILABLE)
@@ -59,9 +59,9 @@ WATCHES = (Fault.DROP, Fault.DELAY, Fault.THROTTLE, Fault.ERROR, Fault.UNAVAILAB
 
 
 class Call(NamedTuple):
-    """What was asked by whom: ``patch``, ``deployments/status``, ``livescore-operator/1.0``.
+    """Verb, resource and user agent of a request: ``patch``, ``deployments/status``, ``livescore-operator/1.0``.
 
-    Requests that are not about objects have their path as ``resource``.
+    For requests that do not concern objects, ``resource`` is the path.
     """
 
     verb: str
@@ -71,16 +71,16 @@ class Call(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """What goes wrong, and how often.
+    """Kinds and frequency of the injected faults.
 
     Attributes:
-        seed: the same seed draws the same faults in the order of the requests.
-        rate: part of the requests that something happens to, 0 to 1.
-        faults: what may happen; each request draws of those that fit it.
-        delay_seconds: longest delay.
-        watch_seconds: longest until a watch that was drawn breaks.
-        retry_after_seconds: what a 429 says.
-        spares: requests that nothing happens to, for instance those for the Lease.
+        seed: the same seed draws the same faults for the same order of requests.
+        rate: fraction of the requests that are affected, 0 to 1.
+        faults: possible faults; each request draws from those that apply to it.
+        delay_seconds: maximum delay.
+        watch_seconds: maximum time until an affected watch breaks.
+        retry_after_seconds: ``Retry-After`` of a 429.
+        exempt: selects requests that are never affected, for example those for the Lease.
     """
 
     seed: int = 0
@@ -89,14 +89,14 @@ class Plan:
     delay_seconds: float = 0.3
     watch_seconds: float = 1.0
     retry_after_seconds: int = 1
-    spares: Callable[[Asked], bool] = lambda asked: False
+    exempt: Callable[[ApiRequest], bool] = lambda target: False
 
 
 HEALTHY = Plan(rate=0)
 
 
 class Faults:
-    """The proxy, on a loop of its own."""
+    """The proxy, with its own event loop."""
 
     def __init__(self, upstream: Access, plan: Plan = HEALTHY) -> None:
         self._upstream = upstream
@@ -109,7 +109,7 @@ class Faults:
 
     async def _start(self) -> tuple[aiohttp.ClientSession, aiohttp.web.ServerRunner]:
         connector = aiohttp.TCPConnector(ssl=self._upstream.context() or False, limit=MAX_CONNECTIONS)
-        # Bodies pass as they are, compressed or not.
+        # Bodies are passed through unchanged, compressed or not.
         session = aiohttp.ClientSession(connector=connector, auto_decompress=False, trust_env=False)
         server = aiohttp.web.Server(self._handle, handler_cancellation=True)
         runner = aiohttp.web.ServerRunner(server, shutdown_timeout=STOP_SECONDS)
@@ -117,39 +117,39 @@ class Faults:
         await aiohttp.web.TCPSite(runner, "127.0.0.1", 0).start()
         return session, runner
 
-    # What a test does with it
+    # Control
 
     @property
     def access(self) -> Access:
-        """The way through the proxy."""
+        """Access to the API server through the proxy."""
         host, port = self._runner.addresses[0][:2]
         return Access(f"http://{host}:{port}", namespace=self._upstream.namespace)
 
-    def harm(self, plan: Plan) -> None:
-        """Let things go wrong from now on."""
+    def inject(self, plan: Plan) -> None:
+        """Inject faults from now on."""
         with self._lock:
             self._plan, self._random = plan, random.Random(plan.seed)
 
     def heal(self) -> None:
-        """Let everything pass from now on; requests that already wait go on too."""
-        self.harm(HEALTHY)
+        """Pass everything from now on, including requests that are being delayed."""
+        self.inject(HEALTHY)
 
     def partition(self) -> None:
-        """Let nothing pass: break all watches, and every request, until :meth:`heal`."""
-        self.harm(Plan(rate=1, faults=(Fault.DROP,)))
-        self.sever()
+        """Break all watches and every request until :meth:`heal`."""
+        self.inject(Plan(rate=1, faults=(Fault.DROP,)))
+        self.break_watches()
 
-    def sever(self) -> None:
-        """Break all watches once."""
-        self._loop.run(self._sever())
+    def break_watches(self) -> None:
+        """Break all open watches once."""
+        self._loop.run(self._break_watches())
 
     def calls(self) -> Counter[Call]:
-        """What was asked since the start or the last :meth:`reset`; a watch counts when it begins."""
+        """Return the requests since the start or the last :meth:`reset`; a watch counts when it starts."""
         with self._lock:
             return Counter(self._calls)
 
     def count(self, *verbs: str, resource: str = "", agent: str = "") -> int:
-        """How often one of ``verbs``, or anything, was asked of ``resource`` by agents that begin with ``agent``."""
+        """Count requests with one of ``verbs`` (default: any) for ``resource`` from agents with this prefix."""
         return sum(
             number
             for call, number in self.calls().items()
@@ -157,7 +157,7 @@ class Faults:
         )
 
     def reset(self) -> None:
-        """Count from zero."""
+        """Reset the counters."""
         with self._lock:
             self._calls.clear()
 
@@ -166,31 +166,31 @@ class Faults:
         self._loop.run(self._stop())
         self._loop.close()
 
-    # What it does with a request
+    # Request handling
 
     async def _handle(self, request: aiohttp.web.BaseRequest) -> aiohttp.web.StreamResponse:
-        asked = requests.read(request.method, request.rel_url.raw_path, dict(request.query))
-        plan, fault, chance = self._draw(request, asked)
+        target = requests.read(request.method, request.rel_url.raw_path, dict(request.query))
+        plan, fault, chance = self._draw(request, target)
         body = await request.read()
         try:
             await self._before(request, fault, plan, chance)
-            return await self._forward(request, body, asked, fault, plan.watch_seconds * chance)
-        except Refusal as refusal:
+            return await self._forward(request, body, target, fault, plan.watch_seconds * chance)
+        except StatusError as refusal:
             headers = {"Retry-After": str(plan.retry_after_seconds)} if refusal.code == 429 else {}
             return aiohttp.web.json_response(refusal.status, status=refusal.code, headers=headers)
         except aiohttp.ClientError:
             return await _dropped(request)
 
-    def _draw(self, request: aiohttp.web.BaseRequest, asked: Asked | None) -> tuple[Plan, Fault | None, float]:
-        """Count the request and draw what happens to it, and how late, from 0 to 1."""
+    def _draw(self, request: aiohttp.web.BaseRequest, target: ApiRequest | None) -> tuple[Plan, Fault | None, float]:
+        """Count the request, and draw its fault and the time of the fault (0 to 1)."""
         agent = request.headers.get("User-Agent", "")
-        call = Call(asked.verb, asked.resource, agent) if asked else Call("get", request.path, agent)
+        call = Call(target.verb, target.resource, agent) if target else Call("get", request.path, agent)
         with self._lock:
             self._calls[call] += 1
             plan = self._plan
             happens, which, chance = (self._random.random() for _ in range(3))
         fits = [fault for fault in plan.faults if fault in _fitting(call.verb)]
-        if happens >= plan.rate or not fits or (asked and plan.spares(asked)):
+        if happens >= plan.rate or not fits or (target and plan.exempt(target)):
             return plan, None, chance
         return plan, fits[int(which * len(fits))], chance
 
@@ -203,16 +203,16 @@ class Faults:
             raise refusal
 
     async def _forward(
-        self, request: aiohttp.web.BaseRequest, body: bytes, asked: Asked | None, fault: Fault | None, life: float
+        self, request: aiohttp.web.BaseRequest, body: bytes, target: ApiRequest | None, fault: Fault | None, life: float
     ) -> aiohttp.web.StreamResponse:
         headers = {**self._upstream.headers, **_passed(request.headers)}
-        # As it came: the server must see what the client wrote, percent signs and all.
+        # Unmodified: the server must see exactly what the client sent, including percent-encoding.
         url = yarl.URL(self._upstream.url + request.rel_url.raw_path_qs, encoded=True)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
         async with self._session.request(
             request.method, url, data=body or None, headers=headers, timeout=timeout, allow_redirects=False
         ) as answer:
-            if asked and asked.verb == "watch" and answer.status == 200:
+            if target and target.verb == "watch" and answer.status == 200:
                 return await self._stream(request, answer, fault, life)
             content = await answer.read()
         if fault is Fault.LOSE:
@@ -238,12 +238,12 @@ class Faults:
             self._streams.discard(transport)
         return response
 
-    async def _sever(self) -> None:
+    async def _break_watches(self) -> None:
         for transport in list(self._streams):
             transport.abort()
 
     async def _stop(self) -> None:
-        await self._sever()
+        await self._break_watches()
         await stop(self._runner)
         await self._session.close()
 
@@ -254,14 +254,14 @@ def _fitting(verb: str) -> tuple[Fault, ...]:
     return (*READS, Fault.CONFLICT) if verb in WRITES else READS
 
 
-def _refusal(fault: Fault | None) -> Refusal | None:
-    refusals = {
+def _refusal(fault: Fault | None) -> StatusError | None:
+    errors = {
         Fault.CONFLICT: (409, "Conflict", "Operation cannot be fulfilled: the object has been modified"),
         Fault.THROTTLE: (429, "TooManyRequests", "the server has received too many requests; try again later"),
         Fault.ERROR: (500, "InternalError", "an error on the server"),
         Fault.UNAVAILABLE: (503, "ServiceUnavailable", "the server is currently unable to handle the request"),
     }
-    return Refusal(*refusals[fault]) if fault in refusals else None
+    return StatusError(*errors[fault]) if fault in errors else None
 
 
 async def _dropped(request: aiohttp.web.BaseRequest) -> aiohttp.web.Response:
@@ -275,7 +275,7 @@ async def _dropped(request: aiohttp.web.BaseRequest) -> aiohttp.web.Response:
 async def _ended(request: aiohttp.web.BaseRequest, response: aiohttp.web.StreamResponse, fault: Fault | None) -> None:
     if fault is Fault.CUT:
         await _dropped(request)
-    status = Refusal(410, "Expired", "too old resource version").status
+    status = StatusError(410, "Expired", "too old resource version").status
     await response.write(json.dumps({"type": "ERROR", "object": status}).encode() + b"\n")
 
 

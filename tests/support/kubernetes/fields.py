@@ -1,8 +1,8 @@
-"""Sets of fields, as server-side apply counts them, and what it does to values by them.
+"""Sets of fields as in server-side apply, and the operations on values that use them.
 
-A field is the tuple of the elements that lead to it, each written as ``managedFields`` writes it: ``f:name`` of a map,
-``k:{"name":"api"}`` of a list whose items have keys, ``v:"x"`` of a set. See structured-merge-diff, the library that
-the API server uses, for the reason of each step.
+A field is the tuple of the path elements that lead to it, each in the notation of ``managedFields``: ``f:name`` of a
+map, ``k:{"name":"api"}`` of a list whose items have keys, ``v:"x"`` of a set. See structured-merge-diff, the library
+that the API server uses, for the rationale of each step.
 """
 
 import json
@@ -28,12 +28,12 @@ class Difference:
 
     @property
     def written(self) -> Fields:
-        """Those with a new value."""
+        """Return the fields that have a new value."""
         return frozenset(self.added | self.modified)
 
 
 def parts(value: Any, place: Place, schema: Schema) -> Parts | None:
-    """What a value is merged by, element by element; None when it is merged as a whole."""
+    """Return the elements by which a value is merged; None if the value is atomic."""
     rule = schema.rule(place)
     if isinstance(value, dict) and rule != ATOMIC:
         return {f"f:{name}": (part, (*place, name)) for name, part in value.items()}
@@ -53,11 +53,11 @@ def _compact(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
-# Which fields there are
+# Sets
 
 
 def applied(value: Any, place: Place, schema: Schema, path: Path = ()) -> Iterator[Path]:
-    """The fields that an applied configuration owns: leaves, and the items of lists."""
+    """Yield the fields that an applied configuration owns: leaves, and items of lists."""
     inner = parts(value, place, schema)
     if not inner and (inner is None or isinstance(value, dict)) and path:
         yield path
@@ -68,14 +68,14 @@ def applied(value: Any, place: Place, schema: Schema, path: Path = ()) -> Iterat
 
 
 def everything(value: Any, place: Place, schema: Schema, path: Path) -> Iterator[Path]:
-    """All fields of a value, those that only hold others too."""
+    """Yield all fields of a value, including those that only contain others."""
     yield path
     for element, (part, below) in (parts(value, place, schema) or {}).items():
         yield from everything(part, below, schema, (*path, element))
 
 
 def compare(old: Any, new: Any, place: Place, schema: Schema) -> Difference:
-    """In which fields ``new`` differs from ``old``."""
+    """Return the fields in which ``new`` differs from ``old``."""
     difference = Difference()
     _compare(old, new, place, schema, (), difference)
     return difference
@@ -99,17 +99,17 @@ def _compare(old: Any, new: Any, place: Place, schema: Schema, path: Path, into:
 
 
 def closed(fields: Iterable[Path]) -> Fields:
-    """``fields`` and the maps and lists that hold them."""
+    """Return ``fields`` and the maps and lists that contain them."""
     held = {path[:length] for path in fields for length in range(1, len(path) + 1)}
     kept = set(fields)
     return frozenset(path for path in held if path in kept or path[-1].startswith("f:"))
 
 
-# What is done by them
+# Operations
 
 
 def merge(live: Any, config: Any, place: Place, schema: Schema) -> Any:
-    """``config`` over ``live``: what it does not mention stays."""
+    """Merge ``config`` into ``live``, keeping what ``config`` does not mention."""
     if live == config:
         return live
     before, after = parts(live, place, schema), parts(config, place, schema)
@@ -126,7 +126,7 @@ def merge(live: Any, config: Any, place: Place, schema: Schema) -> Any:
 
 
 def _order(before: list[str], after: list[str]) -> list[str]:
-    """The applied order; what is not applied stays before the item that it was before."""
+    """Return the applied order; items that are not applied stay before the item that they preceded."""
     order: list[str] = []
     waiting = list(before)
     for position, element in enumerate(after):
@@ -144,7 +144,7 @@ def _unless_in(applied_ones: list[str], element: str) -> list[str]:
 
 
 def removed(value: Any, doomed: Fields, place: Place, schema: Schema, path: Path = ()) -> Any:
-    """``value`` without the fields ``doomed``; what held only those, but is owned for itself, stays, empty."""
+    """Return ``value`` without the fields ``doomed``; containers that are owned themselves stay, empty."""
     inner = parts(value, place, schema)
     if not inner:
         return value
@@ -153,11 +153,11 @@ def removed(value: Any, doomed: Fields, place: Place, schema: Schema, path: Path
     return {element[2:]: part for element, part in left.items()} if isinstance(value, dict) else list(left.values())
 
 
-# How they are written
+# Notation
 
 
 def encode(fields: Fields) -> Json:
-    """A set as ``fieldsV1``."""
+    """Return a set in the notation of ``fieldsV1``."""
     tree: Json = {}
     for path in sorted(fields, key=len):
         node = tree
@@ -172,7 +172,7 @@ def _without_lone_dots(node: Json) -> Json:
 
 
 def decode(tree: Json) -> Fields:
-    """A set from ``fieldsV1``."""
+    """Return the set that ``fieldsV1`` describes."""
     return frozenset(_decode(tree, ()))
 
 
@@ -185,7 +185,7 @@ def _decode(tree: Json, path: Path) -> Iterator[Path]:
 
 
 def written(path: Path) -> str:
-    """A field as messages name it: ``.spec.containers[name="api"].image``."""
+    """Return a field in the notation of error messages: ``.spec.containers[name="api"].image``."""
     return "".join(f".{element[2:]}" if element.startswith("f:") else _item(element) for element in path)
 
 

@@ -1,4 +1,4 @@
-"""The kinds that the operator and its tests know, and where the API has them."""
+"""The kinds that the operator and its tests use, and their URLs."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +8,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of one version."""
+    """One kind in one version."""
 
     api_version: str
     kind: str
@@ -18,21 +18,21 @@ class Kind:
 
     @property
     def group(self) -> str:
-        """The API group, empty for the core."""
+        """API group; empty for the core group."""
         return self.api_version.rpartition("/")[0]
 
     @property
     def version(self) -> str:
-        """The version without the group."""
+        """Version without the group."""
         return self.api_version.rpartition("/")[2]
 
     @property
     def qualified(self) -> str:
-        """The plural as error messages write it: ``deployments.apps``, ``pods``."""
+        """Plural in the notation of error messages: ``deployments.apps``, ``pods``."""
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
     def path(self, namespace: str | None = None, name: str = "", subresource: str = "") -> str:
-        """The path of a collection, an object or a subresource; without a namespace, of all namespaces."""
+        """Return the path of a collection, an object or a subresource; of all namespaces if none is given."""
         root = f"/apis/{self.api_version}" if self.group else f"/api/{self.api_version}"
         scope = f"/namespaces/{namespace}" if namespace and self.namespaced else ""
         return "".join([root, scope, f"/{self.plural}", *(f"/{part}" for part in (name, subresource) if part)])
@@ -80,14 +80,14 @@ CLUSTER = Kind("postgresql.cnpg.io/v1", "Cluster", "clusters", subresources=froz
 POD_MONITOR = Kind("monitoring.coreos.com/v1", "PodMonitor", "podmonitors")
 
 KINDS = {kind.kind: kind for kind in [*BUILT_IN, LIVESCORE, CLUSTER, POD_MONITOR]}
-"""Every kind by its name: no two groups used here share one."""
+"""Every kind by name; the names are unique across the groups used here."""
 
 
 def of(manifest: Json) -> Kind:
-    """The kind of an object.
+    """Return the kind of an object.
 
     Raises:
-        KeyError: it is none of :data:`KINDS`.
+        KeyError: the kind is not in :data:`KINDS`.
     """
     kind = KINDS[manifest["kind"]]
     if kind.api_version != manifest["apiVersion"]:
@@ -96,7 +96,7 @@ def of(manifest: Json) -> Kind:
 
 
 def definition(kind: Kind) -> Json:
-    """A CustomResourceDefinition that admits anything, for kinds that another operator would bring."""
+    """Return a CustomResourceDefinition that accepts any object, for kinds that other operators would install."""
     names = {"kind": kind.kind, "plural": kind.plural, "singular": kind.kind.lower(), "listKind": f"{kind.kind}List"}
     version: Json = {
         "name": kind.version,

@@ -1,4 +1,4 @@
-"""The client of the tests."""
+"""The tests' client of the API server."""
 
 import asyncio
 import contextlib
@@ -16,25 +16,25 @@ from tests.support.kubernetes.kinds import KINDS, LIVESCORE, Json, Kind
 Found = TypeVar("Found")
 
 AGENT = "livescore-tests"
-"""The user agent, and so the field manager of what is not applied."""
+"""User agent, and therefore the field manager of writes other than applies."""
 
 WAIT_SECONDS = 30.0
-"""Longest that something takes that a test waits for, on two busy cores."""
+"""Timeout for conditions that tests wait for, on two busy cores."""
 
 POLL_SECONDS = 0.03
 DEFINITION_SECONDS = 30.0
-"""Longest until a server serves a new custom resource: a real one looks every second or two."""
+"""Timeout until a server serves a new custom resource: a real one checks every second or two."""
 
 CLEARED = [LIVESCORE, *(kind for kind in KINDS.values() if kind.namespaced and kind != LIVESCORE)]
-"""What a namespace may hold; the LiveScores go first, so that no operator makes their children again."""
+"""Kinds a namespace may contain; LiveScores first, so that no operator recreates their owned resources."""
 
 
 class ApiError(Exception):
-    """The server refused.
+    """The server returned an error.
 
     Attributes:
-        code: the HTTP status.
-        status: the ``Status`` object, empty where there is none.
+        code: HTTP status.
+        status: the ``Status`` object; empty if the response has none.
     """
 
     def __init__(self, code: int, text: str) -> None:
@@ -44,22 +44,22 @@ class ApiError(Exception):
 
     @property
     def reason(self) -> str:
-        """``NotFound``, ``Conflict``, …"""
+        """The reason of the status: ``NotFound``, ``Conflict``, …"""
         return str(self.status.get("reason", ""))
 
     @property
     def causes(self) -> list[Json]:
-        """``details.causes``."""
+        """``details.causes`` of the status."""
         found: list[Json] = self.status.get("details", {}).get("causes", [])
         return found
 
 
 class Kube:
-    """Objects of one namespace, and of the cluster. Kinds are named as in :data:`~kinds.KINDS`: ``Deployment``.
+    """Objects of one namespace and of the cluster. Kinds are named as in :data:`~kinds.KINDS`, e.g. ``Deployment``.
 
     Attributes:
-        access: how it reaches the server.
-        namespace: where namespaced objects are, unless a call says otherwise.
+        access: URL and credentials of the server.
+        namespace: namespace of namespaced objects, unless a call says otherwise.
     """
 
     def __init__(self, access: Access, namespace: str = "default", agent: str = AGENT) -> None:
@@ -82,15 +82,15 @@ class Kube:
     # Reading
 
     async def get(self, kind: str, name: str, *, subresource: str = "") -> Json:
-        """One object.
+        """Return an object.
 
         Raises:
-            ApiError: 404 and everything else that is no success.
+            ApiError: the response is an error, for example 404.
         """
         return await self._json("GET", self._path(KINDS[kind], name, subresource))
 
     async def find(self, kind: str, name: str) -> Json | None:
-        """One object, or None."""
+        """Return an object, or None if it does not exist."""
         try:
             return await self.get(kind, name)
         except ApiError as error:
@@ -99,50 +99,50 @@ class Kube:
             return None
 
     async def list(self, kind: str, labels: str = "", *, everywhere: bool = False) -> list[Json]:
-        """All objects of a kind that a label selector takes, with ``apiVersion`` and ``kind``."""
+        """Return all objects of a kind that match a label selector, with ``apiVersion`` and ``kind``."""
         found = KINDS[kind]
         path = found.path(None if everywhere else self.namespace)
         listed = await self._json("GET", path, {"labelSelector": labels} if labels else {})
         return [{"apiVersion": found.api_version, "kind": found.kind, **item} for item in listed["items"]]
 
     async def log(self, pod: str, **query: str) -> str:
-        """What a pod has logged."""
+        """Return the log of a pod."""
         return (await self._send("GET", self._path(KINDS["Pod"], pod, "log"), query)).text
 
     # Writing
 
     async def create(self, manifest: Json, **query: str) -> Json:
-        """POST an object."""
+        """Create an object (POST)."""
         return await self._json("POST", self._path(kinds.of(manifest), "", of=manifest), query, manifest)
 
     async def replace(self, manifest: Json, *, subresource: str = "", **query: str) -> Json:
-        """PUT an object."""
+        """Replace an object (PUT)."""
         path = self._path(kinds.of(manifest), manifest["metadata"]["name"], subresource, of=manifest)
         return await self._json("PUT", path, query, manifest)
 
     async def apply(
         self, manifest: Json, manager: str = AGENT, *, force: bool = False, subresource: str = "", dry_run: bool = False
     ) -> Json:
-        """Server-side apply."""
+        """Apply an object with server-side apply."""
         path = self._path(kinds.of(manifest), manifest["metadata"]["name"], subresource, of=manifest)
         query = {"fieldManager": manager, "force": str(force).lower(), **({"dryRun": "All"} if dry_run else {})}
         return await self._json("PATCH", path, query, manifest, "application/apply-patch+yaml")
 
     async def patch(self, kind: str, name: str, body: Json, *, subresource: str = "", **query: str) -> Json:
-        """JSON merge patch: None takes a field away. ``fieldManager="other"`` lets another one have done it."""
+        """Apply a JSON merge patch: None removes a field. ``fieldManager="other"`` acts as another manager."""
         path = self._path(KINDS[kind], name, subresource)
         return await self._json("PATCH", path, query, body, "application/merge-patch+json")
 
     async def set_status(self, kind: str, name: str, status: Json) -> Json:
-        """Merge this into the status."""
+        """Merge ``status`` into the status of an object."""
         return await self.patch(kind, name, {"status": status}, subresource="status")
 
     async def delete(self, kind: str, name: str, **options: Any) -> Json:
-        """Delete an object; ``options`` are those of DeleteOptions: ``preconditions``, ``propagationPolicy``."""
+        """Delete an object; ``options`` are DeleteOptions such as ``preconditions`` and ``propagationPolicy``."""
         return await self._json("DELETE", self._path(KINDS[kind], name), body=options or None)
 
     async def delete_all(self, kind: str, labels: str = "") -> None:
-        """Delete all objects of a kind in the namespace that a label selector takes."""
+        """Delete all objects of a kind in the namespace that match a label selector."""
         query = {"labelSelector": labels} if labels else {}
         await self._json("DELETE", KINDS[kind].path(self.namespace), query)
 
@@ -171,11 +171,11 @@ class Kube:
     # Namespaces
 
     async def make_namespace(self) -> None:
-        """Make the namespace of this client."""
+        """Create the namespace of this client."""
         await self.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}})
 
     async def remove_namespace(self) -> None:
-        """Delete everything in the namespace, and itself: no controller does."""
+        """Delete everything in the namespace, and the namespace itself: no controller would."""
         for kind in CLEARED:
             await self._clear(kind)
         await self._http.delete(KINDS["Namespace"].path(None, self.namespace))
@@ -188,7 +188,7 @@ class Kube:
         if answer.status_code != 200 or not (items := answer.json()["items"]):
             return
         for name in (item["metadata"]["name"] for item in items if item["metadata"].get("finalizers")):
-            with contextlib.suppress(ApiError):  # deleted meanwhile
+            with contextlib.suppress(ApiError):  # deleted in the meantime
                 await self.patch(kind.kind, name, {"metadata": {"finalizers": None}})
         await self._http.request("DELETE", path, json={"gracePeriodSeconds": 0})
 
@@ -196,7 +196,7 @@ class Kube:
 
     @contextlib.asynccontextmanager
     async def watch(self, kind: str, **query: str) -> AsyncIterator[AsyncIterator[Json]]:
-        """The events of a kind in the namespace, each with ``type`` and ``object``, until the server ends them."""
+        """Watch a kind in the namespace: yields events with ``type`` and ``object`` until the server ends the watch."""
         path, parameters = KINDS[kind].path(self.namespace), {"watch": "true", **query}
         async with self._http.stream("GET", path, params=parameters, timeout=None) as answer:
             if answer.status_code != 200:
@@ -204,14 +204,14 @@ class Kube:
             yield _events(answer)
 
     async def gone(self, kind: str, name: str) -> None:
-        """Wait until there is no such object."""
+        """Wait until the object does not exist."""
         await eventually(lambda: self._is_gone(kind, name))
 
     async def _is_gone(self, kind: str, name: str) -> bool:
         return await self.find(kind, name) is None
 
     async def present(self, kind: str, name: str, until: Callable[[Json], object] = bool) -> Json:
-        """Wait until there is such an object and ``until`` holds for it."""
+        """Wait until the object exists and ``until(object)`` is true, and return it."""
 
         async def probe() -> Json | None:
             found = await self.find(kind, name)
@@ -245,10 +245,10 @@ class Kube:
 
 
 async def eventually(probe: Callable[[], Awaitable[Found]], timeout: float = WAIT_SECONDS) -> Found:
-    """Ask until the answer is true, and return it.
+    """Poll until the result is truthy, and return it.
 
     Raises:
-        AssertionError: it was not within ``timeout`` seconds; the text holds the last answer.
+        AssertionError: the timeout passed; the message has the last result.
     """
     end = time.monotonic() + timeout
     while not (found := await probe()):

@@ -1,4 +1,4 @@
-"""What controllers and kubelets would do, since the API servers of the tests have none: states for a test to set."""
+"""States that controllers and kubelets would set, to be set by tests: their API servers have neither."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -12,9 +12,9 @@ LABELS_OF_JOB = ("batch.kubernetes.io/job-name", "job-name")
 
 
 async def make_ready(kube: Kube, kind: str, name: str) -> Json:
-    """Let an object be what is hoped for: rolled out as its spec says, succeeded, running, bound.
+    """Set an object to its successful state: rolled out as specified, succeeded, running, or bound.
 
-    Knows Deployment, StatefulSet (whose claims it makes), Job, Pod, PersistentVolumeClaim and Cluster.
+    Supports Deployment, StatefulSet (including its claims), Job, Pod, PersistentVolumeClaim and Cluster.
 
     Returns:
         The object.
@@ -26,7 +26,7 @@ async def make_ready(kube: Kube, kind: str, name: str) -> Json:
 
 
 async def make_unready(kube: Kube, kind: str, name: str) -> Json:
-    """Let a Deployment or StatefulSet have pods that are not ready."""
+    """Set a Deployment or StatefulSet to have pods that are not ready."""
     workload = await kube.get(kind, name)
     counts = {"readyReplicas": None, "availableReplicas": None}
     status: Json = {"observedGeneration": workload["metadata"]["generation"], **counts}
@@ -37,7 +37,7 @@ async def make_unready(kube: Kube, kind: str, name: str) -> Json:
 
 
 async def fail_job(kube: Kube, server: Server, name: str, log: str = "") -> Json:
-    """Let a Job have failed for good, with one pod that logged ``log``."""
+    """Set a Job to have failed for good, with one pod that logged ``log``."""
     job = await kube.get("Job", name)
     pod = f"{name}-x7k2p"
     labels = dict.fromkeys(LABELS_OF_JOB, name) | job["spec"]["template"]["metadata"].get("labels", {})
@@ -52,7 +52,7 @@ async def fail_job(kube: Kube, server: Server, name: str, log: str = "") -> Json
 async def make_pod(
     kube: Kube, name: str, labels: dict[str, str], owner: Json | None = None, containers: Sequence[str] = ("main",)
 ) -> Json:
-    """A pod on the tests' node, which has logs."""
+    """Create a pod on the tests' node, which serves logs."""
     metadata: Json = {"name": name, "labels": labels}
     if owner:
         metadata["ownerReferences"] = [_reference(owner)]
@@ -118,7 +118,7 @@ def _claim(claim: Json) -> Json:
 
 
 def _cluster(cluster: Json) -> Json:
-    """A Cluster of CloudNativePG."""
+    """Return the status of a healthy Cluster of CloudNativePG."""
     number = cluster["spec"].get("instances", 1)
     ready = _condition("Ready", "True", "ClusterIsReady")
     phase = "Cluster in healthy state"

@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own: servers there are reached by every loop and process of a test."""
+"""An event loop in its own thread, whose servers are reachable from every loop and process of a test."""
 
 import asyncio
 import threading
@@ -9,14 +9,14 @@ from typing import Any, TypeVar
 Result = TypeVar("Result")
 
 CALL_SECONDS = 30.0
-"""Longest that starting or stopping a server may take on two busy cores."""
+"""Timeout for starting or stopping a server, on two busy cores."""
 
 SETTLE_SECONDS = 0.02
-"""For transports that were closed: they let go of their sockets some iterations later."""
+"""Grace period for closed transports, which release their sockets some iterations later."""
 
 
 class Loop:
-    """A running loop. Nothing that lives on it may be touched from elsewhere but by its methods."""
+    """A running event loop. Objects that live on it may be used only through its methods."""
 
     def __init__(self, name: str) -> None:
         self._loop = asyncio.new_event_loop()
@@ -24,19 +24,19 @@ class Loop:
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Run ``work`` on the loop and wait for its result; not to be called on the loop itself."""
+        """Run ``work`` on the loop and wait for its result; must not be called from the loop itself."""
         return self.start(work).result(CALL_SECONDS)
 
     def start(self, work: Coroutine[Any, Any, Result]) -> Future[Result]:
-        """Let ``work`` begin on the loop."""
+        """Start ``work`` on the loop."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def call(self, step: Callable[[], object]) -> None:
-        """Take one step on the loop, soon."""
+        """Schedule a callback on the loop."""
         self._loop.call_soon_threadsafe(step)
 
     def close(self) -> None:
-        """Cancel what still runs and end the thread."""
+        """Cancel all tasks and end the thread."""
         self.run(_cancel_others())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(CALL_SECONDS)

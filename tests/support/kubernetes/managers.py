@@ -1,4 +1,4 @@
-"""``managedFields``: who owns which fields, and what a write makes of that."""
+"""``managedFields``: the owners of fields, and the effect of each write on them."""
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -29,27 +29,27 @@ UNMANAGED: Fields = frozenset(
         ),
     }
 )
-"""Fields that the API server never gives an owner."""
+"""Fields that never have an owner."""
 
 
 class Manager(NamedTuple):
-    """Who writes: what tells the entries of ``managedFields`` apart."""
+    """A field manager: the identity of an entry in ``managedFields``."""
 
     name: str
     operation: str
     subresource: str = ""
     api_version: str = ""
-    """Only of updates: those who apply keep one entry over all versions."""
+    """Only for updates: an applier has one entry across all versions."""
 
     def __str__(self) -> str:
-        """As conflicts name it."""
+        """Return the manager in the notation of conflict messages."""
         subresource = f' with subresource "{self.subresource}"' if self.subresource else ""
         return f'"{self.name}"{subresource}' + (f" using {self.api_version}" if self.api_version else "")
 
 
 @dataclass(frozen=True)
 class Owned:
-    """What one manager owns, in the version that it wrote last, and since when."""
+    """Fields owned by one manager, with the API version and the time of its last write."""
 
     fields: Fields
     api_version: str
@@ -60,7 +60,7 @@ Owners = dict[Manager, Owned]
 
 
 class ApplyConflict(Exception):
-    """Others own what is applied with another value.
+    """Other managers own applied fields that have another value.
 
     Attributes:
         found: every conflicting field with its owner.
@@ -72,7 +72,7 @@ class ApplyConflict(Exception):
 
     @property
     def causes(self) -> list[Json]:
-        """``details.causes`` of the answer."""
+        """Return ``details.causes`` of the response."""
         return [
             {"reason": "FieldManagerConflict", "message": f"conflict with {owner}", "field": fields.written(path)}
             for owner, path in self.found
@@ -90,13 +90,13 @@ def _message(found: list[tuple[Manager, fields.Path]]) -> str:
 
 @dataclass(frozen=True)
 class Writer:
-    """One write: by whom, to what.
+    """One write by one manager.
 
     Attributes:
-        manager: who writes.
-        api_version: of the body.
-        ignored: fields, and all below them, that this write cannot touch: the status through the main resource and the
-            other way round.
+        manager: the manager that writes.
+        api_version: API version of the body.
+        ignored: fields, including everything below them, that this write cannot change: the status through the main
+            resource, and vice versa.
     """
 
     manager: Manager
@@ -106,10 +106,10 @@ class Writer:
     ignored: tuple[fields.Path, ...] = ()
 
     def applied(self, live: Json, config: Json, *, force: bool) -> tuple[Json, Owners]:
-        """The object after an apply, and its owners.
+        """Return the object after an apply, and its owners.
 
         Raises:
-            ApplyConflict: others own what would change, unless ``force``.
+            ApplyConflict: other managers own changed fields, and ``force`` is False.
         """
         owners = read(live)
         last = owners[self.manager].fields if self.manager in owners else frozenset()
@@ -121,7 +121,7 @@ class Writer:
         return left, self._yielded(owners, difference, force=force)
 
     def updated(self, live: Json, body: Json) -> Owners:
-        """The owners after ``live`` was replaced by ``body``."""
+        """Return the owners after ``live`` was replaced by ``body``."""
         difference = fields.compare(live, body, (self.kind,), self.schema)
         owners = self._yielded(read(live), difference, force=True)
         before = owners[self.manager].fields if self.manager in owners else frozenset()
@@ -138,14 +138,14 @@ class Writer:
         return Owned(mine, self.api_version, now())
 
     def _pruned(self, merged: Json, last: Fields, owners: Owners) -> Json:
-        """Without what this manager applied before, applies no longer, and nobody else owns."""
+        """Remove fields that this manager applied before but no longer does, unless they have another owner."""
         kept = fields.closed({path for owned in owners.values() for path in owned.fields})
         doomed = fields.closed(last) - kept
         left: Json = fields.removed(merged, doomed, (self.kind,), self.schema) if doomed else merged
         return left
 
     def _yielded(self, owners: Owners, difference: fields.Difference, *, force: bool) -> Owners:
-        """What the others still own when this write goes through."""
+        """Return the other managers' fields after this write has succeeded."""
         others = {manager: owned for manager, owned in owners.items() if manager != self.manager}
         found = [(m, path) for m, owned in others.items() for path in sorted(owned.fields & difference.written)]
         if found and not force:
@@ -165,7 +165,7 @@ def _without_empty(owners: Owners) -> Owners:
 
 
 def read(body: Json) -> Owners:
-    """The owners as an object names them."""
+    """Return the owners listed in an object."""
     return dict(_read(entry) for entry in body.get("metadata", {}).get("managedFields", []))
 
 
@@ -178,7 +178,7 @@ def _read(entry: Json) -> tuple[Manager, Owned]:
 
 
 def write(owners: Owners) -> list[Json]:
-    """The owners as ``managedFields``."""
+    """Return the owners in the format of ``managedFields``."""
     ordered = sorted(owners.items(), key=lambda pair: (pair[0].operation, pair[1].time, pair[0]))
     return [_entry(manager, owned) for manager, owned in ordered]
 
@@ -196,5 +196,5 @@ def _entry(manager: Manager, owned: Owned) -> Json:
 
 
 def now() -> str:
-    """The time as objects write it, in whole seconds."""
+    """Return the current time in the format of objects, in whole seconds."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

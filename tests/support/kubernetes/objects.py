@@ -1,4 +1,4 @@
-"""What an API server does with objects: writes, with their checks, owners and versions, and deletion."""
+"""Writes of an API server, with validation, field ownership and versions, and deletion."""
 
 import base64
 import random
@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tests.support.kubernetes import fields, managers, refusals
+from tests.support.kubernetes import errors, fields, managers
+from tests.support.kubernetes.errors import StatusError
 from tests.support.kubernetes.kinds import KINDS, Json, Kind
 from tests.support.kubernetes.managers import ApplyConflict, Manager, Owners, Writer
-from tests.support.kubernetes.refusals import Refusal
 from tests.support.kubernetes.schemas import BuiltIn, Schema
 from tests.support.kubernetes.store import Store
 
@@ -27,7 +27,7 @@ IMMUTABLE: dict[str, tuple[tuple[str, ...], ...]] = {
     "Job": (("spec", "selector"), ("spec", "template"), ("spec", "completions")),
     "PersistentVolumeClaim": (("spec", "storageClassName"), ("spec", "accessModes")),
 }
-"""Fields that a real server refuses to change, of the kinds that the operator makes."""
+"""Fields that a real server refuses to change, for the kinds that the operator creates."""
 
 FIRST_STATUS: dict[str, Json] = {
     "Pod": {"phase": "Pending"},
@@ -37,7 +37,7 @@ FIRST_STATUS: dict[str, Json] = {
 }
 
 GRACE_SECONDS = 30
-"""Until a deleted pod that runs on a node would be gone; here a test plays its kubelet."""
+"""Grace period of a deleted pod that runs on a node; tests play its kubelet."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ class Request:
     """One write.
 
     Attributes:
-        name: of the object; empty for a create.
+        name: name of the object; empty for a create.
         subresource: ``status``, or empty.
-        manager: ``fieldManager``, or what the user agent makes of it.
-        force: apply over the fields of others.
+        manager: ``fieldManager``, or the one derived from the user agent.
+        force: take over fields of other managers.
         dry_run: change nothing.
     """
 
@@ -73,68 +73,66 @@ class Objects:
         self._built_in = BuiltIn()
 
     def define(self, kind: Kind, schema: Schema) -> None:
-        """Use a schema of its own for a kind."""
+        """Set the schema of a kind."""
         self._schemas[kind.api_version, kind.kind] = schema
 
     def get(self, kind: Kind, namespace: str | None, name: str) -> Json:
-        """One object.
+        """Return an object.
 
         Raises:
-            Refusal: 404.
+            StatusError: 404.
         """
         found = self._store.find(kind, namespace, name)
         if found is None:
-            raise refusals.not_found(kind, name)
+            raise errors.not_found(kind, name)
         return found
 
     # Writes
 
     def create(self, request: Request, body: Json) -> Json:
-        """Make an object, named by ``generateName`` if need be.
+        """Create an object, with a generated name if it has ``generateName``.
 
         Raises:
-            Refusal: 409 when it is there already, 404 without its namespace.
+            StatusError: 409 if the object exists, 404 if its namespace does not.
         """
         body = _named(body)
         name = body["metadata"].get("name")
         if not name:
-            raise refusals.invalid(
-                request.kind, "", "metadata.name", "Required value: name or generateName is required"
-            )
+            raise errors.invalid(request.kind, "", "metadata.name", "Required value: name or generateName is required")
         if self._store.find(request.kind, request.namespace, name):
-            raise refusals.exists(request.kind, name)
+            raise errors.exists(request.kind, name)
         empty = self._empty(request, name)
         stored = self._admitted(request, empty, body)
         return self._created(request, stored, self._writer(request, "Update").updated(empty, stored))
 
     def replace(self, request: Request, body: Json) -> Json:
-        """Replace an object, or its status."""
+        """Replace an object or its status."""
         return self._changed(request, self.get(request.kind, request.namespace, request.name), lambda live: body)
 
     def merge_patch(self, request: Request, patch: Json) -> Json:
-        """Change an object by a JSON merge patch."""
+        """Apply a JSON merge patch."""
         live = self.get(request.kind, request.namespace, request.name)
         return self._changed(request, live, lambda live: _merged(live, patch))
 
     def strategic_patch(self, request: Request, patch: Json) -> Json:
-        """Change an object by a strategic merge patch without directives."""
+        """Apply a strategic merge patch without directives."""
         live = self.get(request.kind, request.namespace, request.name)
         place, schema = (request.kind.kind,), self._schema(request.kind)
         return self._changed(request, live, lambda live: _without_nulls(fields.merge(live, patch, place, schema)))
 
     def apply(self, request: Request, config: Json) -> tuple[Json, bool]:
-        """Server-side apply.
+        """Apply a configuration with server-side apply.
 
         Returns:
-            The object, and whether it was made.
+            The object, and True if it was created.
 
         Raises:
-            Refusal: 409 with causes, when others own what would change.
+            StatusError: 409 with causes, if other managers own changed fields.
         """
         _check_config(request, config)
         live = self._store.find(request.kind, request.namespace, request.name)
         if live is None and request.subresource:
-            raise refusals.not_found(request.kind, request.name)
+            raise errors.not_found(request.kind, request.name)
         base = live or self._empty(request, request.name)
         if live:
             _check_identity(request, live, config)
@@ -150,7 +148,7 @@ class Objects:
         try:
             return writer.applied(base, touched, force=request.force)
         except ApplyConflict as error:
-            raise Refusal(409, "Conflict", str(error), {"causes": error.causes}) from error
+            raise StatusError(409, "Conflict", str(error), {"causes": error.causes}) from error
 
     def _changed(self, request: Request, live: Json, change: Change) -> Json:
         body = _without_nulls(change(live))
@@ -158,7 +156,7 @@ class Objects:
         stored = self._admitted(request, live, body)
         return self._saved(request, live, stored, self._writer(request, "Update").updated(live, stored))
 
-    # Around every write
+    # Common to all writes
 
     def _schema(self, kind: Kind) -> Schema:
         return self._schemas.get((kind.api_version, kind.kind), self._built_in)
@@ -170,19 +168,19 @@ class Objects:
         return Writer(manager, version, kind.kind, self._schema(kind), _ignored(request))
 
     def _empty(self, request: Request, name: str) -> Json:
-        """What an object is made from."""
+        """Return the base of a new object."""
         kind = request.kind
         within = {"namespace": request.namespace} if request.namespace else {}
         return {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": {"name": name, **within}}
 
     def _admitted(self, request: Request, live: Json, body: Json) -> Json:
-        """``body`` as far as this write may change ``live``, with defaults."""
+        """Return ``body`` as far as this write may change ``live``, with defaults."""
         kind = request.kind
         if request.subresource == "status":
             body = _with_status(live, body)
         elif "status" in kind.subresources:
             body = _with_status(body, live)
-        # Metadata is kept as the structure that it is in Go: what is empty is absent.
+        # As in Go, metadata is a structure in which empty members are omitted.
         metadata = {name: part for name, part in body.get("metadata", {}).items() if part and name not in KEPT_METADATA}
         kept = {name: part for name, part in live["metadata"].items() if name in KEPT_METADATA}
         body = {**body, "apiVersion": kind.api_version, "kind": kind.kind, "metadata": {**metadata, **kept}}
@@ -198,7 +196,7 @@ class Objects:
         return stored if request.dry_run else self._store.put(request.kind, stored)
 
     def _saved(self, request: Request, live: Json, body: Json, owners: Owners) -> Json:
-        """Write a change, if it is one: what changes nothing leaves the resourceVersion alone."""
+        """Store a change; without a change, the resourceVersion stays the same."""
         entries = managers.write(owners)
         metadata = {**body["metadata"], "managedFields": entries, "resourceVersion": _version(live)}
         stored = {**body, "metadata": metadata}
@@ -217,18 +215,18 @@ class Objects:
     def _check_namespace(self, request: Request) -> None:
         namespaces = KINDS["Namespace"]
         if request.kind.namespaced and not self._store.find(namespaces, None, request.namespace or ""):
-            raise refusals.not_found(namespaces, request.namespace or "")
+            raise errors.not_found(namespaces, request.namespace or "")
 
     # Deletion
 
     def delete(self, request: Request, options: Json) -> Json | None:
-        """Delete an object, at once or by its finalizers.
+        """Delete an object, at once or after its finalizers.
 
         Returns:
-            The object while it is still there, else None.
+            The object while it still exists, else None.
 
         Raises:
-            Refusal: 404, or 409 when a precondition does not hold.
+            StatusError: 404, or 409 if a precondition fails.
         """
         kind = request.kind
         live = self.get(kind, request.namespace, request.name)
@@ -270,13 +268,13 @@ def _ignored(request: Request) -> tuple[fields.Path, ...]:
 
 
 def _with_status(body: Json, other: Json) -> Json:
-    """``body`` with the status of ``other``."""
+    """Return ``body`` with the status of ``other``."""
     rest = {name: part for name, part in body.items() if name != "status"}
     return {**rest, "status": other["status"]} if "status" in other else rest
 
 
 def _encoded(body: Json) -> Json:
-    """A Secret's ``stringData`` goes into its ``data``."""
+    """Move the ``stringData`` of a Secret to its ``data``."""
     if body["kind"] != "Secret" or "stringData" not in body:
         return body
     texts = {name: base64.b64encode(text.encode()).decode() for name, text in body["stringData"].items()}
@@ -285,7 +283,7 @@ def _encoded(body: Json) -> Json:
 
 
 def _merged(live: Any, patch: Any) -> Any:
-    """JSON merge patch (RFC 7396)."""
+    """Apply a JSON merge patch (RFC 7396)."""
     if not isinstance(patch, dict):
         return patch
     base = live if isinstance(live, dict) else {}
@@ -318,33 +316,33 @@ def _respecified(kind: Kind, live: Json, body: Json) -> bool:
     return (kind.kind == "Deployment" and annotated) or any(live.get(name) != body.get(name) for name in names)
 
 
-# Checks
+# Validation
 
 
 def _check_config(request: Request, config: Json) -> None:
     metadata = config.get("metadata") or {}
     if (config.get("apiVersion"), config.get("kind")) != (request.kind.api_version, request.kind.kind):
-        raise refusals.bad_request("the apiVersion and kind of the applied object do not fit its address")
+        raise errors.bad_request("the apiVersion and kind of the applied object do not match the URL")
     if metadata.get("name", request.name) != request.name:
-        raise refusals.bad_request("the name of the object does not match the name on the URL")
+        raise errors.bad_request("the name of the object does not match the name on the URL")
     if metadata.get("managedFields"):
-        raise refusals.bad_request("metadata.managedFields must be nil")
+        raise errors.bad_request("metadata.managedFields must be nil")
 
 
 def _check_identity(request: Request, live: Json, body: Json) -> None:
-    """What the caller says of the object must be so."""
+    """Compare the identity in the body with the stored object."""
     metadata, real = body.get("metadata", {}), live["metadata"]
     if metadata.get("resourceVersion") not in (None, "", real["resourceVersion"]):
-        raise refusals.outdated(request.kind, request.name)
+        raise errors.outdated(request.kind, request.name)
     if metadata.get("uid") not in (None, "", real["uid"]):
         why = f"Precondition failed: UID in precondition: {metadata['uid']}, UID in object meta: {real['uid']}"
-        raise refusals.conflict(request.kind, request.name, why)
+        raise errors.conflict(request.kind, request.name, why)
 
 
 def _check_immutable(kind: Kind, live: Json, body: Json) -> None:
     for path in IMMUTABLE.get(kind.kind, ()):
         if _at(live, path) != _at(body, path):
-            raise refusals.invalid(kind, live["metadata"]["name"], ".".join(path), "field is immutable")
+            raise errors.invalid(kind, live["metadata"]["name"], ".".join(path), "field is immutable")
 
 
 def _at(body: Any, path: tuple[str, ...]) -> Any:
@@ -358,11 +356,11 @@ def _check_preconditions(kind: Kind, live: Json, wanted: Json) -> None:
     for name, label in (("uid", "UID"), ("resourceVersion", "ResourceVersion")):
         if wanted.get(name, metadata[name]) != metadata[name]:
             why = f"{label} in precondition: {wanted[name]}, {label} in object meta: {metadata[name]}"
-            raise refusals.conflict(kind, metadata["name"], f"Precondition failed: {why}")
+            raise errors.conflict(kind, metadata["name"], f"Precondition failed: {why}")
 
 
 def _finalizers(live: Json, policy: str | None) -> list[str]:
-    """What keeps a deleted object: a garbage collector would have to take these two away."""
+    """Return the finalizers of a deleted object, including the two that only a garbage collector would remove."""
     finalizers: list[str] = live["metadata"].get("finalizers", [])
     added = {"Foreground": ["foregroundDeletion"], "Orphan": ["orphan"]}.get(policy or "", [])
     return finalizers + [name for name in added if name not in finalizers]

@@ -1,21 +1,21 @@
-"""What a request asks of an API server: verb, resource and parameters, read from its method and address."""
+"""Verb, resource and parameters of an API request, parsed from its method and URL."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 NAMESPACE_SUBRESOURCES = ("status", "finalize")
-"""So that ``namespaces/NAME/status`` is not taken for a collection in that namespace."""
+"""Keeps ``namespaces/NAME/status`` from being taken for a collection in that namespace."""
 
 VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "GET": "get"}
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One request for objects.
+class ApiRequest:
+    """One request that concerns objects.
 
     Attributes:
-        namespace, name, subresource: empty where the address has none.
+        namespace, name, subresource: empty if the URL has none.
     """
 
     method: str
@@ -29,7 +29,7 @@ class Asked:
 
     @property
     def verb(self) -> str:
-        """As RBAC names it: get, list, watch, create, update, patch, delete, deletecollection."""
+        """Verb in RBAC's terms: get, list, watch, create, update, patch, delete, deletecollection."""
         if self.method == "GET" and self.query.get("watch") in ("true", "1"):
             return "watch"
         if self.name:
@@ -38,12 +38,12 @@ class Asked:
 
     @property
     def resource(self) -> str:
-        """As RBAC names it: ``pods``, ``pods/log``."""
+        """Resource in RBAC's terms: ``pods``, ``pods/log``."""
         return f"{self.plural}/{self.subresource}" if self.subresource else self.plural
 
 
-def read(method: str, path: str, query: Mapping[str, str]) -> Asked | None:
-    """What is asked; None where it is not about objects: discovery, ``/version``, probes."""
+def read(method: str, path: str, query: Mapping[str, str]) -> ApiRequest | None:
+    """Parse a request; None if it does not concern objects: discovery, ``/version``, probes."""
     parts = [unquote(part) for part in path.strip("/").split("/")]
     if parts[0] == "api" and len(parts) > 2:
         return _objects(method, "", parts[1], parts[2:], query)
@@ -52,9 +52,9 @@ def read(method: str, path: str, query: Mapping[str, str]) -> Asked | None:
     return None
 
 
-def _objects(method: str, group: str, version: str, rest: list[str], query: Mapping[str, str]) -> Asked:
+def _objects(method: str, group: str, version: str, rest: list[str], query: Mapping[str, str]) -> ApiRequest:
     namespace = ""
     if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in NAMESPACE_SUBRESOURCES:
         namespace, rest = rest[1], rest[2:]
     plural, name, *subresource = [*rest, ""]
-    return Asked(method, group, version, plural, namespace, name, "/".join(filter(None, subresource)), query)
+    return ApiRequest(method, group, version, plural, namespace, name, "/".join(filter(None, subresource)), query)

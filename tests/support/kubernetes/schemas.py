@@ -1,6 +1,6 @@
-"""How values are merged by server-side apply, default and are pruned: of the built-in kinds and of a CRD.
+"""Merge rules, defaults and pruning of values, for the built-in kinds and for a CRD.
 
-A place in an object is the kind and the names of the fields down to it, ``[]`` for the items of a list:
+The place of a value is its kind and the names of the fields that lead to it, with ``[]`` for items of lists:
 ``("Pod", "spec", "containers", "[]", "env")``.
 """
 
@@ -11,15 +11,15 @@ from tests.support.kubernetes.kinds import Json
 
 Place = tuple[str, ...]
 Rule = str | tuple[str, ...]
-"""``granular`` (by field; lists have no such thing and are atomic), ``atomic``, ``set``, or the keys that tell the
-items of a list apart."""
+"""``granular`` (by field; not for lists, which are then atomic), ``atomic``, ``set``, or the keys that identify the
+items of a list."""
 
 GRANULAR, ATOMIC, SET = "granular", "atomic", "set"
 
 KEY_DEFAULTS = {"protocol": "TCP"}
-"""What a key stands for that is not given."""
+"""Defaults of missing keys."""
 
-# The ends of places, the longest that fits wins; tests/operator/test_support.py holds them against a real server.
+# Suffixes of places, the longest match wins; tests/operator/test_support.py compares them with a real server.
 RULES: dict[str, Rule] = {
     **dict.fromkeys(["containers", "initContainers", "ephemeralContainers", "volumes", "env"], ("name",)),
     **dict.fromkeys(["resources.claims", "resourceClaims", "resourceClaimStatuses", "schedulingGates"], ("name",)),
@@ -57,19 +57,19 @@ LONGEST_RULE = 5
 
 
 class Schema(Protocol):
-    """How the values of one kind are merged."""
+    """Merge rules of one kind."""
 
     def rule(self, place: Place) -> Rule:
-        """The rule of the value at ``place``."""
+        """Return the rule of the value at ``place``."""
         ...
 
     def admitted(self, body: Json) -> Json:
-        """A body as the API server stores it: defaults filled in, unknown fields dropped."""
+        """Return a body as the API server stores it: defaults filled in, unknown fields dropped."""
         ...
 
 
 class BuiltIn:
-    """The kinds that every API server has. Their defaults are left out: no test may rely on them."""
+    """The kinds of every API server. Their defaults are not emulated, so tests must not rely on them."""
 
     def rule(self, place: Place) -> Rule:
         return built_in_rule(place)
@@ -80,7 +80,7 @@ class BuiltIn:
 
 @cache
 def built_in_rule(place: Place) -> Rule:
-    """The rule of the longest known end of ``place``."""
+    """Return the rule of the longest known suffix of ``place``."""
     for length in range(LONGEST_RULE, 0, -1):
         if length <= len(place) and (rule := RULES.get(".".join(place[-length:]))):
             return rule
@@ -88,7 +88,7 @@ def built_in_rule(place: Place) -> Rule:
 
 
 class Custom:
-    """A custom resource, from the schema in its definition."""
+    """A custom resource, by the schema in its definition."""
 
     def __init__(self, schema: Json) -> None:
         self._schema = schema
@@ -125,7 +125,7 @@ def _rule(schema: Json) -> Rule:
 
 
 def _defaulted(schema: Json, value: Any) -> Any:
-    """Defaults are filled into objects that are there, and then into those that defaults made."""
+    """Fill defaults into existing objects, and then into objects created by defaults."""
     if isinstance(value, list):
         return [_defaulted(schema.get("items", {}), item) for item in value]
     if not isinstance(value, dict):

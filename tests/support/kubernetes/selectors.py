@@ -21,10 +21,10 @@ TERM = re.compile(
 
 
 def labels(text: str) -> Test:
-    """What ``labelSelector`` asks of an object: equality, sets and existence.
+    """Parse a ``labelSelector`` with equality, sets and existence.
 
     Raises:
-        ValueError: it is no selector.
+        ValueError: the selector is malformed.
     """
     tests: list[Test] = []
     position = 0
@@ -51,7 +51,7 @@ def _label(match: re.Match[str]) -> Test:
 
 
 def fields(text: str) -> Test:
-    """What ``fieldSelector`` asks of an object: equality of fields, named by dotted paths."""
+    """Parse a ``fieldSelector`` with equality of fields, named by dotted paths."""
     tests = [_field(term) for term in text.split(",") if term]
     return lambda body: all(test(body) for test in tests)
 

@@ -1,4 +1,4 @@
-"""What every API server of the tests offers, be it real or emulated."""
+"""The common interface of the real and the emulated API server."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -7,21 +7,21 @@ from typing import ClassVar
 from tests.support.kubernetes.access import Access
 
 NODE = "tests"
-"""The node that pods with logs run on (``spec.nodeName``); only a real server asks for it."""
+"""The node of pods with logs (``spec.nodeName``); only a real server requires it."""
 
 
 class Logs:
-    """What containers have written, as the kubelet would tell it."""
+    """Logs of containers, as a kubelet would serve them."""
 
     def __init__(self) -> None:
         self._texts: dict[tuple[str, str], str] = {}
 
     def write(self, namespace: str, pod: str, text: str) -> None:
-        """Let a pod have logged this."""
+        """Set the log of a pod."""
         self._texts[namespace, pod] = text
 
     def read(self, namespace: str, pod: str, query: Mapping[str, str]) -> str:
-        """The log, or its last ``tailLines``, of which at most ``limitBytes``."""
+        """Return the log, limited by ``tailLines`` and ``limitBytes``."""
         lines = self._texts.get((namespace, pod), "").splitlines(keepends=True)
         tail = int(query.get("tailLines", len(lines)))
         text = "".join(lines[-tail:]) if tail else ""
@@ -29,11 +29,11 @@ class Logs:
 
 
 class Server(ABC):
-    """A running API server on loopback. Neither kind has controllers: what is stored stays as it is.
+    """A running API server on loopback. Neither kind has controllers: stored objects stay unchanged.
 
     Attributes:
-        is_real: whether it has RBAC, CEL, the defaults and the checks of the built-in kinds.
-        logs: what ``pods/log`` answers.
+        is_real: True if it has RBAC, CEL, and the defaults and validation of the built-in kinds.
+        logs: contents of ``pods/log``.
     """
 
     is_real: ClassVar[bool]
@@ -44,17 +44,17 @@ class Server(ABC):
     @property
     @abstractmethod
     def name(self) -> str:
-        """What it is, for people."""
+        """Human-readable name and version."""
 
     @property
     @abstractmethod
     def access(self) -> Access:
-        """All rights."""
+        """Access with all permissions."""
 
     @abstractmethod
     def access_of(self, namespace: str, account: str) -> Access:
-        """The rights of a ServiceAccount that exists."""
+        """Return access with the permissions of an existing ServiceAccount."""
 
     @abstractmethod
     def close(self) -> None:
-        """Stop it; all its data is gone."""
+        """Stop the server and discard its data."""

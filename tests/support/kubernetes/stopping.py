@@ -1,18 +1,18 @@
-"""The end of an HTTP server whose clients do not know that it ends."""
+"""Stops an HTTP server while clients keep connecting."""
 
 import asyncio
 
 import aiohttp.web
 
 ACCEPTED_TURNS = 3
-"""Turns of the loop from an accepted connection to the one in which the server knows of it."""
+"""Loop iterations between accepting a connection and the server's knowledge of it."""
 
 
 async def stop(runner: aiohttp.web.BaseRunner) -> None:
-    """Accept nobody any more, and close every connection, also those that were accepted a moment ago.
+    """Stop accepting connections and close all, including those accepted a moment ago.
 
-    By itself :meth:`asyncio.Server.close` leaves those open for which there is no transport yet (seen in Python 3.11),
-    and aiohttp those whose transport it was not told of.
+    :meth:`asyncio.Server.close` alone leaves connections open that have no transport yet (observed in Python 3.11),
+    and aiohttp those for which it has not yet received a transport.
     """
     loop = asyncio.get_running_loop()
     for site in runner.sites:

@@ -1,4 +1,4 @@
-"""The objects of the emulator and the history that watches are served from."""
+"""Objects of the emulator, and the history that watches are served from."""
 
 import asyncio
 from collections import deque
@@ -9,13 +9,13 @@ import kmock
 from tests.support.kubernetes.kinds import Json, Kind
 
 HISTORY = 5_000
-"""Changes that a watch may be behind: older ones are answered with 410, as a real server does after minutes."""
+"""Changes kept for watches: older ones are answered with 410, as a real server does after minutes."""
 
 FIRST_VERSION = 100
 
 
 class Gone(Exception):
-    """The wanted change is older than the history."""
+    """The requested change is older than the history."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class Change:
     """One change of one object.
 
     Attributes:
-        version: its resourceVersion.
-        body: the object after it; of a deletion, as it was last.
-        before: the object before it, or None.
+        version: resourceVersion of the change.
+        body: the object after the change; for a deletion, its last state.
+        before: the object before the change, or None.
     """
 
     version: int
@@ -48,15 +48,15 @@ class Store:
         self.version = FIRST_VERSION
 
     def find(self, kind: Kind, namespace: str | None, name: str) -> Json | None:
-        """One object, or None."""
+        """Return an object, or None if it does not exist."""
         try:
             return self._objects[resource(kind), namespace, name].raw
         except KeyError:
             return None
 
     def list(self, kind: Kind, namespace: str | None) -> list[Json]:
-        """All objects of a kind, in one namespace or everywhere, by name."""
-        # Asking KMock's resources whether they are equal takes ten times as long.
+        """Return all objects of a kind, in one namespace or in all, sorted by name."""
+        # Comparing KMock's resources for equality would take ten times as long.
         wanted = (kind.group, kind.version, kind.plural)
         found = [
             (within or "", name, held.raw)
@@ -66,28 +66,28 @@ class Store:
         return [body for _, _, body in sorted(found, key=lambda item: item[:2])]
 
     def put(self, kind: Kind, body: Json) -> Json:
-        """Store an object under a new resourceVersion, and return it with that."""
+        """Store an object under a new resourceVersion, and return it with that version."""
         metadata = body["metadata"]
         self.version += 1
         stored = {**body, "metadata": {**metadata, "resourceVersion": str(self.version)}}
         before = self.find(kind, metadata.get("namespace"), metadata["name"])
         self._objects[resource(kind), metadata.get("namespace"), metadata["name"]] = stored
-        self._tell(Change(self.version, kind, stored, before))
+        self._send_events(Change(self.version, kind, stored, before))
         return stored
 
     def drop(self, kind: Kind, body: Json) -> None:
-        """Forget an object."""
+        """Remove an object."""
         metadata = body["metadata"]
         self.version += 1
         del self._objects[resource(kind), metadata.get("namespace"), metadata["name"]]
         last = {**body, "metadata": {**metadata, "resourceVersion": str(self.version)}}
-        self._tell(Change(self.version, kind, last, body, deleted=True))
+        self._send_events(Change(self.version, kind, last, body, deleted=True))
 
     def since(self, version: int, kind: Kind) -> Changes:
-        """The changes of a kind after ``version``.
+        """Return the changes of a kind after ``version``.
 
         Raises:
-            Gone: some of them are forgotten.
+            Gone: the history no longer covers ``version``.
         """
         oldest = self._changes[0].version if len(self._changes) == self._changes.maxlen else FIRST_VERSION
         if version < oldest - 1:
@@ -95,13 +95,13 @@ class Store:
         return [change for change in self._changes if change.version > version and change.kind == kind]
 
     def subscribe(self) -> asyncio.Queue[Change | None]:
-        """Every change from now on, None at the end."""
+        """Return a queue of all changes from now on; None marks the end."""
         queue: asyncio.Queue[Change | None] = asyncio.Queue()
         self._watchers.add(queue)
         return queue
 
     def unsubscribe(self, queue: asyncio.Queue[Change | None]) -> None:
-        """Give a subscription back."""
+        """Cancel a subscription."""
         self._watchers.discard(queue)
 
     def close(self) -> None:
@@ -109,12 +109,12 @@ class Store:
         for queue in self._watchers:
             queue.put_nowait(None)
 
-    def _tell(self, change: Change) -> None:
+    def _send_events(self, change: Change) -> None:
         self._changes.append(change)
         for queue in self._watchers:
             queue.put_nowait(change)
 
 
 def resource(kind: Kind) -> kmock.resource:
-    """A kind as KMock names it."""
+    """Return a kind in KMock's notation."""
     return kmock.resource(kind.group, kind.version, kind.plural)

@@ -15,7 +15,7 @@ import pytest
 import redis.asyncio as redis
 
 from tests.support.clients import feed_of
-from tests.support.promise import Audience, Command, Proxy, Watcher, lost, sometimes
+from tests.support.delivery import Command, DeliveryScenario, RedisProxy, TimingListener, lose_publication, sometimes
 from tests.support.servers import Valkey
 from tests.support.service import Service, Start, eventually
 
@@ -40,25 +40,25 @@ async def pair(start: Start, url: str, other: str | None = None) -> tuple[Servic
 @asynccontextmanager
 async def proxied(
     start: Start, valkey: Valkey, directory: Path, *, both: bool = False
-) -> AsyncIterator[tuple[Proxy, Audience]]:
-    """An audience whose second instance, or both, reach Valkey by way of a proxy."""
-    async with Proxy(directory, valkey.url) as proxy:
+) -> AsyncIterator[tuple[RedisProxy, DeliveryScenario]]:
+    """A scenario whose second instance, or both, reach Valkey by way of a proxy."""
+    async with RedisProxy(directory, valkey.url) as proxy:
         one, two = await pair(start, proxy.url if both else valkey.url, proxy.url)
-        async with Audience(one, two) as audience:
-            yield proxy, audience
+        async with DeliveryScenario(one, two) as scenario:
+            yield proxy, scenario
 
 
-async def through(audience: Audience, fault: Callable[[], Awaitable[None]]) -> None:
+async def through(scenario: DeliveryScenario, fault: Callable[[], Awaitable[None]]) -> None:
     """Write before, during and after a fault; then the promise must hold."""
     over = asyncio.Event()
-    writing = asyncio.create_task(audience.writer.write_until(over.is_set))
-    await eventually(lambda: len(audience.writer.acknowledged) > 5)
+    writing = asyncio.create_task(scenario.writer.write_until(over.is_set))
+    await eventually(lambda: len(scenario.writer.acknowledged) > 5)
     await fault()
-    after = len(audience.writer.durations) + 10
-    await eventually(lambda: len(audience.writer.durations) > after)
+    after = len(scenario.writer.durations) + 10
+    await eventually(lambda: len(scenario.writer.durations) > after)
     over.set()
     await writing
-    await audience.holds()
+    await scenario.assert_delivered()
 
 
 @dataclass(frozen=True)
@@ -153,47 +153,47 @@ async def test_everything_arrives_once_and_in_order_while_valkey_is(
     start: Start, own_valkey: Valkey, name: str
 ) -> None:
     fault = FAULTS[name]
-    async with Audience(*await pair(start, own_valkey.url)) as audience:
-        await through(audience, lambda: fault.happen(own_valkey))
-        audience.within(f"valkey {name}", fault.bound)
-        assert not audience.writer.refused
-        assert max(audience.writer.durations) < PROMPT_SECONDS
-        assert all(watcher.closes == [] for watcher in audience.watchers)
+    async with DeliveryScenario(*await pair(start, own_valkey.url)) as scenario:
+        await through(scenario, lambda: fault.happen(own_valkey))
+        scenario.assert_delays_below(f"valkey {name}", fault.bound)
+        assert not scenario.writer.refused
+        assert max(scenario.writer.durations) < PROMPT_SECONDS
+        assert all(watcher.closes == [] for watcher in scenario.watchers)
 
 
 async def test_publications_that_silently_get_lost_are_found_by_the_audit(
     start: Start, own_valkey: Valkey, tmp_path: Path
 ) -> None:
-    async with proxied(start, own_valkey, tmp_path) as (proxy, audience):
-        proxy.fate = lost
-        audience.writer.services = [audience.two]
-        await audience.writer.write(5)
-        await audience.holds()
-        audience.within("all publications lost, none follows", AUDIT_SECONDS)
+    async with proxied(start, own_valkey, tmp_path) as (proxy, scenario):
+        proxy.rewrite = lose_publication
+        scenario.writer.services = [scenario.two]
+        await scenario.writer.write(5)
+        await scenario.assert_delivered()
+        scenario.assert_delays_below("all publications lost, none follows", AUDIT_SECONDS)
 
 
 async def test_a_gap_is_healed_at_once_by_the_next_event(start: Start, own_valkey: Valkey, tmp_path: Path) -> None:
-    async with proxied(start, own_valkey, tmp_path) as (proxy, audience):
-        proxy.fate = sometimes(lost, 0.5, seed=1)
-        await audience.writer.write(100, pause=0.02)
-        proxy.fate = lambda command: [command]
-        await audience.writer.write(2)
-        await audience.holds()
-        audience.within("every second publication lost", POLL_SECONDS)
+    async with proxied(start, own_valkey, tmp_path) as (proxy, scenario):
+        proxy.rewrite = sometimes(lose_publication, 0.5, seed=1)
+        await scenario.writer.write(100, pause=0.02)
+        proxy.rewrite = lambda command: [command]
+        await scenario.writer.write(2)
+        await scenario.assert_delivered()
+        scenario.assert_delays_below("every second publication lost", POLL_SECONDS)
 
 
 async def test_connections_cut_in_the_middle_of_a_message_lose_nothing(
     start: Start, own_valkey: Valkey, tmp_path: Path
 ) -> None:
-    async with proxied(start, own_valkey, tmp_path, both=True) as (proxy, audience):
+    async with proxied(start, own_valkey, tmp_path, both=True) as (proxy, scenario):
 
         async def cut() -> None:
             for _ in range(15):
                 proxy.cut()
                 await asyncio.sleep(0.13)
 
-        await through(audience, cut)
-        audience.within("connections cut", AUDIT_SECONDS)
+        await through(scenario, cut)
+        scenario.assert_delays_below("connections cut", AUDIT_SECONDS)
 
 
 async def test_late_and_repeated_publications_change_nothing(start: Start, own_valkey: Valkey, tmp_path: Path) -> None:
@@ -205,75 +205,78 @@ async def test_late_and_repeated_publications_change_nothing(start: Start, own_v
         return [command]
 
     async with (
-        proxied(start, own_valkey, tmp_path, both=True) as (proxy, audience),
+        proxied(start, own_valkey, tmp_path, both=True) as (proxy, scenario),
         redis.Redis.from_url(own_valkey.url) as client,
     ):
-        proxy.fate = record
-        await audience.writer.write(20)
-        await audience.holds()
+        proxy.rewrite = record
+        await scenario.writer.write(20)
+        await scenario.assert_delivered()
         for _, channel, payload in [*reversed(heard), *heard]:
             await client.publish(channel, payload)
         await client.publish(heard[0][1], b"not an event")
-        await audience.writer.write(3)
-        await audience.holds()
+        await scenario.writer.write(3)
+        await scenario.assert_delivered()
 
 
 async def test_fault_6_an_api_killed_between_commit_and_publish_loses_nothing(
     start: Start, own_valkey: Valkey, tmp_path: Path
 ) -> None:
     """Its publication never leaves; its own clients come back to the other instance, which tells the rest."""
-    async with Proxy(tmp_path, own_valkey.url) as proxy:
+    async with RedisProxy(tmp_path, own_valkey.url) as proxy:
         one, two = await pair(start, own_valkey.url, proxy.url)
-        async with Audience(one, two) as audience, Watcher(two.ws_url, one.ws_url, reconnect=True) as moved:
-            audience.watchers[1] = moved
-            await moved.follow(audience.match_id)
-            proxy.fate = lambda command: [] if command[0].upper() == b"PUBLISH" else [command]
-            audience.writer.services = [two]
-            await audience.writer.write(1)
+        async with (
+            DeliveryScenario(one, two) as scenario,
+            TimingListener(two.ws_url, one.ws_url, reconnect=True) as moved,
+        ):
+            scenario.watchers[1] = moved
+            await moved.follow(scenario.match_id)
+            proxy.rewrite = lambda command: [] if command[0].upper() == b"PUBLISH" else [command]
+            scenario.writer.services = [two]
+            await scenario.writer.write(1)
             await two.kill()
-            await audience.watchers[0].until_seq(audience.match_id, audience.writer.last)
-            await moved.until_seq(audience.match_id, audience.writer.last)
-            audience.within("killed between commit and publish", AUDIT_SECONDS)
-            feed = await feed_of(one.base_url, audience.match_id)
-            assert [watcher.events(audience.match_id) for watcher in audience.watchers] == [feed, feed]
+            await scenario.watchers[0].until_seq(scenario.match_id, scenario.writer.last)
+            await moved.until_seq(scenario.match_id, scenario.writer.last)
+            scenario.assert_delays_below("killed between commit and publish", AUDIT_SECONDS)
+            feed = await feed_of(one.base_url, scenario.match_id)
+            assert [watcher.events(scenario.match_id) for watcher in scenario.watchers] == [feed, feed]
 
 
 async def test_an_api_killed_while_valkey_is_frozen_loses_nothing(start: Start, own_valkey: Valkey) -> None:
     one, two = await pair(start, own_valkey.url)
-    async with Audience(one, two) as audience:
+    async with DeliveryScenario(one, two) as scenario:
         own_valkey.pause()
-        audience.writer.services = [one]
-        await audience.writer.write(3)
+        scenario.writer.services = [one]
+        await scenario.writer.write(3)
         await one.kill()
         own_valkey.resume()
-        watcher = audience.watchers[1]
-        await watcher.until_seq(audience.match_id, audience.writer.last)
-        assert watcher.arrived[audience.match_id, 4] - audience.writer.acknowledged[4] < AUDIT_SECONDS + 1.5
-        assert watcher.events(audience.match_id) == await feed_of(two.base_url, audience.match_id)
+        watcher = scenario.watchers[1]
+        await watcher.until_seq(scenario.match_id, scenario.writer.last)
+        assert watcher.arrived[scenario.match_id, 4] - scenario.writer.acknowledged[4] < AUDIT_SECONDS + 1.5
+        assert watcher.events(scenario.match_id) == await feed_of(two.base_url, scenario.match_id)
         await one.start()
-        audience.writer.services = [one, two]
-        await audience.writer.write(4)
-        await audience.holds()
+        scenario.writer.services = [one, two]
+        await scenario.writer.write(4)
+        await scenario.assert_delivered()
 
 
 async def test_busy_matches_do_not_keep_a_quiet_one_from_being_healed(start: Start, own_valkey: Valkey) -> None:
     """While Redis is away each write makes its own instance look for its own match at once; others are polled."""
-    async with Audience(*await pair(start, own_valkey.url)) as audience:
-        quiet = await audience.new_match(audience.watchers[:1])
+    async with DeliveryScenario(*await pair(start, own_valkey.url)) as scenario:
+        quiet = await scenario.new_match(scenario.watchers[:1])
         await own_valkey.stop()
-        audience.writer.services = [audience.one]
+        scenario.writer.services = [scenario.one]
         over = asyncio.Event()
-        writing = asyncio.create_task(audience.writer.write_until(over.is_set, pause=0.0))
-        await eventually(lambda: len(audience.writer.acknowledged) > 20)
-        await audience.two.comment(quiet)
-        await audience.watchers[0].until_seq(quiet, 2, timeout=POLL_SECONDS + 1.5)
+        writing = asyncio.create_task(scenario.writer.write_until(over.is_set, pause=0.0))
+        await eventually(lambda: len(scenario.writer.acknowledged) > 20)
+        await scenario.two.comment(quiet)
+        await scenario.watchers[0].until_seq(quiet, 2, timeout=POLL_SECONDS + 1.5)
         over.set()
         await writing
         await own_valkey.start()
-        await audience.holds()
+        await scenario.assert_delivered()
 
 
-async def reconnected(watcher: Watcher) -> None:
+async def reconnected(watcher: TimingListener) -> None:
     """Close the connection, and wait until the client has resumed."""
     assert watcher.connection is not None
     start = len(watcher.log)
@@ -282,12 +285,12 @@ async def reconnected(watcher: Watcher) -> None:
 
 
 async def test_a_client_that_comes_back_during_an_outage_gets_the_rest(start: Start, own_valkey: Valkey) -> None:
-    async with Audience(*await pair(start, own_valkey.url)) as audience:
+    async with DeliveryScenario(*await pair(start, own_valkey.url)) as scenario:
 
         async def outage_and_moves() -> None:
             await own_valkey.stop()
-            for watcher in audience.watchers * 3:
+            for watcher in scenario.watchers * 3:
                 await reconnected(watcher)
             await own_valkey.start()
 
-        await through(audience, outage_and_moves)
+        await through(scenario, outage_and_moves)

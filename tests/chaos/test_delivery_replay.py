@@ -11,7 +11,7 @@ from rich.console import Console
 
 from livescore_dev.replay import Summary, replay
 from tests.support.clients import Listener, feed_of
-from tests.support.promise import same
+from tests.support.delivery import assert_same_events
 from tests.support.servers import Valkey
 from tests.support.service import Service, Start
 
@@ -58,7 +58,7 @@ async def _head(http: httpx.AsyncClient, match_id: int) -> int:
     return int(answer.json()["seq"]) if answer.status_code == 200 else 0
 
 
-async def reached(service: Service, events: int, timeout: float = 30.0) -> None:
+async def wait_for_events(service: Service, events: int, timeout: float = 30.0) -> None:
     """Wait until the feeds have so many events together."""
     async with asyncio.timeout(timeout):
         while await progress(service) < events:
@@ -67,17 +67,17 @@ async def reached(service: Service, events: int, timeout: float = 30.0) -> None:
 
 async def storm(valkey: Valkey, stays: Service, falls: Service) -> None:
     """Kill Valkey, an API and Valkey again, each while the tournament goes on."""
-    await reached(stays, 16)
+    await wait_for_events(stays, 16)
     await valkey.kill()
-    await reached(stays, 36)
+    await wait_for_events(stays, 36)
     await valkey.start()
-    await reached(stays, 46)
+    await wait_for_events(stays, 46)
     await falls.kill()
-    await reached(stays, 60)
+    await wait_for_events(stays, 60)
     await falls.start()
-    await reached(stays, 70)
+    await wait_for_events(stays, 70)
     await valkey.kill()
-    await reached(stays, 90)
+    await wait_for_events(stays, 90)
     await valkey.start()
 
 
@@ -95,7 +95,7 @@ async def all_equal(listeners: Sequence[Listener], service: Service) -> int:
         feed = await feed_of(service.base_url, match_id)
         for listener in listeners:
             await listener.until_seq(match_id, len(feed), timeout=20)
-            same(listener.events(match_id), feed)
+            assert_same_events(listener.events(match_id), feed)
         count += len(feed)
     return count
 

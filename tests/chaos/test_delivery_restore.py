@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from tests.support.clients import Message, feed_of
-from tests.support.promise import Audience, Watcher
+from tests.support.delivery import DeliveryScenario, TimingListener
 from tests.support.servers import OwnPostgres
 from tests.support.service import Service, Start, eventually
 
@@ -71,36 +71,38 @@ async def run(*command: str) -> None:
 
 
 @asynccontextmanager
-async def restored(start: Start, postgres: OwnPostgres, directory: Path, backup: str) -> AsyncIterator[Audience]:
+async def restored(
+    start: Start, postgres: OwnPostgres, directory: Path, backup: str
+) -> AsyncIterator[DeliveryScenario]:
     """Two instances whose clients have heard five events that the database no longer has."""
     one, two = await asyncio.gather(*(start("api", DATABASE_URL=postgres.url) for _ in range(2)))
-    async with Audience(one, two) as audience:
-        await audience.writer.write(BEFORE)
+    async with DeliveryScenario(one, two) as scenario:
+        await scenario.writer.write(BEFORE)
         restore = await BACKUPS[backup](postgres, directory)
         await eventually(lambda: one.is_ready() and two.is_ready())
-        await audience.writer.write(AFTER)
-        assert len(await audience.holds()) == 1 + BEFORE + AFTER
+        await scenario.writer.write(AFTER)
+        assert len(await scenario.assert_delivered()) == 1 + BEFORE + AFTER
         await restore()
-        yield audience
+        yield scenario
 
 
 @pytest.mark.parametrize("backup", BACKUPS)
 async def test_connected_clients_get_a_snapshot_and_then_what_follows_it(
     start: Start, own_postgres: OwnPostgres, tmp_path: Path, backup: str
 ) -> None:
-    async with restored(start, own_postgres, tmp_path, backup) as audience:
-        for watcher in audience.watchers:
+    async with restored(start, own_postgres, tmp_path, backup) as scenario:
+        for watcher in scenario.watchers:
             assert await told_again(watcher) == (1 + BEFORE, False)
-        audience.writer.acknowledged.clear()
-        await audience.writer.write(2)
-        for watcher in audience.watchers:
+        scenario.writer.acknowledged.clear()
+        await scenario.writer.write(2)
+        for watcher in scenario.watchers:
             await watcher.until(lambda log: len(after_snapshot(log)) == 2)
             assert [event["seq"] for event in after_snapshot(watcher.log)] == [5, 6]
-            assert after_snapshot(watcher.log) == (await feed_of(audience.one.base_url, audience.match_id))[-2:]
+            assert after_snapshot(watcher.log) == (await feed_of(scenario.one.base_url, scenario.match_id))[-2:]
             assert watcher.closes == []
 
 
-async def told_again(watcher: Watcher) -> tuple[int, bool]:
+async def told_again(watcher: TimingListener) -> tuple[int, bool]:
     """The seq of the snapshot, and what the acknowledgement before it says of the recovery."""
     snapshot = await watcher.next("snapshot", timeout=TOLD_SECONDS)
     said = watcher.log[watcher.log.index(snapshot) - 1]
@@ -120,18 +122,18 @@ def after_snapshot(log: list[Message]) -> list[Message]:
 async def test_a_client_that_comes_back_is_told_although_the_new_feed_has_passed_its_last_event(
     start: Start, own_postgres: OwnPostgres, tmp_path: Path, backup: str
 ) -> None:
-    async with restored(start, own_postgres, tmp_path, backup) as audience:
-        watcher = audience.watchers[0]
-        last, epoch = 1 + BEFORE + AFTER, watcher.epochs[audience.match_id]
+    async with restored(start, own_postgres, tmp_path, backup) as scenario:
+        watcher = scenario.watchers[0]
+        last, epoch = 1 + BEFORE + AFTER, watcher.epochs[scenario.match_id]
         await told_again(watcher)
-        await told_again(audience.watchers[1])
-        await audience.writer.write(AFTER + 3)
-        async with Watcher(audience.two.ws_url) as back:
-            answer = await back.subscribe(audience.match_id, since=last, epoch=epoch)
+        await told_again(scenario.watchers[1])
+        await scenario.writer.write(AFTER + 3)
+        async with TimingListener(scenario.two.ws_url) as back:
+            answer = await back.subscribe(scenario.match_id, since=last, epoch=epoch)
             assert answer["recovered"] is False
             assert (await back.next("snapshot"))["seq"] == answer["seq"] == last + 3
             assert answer["epoch"] != epoch
-        await check_rest(audience.one, audience.match_id, last, epoch)
+        await check_rest(scenario.one, scenario.match_id, last, epoch)
 
 
 async def check_rest(service: Service, match_id: int, since: int, epoch: str) -> None:
@@ -145,14 +147,14 @@ async def check_rest(service: Service, match_id: int, since: int, epoch: str) ->
 async def test_a_restart_keeps_the_epoch_so_that_clients_recover(start: Start, own_postgres: OwnPostgres) -> None:
     api = await start("api", DATABASE_URL=own_postgres.url)
     match_id = (await api.create_match())["id"]
-    async with Watcher(api.ws_url) as watcher:
+    async with TimingListener(api.ws_url) as watcher:
         epoch = (await watcher.follow(match_id))["epoch"]
     await own_postgres.kill()
     await own_postgres.start()
     await api.terminate()
     await api.start()
     await api.comment(match_id)
-    async with Watcher(api.ws_url) as watcher:
+    async with TimingListener(api.ws_url) as watcher:
         answer = await watcher.subscribe(match_id, since=1, epoch=epoch)
         assert (answer["recovered"], answer["epoch"], answer["seq"]) == (True, epoch, 2)
 
@@ -160,8 +162,11 @@ async def test_a_restart_keeps_the_epoch_so_that_clients_recover(start: Start, o
 async def test_clients_of_all_matches_are_sent_away_to_read_them_anew(
     start: Start, own_postgres: OwnPostgres, tmp_path: Path
 ) -> None:
-    async with restored(start, own_postgres, tmp_path, "a dump") as audience, Watcher(audience.one.ws_url) as other:
-        await told_again(audience.watchers[0])
+    async with (
+        restored(start, own_postgres, tmp_path, "a dump") as scenario,
+        TimingListener(scenario.one.ws_url) as other,
+    ):
+        await told_again(scenario.watchers[0])
         await other.ask({"type": "subscribeAll"}, "subscribedAll")
         with psycopg.connect(own_postgres.url) as connection:
             connection.execute("UPDATE match SET seq = 1")

@@ -9,7 +9,7 @@ import pytest
 
 from livescore.scores import statements as sql
 from tests.support.clients import Listener
-from tests.support.promise import Watcher
+from tests.support.delivery import TimingListener
 from tests.support.service import Json, Service, Start, eventually
 from tests.support.sse import event_stream
 
@@ -119,7 +119,7 @@ async def test_server_sent_events_from_before_the_horizon_begin_with_a_snapshot(
 async def test_a_client_that_stayed_connected_notices_nothing(start: Start, database_url: str) -> None:
     api = await start("api")
     match_id = (await api.create_match())["id"]
-    async with Watcher(api.ws_url) as watcher:
+    async with TimingListener(api.ws_url) as watcher:
         await watcher.follow(match_id)
         async with api.client() as http:
             await http.patch(f"/matches/{match_id}/end")
@@ -136,7 +136,7 @@ async def test_an_instance_that_slept_while_events_came_and_were_pruned_tells_th
 ) -> None:
     sleeper, other = await asyncio.gather(start("api"), start("api", REDIS_URL="unix:///nowhere/valkey.sock"))
     match_id = (await sleeper.create_match())["id"]
-    async with Watcher(sleeper.ws_url) as watcher:
+    async with TimingListener(sleeper.ws_url) as watcher:
         await watcher.follow(match_id)
         await watcher.until_seq(match_id, 1)
         sleeper.pause()

@@ -1,4 +1,4 @@
-"""The promise, watched: two instances, a writer that knows what was acknowledged, and clients that hear all of it."""
+"""Scenarios that verify the delivery guarantee: two instances, a writer that logs acknowledgements, and listeners."""
 
 import asyncio
 import random
@@ -16,11 +16,11 @@ from tests.support.clients import Listener, Message, all_reach, feed_of
 from tests.support.service import Service
 
 MARGIN_SECONDS = 1.5
-"""What a bound may be exceeded by, on two cores that run several tests and measure their coverage."""
+"""Tolerance of time bounds, on two cores that run several tests and measure coverage."""
 
 
-class Watcher(Listener):
-    """A listener that notes when each event came for the first time; ``arrived`` has (match id, seq) → seconds."""
+class TimingListener(Listener):
+    """A listener that records the first arrival of each event: ``arrived`` maps (match id, seq) to seconds."""
 
     def __init__(self, *urls: str, **options: Any) -> None:
         super().__init__(*urls, **options)
@@ -34,12 +34,12 @@ class Watcher(Listener):
 
 @dataclass
 class Writer:
-    """Posts commentary to one match, by its instances in turn.
+    """Posts commentary to one match, alternating between the instances.
 
     Attributes:
-        acknowledged: seq → when its 201 came.
-        durations: how long each request took, whatever its answer, in seconds.
-        refused: the answers that were not 201.
+        acknowledged: seq → monotonic time of its 201 response.
+        durations: duration of each request in seconds, also of failed ones.
+        refused: responses other than 201.
     """
 
     services: Sequence[Service]
@@ -50,18 +50,18 @@ class Writer:
 
     @property
     def last(self) -> int:
-        """The highest seq that was acknowledged."""
+        """The highest acknowledged seq."""
         return max(self.acknowledged, default=1)
 
     async def write(self, count: int, pause: float = 0.0) -> None:
-        """Post ``count`` times with ``pause`` seconds between."""
+        """Post ``count`` commentaries with ``pause`` seconds in between."""
         async with self._clients() as clients:
             for number in range(count):
                 await self._post(clients[number % len(clients)], number)
                 await asyncio.sleep(pause)
 
     async def write_until(self, done: Callable[[], bool], pause: float = 0.02) -> None:
-        """Post until ``done()``, with ``pause`` seconds between."""
+        """Post until ``done()`` is true, with ``pause`` seconds in between."""
         async with self._clients() as clients:
             number = 0
             while not done():
@@ -84,7 +84,7 @@ class Writer:
 
 
 class _Clients:
-    """An HTTP client for each service."""
+    """One HTTP client per service."""
 
     def __init__(self, services: Sequence[Service]) -> None:
         self._services = services
@@ -98,24 +98,24 @@ class _Clients:
 
 
 @dataclass
-class Audience:
-    """Two instances, a match, a writer that uses both, and a watcher on each.
+class DeliveryScenario:
+    """Two instances, a match, a writer that uses both, and a listener on each.
 
     ::
 
-        async with Audience(await start("api"), await start("api")) as audience:
-            await audience.writer.write(10)
-            await audience.holds()
+        async with DeliveryScenario(await start("api"), await start("api")) as scenario:
+            await scenario.writer.write(10)
+            await scenario.assert_delivered()
     """
 
     one: Service
     two: Service
-    watchers: list[Watcher] = field(default_factory=list)
+    watchers: list[TimingListener] = field(default_factory=list)
 
     async def __aenter__(self) -> Self:
         self._stack = AsyncExitStack()
         for service in (self.one, self.two):
-            self.watchers.append(await self._stack.enter_async_context(Watcher(service.ws_url, reconnect=True)))
+            self.watchers.append(await self._stack.enter_async_context(TimingListener(service.ws_url, reconnect=True)))
         self.match_id = await self.new_match(self.watchers)
         self.writer = Writer([self.one, self.two], self.match_id)
         return self
@@ -125,10 +125,10 @@ class Audience:
     ) -> None:
         await self._stack.__aexit__(kind, error, trace)
 
-    async def new_match(self, watchers: Sequence[Watcher]) -> int:
-        """Make one more match and let ``watchers`` follow it.
+    async def new_match(self, watchers: Sequence[TimingListener]) -> int:
+        """Create another match and let ``watchers`` follow it.
 
-        They are announced it first: who asks for its feed from 0 before that is told of the creation by both.
+        The watchers wait for the broadcast of the match first; otherwise they could receive ``match_created`` twice.
         """
         match_id: int = (await self.one.create_match())["id"]
         for watcher in watchers:
@@ -136,8 +136,8 @@ class Audience:
             await watcher.follow(match_id)
         return match_id
 
-    async def holds(self, timeout: float = 15.0) -> list[Message]:
-        """Wait for the last event, then compare: every log is the feed, and all that was acknowledged is in it.
+    async def assert_delivered(self, timeout: float = 15.0) -> list[Message]:
+        """Wait for the last event, then assert that every log equals the feed and contains all acknowledged events.
 
         Returns:
             The feed.
@@ -148,57 +148,58 @@ class Audience:
         assert [event["seq"] for event in feed] == list(range(1, len(feed) + 1))
         assert set(self.writer.acknowledged) <= {event["seq"] for event in feed if event["type"] == "commentary"}
         for watcher in self.watchers:
-            same(watcher.events(self.match_id), feed)
+            assert_same_events(watcher.events(self.match_id), feed)
         return feed
 
     def delays(self) -> list[float]:
-        """For each acknowledged event the seconds from its 201 to the last watcher."""
+        """Return the seconds from the 201 response of each acknowledged event to its arrival at the last watcher."""
         return [
             max(watcher.arrived[self.match_id, seq] for watcher in self.watchers) - at
             for seq, at in self.writer.acknowledged.items()
         ]
 
-    def within(self, name: str, seconds: float) -> None:
-        """Check the longest of :meth:`delays`, and print it."""
+    def assert_delays_below(self, name: str, seconds: float) -> None:
+        """Assert an upper bound for :meth:`delays`, and print the maximum."""
         longest = max(self.delays())
         print(f"healing delay, {name}: {longest:.2f} s at most, bound {seconds:g} s + {MARGIN_SECONDS:g} s")
         assert longest < seconds + MARGIN_SECONDS
 
 
-def same(log: Sequence[Message], feed: Sequence[Message]) -> None:
-    """A log is its feed, event for event; if it is not, say where they part."""
-    heard, told = [event["seq"] for event in log], [event["seq"] for event in feed]
-    assert heard == told, f"heard {_parting(heard, told)} of {len(told)}"
+def assert_same_events(log: Sequence[Message], feed: Sequence[Message]) -> None:
+    """Assert that a log equals its feed event for event, reporting the first difference."""
+    received, expected = [event["seq"] for event in log], [event["seq"] for event in feed]
+    assert received == expected, f"received {_difference(received, expected)} of {len(expected)}"
     for one, other in zip(log, feed, strict=True):
-        assert one == other, f"heard {one}, told {other}"
+        assert one == other, f"received {one}, expected {other}"
 
 
-def _parting(heard: list[int], told: list[int]) -> str:
-    at = next((at for at, (one, other) in enumerate(zip(heard, told, strict=False)) if one != other), len(told))
-    return f"{heard[max(0, at - 2) : at + 3]} for {told[max(0, at - 2) : at + 3]}"
+def _difference(received: list[int], expected: list[int]) -> str:
+    pairs = enumerate(zip(received, expected, strict=False))
+    at = next((at for at, (one, other) in pairs if one != other), len(expected))
+    return f"{received[max(0, at - 2) : at + 3]} instead of {expected[max(0, at - 2) : at + 3]}"
 
 
 Command = list[bytes]
-Fate = Callable[[Command], list[Command]]
-"""What becomes of a command on its way to Redis: usually just itself."""
+Rewrite = Callable[[Command], list[Command]]
+"""Maps a command on its way to Redis to the commands that are sent instead; usually the command itself."""
 
 
-class Proxy:
-    """Stands between an instance and its Redis, and may lose, double or delay publications, or cut the connection.
+class RedisProxy:
+    """A proxy between an instance and its Redis that can lose, repeat or delay publications and cut connections.
 
     Attributes:
-        fate: applied to every command; replace it at any time.
+        rewrite: applied to every command; may be replaced at any time.
     """
 
     def __init__(self, directory: Path, target: str) -> None:
         self.socket = directory / "proxy.sock"
-        self.fate: Fate = lambda command: [command]
+        self.rewrite: Rewrite = lambda command: [command]
         self._target = target.removeprefix("unix://").partition("?")[0]
         self._open: set[asyncio.StreamWriter] = set()
 
     @property
     def url(self) -> str:
-        """The ``REDIS_URL`` by way of this proxy."""
+        """The ``REDIS_URL`` through this proxy."""
         return f"unix://{self.socket}?db=0"
 
     async def __aenter__(self) -> Self:
@@ -210,7 +211,7 @@ class Proxy:
         self.cut()
 
     def cut(self) -> None:
-        """Reset every connection, in the middle of whatever it was carrying."""
+        """Reset every connection, even in the middle of a message."""
         for writer in list(self._open):
             writer.transport.abort()
 
@@ -224,7 +225,7 @@ class Proxy:
         replies = asyncio.create_task(_copy(from_redis, writer))
         try:
             while command := await _command(reader):
-                for one in self.fate(command):
+                for one in self.rewrite(command):
                     to_redis.write(_encoded(one))
                 await to_redis.drain()
         except (OSError, asyncio.IncompleteReadError):
@@ -247,7 +248,7 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 async def _command(reader: asyncio.StreamReader) -> Command:
-    """One command in RESP; empty at the end of the stream."""
+    """Read one RESP command; empty at the end of the stream."""
     head = await reader.readline()
     if not head.startswith(b"*"):
         return []
@@ -263,12 +264,12 @@ def _encoded(command: Command) -> bytes:
     return b"*%d\r\n%b" % (len(command), b"".join(parts))
 
 
-def lost(command: Command) -> list[Command]:
-    """A publication goes where nobody listens, and Redis says that all is well."""
-    return [[command[0], b"nobody", *command[2:]]] if command[0].upper() == b"PUBLISH" else [command]
+def lose_publication(command: Command) -> list[Command]:
+    """Redirect a publication to a channel without subscribers; Redis still reports success."""
+    return [[command[0], b"no-subscribers", *command[2:]]] if command[0].upper() == b"PUBLISH" else [command]
 
 
-def sometimes(fate: Fate, probability: float, seed: int) -> Fate:
-    """``fate`` for a random part of the commands, the same part for the same seed."""
+def sometimes(rewrite: Rewrite, probability: float, seed: int) -> Rewrite:
+    """Apply ``rewrite`` to a random part of the commands, determined by the seed."""
     chance = random.Random(seed)
-    return lambda command: fate(command) if chance.random() < probability else [command]
+    return lambda command: rewrite(command) if chance.random() < probability else [command]

@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.chaos.test_promise_restore import program, run
+from tests.chaos.test_delivery_restore import program, run
 from tests.support.servers import OwnPostgres
 from tests.support.service import Json, Service, Start
 from tests.support.sse import ServerSentEvent, event_stream, take

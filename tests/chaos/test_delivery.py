@@ -1,6 +1,6 @@
-"""The promise while Redis loses, cuts, hangs, forgets and dies, and an API with it: two instances, everything once.
+"""Delivery while Redis loses publications, hangs, restarts or is killed, with two instances that may die as well.
 
-Every test prints its healing delay: the time from the 201 of an event to its delivery on both instances.
+Every test prints its healing delay: the time from the 201 of an event until both instances have delivered it.
 """
 
 import asyncio
@@ -21,17 +21,17 @@ from tests.support.service import Service, Start, eventually
 
 AUDIT_SECONDS = 2.0
 POLL_SECONDS = 0.25
-"""The defaults of ``AUDIT_INTERVAL_SECONDS`` and ``POLL_INTERVAL_SECONDS``: the bounds that are promised."""
+"""Defaults of ``AUDIT_INTERVAL_SECONDS`` and ``POLL_INTERVAL_SECONDS``, which bound the healing delay."""
 
 PROMPT_SECONDS = 1.0
-"""The longest a write may take while Redis is away (fault 14: more than ten seconds)."""
+"""Timeout of a write while Redis is away (fault 14: more than ten seconds)."""
 
 AWAY_SECONDS = 1.0
-"""How long a Redis stays away: several polls, and writes enough."""
+"""Duration of an outage of Redis: long enough for several polls and writes."""
 
 
 async def pair(start: Start, url: str, other: str | None = None) -> tuple[Service, Service]:
-    """Two instances, the second by way of ``other`` if that is given."""
+    """Start two instances, the second with ``other`` as its Redis URL if given."""
     one, two = await asyncio.gather(start("api", REDIS_URL=url), start("api", REDIS_URL=other or url))
     await eventually(lambda: all(httpx.get(f"{api.base_url}/health", verify=False).is_success for api in (one, two)))
     return one, two
@@ -41,7 +41,7 @@ async def pair(start: Start, url: str, other: str | None = None) -> tuple[Servic
 async def proxied(
     start: Start, valkey: Valkey, directory: Path, *, both: bool = False
 ) -> AsyncIterator[tuple[RedisProxy, DeliveryScenario]]:
-    """A scenario whose second instance, or both, reach Valkey by way of a proxy."""
+    """A scenario in which the second instance, or both, reach Valkey through a proxy."""
     async with RedisProxy(directory, valkey.url) as proxy:
         one, two = await pair(start, proxy.url if both else valkey.url, proxy.url)
         async with DeliveryScenario(one, two) as scenario:
@@ -49,7 +49,7 @@ async def proxied(
 
 
 async def through(scenario: DeliveryScenario, fault: Callable[[], Awaitable[None]]) -> None:
-    """Write before, during and after a fault; then the promise must hold."""
+    """Write before, during and after a fault, then assert that everything was delivered."""
     over = asyncio.Event()
     writing = asyncio.create_task(scenario.writer.write_until(over.is_set))
     await eventually(lambda: len(scenario.writer.acknowledged) > 5)
@@ -63,7 +63,7 @@ async def through(scenario: DeliveryScenario, fault: Callable[[], Awaitable[None
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to Valkey, and the healing delay that is promised meanwhile."""
+    """A fault of Valkey, and the maximum healing delay during it."""
 
     happen: Callable[[Valkey], Awaitable[None]]
     bound: float
@@ -221,7 +221,7 @@ async def test_late_and_repeated_publications_change_nothing(start: Start, own_v
 async def test_fault_6_an_api_killed_between_commit_and_publish_loses_nothing(
     start: Start, own_valkey: Valkey, tmp_path: Path
 ) -> None:
-    """Its publication never leaves; its own clients come back to the other instance, which tells the rest."""
+    """The event is never published. The clients reconnect to the other instance, which delivers the rest."""
     async with RedisProxy(tmp_path, own_valkey.url) as proxy:
         one, two = await pair(start, own_valkey.url, proxy.url)
         async with (
@@ -260,7 +260,7 @@ async def test_an_api_killed_while_valkey_is_frozen_loses_nothing(start: Start, 
 
 
 async def test_busy_matches_do_not_keep_a_quiet_one_from_being_healed(start: Start, own_valkey: Valkey) -> None:
-    """While Redis is away each write makes its own instance look for its own match at once; others are polled."""
+    """During an outage, an instance polls a match it has just written to at once, and other matches at intervals."""
     async with DeliveryScenario(*await pair(start, own_valkey.url)) as scenario:
         quiet = await scenario.new_match(scenario.watchers[:1])
         await own_valkey.stop()
@@ -277,7 +277,7 @@ async def test_busy_matches_do_not_keep_a_quiet_one_from_being_healed(start: Sta
 
 
 async def reconnected(watcher: TimingListener) -> None:
-    """Close the connection, and wait until the client has resumed."""
+    """Abort the connection, and wait until the client has resumed."""
     assert watcher.connection is not None
     start = len(watcher.log)
     await watcher.connection.close()

@@ -1,4 +1,4 @@
-"""The run: 200 subscribers on two instances, a tournament, Valkey killed twice, an API once: each log is the feed."""
+"""Soak test: 200 subscribers receive a tournament while Valkey is killed twice and an API once."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -17,19 +17,19 @@ from tests.support.service import Service, Start
 
 TOURNAMENT = Path(__file__).parents[1] / "data" / "tournament-storm.json"
 MATCHES = (1, 2, 3, 4)
-"""Ids are given in order, so those of a fresh database are known before there is any match."""
+"""Match ids are assigned in order, so they are known before a fresh database has any matches."""
 
 SUBSCRIBERS = 200
 SPEED = 600.0
-"""A match of two hours takes some twelve seconds."""
+"""A match of two hours takes about twelve seconds."""
 
 TOGETHER = 20
-"""Clients that connect at once; more only wait for each other on two cores."""
+"""Clients that connect at once; more would only wait for each other on two cores."""
 
 
 @asynccontextmanager
 async def subscribers(*services: Service) -> AsyncIterator[list[Listener]]:
-    """Listeners half on each instance, who follow all matches and come back to the same instance."""
+    """Connect listeners, half to each instance, that follow all matches and reconnect to the same instance."""
     async with AsyncExitStack() as stack:
         slots = asyncio.Semaphore(TOGETHER)
 
@@ -45,7 +45,7 @@ async def subscribers(*services: Service) -> AsyncIterator[list[Listener]]:
 
 
 async def progress(service: Service) -> int:
-    """How many events the feeds have; none while the instance is away."""
+    """Return the total number of events in the feeds; 0 while the instance is away."""
     async with service.client() as http:
         try:
             return sum([await _head(http, match_id) for match_id in MATCHES])
@@ -59,14 +59,14 @@ async def _head(http: httpx.AsyncClient, match_id: int) -> int:
 
 
 async def wait_for_events(service: Service, events: int, timeout: float = 30.0) -> None:
-    """Wait until the feeds have so many events together."""
+    """Wait until the feeds have this many events in total."""
     async with asyncio.timeout(timeout):
         while await progress(service) < events:
             await asyncio.sleep(0.1)
 
 
 async def storm(valkey: Valkey, stays: Service, falls: Service) -> None:
-    """Kill Valkey, an API and Valkey again, each while the tournament goes on."""
+    """Kill Valkey, an API, and Valkey again while the tournament is played."""
     await wait_for_events(stays, 16)
     await valkey.kill()
     await wait_for_events(stays, 36)
@@ -89,7 +89,7 @@ async def play(service: Service) -> Summary:
 
 
 async def all_equal(listeners: Sequence[Listener], service: Service) -> int:
-    """Wait for the last events, and compare every log with every feed; how many events there are."""
+    """Wait for the last events, assert that every log equals every feed, and return the number of events."""
     count = 0
     for match_id in MATCHES:
         feed = await feed_of(service.base_url, match_id)

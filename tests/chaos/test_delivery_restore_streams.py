@@ -1,4 +1,4 @@
-"""A dump loaded into a new cluster: the ids of streams say which feed they belong to."""
+"""Loading a dump into a new cluster: stream ids identify the feed they belong to."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ ALL = "/events/stream"
 RESTORED = "restored"
 
 AHEAD = 300
-"""Transactions by which the old cluster is ahead: the new one comes to the numbers of the old events."""
+"""Number of transactions the old cluster is ahead, so that the new one reuses the transaction ids of old events."""
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ async def rest(events: AsyncIterator[ServerSentEvent]) -> list[tuple[int, int]]:
     with suppress(TimeoutError):
         async with asyncio.timeout(1):
             async for event in events:
-                found.append(event.json())  # noqa: PERF401 - a comprehension would lose all at the time-out
+                found.append(event.json())  # noqa: PERF401 - a comprehension would lose all items at the timeout
     return [(message["matchId"], message["seq"]) for message in found]
 
 
@@ -85,9 +85,9 @@ async def test_ids_of_before_get_snapshots_and_ids_of_after_only_what_follows(
         ]
         await new.comment(two)
         (fresh,) = await take(events)
-        assert (fresh.json()["matchId"], fresh.json()["seq"]) == (two, 5), "nothing between the states and this"
+        assert (fresh.json()["matchId"], fresh.json()["seq"]) == (two, 5), "an unexpected event follows the snapshots"
     await new.comment(one)
-    spend_transactions(url, AHEAD + 100)  # past the numbers of the old events
+    spend_transactions(url, AHEAD + 100)  # past the transaction ids of the old events
     await new.comment(two)
     async with stream(new, ALL, fresh.id) as events:
         (said,) = await take(events)

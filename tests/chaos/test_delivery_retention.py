@@ -1,4 +1,4 @@
-"""Events that were pruned: who comes back from before gets the state of the match, never a part of its history."""
+"""Pruned events: a client that resumes from before the horizon gets a snapshot, never a partial history."""
 
 import asyncio
 from dataclasses import dataclass
@@ -14,19 +14,19 @@ from tests.support.service import Json, Service, Start, eventually
 from tests.support.sse import event_stream
 
 LAST_PRUNED = 5
-"""The feed before pruning: the match, three commentaries, its end. One more commentary follows, number 6."""
+"""The feed before pruning: creation, three commentaries, end. One more commentary follows as seq 6."""
 
 LOST = range(LAST_PRUNED)
 KEPT = (LAST_PRUNED, LAST_PRUNED + 1)
-"""From where a client cannot resume, and from where it can."""
+"""A seq that a client can no longer resume from, and one that it can."""
 
 INSTANT_DAYS = "0.0000001"
-"""A retention of 0.01 s: a worker looks at once when it starts, and then not for a minute."""
+"""A retention of 0.01 s: a worker prunes at its start, and again only after a minute."""
 
 
 @dataclass(frozen=True)
 class Pruned:
-    """A match with pruned events, an instance that never saw them and one that remembers them."""
+    """A match with pruned events, an instance that never loaded them, and one that has them in memory."""
 
     fresh: Service
     old: Service
@@ -35,7 +35,7 @@ class Pruned:
 
 @pytest.fixture
 async def pruned(start: Start, database_url: str) -> Pruned:
-    """What the worker's own sweep leaves of a finished match, and one event after it."""
+    """Create a finished match pruned by the worker's own sweep, and one event after it."""
     old = await start("api")
     match_id = (await old.create_match())["id"]
     for _ in range(3):
@@ -50,7 +50,7 @@ async def pruned(start: Start, database_url: str) -> Pruned:
 
 
 def remaining(database_url: str) -> int:
-    """How many events the database has."""
+    """Return the number of events in the database."""
     with psycopg.connect(database_url) as connection:
         return len(connection.execute("SELECT FROM event").fetchall())
 
@@ -78,7 +78,7 @@ async def test_a_websocket_that_resumes_from_behind_the_horizon_gets_the_rest(pr
 
 
 async def feed_since(pruned: Pruned, since: int) -> list[int]:
-    """The numbers of the events after ``since``, as REST gives them."""
+    """Return the seqs of the events after ``since``, read by REST."""
     async with pruned.fresh.client() as http:
         page = (await http.get(f"/matches/{pruned.match_id}/events", params={"since": since})).json()
     assert page["recovered"]
@@ -96,7 +96,7 @@ async def test_rest_and_long_polls_from_before_the_horizon_get_a_snapshot(pruned
 
 
 async def page_of(http: httpx.AsyncClient, match_id: int, since: int, wait: int = 0) -> Json:
-    """One page of the catch-up."""
+    """Return one page of the catch-up."""
     answer = await http.get(f"/matches/{match_id}/events", params={"since": since, "wait": wait})
     assert answer.status_code == 200
     page: Json = answer.json()
@@ -154,13 +154,13 @@ async def test_an_instance_that_slept_while_events_came_and_were_pruned_tells_th
 
 
 async def feed_after(service: Service, match_id: int, since: int) -> list[Json]:
-    """The events after ``since``."""
+    """Return the events after ``since``."""
     async with service.client() as http:
         events: list[Json] = (await page_of(http, match_id, since))["data"]
     return events
 
 
 def prune(database_url: str) -> None:
-    """What the worker does, at once."""
+    """Prune at once, as the worker does."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         assert connection.execute(sql.PRUNE, {"age": 0, "limit": 10}).rowcount > 0

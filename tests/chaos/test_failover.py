@@ -1,4 +1,4 @@
-"""PostgreSQL becomes read-only or a standby takes over: requests say so, and go on once a server takes writes."""
+"""PostgreSQL becomes read-only or a standby takes over: requests report it, and recover with a writable server."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -18,10 +18,10 @@ from tests.support.service import Json, Kind, Service, Start, eventually, match_
 from tests.support.subscribers import LongPoll, Stream, Subscriber
 
 RECOVERY_SECONDS = 1.0
-"""The promise: writes are served this long after a server that takes them can be reached."""
+"""Guarantee: writes are served this long after a writable server is reachable."""
 
 PROMPT_SECONDS = 2.0
-"""Longest a refusal may take: the server's state is known, so no request waits for its time-out of 5 s."""
+"""Timeout of a refusal: the server's state is known, so no request waits for the timeout of 5 s."""
 
 READ_ONLY = "PostgreSQL is read-only"
 ALL = "/events/stream"
@@ -49,7 +49,7 @@ def address(own_postgres: OwnPostgres, tmp_path_factory: pytest.TempPathFactory)
 
 
 async def writes(service: Service, match: Json) -> list[httpx.Response]:
-    """One of each kind of write."""
+    """Send one write of each kind."""
     place = f"/matches/{match['id']}"
     async with service.client() as http:
         return [
@@ -63,7 +63,7 @@ async def writes(service: Service, match: Json) -> list[httpx.Response]:
 
 
 async def refused(service: Service, match: Json, reason: str) -> None:
-    """Every write is 503 with Retry-After, promptly, and the probes say why."""
+    """Assert that every write promptly gets 503 with Retry-After, and that the probes give the reason."""
     began = monotonic()
     for answer in await writes(service, match):
         assert (answer.status_code, answer.headers.get("Retry-After")) == (503, "1")
@@ -79,17 +79,17 @@ async def refused(service: Service, match: Json, reason: str) -> None:
 
 
 async def served(service: Service, since: float) -> None:
-    """Writes and probes work, in time."""
+    """Assert that writes and probes recover in time."""
     async with service.client() as http, asyncio.timeout(30):
         while (await http.post("/matches", json=match_body())).status_code != 201:
             await asyncio.sleep(0.02)
-        print(f"first write {monotonic() - since:.2f} s after a server took writes")
+        print(f"first write {monotonic() - since:.2f} s after a server became writable")
         assert monotonic() - since < RECOVERY_SECONDS + MARGIN_SECONDS
     await eventually(service.is_ready)
 
 
 async def logged_once(service: Service, server: str = "PostgreSQL") -> None:
-    """The outage stands in the log once at its beginning and once at its end."""
+    """Assert that the log has one line for the start of the outage and one for its end."""
     await service.logged("server is back")
     lines = [line for line in service.log.splitlines() if f"server={server}" in line]
     assert [sum(text in line for line in lines) for text in ("server is away", "server is back")] == [1, 1]
@@ -114,7 +114,7 @@ OUTAGES: dict[str, Callable[[OwnPostgres], Awaitable[None]]] = {
     "stops": OwnPostgres.stop,
     "is killed": OwnPostgres.kill,
 }
-"""How the primary ends."""
+"""Ways to end the primary."""
 
 
 @pytest.mark.parametrize("outage", OUTAGES)
@@ -164,7 +164,7 @@ async def test_clients_that_resume_after_a_promotion_see_every_acknowledged_writ
     await eventually(api.is_ready)
 
     async with Listener(api.ws_url) as back, running(clients):
-        # The instance may not have noticed the new epoch yet; then it resumes, and sends a snapshot once it has.
+        # An instance that has not noticed the new epoch yet resumes first, and sends a snapshot later.
         await back.subscribe(match_id, since=last, epoch=epoch)
         await back.until(lambda log: any(message["type"] == "snapshot" for message in log))
         await writer.write(3)
@@ -177,14 +177,14 @@ async def test_clients_that_resume_after_a_promotion_see_every_acknowledged_writ
 
 
 async def promote(standby: Standby, address: Address) -> None:
-    """Let the standby take over at the address."""
+    """Promote the standby and direct the address to it."""
     address.lead_to(standby)
     await asyncio.to_thread(standby.promote)
 
 
 @asynccontextmanager
 async def running(clients: Sequence[Subscriber]) -> AsyncIterator[None]:
-    """Let clients follow their match, from where they stopped the last time, until the block ends."""
+    """Run clients for the duration of the block; each continues where it stopped before."""
     tasks = [asyncio.create_task(client.run()) for client in clients]
     try:
         yield
@@ -196,7 +196,7 @@ async def running(clients: Sequence[Subscriber]) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def connected(api: Service, match_id: int) -> AsyncIterator[dict[str, list[Json]]]:
-    """Logs of clients of every kind that follow a match and come back after every close."""
+    """Connect clients of every kind that follow a match and reconnect after every close; yields their logs."""
     stream = f"/matches/{match_id}/events/stream"
     clients = [Stream(api, match_id, stream), Stream(api, match_id, ALL), LongPoll(api, match_id)]
     async with Listener(api.ws_url, reconnect=True) as listener, running(clients):
@@ -206,7 +206,7 @@ async def connected(api: Service, match_id: int) -> AsyncIterator[dict[str, list
 
 
 def logs_of(clients: Sequence[Subscriber]) -> dict[str, list[Json]]:
-    """The log of each client by a name for messages of assertions."""
+    """Return the log of each client by a name for assertion messages."""
     return {f"{type(client).__name__} {number}": client.log for number, client in enumerate(clients)}
 
 
@@ -216,16 +216,16 @@ async def all_seen(logs: Mapping[str, list[Json]], writer: Writer) -> None:
         with suppress(TimeoutError):
             await eventually(partial(has_seen, log, writer))
         missing = set(writer.acknowledged) - seen(log, writer.match_id)
-        assert not missing, f"{name} has not seen {sorted(missing)}; its log ends {log[-5:]}"
+        assert not missing, f"{name} has not seen {sorted(missing)}; its log ends with {log[-5:]}"
 
 
 def has_seen(log: Sequence[Json], writer: Writer) -> bool:
-    """Whether a client has seen every acknowledged write."""
+    """Return True if a client has seen every acknowledged write."""
     return set(writer.acknowledged) <= seen(log, writer.match_id)
 
 
 def seen(log: Sequence[Json], match_id: int) -> set[int]:
-    """The seqs of a match that a client saw in events and snapshots; a seq is never followed by a lower one."""
+    """Return the seqs a client saw in events and snapshots, asserting that no seq is followed by a lower one."""
     found: set[int] = set()
     last = None
     for message in log:
@@ -251,7 +251,7 @@ async def test_an_address_that_leads_to_a_standby_first_and_to_the_primary_again
     address.cut()
     await eventually(lambda: "standby" in httpx.get(f"{api.base_url}/health/ready", verify=False).text)
     await refused(api, match, STANDBY)
-    address.lead_to(own_postgres)  # connections to the standby are not cut
+    address.lead_to(own_postgres)  # open connections to the standby are kept
     await served(api, monotonic())
     await logged_once(api)
 
@@ -278,7 +278,7 @@ async def test_the_first_write_to_a_read_only_server_is_already_answered_503(
     api = await start("api", DATABASE_URL=own_postgres.url)
     match = await api.create_match()
     set_read_only(own_postgres, "on")
-    execute(own_postgres.url, "SELECT pg_sleep(0.2)")  # every process has read its configuration
+    execute(own_postgres.url, "SELECT pg_sleep(0.2)")  # until every process has read its configuration
     await refused(api, match, READ_ONLY)
 
 
@@ -292,7 +292,7 @@ async def test_open_connections_to_a_read_only_server_are_given_up_for_one_that_
     await refused(api, match, READ_ONLY)
     execute(standby.server.admin_url(), "SELECT pg_promote()")
     set_read_only(standby, "off")
-    address.lead_to(standby)  # the former primary goes on, and no connection is cut
+    address.lead_to(standby)  # the former primary keeps running, and no connection is cut
     await served(api, monotonic())
 
 
@@ -332,7 +332,7 @@ async def test_transitions_go_on_when_a_server_takes_writes_again(start: Start, 
     set_read_only(own_postgres, "on")
     await service.logged("server is away")
     assert "read-only" in service.log
-    await asyncio.sleep(1.0)  # the match's moment passes
+    await asyncio.sleep(1.0)  # until the transition is due
     set_read_only(own_postgres, "off")
     await wait_for_status(own_postgres.url, match.id, "live")
     await service.logged("server is back")

@@ -1,4 +1,4 @@
-"""Servers that answer and fail some of what they are asked: clients of every kind miss nothing, logs say so once."""
+"""Servers that fail some of their requests: clients of every kind miss nothing, and each outage is logged once."""
 
 import asyncio
 from collections import Counter
@@ -19,7 +19,7 @@ from tests.support.subscribers import Subscribers, subscribers
 FAULT_SECONDS = 2.0
 
 SUBSCRIBED = 10
-"""Writes that are acknowledged before the fault and after it."""
+"""Numbers of writes acknowledged before and after the fault."""
 
 AWAY, BACK = "server is away", "server is back"
 
@@ -27,7 +27,7 @@ FAILS = {"server fails to read": "server reads again", "server fails to write": 
 
 
 async def terminate(postgres: OwnPostgres) -> None:
-    """End every session, again and again."""
+    """Terminate all sessions repeatedly."""
     with psycopg.connect(postgres.server.admin_url(), autocommit=True) as admin:
         for _ in range(30):
             admin.execute(
@@ -38,7 +38,7 @@ async def terminate(postgres: OwnPostgres) -> None:
 
 
 async def cancel(postgres: OwnPostgres) -> None:
-    """Cancel every statement, again and again."""
+    """Cancel all statements repeatedly."""
     with psycopg.connect(postgres.server.admin_url(), autocommit=True) as admin:
         for _ in range(30):
             admin.execute("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
@@ -46,7 +46,7 @@ async def cancel(postgres: OwnPostgres) -> None:
 
 
 def failing(code: str) -> Callable[[OwnPostgres], Awaitable[None]]:
-    """Every new event fails with an SQLSTATE."""
+    """Return a fault that makes every insert of an event fail with an SQLSTATE."""
 
     async def fail(postgres: OwnPostgres) -> None:
         function = (
@@ -63,7 +63,7 @@ def failing(code: str) -> Callable[[OwnPostgres], Awaitable[None]]:
 
 
 async def revoke_right(postgres: OwnPostgres) -> None:
-    """Take the right to add events away."""
+    """Revoke the right to insert events."""
     with psycopg.connect(postgres.url, autocommit=True) as owner:
         owner.execute("REVOKE INSERT ON event FROM livescore")
         await asyncio.sleep(FAULT_SECONDS)
@@ -98,7 +98,7 @@ async def test_everything_arrives_once_and_in_order_when_postgresql(
 
 
 async def cut(client: redis.Redis) -> None:
-    """End every connection, again and again."""
+    """Close all connections repeatedly."""
     for _ in range(20):
         for kind in ("normal", "pubsub"):
             client.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
@@ -106,28 +106,28 @@ async def cut(client: redis.Redis) -> None:
 
 
 async def fill(client: redis.Redis) -> None:
-    """Take no more data: ``noeviction``."""
+    """Accept no more data: ``noeviction``."""
     client.config_set("maxmemory", 1)
     await asyncio.sleep(FAULT_SECONDS)
     client.config_set("maxmemory", 0)
 
 
 async def demote(client: redis.Redis) -> None:
-    """Be a read-only replica for a while."""
+    """Make the server a read-only replica for a while."""
     client.execute_command("REPLICAOF", "127.0.0.1", "1")
     await asyncio.sleep(FAULT_SECONDS)
     client.execute_command("REPLICAOF", "NO", "ONE")
 
 
 async def deny(client: redis.Redis) -> None:
-    """Take all channels and keys away from the service's user."""
+    """Deny the service's user all channels and keys."""
     client.execute_command("ACL", "SETUSER", "default", "resetchannels", "resetkeys")
     await asyncio.sleep(FAULT_SECONDS)
     client.execute_command("ACL", "SETUSER", "default", "allchannels", "allkeys")
 
 
 async def flush(client: redis.Redis) -> None:
-    """Forget everything, again and again."""
+    """Delete all keys repeatedly."""
     for _ in range(20):
         client.flushall()
         await asyncio.sleep(FAULT_SECONDS / 20)
@@ -160,12 +160,12 @@ async def test_everything_arrives_once_and_in_order_when_redis(
 
 
 async def started(start: Start, **environment: str) -> list[Service]:
-    """Two instances, a worker and a scheduler."""
+    """Start two instances, a worker and a scheduler."""
     return await asyncio.gather(*(start(kind, ready=True, **environment) for kind in ("api", *KINDS)))
 
 
 async def write_through(scenario: DeliveryScenario, every: Subscribers, fault: Callable[[], Awaitable[None]]) -> None:
-    """Write before, while and after something fails; every client then has every event."""
+    """Write before, during and after a fault, then assert that every client has every event."""
     writer, over = scenario.writer, asyncio.Event()
     writing = asyncio.create_task(writer.write_until(over.is_set))
     try:
@@ -180,14 +180,14 @@ async def write_through(scenario: DeliveryScenario, every: Subscribers, fault: C
 
 
 async def logs_once(service: Service) -> None:
-    """Every outage that began has ended, and stands in the log once."""
+    """Assert that every outage has ended, and that each was logged once."""
     await eventually(lambda: all(counts[began] == counts[ended] for counts, began, ended in pairs(service)))
     assert all(counts[began] <= 1 for counts, began, _ in pairs(service)), service.log
     assert "Traceback" not in service.log
 
 
 def pairs(service: Service) -> Iterator[tuple[Counter[str], str, str]]:
-    """For every kind of outage of a server how often it was logged, and its two lines."""
+    """Yield the counts of both log lines of every kind of outage, with the lines."""
     for server in ("PostgreSQL", "Redis"):
         lines = [line for line in service.log.splitlines() if f"server={server}" in line]
         for began, ended in {AWAY: BACK, **FAILS}.items():

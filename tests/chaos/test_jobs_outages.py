@@ -1,6 +1,6 @@
-"""Transitions while worker, scheduler, Valkey and PostgreSQL are killed, stopped, flushed and frozen around them.
+"""Transitions while worker, scheduler, Valkey and PostgreSQL are killed, stopped, flushed and frozen.
 
-Each asserts the promise: within two seconds of the recovery, each transition exactly one event.
+Each test asserts the guarantee: exactly one event per transition, within two seconds of the recovery.
 """
 
 import asyncio
@@ -35,13 +35,13 @@ from tests.support.service import Kind, Service, Start, eventually
 KINDS: tuple[Kind, ...] = ("worker", "scheduler")
 
 STOP_SECONDS = 2.0
-"""The promise: SIGTERM ends a process within this time; the rest is for a busy machine."""
+"""Guarantee: SIGTERM ends a process within this time; the rest is tolerance for a busy machine."""
 SLACK_SECONDS = 3.0
 
 
 @dataclass
 class Stack:
-    """Servers to break, a worker and a scheduler, and the API's side of the hints."""
+    """Servers to break, a worker and a scheduler, and functions that plan matches as the API does."""
 
     postgres: OwnPostgres
     valkey: Valkey
@@ -58,20 +58,20 @@ class Stack:
         return match
 
     def hints(self) -> dict[str, int]:
-        """What stands in the scheduler now; nothing while Valkey is away."""
+        """Return the scheduled hints; none while Valkey is away."""
         try:
             return Hints(rq_client(self.settings), self.settings, self.deployment).known()
         except (redis.RedisError, OSError):
             return {}
 
     async def hinted(self, match: Match) -> None:
-        """Wait until the hint of the match's end is there."""
+        """Wait until the hint for the match's end is scheduled."""
         await eventually(lambda: f"match-{match.id}-end" in self.hints())
 
 
 @pytest.fixture
 async def stack(start: Start, own_postgres: OwnPostgres, own_valkey: Valkey) -> AsyncIterator[Stack]:
-    """Everything running, nothing to do."""
+    """All processes and servers running, without matches."""
     worker, scheduler = [await start(kind, DATABASE_URL=own_postgres.url, REDIS_URL=own_valkey.url) for kind in KINDS]
     for service in (worker, scheduler):
         await service.logged("process started")
@@ -84,18 +84,18 @@ async def stack(start: Start, own_postgres: OwnPostgres, own_valkey: Valkey) -> 
 
 
 def late(change: Transition, moment: datetime) -> float:
-    """Seconds from a moment to the commit of its transition."""
+    """Return the seconds from a moment to the commit of its transition."""
     return change.at - moment.timestamp()
 
 
 def once(stack: Stack, match: Match, *statuses: str) -> None:
-    """Assert that these transitions, each once, are all there are, and that no number is missing."""
+    """Assert that exactly these transitions happened, each once, and that no seq is missing."""
     assert [change.new for change in transitions(stack.postgres.url, match.id)] == list(statuses)
     assert seqs(stack.postgres.url, match.id) == list(range(1, len(statuses) + 2))
 
 
 async def passed(moment: datetime) -> None:
-    """Wait until a moment has come: what is tested is that it passes while something is broken."""
+    """Sleep until a moment has passed; the tests cover moments that pass during an outage."""
     await asyncio.sleep(max(0.0, moment.timestamp() - time.time()) + 0.05)
 
 
@@ -116,7 +116,7 @@ async def test_fault_4_after_the_downtime_of_every_worker_a_match_ends(stack: St
     recovered = time.time()
     await stack.worker.start()
     (change,) = await wait_for_status(stack.postgres.url, match.id, "finished")
-    starting = 5.0  # seconds that a process may take to import itself on a busy machine
+    starting = 5.0  # seconds a process may need for its imports on a busy machine
     assert change.at - recovered < starting + RECOVERY_SECONDS
     once(stack, match, "finished")
 
@@ -179,7 +179,7 @@ async def test_a_frozen_redis_does_not_delay_transitions(stack: Stack) -> None:
 async def test_matches_created_while_redis_was_away_get_their_hints_when_it_is_back(stack: Stack) -> None:
     await stack.valkey.stop()
     match = await stack.plan(100, 200)
-    # Who has not noticed the outage makes up for it only with the next look at the table, within a minute.
+    # A scheduler that has not noticed the outage would plan the missed hints only with its next sweep, within a minute.
     await stack.scheduler.logged("server is away")
     await stack.valkey.start()
     await stack.hinted(match)
@@ -234,7 +234,7 @@ async def test_new_times_move_the_transition(stack: Stack) -> None:
 
 @pytest.mark.parametrize("status", ["cancelled", "postponed"])
 async def test_a_match_that_is_called_off_never_starts(stack: Stack, status: str) -> None:
-    # Far enough ahead that a busy machine changes the status before the start.
+    # Far enough in the future that a busy machine changes the status before the start.
     match, other = await stack.plan(3.0, 3.5), await stack.plan(3.0, 3.6)
     await stack.hinted(match)
     await change_match(stack.postgres.url, match.id, status=status)

@@ -1,4 +1,4 @@
-"""An outage stands in the log of every process once when it begins and once when it ends, without a traceback."""
+"""Every process logs the start and the end of an outage once each, without a traceback."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -26,7 +26,7 @@ async def _kill(server: Handle) -> None:  # type: ignore[type-arg]
 
 
 def notices(service: Service, server: str) -> list[str]:
-    """Beginnings and ends of outages of a server, as the process logged them."""
+    """Return the starts and ends of outages of a server, as logged by the process."""
     lines = [line for line in service.log.splitlines() if f"server={server}" in line]
     return [word for line in lines for word in ("away", "back") if f"server is {word}" in line]
 
@@ -40,7 +40,7 @@ def check(services: list[Service], server: str) -> None:
 
 
 async def use(api: Service) -> None:
-    """Requests of several kinds while something is away."""
+    """Send requests of several kinds during the outage."""
     async with api.client(event_hooks={}) as http:
         for _ in range(2):
             await asyncio.gather(
@@ -62,7 +62,7 @@ async def test_every_process_logs_an_outage_once_when_it_begins_and_once_when_it
                 DATABASE_URL=own_postgres.url,
                 DATABASE_TIMEOUT_SECONDS="1",
                 REDIS_URL=own_valkey.url,
-                HTTP_LIMIT="20 per 10 seconds",  # Redis is asked from the third request on
+                HTTP_LIMIT="20 per 10 seconds",  # Redis is used from the third request on
             )
             for kind in KINDS
         )

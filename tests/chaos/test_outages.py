@@ -1,4 +1,4 @@
-"""PostgreSQL restarted, crashed and frozen: requests say so in time, sockets stay open, nothing is lost or doubled."""
+"""PostgreSQL restarts, crashes and freezes: requests fail in time, sockets stay open, no event is lost or repeated."""
 
 import asyncio
 import signal
@@ -14,18 +14,18 @@ from tests.support.servers import OwnPostgres, Valkey
 from tests.support.service import Json, Service, Start, eventually, match_body
 
 TIMEOUT_SECONDS = 2.0
-"""``DATABASE_TIMEOUT_SECONDS`` here: its default of 5 s would only make the tests longer."""
+"""``DATABASE_TIMEOUT_SECONDS`` of these tests: the default of 5 s would only make them longer."""
 
 RECOVERY_SECONDS = 2.0
-"""The aim: everything goes on this long after PostgreSQL is back."""
+"""Target: everything works again this long after PostgreSQL is back."""
 
 CHECK_SECONDS = 2.0
-"""What a probe may wait for PostgreSQL, see ``livescore.api.health``."""
+"""Timeout of a probe's query to PostgreSQL, see ``livescore.api.health``."""
 
 
 @asynccontextmanager
 async def served(start: Start, postgres: OwnPostgres) -> AsyncIterator[DeliveryScenario]:
-    """Two instances on this PostgreSQL and their scenario."""
+    """Run two instances on this PostgreSQL with clients."""
     timeout = str(TIMEOUT_SECONDS)
     apis = (start("api", DATABASE_URL=postgres.url, DATABASE_TIMEOUT_SECONDS=timeout) for _ in range(2))
     one, two = await asyncio.gather(*apis)
@@ -38,7 +38,7 @@ async def _fast(postgres: OwnPostgres) -> None:
 
 
 async def _immediate(postgres: OwnPostgres) -> None:
-    """No goodbye to the clients, no checkpoint: recovery from the log at the next start."""
+    """Stop without disconnecting clients and without a checkpoint; the next start recovers from the WAL."""
     assert postgres.server.process is not None
     postgres.server.process.send_signal(signal.SIGQUIT)
     await asyncio.to_thread(postgres.server.process.wait)
@@ -120,7 +120,7 @@ async def test_requests_answer_503_within_their_time_out_and_probes_say_why_whil
 
 
 def requests_of(match_id: int) -> list[tuple[str, str, Json | None]]:
-    """One of each kind that needs PostgreSQL."""
+    """Return one request of each kind that needs PostgreSQL."""
     return [
         ("GET", "/matches", None),
         ("GET", f"/matches/{match_id}/commentary", None),
@@ -134,7 +134,7 @@ def requests_of(match_id: int) -> list[tuple[str, str, Json | None]]:
 
 
 async def timed(http: httpx.AsyncClient, method: str, path: str, body: Json | None) -> tuple[httpx.Response, float]:
-    """An answer, and how many seconds it took."""
+    """Return a response and its duration in seconds."""
     began = monotonic()
     return await http.request(method, path, json=body), monotonic() - began
 
@@ -205,19 +205,19 @@ async def test_an_api_that_starts_without_its_servers_becomes_ready_when_they_ar
     await own_valkey.start()
     await eventually(lambda: httpx.get(f"{api.base_url}/health", verify=False).status_code == 200)
     async with api.client() as http:
-        # Keys that could not be read might forbid it: writes are refused until they were.
+        # Writes are refused until the API keys have been read, because a key might forbid them.
         await until_answered(http, "/matches", match_body(), 201)
 
 
 async def until_answered(http: httpx.AsyncClient, path: str, body: Json, status: int, timeout: float = 10.0) -> None:
-    """Post again and again until the answer is ``status``."""
+    """Repeat a POST until its status is ``status``."""
     async with asyncio.timeout(timeout):
         while (await http.post(path, json=body)).status_code != status:
             await asyncio.sleep(0.05)
 
 
 async def check_not_ready(service: Service) -> None:
-    """It answers, and says that it is not ready."""
+    """Assert that the process is alive but not ready."""
     async with service.client() as http:
         assert (await http.get("/health/ready")).status_code == 503
         answer = await http.get("/health")

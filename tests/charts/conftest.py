@@ -1,4 +1,4 @@
-"""A real API server for what is shipped; what needs it is skipped where there is none."""
+"""Fixture with a real API server; tests that need it are skipped where its binaries are missing."""
 
 import asyncio
 from collections.abc import Iterator
@@ -19,14 +19,14 @@ FOREIGN = [
     ("monitoring.coreos.com", "v1", "PrometheusRule", "prometheusrules"),
     ("keda.sh", "v1alpha1", "ScaledObject", "scaledobjects"),
 ]
-"""Kinds of other operators, whose schemas are not at hand."""
+"""Kinds of other operators, replaced by definitions without a schema."""
 
 SECURITY = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
 
 
 @pytest.fixture(scope="session")
 def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """All rights on a server with the CRDs, and with namespaces that admit restricted pods alone."""
+    """Admin kubeconfig of a server with the CRDs, and with namespaces that enforce the ``restricted`` standard."""
     if why := apiserver.missing():
         pytest.skip(why)
     directory = tmp_path_factory.mktemp("charts")

@@ -1,4 +1,4 @@
-"""The charts and kustomizations as objects, for all tests to read and none to change."""
+"""Rendered charts and kustomizations, cached for all tests; treat the objects as read-only."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ K8S = ROOT / "k8s"
 Manifest = dict[str, Any]
 
 PROMETHEUS = "monitoring.coreos.com/v1"
-"""What a cluster with the Prometheus operator serves."""
+"""API version served by a cluster with the Prometheus operator."""
 
 WITH_PROMETHEUS = ("livescore-operator/production",)
 
 RELEASES = {OPERATOR: ("livescore-operator", "livescore-system"), LIVESCORE: ("demo", "sports")}
-"""Name and namespace of the release that is rendered of each chart."""
+"""Name and namespace of each chart's rendered release."""
 
 
 @dataclass(frozen=True)
@@ -35,21 +35,21 @@ class Variant:
         return f"{self.chart.name}/{self.values.name.removesuffix('-values.yaml')}"
 
     def text(self) -> str:
-        """What ``helm template`` prints."""
+        """Return the output of ``helm template``."""
         kinds = ["--api-versions", PROMETHEUS] if str(self) in WITH_PROMETHEUS else []
         return template(self.chart, "--values", str(self.values), *kinds)
 
     def objects(self) -> list[Manifest]:
-        """The objects of that."""
+        """Return the rendered objects."""
         return parsed(self.text())
 
 
 @cache
 def template(chart: Path, *arguments: str) -> str:
-    """What ``helm template`` prints.
+    """Return the output of ``helm template``.
 
     Raises:
-        ToolError: the values are refused.
+        ToolError: the values are invalid.
     """
     name, namespace = RELEASES[chart]
     return tools.run("helm", "template", name, str(chart), "--namespace", namespace, *arguments).stdout
@@ -57,17 +57,17 @@ def template(chart: Path, *arguments: str) -> str:
 
 @cache
 def kustomized(name: str) -> str:
-    """What ``kubectl kustomize`` prints of a folder of ``k8s``."""
+    """Return the output of ``kubectl kustomize`` for a folder of ``k8s``."""
     return tools.run("kubectl", "kustomize", str(K8S / name)).stdout
 
 
 def parsed(text: str) -> list[Manifest]:
-    """Every object in a stream of YAML."""
+    """Return every object of a YAML stream."""
     return [document for document in yaml.safe_load_all(text) if document]
 
 
 def pods(manifests: list[Manifest]) -> Iterator[Manifest]:
-    """The spec of every pod, also of those that are made from templates."""
+    """Yield the spec of every pod, including those in templates."""
     for manifest in manifests:
         if manifest["kind"] == "Pod":
             yield manifest["spec"]

@@ -1,4 +1,4 @@
-"""What the charts have from elsewhere. ``python -m tests.charts.sources`` (``make charts``) writes it.
+"""Generated parts of the charts, written by ``python -m tests.charts.sources`` (``make charts``).
 
 - the CRD and the schema of ``spec``: from the operator's model,
 - the rules of the operator's roles: from ``k8s/rbac``,
@@ -29,13 +29,13 @@ KEYWORDS = (
     *("description", "type", "enum", "anyOf", "pattern", "minLength", "maxLength", "minimum", "maximum"),
     *("minItems", "maxItems", "required"),
 )
-"""Of a structural schema, what a JSON schema means alike. Defaults are the API server's to fill in."""
+"""Keywords with the same meaning in structural schemas and JSON Schema. Defaults are filled in by the API server."""
 
 TABLE = re.compile(r"<!-- values -->\n.*?<!-- end of values -->", re.DOTALL)
 
 
 def files() -> dict[Path, str]:
-    """Every generated file with its content."""
+    """Return every generated file with its content."""
     return {
         OPERATOR / "templates" / "crd.yaml": _crd(),
         OPERATOR / "templates" / "_rules.tpl": _rules(),
@@ -74,7 +74,7 @@ def _rules() -> str:
 def _livescore_schema() -> Schema:
     (version,) = crd()["spec"]["versions"]
     structural = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
-    # The chart has an image of its own.
+    # The chart has its own image.
     required = [name for name in structural["required"] if name != "image"]
     spec = strict({**structural, "required": required})
     return {
@@ -82,7 +82,7 @@ def _livescore_schema() -> Schema:
         "title": "Values of livescore",
         **_nullable_object(
             {
-                # A parent chart may give more to all its charts.
+                # A parent chart may set more global values for its subcharts.
                 "global": {"type": "object", "patternProperties": {"^imageRegistry$": nullable(_TEXT)}},
                 "name": {"type": "string", "pattern": "^([a-z]([-a-z0-9]{0,38}[a-z0-9])?)?$"},
                 "labels": _STRINGS,
@@ -113,12 +113,12 @@ def _object(properties: Schema) -> Schema:
 
 
 def _nullable_object(properties: Schema) -> Schema:
-    """Return the schema of an object of which each field may be null."""
+    """Return the schema of an object in which each field may be null."""
     return _object({name: nullable(schema) for name, schema in properties.items()})
 
 
 def strict(structural: Schema) -> Schema:
-    """The JSON schema of a structural one that admits no field that nobody reads."""
+    """Return the JSON schema of a structural schema, with unknown fields forbidden."""
     found = {key: structural[key] for key in KEYWORDS if key in structural}
     if "items" in structural:
         found["items"] = strict(structural["items"])
@@ -132,7 +132,7 @@ def strict(structural: Schema) -> Schema:
 
 
 def nullable(schema: Schema) -> Schema:
-    """Return the schema that also admits null, by which Helm takes a value away."""
+    """Return the schema extended by null, which removes a value in Helm."""
     if "anyOf" in schema:
         return {**schema, "anyOf": [*schema["anyOf"], {"type": "null"}]}
     found = {**schema, "type": [schema["type"], "null"]} if "type" in schema else dict(schema)
@@ -158,7 +158,7 @@ def _rows(chart: Path) -> Iterator[str]:
 
 
 def comments(text: str) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Every value that has a comment right above it: its path, and the comment."""
+    """Yield the path and comment of every value that has a comment directly above it."""
     path: list[str] = []
     comment: list[str] = []
     for line in text.splitlines():

@@ -1,4 +1,4 @@
-"""The charts by themselves: sound, strict about their values, up to date, and of one version."""
+"""Tests of the charts themselves: valid, strict about values, up to date, and versioned together."""
 
 import json
 import re
@@ -22,7 +22,7 @@ from tests.support import tools
 ALL = sorted(path.parent for path in CHARTS.glob("*/Chart.yaml"))
 
 OWN_SETTINGS = {"NAMESPACES", "POD_NAMESPACE", "POD_NAME", "HOST", "PORT", "LEASE_NAME"}
-"""Settings that the chart itself decides; those of the metrics adapter too."""
+"""Settings that the chart determines itself, including those of the metrics adapter."""
 
 DASHBOARD = OPERATOR / "files" / "dashboard.json"
 ALERTS = OPERATOR / "files" / "alerts.yaml"
@@ -41,14 +41,14 @@ def schema(chart: Path) -> dict[str, Any]:
 
 
 def refusal(chart: Path, *settings: str) -> str:
-    """What helm says of values that it refuses."""
+    """Return Helm's error message for invalid values."""
     arguments = [argument for setting in settings for argument in ("--set-json", setting)]
     with pytest.raises(tools.ToolError) as caught:
         template(chart, *arguments)
     return str(caught.value)
 
 
-# Sound
+# Validity
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
@@ -130,7 +130,7 @@ def test_no_value_is_admitted_that_there_is_not(chart: Path) -> None:
 
 
 def objects(found: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every schema of an object whose fields are known."""
+    """Yield every object schema with a known set of fields."""
     if "properties" in found:
         yield path, found
     for name, field in found.get("properties", {}).items():
@@ -223,7 +223,7 @@ def test_a_null_in_a_file_of_values_takes_nothing_else_away(tmp_path: Path) -> N
 
 
 def value_paths(values: dict[str, Any], above: str = "") -> Iterator[str]:
-    """The path of each value of a chart, sections too."""
+    """Yield the path of each value of a chart, including sections."""
     for name, value in values.items():
         yield f"{above}{name}"
         if isinstance(value, dict):
@@ -234,11 +234,11 @@ def value_paths(values: dict[str, Any], above: str = "") -> Iterator[str]:
 @pytest.mark.parametrize("chart", [LIVESCORE, OPERATOR], ids=lambda chart: chart.name)
 def test_every_value_and_section_can_be_null(chart: Path, deep: bool) -> None:
     paths = [*value_paths(yaml.safe_load((chart / "values.yaml").read_text())), "global", "global.imageRegistry"]
-    # Not both a section and a part of it: Helm refuses that.
+    # A section and one of its members cannot both be set: Helm refuses that.
     sections = {path.rpartition(".")[0] for path in paths}
     chosen = [path for path in paths if ("." in path and path not in sections if deep else "." not in path)]
     found = parsed(template(chart, *(word for path in chosen for word in ("--set", f"{path}=null"))))
-    # What is switched on or given by a value goes with it; all else stays as it is by default.
+    # What a value switches on disappears with it; everything else keeps its default.
     lost = ("NetworkPolicy", "PodDisruptionBudget")
     usual = [one for one in parsed(template(chart)) if one["kind"] not in lost]
     assert [key_of(one) for one in found] == [key_of(one) for one in usual]
@@ -367,7 +367,7 @@ def test_the_alerts_are_rendered_as_they_are_written() -> None:
 
 
 def samples() -> set[str]:
-    """The names of all time series that the service and the operator have."""
+    """Return the names of all time series of the service and the operator."""
     registries = (service_metrics.REGISTRY, operator_metrics.REGISTRY)
     families = [family for registry in registries for family in registry.collect()]
     suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}

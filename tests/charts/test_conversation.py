@@ -1,4 +1,4 @@
-"""The program of ``helm test``, run against a real service as the Pod runs it."""
+"""Tests of the ``helm test`` program, run against a real service as in the Pod."""
 
 import asyncio
 import subprocess

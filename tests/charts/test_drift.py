@@ -1,4 +1,4 @@
-"""The chart of the operator and the kustomizations of ``k8s`` are two ways to the same objects."""
+"""The chart of the operator and the kustomizations of ``k8s`` produce the same objects."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from tests.charts.rendering import Manifest, kustomized, parsed, template
 from tests.charts.sources import OPERATOR
 
 INSTANCE = "app.kubernetes.io/instance"
-"""What Helm must add to labels and selectors, so that two releases stay apart."""
+"""Label that Helm adds to labels and selectors to keep releases apart."""
 
 COMMON = ("--set", "replicas=1", "--set", "image.tag=dev", "--set", "networkPolicy.enabled=false")
-"""A kustomization has one operator, of the image that `make images` builds, and no NetworkPolicy."""
+"""A kustomization has one operator of the image that `make images` builds, and no NetworkPolicy."""
 
 NAMESPACED = ("--namespace", "livescore", "--set", "watch.namespaces={livescore}", "--set", "crds.install=false")
 ADAPTER = ("--set", "metricsAdapter.enabled=true")
@@ -21,7 +21,7 @@ ADAPTER = ("--set", "metricsAdapter.enabled=true")
 
 @dataclass(frozen=True)
 class Pair:
-    """A folder of ``k8s``, the values that make the same, and the namespace of both."""
+    """A folder of ``k8s``, the values that produce the same, and the namespace of both."""
 
     folder: str
     values: tuple[str, ...]
@@ -32,7 +32,7 @@ class Pair:
 
     @property
     def own(self) -> tuple[str, str, str]:
-        """What the chart has beside, for whoever scrapes."""
+        """Key of the object that only the chart has: the Service for scrapers."""
         return "Service", self.namespace, "livescore-operator"
 
 
@@ -52,7 +52,7 @@ def by_key(manifests: Iterable[Manifest], pair: Pair) -> dict[tuple[str, str, st
 
 
 def comparable(manifest: Manifest, pair: Pair) -> Manifest:
-    """Without labels and annotations of its own, and without what tells releases apart."""
+    """Return a manifest without its own labels and annotations, and without what distinguishes releases."""
     found: Manifest = without_instance({key: value for key, value in manifest.items() if key != "metadata"}, pair)
     return found
 
@@ -66,7 +66,7 @@ def without_instance(value: Any, pair: Pair) -> Any:
 
 
 def in_order(items: list[Any]) -> list[Any]:
-    """A patch of kustomize puts variables and ports in front; where they stand says nothing."""
+    """Sort lists in which kustomize patches insert variables and ports at the front: the order has no meaning."""
     named = all(isinstance(item, dict) and "name" in item for item in items)
     return sorted(items, key=lambda item: str(item["name"])) if named else items
 

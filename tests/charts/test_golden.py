@@ -1,6 +1,6 @@
-"""What the charts become, whole: ``golden/CHART/VARIANT.yaml`` of ``charts/CHART/ci/VARIANT-values.yaml``.
+"""Golden files of the rendered charts: ``golden/CHART/VARIANT.yaml`` for ``charts/CHART/ci/VARIANT-values.yaml``.
 
-``python -m tests.charts.test_golden`` writes them anew; read the difference before you commit it.
+``python -m tests.charts.test_golden`` rewrites them; review the diff before you commit it.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ def golden(variant: Variant) -> Path:
 
 
 def shown(variant: Variant) -> str:
-    """The objects without the CRD, which another test compares, and with names instead of the files of the chart."""
+    """Return the objects without the CRD, which another test compares, with names in place of embedded files."""
     files = {path.read_text().strip(): f"files/{path.name}" for path in (variant.chart / "files").iterdir()}
     objects = [one for one in variant.objects() if one["kind"] != "CustomResourceDefinition"]
     return to_yaml(with_names(one, files) for one in objects)
@@ -32,7 +32,7 @@ def with_names(manifest: Manifest, files: dict[str, str]) -> Manifest:
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_what_is_rendered_is_what_was_read_and_found_good(variant: Variant) -> None:
-    assert shown(variant) == golden(variant).read_text(), "run `make charts`, read the diff"
+    assert shown(variant) == golden(variant).read_text(), "run `make charts` and review the diff"
 
 
 def test_every_golden_file_has_its_variant() -> None:

@@ -1,4 +1,4 @@
-"""Releases on a real API server, on which nothing runs: what helm makes, changes, takes back and leaves."""
+"""Install, upgrade, rollback and uninstall of releases on a real API server without controllers."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ KINDS = (
 
 
 class Cluster:
-    """What people type."""
+    """The commands that users run."""
 
     def __init__(self, kubeconfig: Path) -> None:
         self._kubeconfig = str(kubeconfig)
@@ -35,14 +35,14 @@ class Cluster:
         return replicas
 
     def of_helm(self) -> list[str]:
-        """All that the charts have made."""
+        """Return the objects created by the charts."""
         label = "app.kubernetes.io/managed-by=Helm"
         return self.kubectl("get", ",".join(KINDS), "-A", "-l", label, "-o", "name").split()
 
 
 @pytest.fixture
 def cluster(kubeconfig: Path) -> Cluster:
-    """Without any release: the CRD was made by somebody else."""
+    """A cluster without releases, whose CRD was installed separately."""
     return Cluster(kubeconfig)
 
 
@@ -62,7 +62,7 @@ def test_a_release_comes_changes_goes_back_and_goes(cluster: Cluster) -> None:
     cluster.helm("rollback", "demo", "--namespace", SPORTS)
     assert cluster.replicas() == 3
 
-    # The LiveScore outlives its operator, and the next release finds both it and the CRD.
+    # The LiveScore survives its operator, and the next release adopts it and the CRD.
     cluster.helm("uninstall", "livescore-operator", "--namespace", SYSTEM)
     assert cluster.replicas() == 3
     cluster.helm("install", *operator)

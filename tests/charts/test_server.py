@@ -1,4 +1,4 @@
-"""A real API server takes everything that is shipped, and its Pod Security admission has no word to say about it."""
+"""A real API server accepts all shipped manifests without Pod Security warnings."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.support import tools
 
 
 def dry_run(kubeconfig: Path, text: str, *arguments: str) -> list[str]:
-    """What would be applied, one line an object; warnings fail."""
+    """Return the objects that would be applied, one line each; fails on warnings."""
     command = ("apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-", *arguments)
     done = tools.run("kubectl", *command, given=text, KUBECONFIG=str(kubeconfig))
     assert done.stderr == ""

@@ -1,1 +1,1 @@
-"""Clients that public generators make from OpenAPI, used against a real process. Generators come from ``PATH``."""
+"""Clients generated from OpenAPI by public generators, run against a real process. Generators come from ``PATH``."""

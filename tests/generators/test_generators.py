@@ -1,6 +1,6 @@
-"""What openapi-python-client, datamodel-code-generator and openapi-typescript make of OpenAPI can be used.
+"""The output of openapi-python-client, datamodel-code-generator and openapi-typescript is usable.
 
-Each test is skipped where its generator is not on ``PATH``; ``make generators`` installs and runs them all.
+Tests are skipped if their generator is not on ``PATH``; ``make generators`` installs and runs all.
 """
 
 import json
@@ -86,7 +86,7 @@ export default [match, goal, change, patch, query, silent];
 
 
 def run(directory: Path, program: str, *arguments: str) -> str:
-    """Run a generator or a program in ``directory``; what it prints. Skips the test if the program is missing."""
+    """Run a program in ``directory`` and return its output; skip the test if the program is missing."""
     found = shutil.which(program)
     if found is None:
         pytest.skip(f"{program} is not on PATH: `make generators` installs it")
@@ -99,7 +99,7 @@ def run(directory: Path, program: str, *arguments: str) -> str:
 
 @pytest.fixture
 def document(tmp_path: Path) -> str:
-    """The OpenAPI document, in the test's directory."""
+    """Write the OpenAPI document to the test's directory, and return it."""
     (tmp_path / "openapi.json").write_text(json.dumps(openapi()))
     return "openapi.json"
 

@@ -1,1 +1,4 @@
-"""The bench: what a request and a delivered message cost, beside a textbook application. ``python -m tests.load``."""
+"""Benchmark: the cost of a request and of a delivered message, compared with a textbook application.
+
+Run it by ``python -m tests.load``.
+"""

@@ -1,4 +1,4 @@
-"""``python -m tests.load [--quick] [--json FILE]``: measure the service beside the textbook application."""
+"""``python -m tests.load [--quick] [--json FILE]``: benchmark the service against the textbook application."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -19,22 +19,22 @@ from tests.load.socket_load import FanOut, Pace
 from tests.support.service import NotReady
 
 WARM_UP_SECONDS = 0.5
-"""Statements get prepared, caches filled, code paths specialised by the interpreter."""
+"""Time to prepare statements, fill caches and let the interpreter specialise code."""
 
 OPEN_FILES = 12_000
-"""5 000 sockets at one end, and as many again to spare."""
+"""Limit of open files: 5 000 sockets at one end, and as many to spare."""
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How long the bench takes."""
+    """Duration of the benchmark."""
 
     rounds: int
     round_seconds: float
     paced_seconds: float
     bursts: int
     audiences: dict[int, float]
-    """Subscribers, and paced events per second: a rate at which the server is busy less than half of the time."""
+    """Number of subscribers → paced events per second: a rate that keeps the server busy less than half of the time."""
 
 
 FULL = Size(rounds=7, round_seconds=1.5, paced_seconds=5.0, bursts=10, audiences={1_000: 20.0, 5_000: 8.0})
@@ -42,7 +42,7 @@ QUICK = Size(rounds=3, round_seconds=0.5, paced_seconds=1.5, bursts=3, audiences
 
 
 class Bench:
-    """One run."""
+    """One run of the benchmark."""
 
     def __init__(self, backends: Backends, size: Size, progress: Progress) -> None:
         self._backends = backends
@@ -51,7 +51,7 @@ class Bench:
         self._task = progress.add_task("", total=1 + size.rounds * len(scenarios.AIMS) + len(size.audiences))
 
     def run(self) -> Result:
-        """Requests first, then each audience at a fresh process."""
+        """Measure requests first, then each audience with a fresh process."""
         comparisons, figures = self._requests()
         fan_outs = [self._fan_out(subscribers, rate) for subscribers, rate in self._size.audiences.items()]
         figures += [row for each, least in fan_outs for row in fan_out_figures(each, least)]
@@ -67,7 +67,7 @@ class Bench:
     async def _rounds(self, ours: Measured, theirs: Measured) -> list[Comparison]:
         prepared = await scenarios.prepare(scenarios.LIVESCORE, ours)
         works = {ours: prepared.works, theirs: (await scenarios.prepare(scenarios.TEXTBOOK, theirs)).works}
-        # The service's POST is heard: its event goes through Redis to a listener. The textbook's has nobody to tell.
+        # The service's event goes through Redis to a listener. The textbook application has no listener for its POST.
         async with socket_load.listener(ours.port, prepared.written):
             await self._warm_up(works)
             measured = [await self._round(works, number) for number in range(self._size.rounds)]
@@ -84,7 +84,7 @@ class Bench:
     async def _round(
         self, works: Mapping[Measured, Mapping[str, Work]], number: int
     ) -> dict[tuple[str, Measured], Round]:
-        """Every kind of request at both servers, one right after the other; who is first changes."""
+        """Measure each kind of request on both servers in direct succession, alternating the order of the servers."""
         measured = {}
         order = list(works) if number % 2 else list(works)[::-1]
         for name in scenarios.AIMS:
@@ -95,7 +95,7 @@ class Bench:
         return measured
 
     def _fan_out(self, subscribers: int, rate: float) -> tuple[FanOut, float]:
-        """What an audience costs, and right after it the least that a delivery to as many costs, in microseconds."""
+        """Measure an audience, and directly afterwards the minimum cost of as many deliveries, in CPU microseconds."""
         self._progress.update(self._task, description=f"{subscribers} subscribers")
         pace = Pace(rate, self._size.paced_seconds, self._size.bursts)
         with servers.livescore(self._backends, f"fan-out-{subscribers}") as server:
@@ -107,11 +107,11 @@ class Bench:
 
 def main(
     quick: Annotated[
-        bool, typer.Option(help="Fewer and shorter rounds, 1 000 subscribers only: under a minute.")
+        bool, typer.Option(help="Run fewer and shorter rounds, with 1 000 subscribers only: under a minute.")
     ] = False,
-    json: Annotated[Path | None, typer.Option(help="Write the figures to this file too.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Also write the figures to this file.")] = None,
 ) -> None:
-    """Measure what requests, messages and connections cost, and say which aims are missed."""
+    """Measure the cost of requests, messages and connections, and report missed targets."""
     servers.allow_many_sockets(OPEN_FILES)
     servers.keep_off_the_server_core()
     console = Console()

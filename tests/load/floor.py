@@ -1,6 +1,6 @@
-"""The floor under a delivery: one ``send(2)`` of as many bytes to each socket in turn, and nothing else.
+"""The lower bound of a delivery: one ``send(2)`` of the same size to each socket in turn, and nothing else.
 
-``python -m tests.load.floor PORT SOCKETS BYTES EVENTS PER_SECOND`` sends; it is a process of its own, as a server is.
+``python -m tests.load.floor PORT SOCKETS BYTES EVENTS PER_SECOND`` is the sender, a process of its own like a server.
 """
 
 import asyncio
@@ -19,16 +19,16 @@ from tests.load.servers import on_the_server_core
 from tests.load.socket_load import MICROSECONDS, Pace, Tally
 
 CONNECT_SECONDS = 30.0
-"""Longest all sockets together may take to connect."""
+"""Timeout for connecting all sockets."""
 
 
 async def measure(sockets: int, message_bytes: int, pace: Pace) -> float:
-    """Microseconds of CPU that one message costs who does nothing but send it, on the servers' core.
+    """Return the CPU microseconds per message of a process that only sends, on the servers' core.
 
-    Who reads does with the bytes what a subscriber does, so that the sender finds it as often asleep.
+    The receiver processes the bytes as a subscriber does, so that the sender finds it asleep equally often.
 
     Raises:
-        LoadError: when the sender fails; its own words stand above.
+        LoadError: the sender failed; its error output has the reason.
     """
     server = await asyncio.get_running_loop().create_server(Tally, HOST, 0, backlog=sockets)
     async with server:
@@ -39,12 +39,12 @@ async def measure(sockets: int, message_bytes: int, pace: Pace) -> float:
             sender = await asyncio.create_subprocess_exec(*guarded(command, signal.SIGKILL), stdout=PIPE)
         output, _ = await asyncio.wait_for(sender.communicate(), CONNECT_SECONDS + 2 * pace.seconds)
     if sender.returncode:
-        raise LoadError(f"the sender of the floor ended with {sender.returncode}")
+        raise LoadError(f"the sender exited with status {sender.returncode}")
     return float(output)
 
 
 def main(port: int, sockets: int, message_bytes: int, events: int, per_second: float) -> None:
-    """Connect, send to everybody at the pace, and print what :func:`measure` returns."""
+    """Connect, send to all sockets at the pace, and print the result of :func:`measure`."""
     with ExitStack() as stack:
         readers = [stack.enter_context(_connected(port)) for _ in range(sockets)]
         message = bytes(message_bytes)

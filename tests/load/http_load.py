@@ -1,6 +1,6 @@
-"""A light HTTP/1.1 client, and rounds of it that measure what a request costs the server.
+"""A light HTTP/1.1 client, and rounds of requests that measure their cost to the server.
 
-Requests are ready bytes, connections are kept alive, nothing is pipelined: each connection asks again when answered.
+Requests are prepared bytes on keep-alive connections without pipelining: each connection waits for its response.
 """
 
 import asyncio
@@ -16,51 +16,51 @@ from typing import Any, Protocol, cast
 HOST = "127.0.0.1"
 
 CONNECTIONS = 8
-"""Requests under way at once: enough to keep one core busy, few enough to leave none waiting long."""
+"""Concurrent requests: enough to keep one core busy, few enough to avoid long queues."""
 
 ANSWER_SECONDS = 10.0
-"""Longest a request may take before the bench gives up."""
+"""Timeout of a request, after which the benchmark fails."""
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 class LoadError(Exception):
-    """A server did not answer as the bench expects."""
+    """A server did not respond as the benchmark expects."""
 
 
 class Server(Protocol):
-    """What a round needs to know of the server."""
+    """The properties of a server that a round needs."""
 
     @property
     def port(self) -> int:
-        """On which it listens."""
+        """Port of the server."""
         ...
 
     def cpu_seconds(self) -> float:
-        """CPU time since its start."""
+        """CPU time since the server's start, in seconds."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A response as it came."""
+    """A raw response."""
 
     status: int
     head: bytes
     body: bytes
 
     def json(self) -> Any:
-        """The body's JSON."""
+        """Return the decoded JSON body."""
         return json.loads(self.body)
 
     def header(self, name: str) -> str | None:
-        """One header's value."""
+        """Return one header's value."""
         found = re.search(rb"\r\n%s: *([^\r]*)" % name.encode(), self.head, re.IGNORECASE)
         return found[1].decode() if found else None
 
 
 class Connection(asyncio.Protocol):
-    """One keep-alive connection, for one request at a time."""
+    """One keep-alive connection for one request at a time."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
@@ -68,7 +68,7 @@ class Connection(asyncio.Protocol):
         self._received = b""
 
     def ask(self, request: bytes) -> asyncio.Future[Answer]:
-        """Send ready bytes; the future fails with ``LoadError`` when the connection is lost."""
+        """Send prepared bytes; the future fails with ``LoadError`` if the connection is lost."""
         self._waiting = asyncio.get_running_loop().create_future()
         if self._transport is None:
             self._waiting.set_exception(LoadError("the connection is closed"))
@@ -77,12 +77,12 @@ class Connection(asyncio.Protocol):
         return self._waiting
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         if self._transport is not None:
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's has another base
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's transport has another base class
 
     def data_received(self, data: bytes) -> None:
         self._received += data
@@ -94,7 +94,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
         if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_exception(LoadError(f"the server hung up: {error}"))
+            self._waiting.set_exception(LoadError(f"the server closed the connection: {error}"))
 
 
 def _body_length(head: bytes) -> int:
@@ -102,12 +102,12 @@ def _body_length(head: bytes) -> int:
         return 0
     length = _LENGTH.search(head)
     if length is None:
-        raise LoadError(f"an answer without Content-Length: {head!r}")
+        raise LoadError(f"response without Content-Length: {head!r}")
     return int(length[1])
 
 
 def request(method: str, path: str, body: Mapping[str, Any] | None = None, **headers: str) -> bytes:
-    """The bytes of a request; ``if_none_match="…"`` becomes the header ``if-none-match``."""
+    """Return the bytes of a request; ``if_none_match="…"`` becomes the header ``if-none-match``."""
     content = b"" if body is None else json.dumps(body).encode()
     lines = [f"{method} {path} HTTP/1.1", f"host: {HOST}", "accept: application/json"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
@@ -123,22 +123,22 @@ async def connect(port: int) -> Connection:
 
 
 async def ask(connection: Connection, request: bytes, status: int) -> Answer:
-    """Ask and insist on a status.
+    """Send a request and require a status.
 
     Raises:
-        LoadError: on another one, or none in time.
+        LoadError: the status differs, or the response does not arrive in time.
     """
     try:
         answer = await asyncio.wait_for(connection.ask(request), ANSWER_SECONDS)
     except TimeoutError:
-        raise LoadError(f"no answer to {_first_line(request)}") from None
+        raise LoadError(f"no response to {_first_line(request)}") from None
     if answer.status != status:
         raise LoadError(f"{answer.status} instead of {status} to {_first_line(request)}: {answer.body[:300]!r}")
     return answer
 
 
 async def ask_all(port: int, requests: Iterable[bytes], status: int) -> list[Answer]:
-    """Ask one after the other on one connection."""
+    """Send requests one after another on one connection."""
     connection = await connect(port)
     try:
         return [await ask(connection, request, status) for request in requests]
@@ -148,14 +148,14 @@ async def ask_all(port: int, requests: Iterable[bytes], status: int) -> list[Ans
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What one round cost."""
+    """The cost of one round."""
 
     requests: int
     cpu_seconds: float
 
     @property
     def per_cpu_second(self) -> float:
-        """Requests for one second of the server's CPU."""
+        """Requests per second of the server's CPU."""
         return self.requests / self.cpu_seconds
 
 
@@ -168,7 +168,7 @@ class Work:
 
 
 async def run_round(server: Server, work: Work, seconds: float) -> Round:
-    """Ask for ``seconds`` on all connections and read the server's CPU clock before and after."""
+    """Send requests for ``seconds`` on all connections, reading the server's CPU clock before and after."""
     connections = [await connect(server.port) for _ in range(CONNECTIONS)]
     started, cpu = time.perf_counter(), server.cpu_seconds()
     try:
@@ -197,7 +197,7 @@ def _first_line(request: bytes) -> str:
 
 
 def answers(port: int) -> bool:
-    """Whether somebody listens on the port."""
+    """Return True if the port accepts connections."""
     with suppress(OSError), socket.create_connection((HOST, port), timeout=1):
         return True
     return False

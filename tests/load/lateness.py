@@ -1,8 +1,8 @@
-"""How late transitions are: matches that start and end at random moments, measured by the feed's own times.
+"""Lateness of transitions: matches start and end at random moments, and the feed's own times are compared.
 
     python -m tests.load.lateness [--matches 200] [--seconds 10] [--without-redis]
 
-PostgreSQL, Valkey, a worker and a scheduler of its own; hints are written as the API writes them.
+It starts its own PostgreSQL, Valkey, worker and scheduler; hints are written as the API writes them.
 """
 
 import argparse
@@ -28,10 +28,10 @@ from tests.support.service import Kind, Service, eventually
 KINDS: tuple[Kind, ...] = ("worker", "scheduler")
 
 LATE_SECONDS = 0.3
-"""The aim: at most one transition in a hundred later than this."""
+"""Target: at most 1 % of the transitions are later than this."""
 
 CREATE_SECONDS = 0.01
-"""More than creating one match takes: all exist before the first one starts."""
+"""More than the creation of a match takes, so that all exist before the first one starts."""
 
 LATENESS = """
 SELECT extract(epoch FROM event.created_at
@@ -64,20 +64,20 @@ def _values(start: datetime, end: datetime) -> dict[str, Any]:
 
 
 def lateness(database_url: str) -> list[float]:
-    """How late every transition was, in seconds, sorted."""
+    """Return the lateness of every transition in seconds, sorted."""
     with psycopg.connect(database_url) as connection:
         return [row[0] for row in connection.execute(LATENESS)]
 
 
 def unfinished(database_url: str) -> int:
-    """How many matches have not ended."""
+    """Return the number of matches that have not ended."""
     with psycopg.connect(database_url) as connection:
         row = connection.execute(UNFINISHED).fetchone()
         return int(row[0]) if row else 0
 
 
 def report(values: list[float], expected: int) -> str:
-    """One line with the distribution."""
+    """Return the distribution in one line."""
     quantiles = {name: values[min(len(values) - 1, int(len(values) * part))] for name, part in _PARTS.items()}
     late = sum(value > LATE_SECONDS for value in values) / len(values)
     figures = " ".join(f"{name} {value * 1000:.1f} ms" for name, value in quantiles.items())
@@ -89,7 +89,7 @@ _PARTS = {"min": 0.0, "p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
 
 @asynccontextmanager
 async def stack(directory: Path) -> AsyncIterator[tuple[OwnPostgres, Valkey]]:
-    """Both servers, a worker and a scheduler."""
+    """Run both servers, a worker and a scheduler."""
     postgres, valkey = OwnPostgres(directory), Valkey(directory)
     postgres.open()
     valkey.server.start()
@@ -109,7 +109,7 @@ async def stack(directory: Path) -> AsyncIterator[tuple[OwnPostgres, Valkey]]:
 
 
 async def measure(matches: int, seconds: float, redis: bool) -> str:
-    """Run once and report."""
+    """Run one measurement and return its report."""
     with tempfile.TemporaryDirectory() as directory:
         async with stack(Path(directory)) as (postgres, valkey):
             if not redis:
@@ -120,7 +120,7 @@ async def measure(matches: int, seconds: float, redis: bool) -> str:
 
 
 def main() -> None:
-    """Read the arguments, measure, print."""
+    """Parse the arguments, measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--matches", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=10.0)

@@ -1,4 +1,4 @@
-"""The bench's rows, their aims, and how they are shown."""
+"""Rows of the benchmark with their targets, and their presentation."""
 
 import json
 import platform
@@ -23,7 +23,7 @@ IDLE_PROCESS_AIM_MEGABYTES = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One kind of request: medians over the rounds, requests per second of the server's CPU."""
+    """One kind of request: medians over the rounds, in requests per second of the server's CPU."""
 
     name: str
     livescore: float
@@ -33,18 +33,18 @@ class Comparison:
 
     @property
     def ratio(self) -> float:
-        """The median of the rounds' ratios: both halves of a round had the same machine."""
+        """Median of the rounds' ratios, as both halves of a round ran under the same conditions."""
         return statistics.median(self.ratios)
 
     @property
     def met(self) -> bool:
-        """Whether the ratio reaches its aim."""
+        """True if the ratio reaches its target."""
         return self.ratio >= self.aim
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One measured value; ``most`` is its aim, if it has one."""
+    """One measured value; ``most`` is its target, if any."""
 
     name: str
     value: float
@@ -53,20 +53,20 @@ class Figure:
 
     @property
     def met(self) -> bool:
-        """Whether the value is within its aim."""
+        """True if the value is within its target."""
         return self.most is None or self.value <= self.most
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Everything that one run measured."""
+    """All measurements of one run."""
 
     comparisons: list[Comparison]
     figures: list[Figure]
     fan_outs: list[FanOut]
 
     def write(self, path: Path) -> None:
-        """Write it as JSON."""
+        """Write the result as JSON."""
         rows = [asdict(row) | {"ratio": row.ratio, "met": row.met} for row in self.comparisons]
         figures = [asdict(figure) | {"met": figure.met} for figure in self.figures]
         content = {
@@ -78,7 +78,7 @@ class Result:
         path.write_text(json.dumps(content, indent=2) + "\n")
 
     def show(self, console: Console) -> None:
-        """Print the tables and how they came about."""
+        """Print the tables and the conditions of the measurement."""
         console.print(_requests(self.comparisons), _figures(self.figures))
         console.print(f"{machine_line()}. {METHOD}", style="dim")
 
@@ -91,14 +91,14 @@ METHOD = (
 
 
 def compare(name: str, livescore: Sequence[Round], textbook: Sequence[Round]) -> Comparison:
-    """Put the rounds of both servers beside each other."""
+    """Compare the rounds of both servers."""
     ours, theirs = ([each.per_cpu_second for each in rounds] for rounds in (livescore, textbook))
     ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
     return Comparison(name, statistics.median(ours), statistics.median(theirs), ratios, AIMS[name])
 
 
 def process_figures(livescore_bytes: int, textbook_bytes: int) -> list[Figure]:
-    """Resident memory of the idle processes."""
+    """Return the resident memory of the idle processes."""
     return [
         Figure("idle API process", livescore_bytes / 1e6, "MB", IDLE_PROCESS_AIM_MEGABYTES),
         Figure("idle textbook process", textbook_bytes / 1e6, "MB"),
@@ -106,7 +106,7 @@ def process_figures(livescore_bytes: int, textbook_bytes: int) -> list[Figure]:
 
 
 def fan_out_figures(result: FanOut, least: float) -> list[Figure]:
-    """The figures of one audience; ``least`` is the floor under a paced message, in microseconds of CPU."""
+    """Return the figures of one audience; ``least`` is the minimum cost of a paced message in CPU microseconds."""
     crowd = f"{result.subscribers} subscribers"
     return [
         Figure(f"{crowd}: without every event", result.subscribers - result.complete, "sockets", 0),
@@ -124,7 +124,7 @@ def fan_out_figures(result: FanOut, least: float) -> list[Figure]:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on."""
+    """Return the properties of the machine that the figures depend on."""
     packages = ("fastapi", "uvicorn", "uvloop", "psycopg", "sqlmodel", "redis")
     return {
         "python": platform.python_version(),
@@ -135,7 +135,7 @@ def machine() -> dict[str, Any]:
 
 
 def machine_line() -> str:
-    """:func:`machine` in one line."""
+    """Return :func:`machine` in one line."""
     known = machine()
     packages = ", ".join(f"{name} {number}" for name, number in known["packages"].items())
     return f"{known['processor']}, {known['system']}, Python {known['python']}, {packages}"

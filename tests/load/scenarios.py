@@ -1,4 +1,4 @@
-"""What the two servers are asked: the same matches, the same four kinds of request, each in its own spelling."""
+"""The workload for both servers: the same matches and four kinds of request, in each application's spelling."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -12,12 +12,12 @@ MATCHES = 60
 """More than one page of the list, which has 50."""
 
 READ_MATCH = 40
-"""Nobody writes to it, so its ETag holds."""
+"""A match that is never written to, so that its ETag stays valid."""
 
 LIST, ONE, NOT_MODIFIED, POST = "list of 50", "one match", "not modified (304)", "POST commentary"
 
 AIMS = {LIST: 2.5, ONE: 2.5, NOT_MODIFIED: 2.5, POST: 2.0}
-"""How many times the textbook application's requests per CPU second."""
+"""Target ratios to the textbook application's requests per CPU second."""
 
 Body = Mapping[str, Any]
 
@@ -31,19 +31,19 @@ COMMENTARY: Body = {
     "metadata": {"x": 31, "y": 12},
     "tags": ["shot", "open-play"],
 }
-"""An event of the length that commentary has."""
+"""A commentary of typical length."""
 
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """How an application spells the fields of a body."""
+    """The spelling of an application's body fields."""
 
     spell: Callable[[Body], Body]
     has_etag: bool
 
 
 def _as_textbook(body: Body) -> Body:
-    # SQLModel keeps the name `metadata` for itself.
+    # SQLModel reserves the name `metadata`.
     return {"details" if key == "metadata" else _snake(key): value for key, value in body.items()}
 
 
@@ -57,14 +57,14 @@ TEXTBOOK = Application(_as_textbook, has_etag=False)
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The kinds of request by name, and the matches to which they write."""
+    """The kinds of request by name, and the matches they write to."""
 
     works: dict[str, Work]
     written: list[int]
 
 
 async def prepare(application: Application, server: Server) -> Prepared:
-    """Make the matches and the four kinds of request."""
+    """Create the matches and the four kinds of request."""
     ids = await create_matches(application, server, MATCHES)
     one = f"/matches/{ids[READ_MATCH]}"
     known = (await ask_all(server.port, [request("GET", one)], 200))[0].header("etag") or '"none"'
@@ -79,7 +79,7 @@ async def prepare(application: Application, server: Server) -> Prepared:
 
 
 async def create_matches(application: Application, server: Server, count: int) -> list[int]:
-    """Make matches that are under way.
+    """Create live matches.
 
     Returns:
         Their ids.
@@ -90,7 +90,7 @@ async def create_matches(application: Application, server: Server, count: int) -
 
 
 def commentary(match_id: int, application: Application = LIVESCORE) -> bytes:
-    """A request that adds commentary to a match."""
+    """Return a request that adds commentary to a match."""
     return request("POST", f"/matches/{match_id}/commentary", application.spell(COMMENTARY))
 
 

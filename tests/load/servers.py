@@ -1,4 +1,4 @@
-"""What the bench runs: the measured servers on one core, PostgreSQL, Valkey and the load itself on the others."""
+"""Processes of the benchmark: the measured servers on one core; PostgreSQL, Valkey and the load on the others."""
 
 import os
 import resource
@@ -25,31 +25,31 @@ SERVER_CORE = set(CORES[:1])
 OTHER_CORES = set(CORES[1:]) or SERVER_CORE
 
 START_SECONDS = 30.0
-"""Longest a server may take to answer."""
+"""Timeout until a server answers."""
 
 STOP_SECONDS = 5.0
-"""Longest it may take to end: nobody is connected any more."""
+"""Timeout until a server without connections has ended."""
 
 SERVICE_ENVIRONMENT = {
     "ENVIRONMENT": "bench",
     "LOG_FORMAT": "json",
     "SECURITY_MODE": "DRY_RUN",
-    # Every subscriber comes from 127.0.0.1.
+    # All subscribers connect from 127.0.0.1.
     "MAX_CONNECTIONS_PER_ADDRESS": "50000",
 }
-"""What the bench sets apart from addresses; everything else is the default."""
+"""Settings other than addresses that differ from the defaults."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A server process as the kernel accounts for it."""
+    """A server process and its resource usage according to the kernel."""
 
     name: str
     port: int
     pid: int
 
     def cpu_seconds(self) -> float:
-        """User and system time of all its threads since its start, to the nanosecond (``clock_getcpuclockid(3)``)."""
+        """User and system time of all threads since the start in seconds (``clock_getcpuclockid(3)``)."""
         return time.clock_gettime(~self.pid << 3 | 2)
 
     def resident_bytes(self) -> int:
@@ -67,7 +67,7 @@ class Backends:
 
 
 def keep_off_the_server_core() -> None:
-    """Move this process and all its later children to the other cores."""
+    """Move this process and its future children to the other cores."""
     os.sched_setaffinity(0, OTHER_CORES)
 
 
@@ -75,18 +75,18 @@ def allow_many_sockets(wanted: int) -> None:
     """Raise the limit of open files, which children inherit.
 
     Raises:
-        SystemExit: when the machine allows less.
+        SystemExit: the machine's hard limit is lower.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, max(wanted, hard)))
     except (ValueError, OSError):
-        raise SystemExit(f"the bench needs {wanted} open files: raise `ulimit -Hn`, which is {hard}") from None
+        raise SystemExit(f"the benchmark needs {wanted} open files: raise `ulimit -Hn`, now {hard}") from None
 
 
 @contextmanager
 def backends() -> Iterator[Backends]:
-    """Start PostgreSQL and Valkey on empty data in a temporary directory; without fsync, which costs no server CPU."""
+    """Start PostgreSQL and Valkey on temporary data, without fsync, which would not use the server's CPU anyway."""
     with tempfile.TemporaryDirectory(prefix="livescore-bench-") as path:
         directory = Path(path)
         postgres, valkey = Postgres(directory, durable=False), Valkey(directory, durable=False)
@@ -104,7 +104,7 @@ def backends() -> Iterator[Backends]:
 
 @contextmanager
 def livescore(backends: Backends, name: str = "livescore") -> Iterator[Measured]:
-    """One ``livescore api`` on the server core. ``name`` names its log."""
+    """Run one ``livescore api`` on the server core; ``name`` names its log."""
     urls = {"DATABASE_URL": backends.postgres.url("livescore"), "REDIS_URL": backends.valkey.url()}
     service = Service("api", backends.directory, name, {**SERVICE_ENVIRONMENT, **urls})
     try:
@@ -120,7 +120,7 @@ def livescore(backends: Backends, name: str = "livescore") -> Iterator[Measured]
 
 @contextmanager
 def textbook(backends: Backends) -> Iterator[Measured]:
-    """The textbook application under uvicorn on the server core, without an access log like the service."""
+    """Run the textbook application under uvicorn on the server core, without an access log, like the service."""
     url = backends.postgres.url("textbook").replace("postgresql://", "postgresql+psycopg://")
     port = Port()
     process = _start_textbook(backends.directory / "textbook.log", url, port.number)
@@ -149,13 +149,13 @@ def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not answers(port):
         if process.poll() is not None or time.monotonic() > deadline:
-            raise SystemExit(f"the textbook application does not start:\n{log.read_text()}")
+            raise SystemExit(f"the textbook application did not start:\n{log.read_text()}")
         time.sleep(0.02)
 
 
 @contextmanager
 def on_the_server_core() -> Iterator[None]:
-    """A child inherits the cores of the thread that starts it."""
+    """Pin this thread to the server core; children inherit the affinity of the thread that starts them."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, SERVER_CORE)
     try:

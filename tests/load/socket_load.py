@@ -1,7 +1,7 @@
-"""Thousands of WebSocket subscribers that cost the client little, and what they cost the server.
+"""Thousands of lightweight WebSocket subscribers, and their cost to the server.
 
-A subscriber shakes hands and subscribes by hand; afterwards it only adds up bytes and their checksum. The first one
-keeps its bytes, from which sequence numbers are checked; who has the same length and checksum has received the same.
+A subscriber performs its handshake and subscription; from then on it only sums up sizes and checksums. The first
+subscriber keeps its bytes to check the seqs; equal length and checksum mean that another one received the same.
 """
 
 import asyncio
@@ -20,26 +20,26 @@ from tests.load.scenarios import LIVESCORE, commentary, create_matches
 from tests.load.servers import Measured
 
 HANDSHAKES_AT_ONCE = 50
-"""Far below the listen backlog, so that nobody waits for a retransmitted SYN."""
+"""Far below the listen backlog, so that no SYN has to be retransmitted."""
 
 ANSWER_SECONDS = 15.0
-"""Longest a handshake or a subscription may take."""
+"""Timeout of a handshake or a subscription."""
 
 DELIVERY_SECONDS = 4.0
-"""Longest the deliveries to everybody may take; less than the servers keep an idle connection of HTTP open."""
+"""Timeout of all deliveries; shorter than the servers keep an idle HTTP connection open."""
 
 SETTLE_SECONDS = 1.0
-"""After which an idle process has given back what the handshakes took."""
+"""Time until an idle process has released the memory of the handshakes."""
 
 BURST = 10
-"""Events that are posted at once."""
+"""Number of events posted at once."""
 
 BURST_PAUSE_SECONDS = 0.1
-SAMPLE = 10  # every tenth subscriber notes when bytes come
+SAMPLE = 10  # every tenth subscriber records the times of arrivals
 MICROSECONDS = 1e6
 
 PING = b"\x89\x00"
-"""An empty ping; JSON has no zero byte, so this is never part of a message."""
+"""An empty ping. JSON contains no zero byte, so these bytes never occur within a message."""
 
 PONG = b"\x8a\x80\x00\x00\x00\x00"
 
@@ -58,7 +58,7 @@ _HANDSHAKE = "\r\n".join(
 
 
 class Tally(asyncio.Protocol):
-    """Who only adds up what comes: ``size`` and ``checksum`` of the bytes."""
+    """Sums up received bytes: their number (``size``) and ``checksum``."""
 
     def __init__(self) -> None:
         self.size = 0
@@ -70,11 +70,11 @@ class Tally(asyncio.Protocol):
 
 
 class Subscriber(Tally):
-    """One WebSocket; it adds up from :meth:`count` on.
+    """One WebSocket, which sums up from :meth:`count` on.
 
     Attributes:
-        kept: these bytes, if it is to keep them.
-        arrivals: ``size`` and time after each arrival, if it is to note them.
+        kept: the received bytes, if they are kept.
+        arrivals: ``size`` and time after each arrival, if they are recorded.
     """
 
     def __init__(self, *, keep: bool, note: bool) -> None:
@@ -88,7 +88,7 @@ class Subscriber(Tally):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's has another base
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's transport has another base class
         self._transport.write(_HANDSHAKE)
 
     def data_received(self, data: bytes) -> None:
@@ -105,7 +105,7 @@ class Subscriber(Tally):
             self.kept += data
 
     def _answer_ping(self, data: bytes) -> bytes:
-        """Only some get a ping meanwhile; without it everybody's bytes are the same."""
+        """Remove a ping and answer it: only some subscribers receive pings, so their bytes would differ."""
         if self._transport is not None:
             self._transport.write(PONG)
         return data.replace(PING, b"")
@@ -113,10 +113,10 @@ class Subscriber(Tally):
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
         if not self._found.done():
-            self._found.set_exception(LoadError(f"a WebSocket was closed: {error}; it got {bytes(self._received)!r}"))
+            self._found.set_exception(LoadError(f"a WebSocket was closed: {error}; received {bytes(self._received)!r}"))
 
     async def receive(self, expected: bytes) -> None:
-        """Wait until these bytes come, and forget everything before."""
+        """Wait until these bytes arrive, and discard everything before them."""
         self._expected, self._found = expected, asyncio.get_running_loop().create_future()
         self._look()
         await asyncio.wait_for(self._found, ANSWER_SECONDS)
@@ -129,11 +129,11 @@ class Subscriber(Tally):
         self._transport.write(bytes((0x81, 0x80 | len(text), 0, 0, 0, 0)) + text)
 
     def count(self) -> None:
-        """From now on only add up."""
+        """Only sum up from now on."""
         self._counting = True
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         if self._transport is not None:
             self._transport.abort()
 
@@ -173,7 +173,7 @@ async def _subscribe_all(subscribers: Sequence[Subscriber], match_id: int) -> No
 
 @asynccontextmanager
 async def listener(port: int, matches: Iterable[int]) -> AsyncIterator[Subscriber]:
-    """One subscriber of some matches."""
+    """Connect one subscriber of some matches."""
     subscriber = await _connected(port, 1)
     await _subscribed(subscriber, matches)
     subscriber.count()
@@ -184,7 +184,7 @@ async def listener(port: int, matches: Iterable[int]) -> AsyncIterator[Subscribe
 
 
 def frame_ends(data: bytes) -> Iterator[tuple[int, int]]:
-    """Start of the payload and end of each whole unmasked frame (RFC 6455, 5.2)."""
+    """Yield the start of the payload and the end of each complete unmasked frame (RFC 6455, 5.2)."""
     place = 0
     while place + 2 <= len(data):
         length, header = data[place + 1], 2
@@ -199,7 +199,7 @@ def frame_ends(data: bytes) -> Iterator[tuple[int, int]]:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """Some events and their deliveries."""
+    """A series of events and their deliveries."""
 
     deliveries: int
     cpu_seconds: float
@@ -208,13 +208,13 @@ class Phase:
 
     @property
     def cpu_microseconds(self) -> float:
-        """CPU of the server for one delivered message, the POST that caused it included."""
+        """CPU microseconds of the server per delivered message, including the POST that caused it."""
         return self.cpu_seconds / self.deliveries * MICROSECONDS
 
 
 @dataclass(frozen=True, slots=True)
 class FanOut:
-    """What the subscribers of one match cost; ``complete`` of them got every event once and in order."""
+    """The cost of a match's subscribers; ``complete`` counts those that received every event once and in order."""
 
     subscribers: int
     complete: int
@@ -229,7 +229,7 @@ class FanOut:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How many events come, and how fast."""
+    """Number and rate of events."""
 
     per_second: float
     seconds: float
@@ -237,12 +237,12 @@ class Pace:
 
     @property
     def events(self) -> int:
-        """How many come one after the other."""
+        """Number of events posted one after another."""
         return round(self.per_second * self.seconds)
 
 
 class Audience:
-    """The subscribers of one match, and those who post to it."""
+    """The subscribers of one match, and the connections that post to it."""
 
     def __init__(self, server: Measured, match_id: int, subscribers: Sequence[Subscriber]) -> None:
         self.server = server
@@ -253,15 +253,15 @@ class Audience:
 
     @property
     def reference(self) -> Subscriber:
-        """The one who keeps its bytes."""
+        """The subscriber that keeps its bytes."""
         return self.subscribers[0]
 
     def frames(self) -> list[tuple[int, int]]:
-        """Where the frames of the reference are."""
+        """Return the positions of the reference subscriber's frames."""
         return list(frame_ends(bytes(self.reference.kept or b"")))
 
     def complete(self) -> int:
-        """How many received exactly what the reference did, whose numbers have no gap."""
+        """Count the subscribers that received the same bytes as the reference; 0 if its seqs have a gap."""
         data = bytes(self.reference.kept or b"")
         numbers = [json.loads(data[start:end])["seq"] for start, end in self.frames()]
         first = numbers[0] if numbers else 0
@@ -271,7 +271,7 @@ class Audience:
         return sum((subscriber.size, subscriber.checksum) == wanted for subscriber in self.subscribers)
 
     async def paced(self, pace: Pace) -> Phase:
-        """Post one event after the other at a steady pace."""
+        """Post one event after another at a steady pace."""
         first, cpu = len(self._sent), self.server.cpu_seconds()
         poster = await connect(self.server.port)
         start = time.perf_counter()
@@ -283,7 +283,7 @@ class Audience:
         return self._phase(first, cpu)
 
     async def burst(self, bursts: int) -> Phase:
-        """Post ten events at once, some times over."""
+        """Post ten events at once, ``bursts`` times."""
         posters = [await connect(self.server.port) for _ in range(BURST)]
         first, cpu = len(self._sent), self.server.cpu_seconds()
         for _ in range(bursts):
@@ -299,11 +299,11 @@ class Audience:
         await asyncio.gather(*(ask(poster, self._request, 201) for poster in posters))
 
     async def _delivered(self) -> None:
-        """Wait until everybody has everything, in vain if something is lost: :meth:`complete` tells."""
+        """Wait until all subscribers have everything, or time out if something is lost: :meth:`complete` reports it."""
         deadline = time.perf_counter() + self._patience
         while not self._has_everything():
             if time.perf_counter() > deadline:
-                self._patience = 0.0  # what is lost is lost
+                self._patience = 0.0  # waiting again would not bring lost messages
                 return
             await asyncio.sleep(0.01)
 
@@ -318,7 +318,7 @@ class Audience:
         return Phase((len(self._sent) - first) * len(self.subscribers), spent, cuts[49], cuts[98])
 
     def _latencies(self, first: int) -> Iterator[float]:
-        """Of the events from ``first`` on, at the subscribers that note their arrivals."""
+        """Yield the latencies of the events from ``first`` on, for the subscribers that record arrivals."""
         ends = [end for _, end in self.frames()]
         for subscriber in self.subscribers:
             before = 0
@@ -330,7 +330,7 @@ class Audience:
 
 
 async def _first_sockets(server: Measured, match_id: int) -> None:
-    """What the first handshakes take once and keep is no connection's."""
+    """Open sockets first to trigger one-time allocations, which do not belong to any connection."""
     subscribers = await _connect_all(server.port, HANDSHAKES_AT_ONCE)
     await _subscribe_all(subscribers, match_id)
     for subscriber in subscribers:
@@ -339,7 +339,7 @@ async def _first_sockets(server: Measured, match_id: int) -> None:
 
 
 async def measure(server: Measured, count: int, pace: Pace) -> FanOut:
-    """Connect, subscribe, idle, then deliver. The server must be fresh, or its idle memory says nothing."""
+    """Connect, subscribe, idle, then deliver. The server must be fresh for its idle memory to be meaningful."""
     (match_id,) = await create_matches(LIVESCORE, server, 1)
     await _warm_up(server, match_id)
     await _first_sockets(server, match_id)
@@ -373,7 +373,7 @@ async def measure(server: Measured, count: int, pace: Pace) -> FanOut:
 
 
 async def _warm_up(server: Measured, match_id: int) -> None:
-    """Once around, so that what is loaded and prepared at first use is not counted."""
+    """Run one round so that lazy loading and preparation are not measured."""
     async with listener(server.port, [match_id]):
         poster = await connect(server.port)
         for _ in range(BURST):

@@ -1,6 +1,6 @@
-"""The application that the documentation of FastAPI and SQLModel teaches, neither tuned nor hindered.
+"""The application taught by the documentation of FastAPI and SQLModel, neither tuned nor handicapped.
 
-A match list, one match, a new match, new commentary that is told to WebSocket clients by the tutorial's manager.
+It has a match list, one match, a new match, and new commentary broadcast to WebSockets by the tutorial's manager.
 """
 
 import os

@@ -1,1 +1,1 @@
-"""A match day of up to a million clients, simulated: our rule of scaling side by side with the HPA's."""
+"""Simulated match days with up to a million clients: our scaling rule compared with the HPA's."""

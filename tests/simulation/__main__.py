@@ -1,4 +1,4 @@
-"""``python -m tests.simulation [SCENARIO…]``: days under all rules. Without names, all of them go to ``docs``."""
+"""``python -m tests.simulation [SCENARIO…]``: simulate days under all rules. Without names, write all to ``docs``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,15 +16,15 @@ from tests.simulation.scenarios import Scenario, scenarios
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE, PLOTS = DOCS / "scaling.md", DOCS / "scaling"
 BEGIN, END = "<!-- simulation -->\n", "<!-- /simulation -->\n"
-"""Between these the page is written by ``make simulate``."""
+"""Markers in the page; ``make simulate`` rewrites the text between them."""
 
 
 def main(
-    names: Annotated[list[str] | None, typer.Argument(help="Scenarios; all of them if none is named.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="Scenarios to run; all by default.")] = None,
 ) -> None:
     """Simulate match days."""
     days = [play(scenario) for scenario in track(chosen(names), "Playing", console=Console(stderr=True))]
-    # A pipe takes the whole width: a table that is cut says nothing.
+    # Without a terminal, use the full width: truncated columns are useless.
     console = Console()
     Console(width=max(console.width, 160)).print(table(days))
     if not names:
@@ -32,7 +32,7 @@ def main(
 
 
 def chosen(names: Sequence[str] | None) -> Sequence[Scenario]:
-    """These scenarios, or all."""
+    """Return the named scenarios, or all."""
     found = [one for one in scenarios() if not names or one.name in names]
     if not found:
         raise typer.BadParameter(f"choose from {', '.join(one.name for one in scenarios())}")
@@ -40,12 +40,12 @@ def chosen(names: Sequence[str] | None) -> Sequence[Scenario]:
 
 
 def play(scenario: Scenario) -> Day:
-    """One scenario under each rule."""
+    """Run one scenario under each rule."""
     return [run(scenario, name, rule) for name, rule in rules(scenario).items()]
 
 
 def write(days: Sequence[Day]) -> None:
-    """The plots, and the table within its place in the page."""
+    """Write the plots, and the table into the page."""
     PLOTS.mkdir(exist_ok=True)
     for day in days:
         (PLOTS / f"{day[0].scenario.name}.svg").write_text(svg(day), encoding="utf-8")

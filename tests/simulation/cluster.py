@@ -1,7 +1,7 @@
 """Pods, their clients and the Deployment, second by second.
 
-Clients are a fluid: new ones are spread evenly over the pods that take any, those who leave do so everywhere alike, and
-the sockets of a pod are a float. So nothing depends on chance, and no client is lost by rounding.
+Clients are modelled as a fluid: arrivals spread evenly over the accepting pods, departures are proportional to each
+pod's sockets, and sockets are floats. So the model is deterministic and loses no clients by rounding.
 """
 
 from collections import defaultdict
@@ -12,28 +12,28 @@ from math import ceil, inf
 from livescore_operator.scaling.pod import Pod
 
 START_SECONDS = 20.0
-"""From the creation of a pod until it is ready: pulled, started, connected to its database, probed twice."""
+"""Time from the creation of a pod until it is ready: pull, start, database connection, two probes."""
 
 GRACE_SECONDS = 5.0
-"""A pod that drains still takes newcomers for so long, until every load balancer knows."""
+"""Time during which a draining pod still accepts new clients, until all load balancers know."""
 
 DRAIN_SECONDS = 30.0
-"""Over which it then closes its sockets, one after the other: ``api.drain.deadlineSeconds``."""
+"""Time over which it then closes its sockets one by one: ``api.drain.deadlineSeconds``."""
 
 RETURN_SECONDS = 2
-"""After a hint a client is back within so many seconds."""
+"""Maximum time until a client that received a hint is back, in seconds."""
 
 LOSS_RETURN_SECONDS = 10
-"""Over which the clients of a lost node come back: each finds out for itself, and waits for a time by chance."""
+"""Time over which the clients of a lost node return: each detects the loss and waits for a random time."""
 
 UNREADY_SECONDS = 40.0
-"""After which the cluster calls the pods of a lost node unready: ``node-monitor-grace-period``."""
+"""Time until the cluster marks the pods of a lost node unready: ``node-monitor-grace-period``."""
 
 EVICTION_SECONDS = 300.0
-"""For how much longer it then keeps them: ``tolerationSeconds`` of ``node.kubernetes.io/unreachable``."""
+"""Additional time until it evicts them: ``tolerationSeconds`` of ``node.kubernetes.io/unreachable``."""
 
 SURGE = 0.25
-"""Part of the pods that a roll-out may add for a while: ``maxSurge`` of the API's Deployment."""
+"""Fraction of additional pods during a rollout: ``maxSurge`` of the API's Deployment."""
 
 
 @dataclass(slots=True, eq=False)
@@ -52,32 +52,32 @@ class Machine:
     shedding: float = 0.0
 
     def lives(self) -> bool:
-        """Whether its Deployment counts on it."""
+        """True if the Deployment counts the pod."""
         return self.terminating_at == inf
 
     def drain(self, now: float) -> None:
-        """It is told to empty itself."""
+        """Start draining."""
         self.draining_at = self.closing_at = min(self.closing_at, now)
 
     def cancel(self) -> None:
-        """It is told to serve on."""
+        """Cancel the drain."""
         self.draining_at, self.closing_at = inf, self.terminating_at
 
     def terminate(self, now: float) -> None:
-        """It gets SIGTERM, upon which it empties itself as well."""
+        """Handle SIGTERM, which also starts a drain."""
         self.terminating_at = min(self.terminating_at, now)
         self.closing_at = min(self.closing_at, now)
 
     def is_ready(self, now: float) -> bool:
-        """What Kubernetes says; of a lost node it finds out late."""
+        """Return the readiness seen by Kubernetes, which notices the loss of a node late."""
         return self.ready_at <= now < min(self.closing_at + GRACE_SECONDS, self.lost_at + UNREADY_SECONDS)
 
     def takes(self, now: float) -> bool:
-        """Whether newcomers get here; those who try a dead pod are taken to try another one at once."""
+        """Return True if new clients reach the pod; clients that try a dead pod are assumed to retry at once."""
         return self.ready_at <= now < self.lost_at and now - GRACE_SECONDS < self.closing_at
 
     def seen(self, now: float, *, silent: bool) -> Pod:
-        """As an operator sees it."""
+        """Return the pod as the operator observes it."""
         tells = self.ready_at <= now < self.lost_at and not silent
         return Pod(
             self.name,
@@ -90,14 +90,14 @@ class Machine:
 
 @dataclass(slots=True)
 class Cluster:
-    """One Deployment and everybody who wants to be connected to it.
+    """One Deployment and all its clients.
 
     Attributes:
-        session_seconds: for how long a client stays on the average, before another one comes in its place.
-        waiting: clients on their way to a pod, by the second in which they arrive.
-        reconnects: sockets that were closed by the service so far, each told before.
-        dropped: sockets that were closed without a word.
-        rolling: whether a roll-out is under way.
+        session_seconds: mean session length; every departing client is replaced by a new one.
+        waiting: arriving clients by the second of their arrival.
+        reconnects: sockets closed by the service so far, each after a hint.
+        dropped: sockets closed without a hint.
+        rolling: True during a rollout.
     """
 
     replicas: int
@@ -118,11 +118,11 @@ class Cluster:
             pod.ready_at = self.now
 
     def connected(self) -> float:
-        """Sockets of all pods."""
+        """Number of sockets of all pods."""
         return sum(pod.connections for pod in self.pods)
 
     def step(self, audience: float) -> None:
-        """One second, after which so many clients want to be connected."""
+        """Advance by one second, after which ``audience`` clients want to be connected."""
         self.now += 1.0
         self._leave(audience)
         self._close()
@@ -144,7 +144,7 @@ class Cluster:
         self._give_up(go - (connected - connected * kept))
 
     def _give_up(self, count: float) -> None:
-        """Clients leave that are not connected just now."""
+        """Remove clients that are not connected at the moment."""
         total = sum(self.waiting.values())
         if count > 0 and total > 0:
             kept = max(0.0, 1.0 - count / total)
@@ -152,7 +152,7 @@ class Cluster:
                 self.waiting[second] *= kept
 
     def _close(self) -> None:
-        """Pods that stop close their sockets at a pace that leaves none at the end; others shed what they were told."""
+        """Close sockets: stopping pods at a pace that leaves none at the end, others as many as they have to shed."""
         for pod in [pod for pod in self.pods if pod.closing_at < inf or pod.shedding]:
             begun = pod.closing_at + GRACE_SECONDS
             if begun <= self.now:
@@ -189,7 +189,7 @@ class Cluster:
             pod.terminate(self.now)
 
     def _reap(self) -> None:
-        """Pods that have stopped, and those of lost nodes, go; whoever is still connected is dropped."""
+        """Remove stopped pods and those of lost nodes; sockets still open are dropped."""
         going = [pod for pod in self.pods if pod.terminating_at < inf or pod.lost_at < inf]
         gone = [pod for pod in going if self._is_gone(pod)]
         for pod in gone:
@@ -206,7 +206,7 @@ class Cluster:
         return empty or self.now >= since + GRACE_SECONDS + DRAIN_SECONDS
 
     def _deploy(self) -> None:
-        """What the Deployment's controllers do: the right number, and in a roll-out the right version."""
+        """Act as the Deployment's controllers: set the number of pods and, during a rollout, their version."""
         live = [pod for pod in self.pods if pod.terminating_at == inf]
         new = [pod for pod in live if pod.version == self.version]
         self.rolling = self.rolling and not (len(new) == len(live) and all(pod.is_ready(self.now) for pod in new))
@@ -222,18 +222,18 @@ class Cluster:
         self._terminate(old[: max(0, len(live) - unready - self.replicas)])
 
     def _rank(self, pod: Machine) -> tuple[bool, int, float]:
-        """A ReplicaSet removes unready pods first, then the cheapest, then the youngest."""
+        """Return the removal order of a ReplicaSet: unready pods first, then by deletion cost, then the youngest."""
         return pod.is_ready(self.now), pod.cost, -pod.ready_at
 
-    # What happens to it
+    # Disturbances
 
     def roll_out(self) -> None:
-        """A new image."""
+        """Start a rollout of a new image."""
         self.version += 1
         self.rolling = True
 
     def lose(self, part: float) -> None:
-        """A node dies with this part of the pods: the oldest."""
+        """Lose a node with this fraction of the pods: the oldest."""
         victims = [pod for pod in self.pods if pod.lost_at == inf][: round(part * len(self.pods))]
         for pod in victims:
             pod.lost_at = self.now
@@ -243,5 +243,5 @@ class Cluster:
             pod.connections = 0.0
 
     def seen(self, silent: Iterator[bool]) -> list[Pod]:
-        """All pods as an operator sees them; ``silent`` says of each whether it cannot be read."""
+        """Return all pods as the operator observes them; ``silent`` yields True for each pod that cannot be read."""
         return [pod.seen(self.now, silent=next(silent)) for pod in self.pods]

@@ -1,4 +1,4 @@
-"""A day as an SVG: clients, pods and how full they are, one above the other."""
+"""A day plotted as SVG: clients, pods, and sockets of the fullest pod."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,7 +9,7 @@ COLOURS = {"ours": GREEN, "ours, match day off": BLUE, "HPA": RED, "HPA, rebalan
 
 
 def svg(outcomes: Sequence[Outcome]) -> str:
-    """All rules on one day, as a document of its own."""
+    """Plot all rules of one day as one document."""
     scenario = outcomes[0].scenario
     panels = [
         Panel("clients, by minute of the day", [_line(outcomes[0], lambda sample: sample.clients, colour=GREY)]),

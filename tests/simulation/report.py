@@ -1,4 +1,4 @@
-"""What came of the days: a table for people at a terminal, and the section of the page."""
+"""Results of the simulation as a table for the terminal and as a section of the page."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from tests.simulation.run import Outcome
 
 
 class Column(NamedTuple):
-    """One figure; of each the smaller one is the better."""
+    """One figure of the table; smaller is better."""
 
     title: str
     value: Callable[[Outcome], float]
@@ -23,7 +23,7 @@ COLUMNS = (
     Column("over target, pod-seconds", lambda one: one.over),
     Column("fullest pod, of target", lambda one: one.fullest, 2),
     Column("dropped", lambda one: one.dropped),
-    Column("told to reconnect", lambda one: one.reconnects),
+    Column("hints sent", lambda one: one.reconnects),
     Column("pod-hours", lambda one: one.pod_seconds / 3600, 1),
     Column("changes", lambda one: one.changes),
     Column("flaps", lambda one: one.flaps),
@@ -31,14 +31,14 @@ COLUMNS = (
 )
 
 Day = Sequence[Outcome]
-"""All rules in one scenario."""
+"""Outcomes of all rules in one scenario."""
 
 SLACK = 0.02
-"""Part by which figures must differ to be called better or worse."""
+"""Minimum relative difference for a figure to count as better or worse."""
 
 
 def table(days: Sequence[Day]) -> Table:
-    """For the terminal; what is worse than the HPA's figure is red."""
+    """Return the table for the terminal; figures worse than the HPA's are red."""
     found = Table("scenario", "rule", *(column.title for column in COLUMNS), title="A match day, simulated")
     for day in days:
         for number, outcome in enumerate(day):
@@ -52,7 +52,7 @@ def table(days: Sequence[Day]) -> Table:
 
 
 def markdown(days: Sequence[Day]) -> str:
-    """The table of the page; what is worse than the HPA's figure is bold."""
+    """Return the table of the page; figures worse than the HPA's are bold."""
     lines = [
         "| scenario | rule | " + " | ".join(column.title for column in COLUMNS) + " |",
         "|---|---|" + "---|" * len(COLUMNS),

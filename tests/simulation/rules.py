@@ -1,7 +1,7 @@
-"""Who decides how many pods there are: our operator by its own modules, and a HorizontalPodAutoscaler as documented.
+"""Scaling rules: the operator's own modules, and a HorizontalPodAutoscaler as documented.
 
-The HPA is that of Kubernetes' documentation (autoscaling/v2): a pods metric by its average, the controller's defaults,
-``behavior`` left out. Its pods are the same as ours: they drain on SIGTERM as well.
+The HPA follows Kubernetes' documentation (autoscaling/v2): a pods metric by its average, the controller's defaults,
+no ``behavior``. Its pods behave like ours: they drain on SIGTERM as well.
 """
 
 import math
@@ -17,23 +17,23 @@ from livescore_operator.scaling.pod import Pod
 from tests.simulation.cluster import DRAIN_SECONDS, GRACE_SECONDS, Cluster
 
 SYNC_SECONDS = 15
-"""Between two decisions: the HPA controller's default, and ``CONNECTIONS_SECONDS`` of our operator."""
+"""Interval between two decisions: the HPA controller's default, and ``CONNECTIONS_SECONDS`` of our operator."""
 
 MIDNIGHT = datetime(2026, 6, 1, tzinfo=UTC)
-"""When the simulated day begins."""
+"""Start of the simulated day."""
 
 STOP_SECONDS = 15.0
-"""That a pod may take beyond its drain before it is removed anyway."""
+"""Time beyond its drain after which a pod is removed anyway."""
 
 
 class Rule(Protocol):
-    """Looks at the cluster once a second and moves its replicas."""
+    """Observes the cluster every second and sets its replicas."""
 
     def act(self, cluster: Cluster, silent: Iterator[bool]) -> None: ...
 
 
 class Operator:
-    """``autoscaling.mode: connections``: decisions, drains, rebalance and floors are those of the operator itself."""
+    """``autoscaling.mode: connections``, with the operator's own decisions, drains, rebalancing and floors."""
 
     def __init__(self, spec: Autoscaling, fixtures: Sequence[Fixture] = ()) -> None:
         self._spec = spec
@@ -95,14 +95,14 @@ class Operator:
 
 
 def balance(cluster: Cluster, pods: Sequence[Pod], spec: Autoscaling) -> None:
-    """Tell overfull pods what to shed until the next round."""
+    """Set how many sockets each overfull pod sheds until the next round."""
     surplus = {} if cluster.rolling else rebalance.surplus(pods, spec.rebalance, SYNC_SECONDS)
     for pod in cluster.pods:
         pod.shedding = surplus.get(pod.name, 0) / SYNC_SECONDS
 
 
 def _at(fixture: Fixture, moment: datetime) -> Fixture:
-    """As the service tells of it at this moment."""
+    """Return the fixture as the service reports it at this moment."""
     live = fixture.start <= moment < fixture.end
     return Fixture(fixture.id, fixture.sport, fixture.home_team, fixture.away_team, live, fixture.start, fixture.end)
 
@@ -116,7 +116,7 @@ STEP_PODS = 4
 
 
 class Hpa:
-    """A HorizontalPodAutoscaler with the same target and bounds; ``balanced`` adds our rebalance to it."""
+    """A HorizontalPodAutoscaler with the same target and bounds; ``balanced`` adds our rebalancing."""
 
     def __init__(self, spec: Autoscaling, *, balanced: bool = False) -> None:
         self._spec, self._balanced = spec, balanced
@@ -136,10 +136,10 @@ class Hpa:
             balance(cluster, pods, self._spec)
 
     def _calculate(self, current: int, pods: Sequence[Pod]) -> int | None:
-        """Replicas by the average of the pods; None where no pod has the metric.
+        """Return the replicas for the pods' average; None if no pod has the metric.
 
-        Terminating pods are left out. A pod without the metric counts as on target when it would be scaled down, and
-        as empty when up; so does one that starts.
+        Terminating pods are ignored. A pod without the metric, including a starting one, counts as on target when
+        scaling down and as empty when scaling up.
         """
         counted = [pod for pod in pods if not pod.terminating]
         values = [pod.connections for pod in counted if pod.connections is not None]
@@ -160,7 +160,7 @@ class Hpa:
         return current if abs(corrected - 1) <= TOLERANCE or turned or against else wanted
 
     def _normalize(self, current: int, wanted: int, now: float) -> int:
-        """Stabilization downwards, steps upwards, bounds."""
+        """Apply stabilization when scaling down, steps when scaling up, and the bounds."""
         recent = [one for one in self._recommended if one[0] > now - WINDOW_SECONDS] or [(now, current)]
         self._recommended = [*recent, (now, wanted)]
         stable = max(replicas for _, replicas in self._recommended)

@@ -1,4 +1,4 @@
-"""One day under one rule, and what is measured of it."""
+"""One day under one rule, and its measurements."""
 
 import random
 from collections.abc import Iterator
@@ -9,21 +9,21 @@ from tests.simulation.rules import Hpa, Operator, Rule
 from tests.simulation.scenarios import Scenario
 
 OVER_TARGET = 1.25
-"""A pod with more than so many times its target is over it: the target leaves room for what comes within a minute."""
+"""A pod is over target beyond this multiple of its target, which leaves room for a minute's growth."""
 
 FLAP_SECONDS = 600.0
-"""A change that takes back one of the last ten minutes is a flap."""
+"""A change is a flap if it reverses another one of the last ten minutes."""
 
 POINTS = 240
-"""Of a plotted line."""
+"""Number of points of a plotted line."""
 
 SEED = 5
-"""Which pods cannot be read is drawn anew for each run, and each time alike."""
+"""Seed for the choice of unreadable pods, the same in every run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What a plot shows of one moment; the fullest pod is that of the time since the sample before."""
+    """Values of one moment for a plot; the fullest pod is the maximum since the previous sample."""
 
     minute: float
     clients: float
@@ -34,14 +34,14 @@ class Sample:
 
 @dataclass
 class Outcome:
-    """What a day was like.
+    """Measurements of a day.
 
     Attributes:
-        over: seconds of all pods, added up, in which they were over their target.
-        fullest: most sockets of a pod, as a part of the target.
-        pod_seconds: of all pods, whether they serve, start or stop.
-        changes: how often the number of replicas was changed.
-        flaps: changes against one within ``FLAP_SECONDS`` before.
+        over: pod-seconds over target.
+        fullest: maximum sockets of a pod, relative to the target.
+        pod_seconds: seconds of all pods, including starting and stopping ones.
+        changes: number of changes of the replicas.
+        flaps: changes that reverse another one of the ``FLAP_SECONDS`` before.
     """
 
     scenario: Scenario
@@ -59,14 +59,14 @@ class Outcome:
     _peak: float = 0.0
 
     def changed(self, now: float, delta: int) -> None:
-        """The number of replicas is another one."""
+        """Record a change of the replicas."""
         before, direction = self._last
         self.changes += 1
         self.flaps += now - before <= FLAP_SECONDS and delta * direction < 0
         self._last = now, delta
 
     def see(self, cluster: Cluster) -> None:
-        """One second has passed."""
+        """Record one second."""
         target = self.scenario.spec.target_connections_per_pod
         loads = [pod.connections for pod in cluster.pods]
         highest = max(loads, default=0.0)
@@ -87,7 +87,7 @@ class Outcome:
 
 
 def rules(scenario: Scenario) -> dict[str, Rule]:
-    """Ours, ours without match day where the scenario has one, the HPA, and the HPA with our rebalance."""
+    """Return our rule, our rule without match days if the scenario has them, the HPA, and the HPA with rebalancing."""
     spec = scenario.spec
     plain = spec.model_copy(update={"match_day": spec.match_day.model_copy(update={"enabled": False})})
     found: dict[str, Rule] = {"ours": Operator(spec, scenario.fixtures)}
@@ -97,7 +97,7 @@ def rules(scenario: Scenario) -> dict[str, Rule]:
 
 
 def run(scenario: Scenario, name: str, rule: Rule) -> Outcome:
-    """Play the day."""
+    """Simulate the day."""
     outcome = Outcome(scenario, name)
     start = scenario.audience(0)
     needed = -(-int(start) // scenario.spec.target_connections_per_pod)

@@ -1,4 +1,4 @@
-"""Days that the rules are tried on. Times are minutes of the simulated day."""
+"""Simulated days. Times are minutes of the day."""
 
 import math
 from bisect import bisect_right
@@ -11,7 +11,7 @@ from livescore_operator.scaling.forecast import Fixture
 from tests.simulation.rules import MIDNIGHT
 
 Audience = Callable[[float], float]
-"""Clients that want to be connected at a minute of the day."""
+"""Number of clients that want to be connected at a minute of the day."""
 
 MATCH_MINUTES = 110
 """Two halves, the interval and stoppage time."""
@@ -21,13 +21,13 @@ PROFILE = (
     *((62, 0.97), (100, 1.0), (MATCH_MINUTES, 0.95), (MATCH_MINUTES + 4, 0.45), (MATCH_MINUTES + 12, 0.12)),
     (MATCH_MINUTES + 30, 0.0),
 )
-"""The audience of a match by minutes from kick-off, as a part of its greatest."""
+"""Audience of a match by minutes from kick-off, relative to its maximum."""
 
 GOAL_SECONDS = 20.0
-"""In which those come who heard of a goal."""
+"""Time over which clients arrive after a goal."""
 
 GOAL_STAY_MINUTES = 6.0
-"""In which they leave again."""
+"""Time over which they leave again."""
 
 
 @dataclass(frozen=True)
@@ -35,16 +35,16 @@ class Scenario:
     """One day.
 
     Attributes:
-        name: short, also that of its plot.
-        text: what happens.
-        spec: for both rules; the HPA takes target and bounds from it.
-        minutes: how long it takes.
+        name: short name, also of the plot.
+        text: description.
+        spec: settings of the operator; the HPA uses the same target and bounds.
+        minutes: duration.
         audience: clients over time.
-        fixtures: what the service tells of matches, where match day is on.
-        session_minutes: how long a client stays on the average.
-        roll_out: minute of a roll-out.
-        node_loss: minute in which a node dies, and the part of the pods that it takes along.
-        silent: part of the pods that cannot be read, by minute.
+        fixtures: matches reported by the service, if match days are enabled.
+        session_minutes: mean session length.
+        roll_out: minute of a rollout.
+        node_loss: minute in which a node dies, and its fraction of the pods.
+        silent: fraction of unreadable pods, by minute.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Scenario:
 
 
 def line(*points: tuple[float, float]) -> Audience:
-    """Straight between these points of minute and value, and level before and after."""
+    """Return the linear interpolation of points (minute, value), constant before the first and after the last."""
     times = [minute for minute, _ in points]
 
     def value(minute: float) -> float:
@@ -74,28 +74,28 @@ def line(*points: tuple[float, float]) -> Audience:
 
 
 def match(kick_off: float, clients: float) -> Audience:
-    """Whoever follows a match."""
+    """Return the audience of a match."""
     return line(*((kick_off + minute, part * clients) for minute, part in PROFILE))
 
 
 def goal(minute: float, clients: float) -> Audience:
-    """Whoever comes because of a goal."""
+    """Return the additional audience of a goal."""
     peak = minute + GOAL_SECONDS / 60
     return line((minute, 0.0), (peak, clients), (peak + 1, clients), (peak + GOAL_STAY_MINUTES, 0.0))
 
 
 def together(*parts: Audience) -> Audience:
-    """The sum."""
+    """Return the sum of audiences."""
     return lambda minute: sum(part(minute) for part in parts)
 
 
 def waves(mean: float, part: float, minutes: float) -> Audience:
-    """Up and down around a mean."""
+    """Return a sine wave around a mean."""
     return lambda minute: mean * (1 + part * math.sin(2 * math.pi * minute / minutes))
 
 
 def fixture(number: int, kick_off: float, sport: str = "football") -> Fixture:
-    """A match as the service tells of it."""
+    """Return a match as the service reports it."""
     start = MIDNIGHT + timedelta(minutes=kick_off)
     return Fixture(
         number, sport, f"home {number}", f"away {number}", False, start, start + timedelta(minutes=MATCH_MINUTES)
@@ -103,7 +103,7 @@ def fixture(number: int, kick_off: float, sport: str = "football") -> Fixture:
 
 
 def autoscaling(target: int, low: int, high: int, per_second: int, **expected: int) -> Autoscaling:
-    """Defaults but for target, bounds and rebalance; match day is on where connections are expected by sport."""
+    """Return a spec with defaults for the rest; match days are enabled if expected connections are given by sport."""
     expectations = [Expectation(sport=sport, connections=connections) for sport, connections in expected.items()]
     return Autoscaling(
         mode="connections",
@@ -120,7 +120,7 @@ def overlapping(*kick_offs: float) -> tuple[Fixture, ...]:
 
 
 def scenarios() -> Sequence[Scenario]:
-    """All days, in the order of the report."""
+    """Return all days, in the order of the report."""
     evening = together(line((0, 2_000)), match(60, 40_000), goal(85, 6_000), goal(130, 8_000))
     return [
         Scenario(
@@ -141,14 +141,14 @@ def scenarios() -> Sequence[Scenario]:
         ),
         Scenario(
             "goal-storm",
-            "20 000 clients, and four goals that nobody foresees bring 15 000 each within 20 seconds",
+            "20 000 clients, and four unpredicted goals bring 15 000 each within 20 seconds",
             autoscaling(2_000, 2, 60, 100),
             150,
             together(line((0, 20_000)), *(goal(minute, 15_000) for minute in (30, 45, 60, 64))),
         ),
         Scenario(
             "node-loss",
-            "30 000 clients; a node dies with a quarter of the pods, and all its clients come back within 10 seconds",
+            "30 000 clients; a node dies with a quarter of the pods, and all its clients return within 10 seconds",
             autoscaling(2_000, 2, 40, 100),
             60,
             line((0, 30_000)),
@@ -183,7 +183,7 @@ def scenarios() -> Sequence[Scenario]:
         ),
         Scenario(
             "flaky-readings",
-            "a league evening; 2 % of all pods cannot be read, in the first half a third, after the end all",
+            "a league evening; 2 % of all pods cannot be read, a third in the first half, all of them after the end",
             autoscaling(2_000, 2, 40, 100, football=40_000),
             240,
             evening,

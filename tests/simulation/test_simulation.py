@@ -1,4 +1,4 @@
-"""The simulator loses nobody, and shows what it is there to show."""
+"""Tests of the simulator: it loses no clients, and its results show the difference between the rules."""
 
 import xml.etree.ElementTree as ET
 from dataclasses import replace

@@ -12,10 +12,14 @@ from starlette.types import ASGIApp
 
 from livescore import __version__, broker
 from livescore.api import asyncapi, commentary, docs, errors, events, health, matches, openapi, root, sockets
-from livescore.api.access import EndRevokedResponses
 from livescore.api.context import Services
-from livescore.api.protocol import BodyLimit
-from livescore.api.streams import RetryInsteadOfError
+from livescore.api.middleware.body_limit import BodyLimit
+from livescore.api.middleware.cors import Cors
+from livescore.api.middleware.rate_limit import RateLimit
+from livescore.api.middleware.request_telemetry import RequestTelemetry
+from livescore.api.middleware.retry_stream import RetryInsteadOfError
+from livescore.api.middleware.revoked_keys import EndRevokedResponses
+from livescore.api.middleware.websocket_origin import WebSocketOrigin
 from livescore.jobs.schedule import Schedule
 from livescore.live.connection import Connection
 from livescore.live.drain import Drain
@@ -27,8 +31,7 @@ from livescore.security.client_address import ClientAddress
 from livescore.security.connection_caps import ConnectionCaps
 from livescore.security.keys import ApiKey, Keyring
 from livescore.security.limiter import Limiter
-from livescore.security.origins import Cors, OriginPolicy, WebSocketOrigin
-from livescore.security.rate_limit import RateLimit
+from livescore.security.origins import OriginPolicy
 from livescore.settings import Settings
 from livescore.telemetry import metrics
 
@@ -104,7 +107,7 @@ def create(services: Services) -> FastAPI:
 
 def served(services: Services) -> ASGIApp:
     """Return the application with what wraps it, so that even an unhandled error is counted and readable for pages."""
-    return metrics.RequestTelemetry(Cors(create(services), policy=services.origins))
+    return RequestTelemetry(Cors(create(services), policy=services.origins))
 
 
 def _add_middleware(application: FastAPI, services: Services) -> None:
@@ -112,7 +115,7 @@ def _add_middleware(application: FastAPI, services: Services) -> None:
     settings = services.settings
     if settings.read_keys_required:
         application.add_middleware(EndRevokedResponses, keyring=services.keyring)
-    application.add_middleware(BodyLimit, settings=settings)
+    application.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     application.add_middleware(WebSocketOrigin, policy=services.origins)
     application.add_middleware(RateLimit, settings=settings, limiter=services.limiter, on_limited=metrics.rate_limited)
     application.add_middleware(RetryInsteadOfError, spread_seconds=settings.reconnect_spread_seconds)

@@ -12,9 +12,10 @@ import orjson
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from livescore.http_errors import Conflict, NotFound
 from livescore.scores.feed import Event
-from livescore.scores.rules import Conflict, MatchState, Revision, Score, revise, score_delta, set_score
-from livescore.scores.store import NotFound, Store, WriteResult
+from livescore.scores.rules import MatchState, Revision, Score, revise, score_delta, set_score
+from livescore.scores.store import Store, WriteResult
 from tests.support.clients import Listener, Message, announced_match, feed_of
 from tests.support.databases import opened
 from tests.support.delivery import assert_same_events

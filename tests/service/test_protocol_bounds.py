@@ -14,7 +14,8 @@ import uvicorn
 from websockets.sync.client import connect
 
 from livescore import settings as configuration
-from livescore.api.protocol import LINGER_SECONDS, BodyLimit, bounded
+from livescore.api.middleware.body_limit import BodyLimit
+from livescore.api.protocol import LINGER_SECONDS, bounded
 
 TIMEOUT = 0.5
 MAX_HEAD = 4_096
@@ -65,7 +66,12 @@ def port() -> Iterator[int]:
         max_body_bytes=MAX_BODY,
     )
     config = uvicorn.Config(
-        BodyLimit(_application, settings=settings), http=bounded(settings), log_config=None, lifespan="off", port=0
+        BodyLimit(_application, max_bytes=settings.max_body_bytes),
+        http=bounded(settings),
+        log_config=None,
+        lifespan="off",
+        interface="asgi3",
+        port=0,
     )
     yield from _serve(uvicorn.Server(config))
 

@@ -9,7 +9,8 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from livescore import settings as configuration
-from livescore.api.protocol import BodyLimit, BoundedHttpProtocol, bounded
+from livescore.api.middleware.body_limit import BodyLimit
+from livescore.api.protocol import BoundedHttpProtocol, bounded
 from livescore.security.connection_caps import ConnectionCaps
 from livescore.settings import Settings
 
@@ -115,11 +116,12 @@ class Server:
         self.caps = ConnectionCaps(settings)
         self._class: Callable[..., BoundedHttpProtocol] = bounded(settings, caps=self.caps)
         self._config = uvicorn.Config(
-            BodyLimit(application, settings=settings),
+            BodyLimit(application, max_bytes=settings.max_body_bytes),
             http=bounded(settings, caps=self.caps),
             ws="websockets-sansio" if websockets else "none",
             log_config=None,
             lifespan="off",
+            interface="asgi3",
         )
         self._config.load()
         self._config.timeout_keep_alive = keep_alive_seconds  # type: ignore[assignment]  # any number of seconds

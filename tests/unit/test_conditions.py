@@ -3,7 +3,7 @@
 import pytest
 
 from livescore.api.conditions import Preconditions, TagList
-from livescore.scores.store import PreconditionFailed
+from livescore.http_errors import PreconditionFailed
 
 CURRENT = {'"a-1-2"'}
 

@@ -10,9 +10,9 @@ import redis
 import structlog
 
 from livescore import settings as configuration
+from livescore.api.middleware.rate_limit import RateLimit
 from livescore.deployment import Deployment
 from livescore.security.limiter import Limiter
-from livescore.security.rate_limit import RateLimit
 from tests.support.deployments import DEPLOYMENT
 from tests.support.servers import Valkey
 

@@ -10,6 +10,8 @@ import pytest
 from fastapi import APIRouter, FastAPI
 from starlette.responses import StreamingResponse
 
+from livescore.api.middleware import request_telemetry
+from livescore.api.middleware.request_telemetry import RequestTelemetry
 from livescore.telemetry import metrics
 
 NAMES = [
@@ -59,11 +61,11 @@ async def _stream() -> StreamingResponse:
     return StreamingResponse(parts())
 
 
-def _application() -> metrics.RequestTelemetry:
+def _application() -> RequestTelemetry:
     application = FastAPI()
     application.include_router(router)
     application.include_router(router, prefix="/api")
-    return metrics.RequestTelemetry(application)
+    return RequestTelemetry(application)
 
 
 async def _get(path: str, method: str = "GET", **options: Any) -> httpx.Response:
@@ -122,7 +124,7 @@ async def test_unknown_paths_and_methods_make_no_new_label() -> None:
     assert _requests("other", "unmatched", "404") == before[1] + 5
     assert b"no-such-path" not in metrics.render()[0]
     assert b"BREW" not in metrics.render()[0]
-    assert not any(method.startswith("BREW") for method, _, _ in metrics._children)
+    assert not any(method.startswith("BREW") for method, _, _ in request_telemetry._recorders)
 
 
 async def test_unknown_event_types_and_close_codes_make_no_new_label() -> None:
@@ -150,7 +152,7 @@ async def test_an_error_before_any_answer_counts_as_500_and_goes_on() -> None:
 
     before = _requests("GET", "unmatched", "500")
     with pytest.raises(RuntimeError):
-        await metrics.RequestTelemetry(broken)({"type": "http", "method": "GET", "headers": []}, _never, _nowhere)
+        await RequestTelemetry(broken)({"type": "http", "method": "GET", "headers": []}, _never, _nowhere)
     assert _requests("GET", "unmatched", "500") == before + 1
 
 
@@ -159,7 +161,7 @@ async def test_a_client_that_left_counts_as_499() -> None:
         return None
 
     before = _requests("GET", "unmatched", "499")
-    await metrics.RequestTelemetry(gone)({"type": "http", "method": "GET", "headers": []}, _never, _nowhere)
+    await RequestTelemetry(gone)({"type": "http", "method": "GET", "headers": []}, _never, _nowhere)
     assert _requests("GET", "unmatched", "499") == before + 1
 
 
@@ -194,7 +196,7 @@ async def test_the_request_id_stands_in_the_state_of_the_scope(kind: str) -> Non
         seen.append(scope["state"]["request_id"])
 
     scope = {"type": kind, "method": "GET", "headers": [(b"x-request-id", b"mine")]}
-    await metrics.RequestTelemetry(application)(scope, _never, _nowhere)
+    await RequestTelemetry(application)(scope, _never, _nowhere)
     assert seen == ["mine"]
 
 

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from livescore.api.middleware.websocket_origin import WebSocketOrigin
 from livescore.security import origins
-from livescore.security.origins import OriginPolicy, WebSocketOrigin
+from livescore.security.origins import OriginPolicy
 from livescore.settings import load
 
 Headers = list[tuple[bytes, bytes]]

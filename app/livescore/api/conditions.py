@@ -10,8 +10,8 @@ from typing import Self
 
 from starlette.requests import Request
 
-from livescore.api.errors import BadRequest, Issue
-from livescore.scores.store import Condition, PreconditionFailed
+from livescore.http_errors import BadRequest, Issue, PreconditionFailed
+from livescore.scores.store import Condition
 
 IF_MATCH, IF_NONE_MATCH = "If-Match", "If-None-Match"
 

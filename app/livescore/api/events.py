@@ -13,10 +13,10 @@ from starlette.responses import Response
 
 from livescore.api import access, openapi, parse, streams
 from livescore.api.context import Services, services_of
-from livescore.api.errors import BadRequest, Issue
 from livescore.api.routing import both
 from livescore.api.schemas import EventsAnswer, Query
 from livescore.api.streams import RETRY_MS, EventStream, block
+from livescore.http_errors import BadRequest, Issue, NotFound
 from livescore.live.all_matches_stream import AllMatchesStream
 from livescore.live.cursor import AllMatchesCursor, MatchCursor
 from livescore.live.match_feeds import History
@@ -25,7 +25,7 @@ from livescore.live.queued_subscriber import PIECE_BYTES, QueuedSubscriber
 from livescore.scores.database import DatabaseAway
 from livescore.scores.feed import Event
 from livescore.scores.rules import INT4_MAX
-from livescore.scores.store import Head, NotFound
+from livescore.scores.store import Head
 
 # Seconds between blocks that keep proxies from closing a silent stream; most give up after 30 or 60 s.
 HEARTBEAT_SECONDS = 15.0

@@ -10,10 +10,10 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from livescore.api import errors, health, parse
 from livescore.api.context import Services, services_of
+from livescore.api.middleware.cross_site import RefuseWebPages
 from livescore.api.schemas import OMITTED, Query, canonical
 from livescore.scores.rules import INT4_MAX
 from livescore.security.cross_site import ManagementGuard
@@ -100,24 +100,6 @@ async def get_fixtures(request: Request) -> Response:
     query = parse.query(request, FixturesQuery)
     members = await services_of(request).store.fixtures(query.within, FIXTURES_LIMIT)
     return Response(f'{{"fixtures":[{members}]}}', media_type="application/json")
-
-
-class RefuseWebPages:
-    """Middleware that refuses what a web page in a browser sends, see :mod:`livescore.security.cross_site`."""
-
-    def __init__(self, app: ASGIApp, guard: ManagementGuard) -> None:
-        self._app = app
-        self._guard = guard
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve or refuse one request."""
-        if scope["type"] == "http":
-            headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
-            reason = self._guard.refusal(scope["method"], headers)
-            if reason is not None:
-                await errors.answer(403, reason)(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
 
 
 def create(services: Services) -> Starlette:

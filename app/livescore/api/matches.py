@@ -22,8 +22,9 @@ from livescore.api.schemas import (
     ScoreBody,
     cursor_text,
 )
+from livescore.http_errors import NotFound
 from livescore.scores import rules
-from livescore.scores.store import NotFound, Page, WriteResult
+from livescore.scores.store import Page, WriteResult
 
 
 async def list_matches(request: Request) -> Response:

@@ -9,8 +9,8 @@ from urllib.parse import parse_qsl
 from pydantic import ValidationError
 from starlette.requests import Request
 
-from livescore.api.errors import INVALID_BODY, MOST_DETAILS, BadRequest, Issue
 from livescore.api.schemas import Body, Query
+from livescore.http_errors import INVALID_BODY, MAX_DETAILS, BadRequest, Issue
 from livescore.scores import json_text
 from livescore.scores.rules import INT4_MAX
 
@@ -20,6 +20,13 @@ AnyQuery = TypeVar("AnyQuery", bound=Query)
 INVALID_QUERY = "Invalid query"
 
 _ID = re.compile("[1-9][0-9]{0,9}")
+
+# Replaces messages of pydantic that name Python's types.
+_JSON_TYPES = {
+    "model_type": "Input should be a JSON object",
+    "dict_type": "Input should be a JSON object",
+    "list_type": "Input should be a JSON array",
+}
 
 
 async def body(request: Request, model: type[AnyBody]) -> AnyBody:
@@ -31,8 +38,8 @@ async def body(request: Request, model: type[AnyBody]) -> AnyBody:
     try:
         parsed = model.model_validate(await json_body(request))
     except ValidationError as error:
-        raise BadRequest.of(INVALID_BODY, error) from None
-    if issues := tuple(islice(parsed.issues(), MOST_DETAILS)):
+        raise BadRequest(INVALID_BODY, *_issues(error)) from None
+    if issues := tuple(islice(parsed.issues(), MAX_DETAILS)):
         raise BadRequest(INVALID_BODY, *issues)
     return parsed
 
@@ -87,8 +94,13 @@ def _query(pairs: list[tuple[str, str]], model: type[AnyQuery]) -> AnyQuery:
     try:
         return model.model_validate(parameters)
     except ValidationError as error:
-        refused = BadRequest.of(INVALID_QUERY, error)
-        raise BadRequest(INVALID_QUERY, *(_without_index(issue, given, model) for issue in refused.issues)) from None
+        raise BadRequest(INVALID_QUERY, *(_without_index(issue, given, model) for issue in _issues(error))) from None
+
+
+def _issues(validation: ValidationError) -> list[Issue]:
+    """Return the faults that pydantic found."""
+    errors = validation.errors(include_url=False, include_context=False, include_input=False)
+    return [Issue(error["loc"], _JSON_TYPES.get(error["type"], error["msg"])) for error in errors[:MAX_DETAILS]]
 
 
 def _without_index(issue: Issue, given: dict[str, list[str]], model: type[Query]) -> Issue:

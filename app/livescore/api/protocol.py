@@ -1,7 +1,8 @@
-"""Bounds on what a client may send: the head's size and both times in uvicorn's protocol, the body's size in ASGI.
+"""Bounds on what a client may send, in uvicorn's protocol: the size of the head, and the time of head and body.
 
-uvicorn bounds neither: a head may trickle in for ever or grow without end. :func:`bounded` makes the protocol class
-for ``uvicorn.Config(http=…)``; :class:`BodyLimit` wraps the application. Every refusal is the JSON envelope.
+uvicorn bounds neither: a head may arrive slowly for ever or grow without end. :func:`bounded` returns the protocol
+class for ``uvicorn.Config(http=…)``. Every refusal has the JSON envelope. ``api/middleware/body_limit.py`` bounds the
+size of bodies.
 """
 
 import asyncio
@@ -12,7 +13,6 @@ from http import HTTPStatus
 from typing import Any, ClassVar, NoReturn, cast
 
 import httptools
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn import _types as uvicorn_types
 from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, HTTPScope
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -22,6 +22,7 @@ from livescore.api import request_head
 from livescore.api.delivery import Delivery
 from livescore.api.request_head import EarlyAnswer, Header
 from livescore.api.streams import TRANSPORT
+from livescore.http_errors import body_headers, envelope
 from livescore.security.client_address import ClientAddress
 from livescore.security.connection_caps import ConnectionCaps, TooManyConnections
 from livescore.security.origins import OriginPolicy
@@ -51,9 +52,6 @@ PIECES_PER_TURN = 8
 MALFORMED = EarlyAnswer(400, "Malformed HTTP request")
 HEAD_TOO_LARGE = EarlyAnswer(431, "Request header fields too large")
 LATE = EarlyAnswer(408, "Request timeout")
-
-RETRY: tuple[Header, ...] = ((b"retry-after", b"1"),)
-
 
 _WHITESPACE = b" \t"
 
@@ -369,7 +367,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         try:
             self.caps.acquire(self._peer())
         except TooManyConnections as error:
-            self._crowded = EarlyAnswer(error.status, error.message, RETRY)
+            self._crowded = EarlyAnswer(error.status, error.message, tuple(error.raw_headers()))
         else:
             self._crowded, self._has_place = None, True
 
@@ -481,11 +479,11 @@ def bounded(
 
 
 def _response(answer: EarlyAnswer, method: str, default_headers: list[Header]) -> bytes:
-    body = b'{"error":"%s"}' % answer.message.encode() if answer.message else b""
+    body = envelope(answer.message) if answer.message else b""
     upgrade = b", upgrade" if answer.status == HTTPStatus.UPGRADE_REQUIRED else b""
     headers = [
         *default_headers,
-        *([(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))] if body else []),
+        *(body_headers(body) if body else []),
         *answer.headers,
         (b"connection", b"close" + upgrade),
     ]
@@ -512,84 +510,3 @@ def _close_delimited(cycle: RequestResponseCycle, app: ASGI3Application) -> ASGI
         await app(scope, receive, send_unchunked)
 
     return answer
-
-
-# Longer numbers are above any bound, and Python refuses to read very long ones.
-_LENGTH_DIGITS = 18
-_WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
-
-
-class BodyLimit:
-    """ASGI middleware: 413 for bodies above ``max_body_bytes``, by their declared length or as soon as they pass it."""
-
-    def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
-        self.app = app
-        self._most = settings.max_body_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        declared, chunked = _announced(scope)
-        if declared is not None and declared > self._most:
-            await _refuse_body(receive, send)
-        elif chunked or (declared is None and scope["method"] not in _WITHOUT_BODY):
-            await self._read_first(scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
-
-    async def _read_first(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """A body of unknown length is read up to the bound before the application sees any of it."""
-        read: list[Message] = []
-        size = 0
-        while not read or read[-1].get("more_body"):
-            read.append(await receive())
-            size += len(read[-1].get("body", b""))
-            if size > self._most:
-                await _refuse_body(receive, send)
-                return
-        await self.app(scope, _replay(read, receive), send)
-
-
-def _announced(scope: Scope) -> tuple[int | None, bool]:
-    declared, chunked = None, False
-    for name, value in scope["headers"]:
-        if name == b"content-length":
-            # Not a number: left to the server, whose parser has refused it already.
-            declared = int(value.lstrip(b"0")[:_LENGTH_DIGITS] or b"0") if value.isdigit() else None
-        elif name == b"transfer-encoding":
-            chunked = True
-    return declared, chunked
-
-
-def _replay(read: list[Message], receive: Receive) -> Receive:
-    messages = iter(read)
-
-    async def replayed() -> Message:
-        message = next(messages, None)
-        return await receive() if message is None else message
-
-    return replayed
-
-
-async def _refuse_body(receive: Receive, send: Send) -> None:
-    body = b'{"error":"Payload too large"}'
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(body)),
-        (b"connection", b"close"),
-    ]
-    await send({"type": "http.response.start", "status": 413, "headers": headers})
-    # The whole answer, but not yet its end: the server would close and thereby reset a client that still sends.
-    await send({"type": "http.response.body", "body": body, "more_body": True})
-    await _discard(receive)
-    await send({"type": "http.response.body", "body": b""})
-
-
-async def _discard(receive: Receive) -> None:
-    try:
-        async with asyncio.timeout(LINGER_SECONDS):
-            while (await receive()).get("more_body"):
-                pass
-    except TimeoutError:
-        pass

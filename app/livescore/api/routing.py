@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
@@ -26,26 +27,26 @@ class Route(APIRoute):
     def __init__(self, method: str, path: str, handler: Handler, **documentation: Any) -> None:
         super().__init__(path, handler, methods=[method], operation_id=handler.__name__, **documentation)
         self._handler = handler
-        self._accepted = {"GET", "HEAD"} if method == "GET" else {method}
+        self.accepted = {"GET", "HEAD"} if method == "GET" else {method}
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """As every route; HEAD is answered where GET is, though it is not worth a line in the documentation."""
         match, child = PlainRoute.matches(self, scope)
         child["route"] = self
-        if match is Match.PARTIAL and scope["method"] in self._accepted:
+        if match is Match.PARTIAL and scope["method"] in self.accepted:
             match = Match.FULL
         return match, child
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the handler; a method that it is not for is left to the superclass, which refuses it."""
-        if scope["method"] not in self._accepted:
-            await super().handle(scope, receive, send)
+        """Run the handler.
+
+        Raises:
+            HTTPException: 405 for a method that the route does not accept.
+        """
+        if scope["method"] not in self.accepted:
+            raise HTTPException(405)
         response = await self._handler(Request(scope, receive, send))
         await response(scope, receive, send)
-
-    def allowed(self) -> set[str]:
-        """The methods for an ``Allow`` header."""
-        return set(self._accepted)
 
 
 def both(method: str, path: str, handler: Handler, **documentation: Any) -> list[Route]:

@@ -9,8 +9,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, St
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
-from livescore.api.errors import Issue
 from livescore.event_types import EventType
+from livescore.http_errors import Issue
 from livescore.scores.json_text import MAX_NESTING
 from livescore.scores.rules import INT4_MAX, Status
 

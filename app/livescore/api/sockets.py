@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -14,9 +13,11 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from livescore.api import access
 from livescore.api.context import Services, services_of
-from livescore.api.errors import answer
+from livescore.api.errors import error_response
+from livescore.api.refusals import refuse_handshake
 from livescore.api.request_head import upgrade_required
 from livescore.api.routing import Route
+from livescore.http_errors import HttpError, NotFound
 from livescore.live import messages, session
 from livescore.live.connection import SERVICE_RESTART, TRY_AGAIN_LATER, Connection, State
 from livescore.live.hub import Group
@@ -24,9 +25,7 @@ from livescore.live.messages import Welcome
 from livescore.live.realtime_server import RealtimeServer
 from livescore.live.socket import EXTENSION
 from livescore.scores.feed import Event
-from livescore.security.connection_caps import TooManyConnections
-from livescore.security.keys import AccessDenied, ApiKey
-from livescore.security.rate_limit import refuse_handshake
+from livescore.security.keys import ApiKey
 
 # The original's clients may be behind an ingress that only forwards /api.
 PATHS = ("/ws", "/api/ws")
@@ -38,13 +37,10 @@ async def connect(websocket: WebSocket) -> None:
     address = services.address(websocket.scope)
     try:
         key = access.require_read(websocket)
-        _room(services)
+        access.require_accepting(services)
         services.caps.acquire(address)
-    except AccessDenied as error:
-        await _refuse(websocket, error.status, error.message, error.headers)
-        return
-    except TooManyConnections as error:
-        await _refuse(websocket, error.status, error.message, {"Retry-After": "1"})
+    except HttpError as error:
+        await refuse_handshake(websocket.scope, websocket.receive, websocket.send, error)
         return
     try:
         await websocket.accept()
@@ -108,26 +104,16 @@ def _number(text: str) -> int | str:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else text
 
 
-def _room(services: Services) -> None:
-    if services.drain.refusing:
-        raise TooManyConnections(503, "This instance is stopping: connect again to reach another one")
-
-
 async def require_upgrade(_: Request) -> Response:
     """Answer a plain request to the address of the WebSocket."""
     early = upgrade_required("Upgrade required: open a WebSocket at this address, or use /events/stream")
     headers = {name.decode(): value.decode() for name, value in early.headers}
-    return answer(early.status, early.message, {**headers, "connection": "upgrade"})
+    return error_response(early.status, early.message, {**headers, "connection": "upgrade"})
 
 
 async def unknown(websocket: WebSocket) -> None:
-    """Say that there is no WebSocket at this path."""
-    await _refuse(websocket, 404, "Not found", {})
-
-
-async def _refuse(websocket: WebSocket, status: int, message: str, headers: Mapping[str, str]) -> None:
-    pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    await refuse_handshake(websocket.scope, websocket.receive, websocket.send, status, message, pairs)
+    """Answer 404 to a handshake at any other path."""
+    await refuse_handshake(websocket.scope, websocket.receive, websocket.send, NotFound())
 
 
 class AsgiConnection:

@@ -1,20 +1,17 @@
 """Open streams and waiting long polls: the place that each holds, and when one ends."""
 
 import asyncio
-import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from typing import Any, Literal, Protocol
 
-from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
+from livescore.api import access
 from livescore.api.context import services_of
-from livescore.api.errors import Refused
 from livescore.live.queued_subscriber import QueuedSubscriber
-from livescore.security.connection_caps import TooManyConnections
 from livescore.telemetry import metrics
 
 # The entry of the ASGI scope that holds the connection's transport, where the server offers it.
@@ -48,16 +45,13 @@ def place(request: Request, kind: Literal["streams", "long_polls"]) -> Iterator[
     """Hold a place among the connections of this process and of the client's address.
 
     Raises:
-        Refused: with 503 if this process is full or stopping, with 429 if the address has too many connections.
+        ServiceUnavailable: This instance is stopping.
+        TooManyConnections: 503 if this process is full, 429 if the address has too many connections.
     """
     services = services_of(request)
     address = services.address(request.scope)
-    try:
-        if services.drain.refusing:
-            raise TooManyConnections(503, "This instance is stopping: connect again to reach another one")
-        services.caps.acquire(address)
-    except TooManyConnections as error:
-        raise Refused(error.status, error.message) from None
+    access.require_accepting(services)
+    services.caps.acquire(address)
     counts, gauge = services.live.http_subscribers, metrics.STREAMS if kind == "streams" else metrics.LONG_POLLS
     counts[kind] += 1
     gauge.set(counts[kind])
@@ -202,58 +196,6 @@ async def wait(request: Request, subscriber: QueuedSubscriber, seconds: float) -
         await _cancel(waiting, leaving)
     if waiting.cancelled():
         raise ClientDisconnect
-
-
-class RetryInsteadOfError:
-    """Middleware that answers an ``EventSource`` in a way that it survives.
-
-    A browser gives up for good when a stream is answered with an error. When it cannot be served now (429, 503), it
-    gets a stream that ends at once and says when to come back. It is known by its ``Accept`` header, which browsers set
-    to exactly this media type; other clients get the error.
-    """
-
-    def __init__(self, app: ASGIApp, *, spread_seconds: float) -> None:
-        self._app = app
-        self._spread_ms = spread_seconds * 1000
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if not _is_event_source(scope):
-            await self._app(scope, receive, send)
-            return
-        replaced = False
-
-        async def send_or_retry(message: Message) -> None:
-            nonlocal replaced
-            if message["type"] == "http.response.start" and message["status"] in (429, 503):
-                replaced = True
-                await self._end(scope, message, send)
-            elif not replaced:
-                await send(message)
-
-        await self._app(scope, receive, send_or_retry)
-
-    async def _end(self, scope: Scope, refused: Message, send: Send) -> None:
-        delay = Headers(raw=refused["headers"]).get("retry-after", "")
-        seconds = int(delay) if delay.isdecimal() else 1
-        identifier = last_event_id(Request(scope)) or ""
-        harmless = identifier.isascii() and identifier.isprintable()  # nothing has read it yet
-        retry_ms = int(seconds * 1000 + random.uniform(0, self._spread_ms))
-        body = block(identifier if harmless else "", retry_ms=retry_ms)
-        kept = [(name, value) for name, value in refused["headers"] if name not in _OF_THE_BODY]
-        mine = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body))]
-        mine += [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
-        await send({"type": "http.response.start", "status": 200, "headers": [*kept, *mine]})
-        await send({"type": "http.response.body", "body": body})
-
-
-_OF_THE_BODY = {b"content-type", b"content-length", *(name.lower().encode() for name in HEADERS)}
-
-
-def _is_event_source(scope: Scope) -> bool:
-    if scope["type"] != "http" or scope["method"] != "GET" or not scope["path"].endswith("/events/stream"):
-        return False
-    return Headers(scope=scope).get("accept", "").strip().lower() == MEDIA_TYPE
 
 
 def last_event_id(request: Request) -> str | None:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from livescore.api import conditions, parse
 from livescore.api.context import services_of
-from livescore.api.errors import BadRequest, Issue
+from livescore.http_errors import BadRequest, Issue
 from livescore.scores.store import IdempotencyKey, WriteResult
 
 # Visible ASCII, as in every draft of the header's standard.

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from psycopg import AsyncConnection, Error, errors
 
+from livescore.http_errors import ServiceUnavailable
 from livescore.outages import POSTGRESQL, POSTGRESQL_READS, POSTGRESQL_WRITES, OutageTracker, ServerAway
 from livescore.scores import schema, sessions
 from livescore.scores.pool import NotConnected, Pool, Session
@@ -33,12 +34,16 @@ LONGEST_PAUSE = 0.25
 READ_ATTEMPTS = 3
 
 
-class DatabaseAway(ServerAway):
-    """PostgreSQL cannot be reached, did not answer in time or cannot be used (503). The text says which."""
+class DatabaseAway(ServerAway, ServiceUnavailable):
+    """PostgreSQL cannot be reached, did not answer in time or cannot be used; ``reason`` says which."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class DatabaseReadOnly(DatabaseAway):
-    """PostgreSQL answers and takes no writes (503)."""
+    """PostgreSQL answers and takes no writes."""
 
 
 @dataclass(frozen=True, slots=True)

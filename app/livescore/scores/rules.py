@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Literal, get_args
 
 from livescore.event_types import EventType
+from livescore.http_errors import INVALID_BODY, BadRequest, Conflict, Issue
 
 Status = Literal["scheduled", "live", "finished", "postponed", "cancelled"]
 
@@ -59,20 +60,16 @@ def score_delta(event_type: str, metadata: Mapping[str, Any] | None) -> Score:
     return Score(int(delta.get("home", 0)), int(delta.get("away", 0)))
 
 
-class Conflict(Exception):
-    """The current state of the match does not allow the change (409)."""
-
-
-class Invalid(Exception):
-    """The change contradicts itself or the match (400).
+class Invalid(BadRequest):
+    """The change contradicts itself or the match.
 
     Attributes:
         field: The member of the request body at fault.
     """
 
     def __init__(self, field: str, message: str) -> None:
+        super().__init__(INVALID_BODY, Issue((field,), message))
         self.field = field
-        super().__init__(message)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import orjson
 from psycopg.errors import CheckViolation, NumericValueOutOfRange
 from psycopg.types.json import Json
 
+from livescore.http_errors import RETRY_AFTER, Conflict, HttpError, NotFound
 from livescore.scores import rules
 from livescore.scores import statements as sql
 from livescore.scores.database import Connection, Database, Row, fetch
@@ -27,20 +28,18 @@ SETTLE_SECONDS = 300.0
 EPOCH_ZERO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class NotFound(Exception):
-    """No such match or commentary (404)."""
+class KeyReused(HttpError):
+    """The Idempotency-Key was used for another request."""
+
+    status = 422
+    message = "This Idempotency-Key was used for another request"
 
 
-class PreconditionFailed(Exception):
-    """The state is not the one that the request expects (412)."""
+class StillRunning(Conflict):
+    """The first request with this Idempotency-Key has not ended."""
 
-
-class KeyReused(Exception):
-    """The Idempotency-Key was used for another request (422)."""
-
-
-class StillRunning(Exception):
-    """The first request with this Idempotency-Key has not ended (409)."""
+    message = "The first request with this Idempotency-Key is still running"
+    headers = RETRY_AFTER
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +130,7 @@ class Store:
         Raises:
             NotFound: when there is no such match.
             PreconditionFailed: when the match is not as ``condition`` expects it.
-            rules.Conflict: when the score would exceed what an integer holds.
+            Conflict: when the score would exceed what an integer holds.
         """
         delta = rules.score_delta(values["event_type"], values["metadata"])
         parameters = {**_commentary(values), **_delta(delta), "match_id": match_id, "request_id": request_id}
@@ -221,7 +220,7 @@ class Store:
                 write if key is None else lambda connection: _idempotent(connection, write, key)
             )
         except (NumericValueOutOfRange, CheckViolation) as error:
-            raise rules.Conflict(f"The score would leave the range 0 to {rules.INT4_MAX}") from error
+            raise Conflict(f"The score would leave the range 0 to {rules.INT4_MAX}") from error
 
     # Reads
 
@@ -400,10 +399,10 @@ async def _idempotent(connection: Connection, write: Write, key: IdempotencyKey)
     place = {"scope": key.scope, "key": key.key}
     async with connection.transaction():
         if not (await fetch(connection, sql.LOCK_KEY, place))[0][0]:
-            raise StillRunning("The first request with this Idempotency-Key is still running")
+            raise StillRunning
         for fingerprint, _, body in await fetch(connection, sql.FIND_KEY, place):
             if bytes(fingerprint) != key.fingerprint:
-                raise KeyReused("This Idempotency-Key was used for another request")
+                raise KeyReused
             return WriteResult(bytes(body).decode(), [], replayed=True)
         written = await write(connection)
         kept = {**place, "fingerprint": key.fingerprint, "status": 201, "body": written.body.encode()}

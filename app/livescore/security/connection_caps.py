@@ -2,16 +2,18 @@
 
 from collections import Counter
 
+from livescore.http_errors import RETRY_AFTER, HttpError
 from livescore.settings import Settings
 
 
-class TooManyConnections(Exception):
-    """A connection exceeds a cap; ``status`` and ``message`` are the response to its request or handshake."""
+class TooManyConnections(HttpError):
+    """A connection exceeds a cap."""
+
+    headers = RETRY_AFTER
 
     def __init__(self, status: int, message: str) -> None:
-        self.status = status
-        self.message = message
         super().__init__(message)
+        self.status = status
 
 
 class ConnectionCaps:

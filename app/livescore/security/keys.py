@@ -16,6 +16,7 @@ from typing import Literal
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from livescore.http_errors import RETRY_AFTER, HttpError
 from livescore.outages import ServerAway
 from livescore.settings import Settings
 
@@ -36,66 +37,56 @@ _CLOSED_PER_TURN = 250
 _SHORTEST_ADMIN_KEY = 16
 
 
-class AccessDenied(Exception):
-    """A request that may not proceed: ``status``, ``message`` and ``headers`` are its answer."""
+def _challenge(parameters: str = "") -> dict[str, str]:
+    """Return the ``WWW-Authenticate`` header of RFC 6750."""
+    return {"WWW-Authenticate": f'Bearer realm="livescore"{parameters}'}
+
+
+class AccessDenied(HttpError):
+    """The request may not proceed with the key that it carries, or without one."""
 
     status = 401
-    message = "Access denied"
-    challenge = 'Bearer realm="livescore"'
-
-    def __init__(self) -> None:
-        super().__init__(self.message)
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """The ``WWW-Authenticate`` challenge of RFC 6750."""
-        return {"WWW-Authenticate": self.challenge}
+    headers: Mapping[str, str] = _challenge()
 
 
 class MissingKey(AccessDenied):
-    """No key was sent where one is needed."""
+    """The request carries no key and needs one."""
 
     message = "API key required"
 
 
 class NoKeyExists(AccessDenied):
-    """A key is needed and this deployment has no valid one: the message names the command that creates a key."""
+    """The request needs a key and this deployment has no valid one; the message names the command that creates it."""
 
     def __init__(self, scope: str) -> None:
         way_out = "unset READ_KEYS_REQUIRED" if scope == "read" else "set ALLOW_ANONYMOUS_WRITES=true"
         command = f"livescore keys create NAME --scope {scope}"
-        self.message = f"API key required, and no valid key exists: create one with `{command}`, or {way_out}"
-        super().__init__()
+        super().__init__(f"API key required, and no valid key exists: create one with `{command}`, or {way_out}")
 
 
 class InvalidKey(AccessDenied):
-    """The key is malformed, unknown or revoked; the answer does not say which."""
+    """The key is malformed, unknown or revoked; the response does not say which."""
 
     message = "Invalid API key"
-    challenge = f'{AccessDenied.challenge}, error="invalid_token"'
+    headers = _challenge(', error="invalid_token"')
 
 
 class InsufficientScope(AccessDenied):
-    """The key is good, but not for this."""
+    """The key is valid, but its scopes do not include the one that the request needs."""
 
     status = 403
 
     def __init__(self, scope: str) -> None:
-        self.message = f"API key lacks the scope '{scope}'"
-        self.challenge = f'{AccessDenied.challenge}, error="insufficient_scope", scope="{scope}"'
-        super().__init__()
+        super().__init__(f"API key lacks the scope '{scope}'")
+        self.headers = _challenge(f', error="insufficient_scope", scope="{scope}"')
 
 
 class KeysUnknown(AccessDenied):
-    """Some source of keys has never been read, so that no request can be authorized."""
+    """A source of keys has never been read, so no request can be authorized yet."""
 
     status = 503
     message = "API keys cannot be read yet: try again in a moment"
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """Tell the client when to try again."""
-        return {"Retry-After": "1"}
+    headers = RETRY_AFTER
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,7 @@
 The registry is the module's own, so that libraries cannot add to ``/metrics`` by being imported.
 """
 
-import itertools
-import re
-import secrets
-from collections.abc import Callable
 from functools import cache
-from time import perf_counter
 from typing import Literal
 
 from prometheus_client import (
@@ -22,11 +17,9 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from livescore import outages
 from livescore.event_types import EVENT_TYPES
-from livescore.telemetry.logs import bind_request_id
 
 REGISTRY = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)
@@ -95,14 +88,11 @@ DATABASE_UP = Gauge("livescore_database_up", "1 while PostgreSQL answers and tak
 REDIS_UP.set_function(lambda: outages.REDIS.up)
 DATABASE_UP.set_function(lambda: outages.POSTGRESQL.up)
 
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # Close codes of RFC 6455 and its registry; others are the client's invention.
 _CLOSE_CODES = range(1000, 1016)
-# The route of requests that fit none.
-_UNMATCHED = "unmatched"
-# Not an HTTP status: the client left before it was answered.
-_NO_ANSWER = 499
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+# Label of requests that match no route.
+UNMATCHED_ROUTE = "unmatched"
 
 
 @cache
@@ -136,94 +126,10 @@ def rate_limited(kind: str, mode: str) -> None:
 
 
 def refused(method: str, status: int) -> None:
-    """Count one request that was answered before any route saw it; ``method`` is empty if it was not read."""
-    HTTP_REQUESTS.labels(method if method in _METHODS else "other", _UNMATCHED, str(status)).inc()
+    """Count one request that was answered before it reached a route; ``method`` is empty if it was not read."""
+    HTTP_REQUESTS.labels(method if method in METHODS else "other", UNMATCHED_ROUTE, str(status)).inc()
 
 
 def render() -> tuple[bytes, str]:
     """The body of ``/metrics`` and its content type."""
     return generate_latest(REGISTRY), CONTENT_TYPE_LATEST
-
-
-class RequestTelemetry:
-    """ASGI middleware: an ``X-Request-ID`` for every request, and its count and time by route template.
-
-    A sane incoming identifier is kept. It stands in ``scope["state"]["request_id"]``, in the logs and in the response.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        kind = scope["type"]
-        if kind == "http":
-            await self._observe(scope, receive, send, _identify(scope))
-        else:
-            if kind == "websocket":
-                _identify(scope)
-            await self.app(scope, receive, send)
-
-    async def _observe(self, scope: Scope, receive: Receive, send: Send, header: tuple[bytes, bytes]) -> None:
-        begin = perf_counter()
-        answered = False
-
-        async def send_observed(message: Message) -> None:
-            nonlocal answered
-            if message["type"] == "http.response.start":
-                answered = True
-                message["headers"] = [*message.get("headers", ()), header]
-                _record(scope, message["status"], perf_counter() - begin)
-            await send(message)
-
-        try:
-            await self.app(scope, receive, send_observed)
-        except Exception:
-            if not answered:
-                _record(scope, 500, perf_counter() - begin)
-            raise
-        if not answered:
-            _record(scope, _NO_ANSWER, perf_counter() - begin)
-
-
-_prefix = secrets.token_hex(4).encode()
-_numbers = itertools.count(1)
-
-
-def _identify(scope: Scope) -> tuple[bytes, bytes]:
-    request_id = b""
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
-            request_id = value
-            break
-    # A random prefix per process and a counter: as unique as random bytes, at a tenth of their cost.
-    request_id = request_id or b"%s-%x" % (_prefix, next(_numbers))
-    text = request_id.decode("ascii")
-    scope.setdefault("state", {})["request_id"] = text
-    bind_request_id(text)
-    return (b"x-request-id", request_id)
-
-
-_Record = tuple[Callable[[], None], Callable[[float], None]]
-_children: dict[tuple[str, str, int], _Record] = {}
-
-
-def _record(scope: Scope, status: int, seconds: float) -> None:
-    key = (scope["method"], _template(scope), status)
-    count, observe = _children.get(key) or _child(key)
-    count()
-    observe(seconds)
-
-
-def _template(scope: Scope) -> str:
-    # FastAPI's route knows its path without the prefixes it was included under; its context knows both.
-    context = scope.get("fastapi", {}).get("effective_route_context")
-    return getattr(context, "path_format", None) or getattr(scope.get("route"), "path", None) or _UNMATCHED
-
-
-def _child(key: tuple[str, str, int]) -> _Record:
-    method, route, status = key
-    counter = HTTP_REQUESTS.labels(method if method in _METHODS else "other", route, str(status))
-    record: _Record = (counter.inc, HTTP_REQUEST_SECONDS.labels(route).observe)
-    if method in _METHODS:  # other methods are the client's invention: caching them would let it fill the memory
-        _children[key] = record
-    return record

@@ -1,18 +1,18 @@
-"""The middleware that enforces the limits on requests and handshakes."""
+"""Enforces the rate limits on requests and WebSocket handshakes."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from livescore.api.refusals import refuse_handshake, refuse_request
+from livescore.http_errors import TooManyRequests
 from livescore.security.client_address import ClientAddress
 from livescore.security.limiter import Decision, Kind, Limiter
 from livescore.settings import Settings
 
 log = structlog.get_logger(__name__)
-
-Headers = Iterable[tuple[bytes, bytes]]
 
 OnLimited = Callable[[str, str], None]
 """Called with the kind and the mode of every hit that exceeds its limit, for the metrics."""
@@ -24,7 +24,7 @@ class RateLimit:
     def __init__(
         self, app: ASGIApp, *, settings: Settings, limiter: Limiter, on_limited: OnLimited = lambda kind, mode: None
     ) -> None:
-        self.app = app
+        self._app = app
         self._limiter = limiter
         self._address = ClientAddress(settings.trusted_proxies)
         self._mode = settings.security_mode
@@ -32,13 +32,13 @@ class RateLimit:
         self._on_limited = on_limited
         self._policy = (b"ratelimit-policy", limiter.policy("http").encode())
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Serve a request or a handshake, or refuse it."""
         if scope["type"] == "http" and not _is_probe(scope["path"]):
-            await self._limit_request(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await self._limit_handshake(scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
+            return self._limit_request(scope, receive, send)
+        if scope["type"] == "websocket":
+            return self._limit_handshake(scope, receive, send)
+        return self._app(scope, receive, send)
 
     async def _limit_request(self, scope: Scope, receive: Receive, send: Send) -> None:
         decision = await self._decide("http", self._address(scope))
@@ -50,16 +50,16 @@ class RateLimit:
             await send(message)
 
         if decision.allowed or not self._enforces:
-            await self.app(scope, receive, send_with_headers)
+            await self._app(scope, receive, send_with_headers)
         else:
-            await _answer(send_with_headers, "http.response", 429, "Too many requests", _retry_after(decision))
+            await refuse_request(send_with_headers, _too_many_requests(decision))
 
     async def _limit_handshake(self, scope: Scope, receive: Receive, send: Send) -> None:
         decision = await self._decide("handshake", self._address(scope))
         if decision.allowed or not self._enforces:
-            await self.app(scope, receive, send)
+            await self._app(scope, receive, send)
         else:
-            await refuse_handshake(scope, receive, send, 429, "Too many requests", _retry_after(decision))
+            await refuse_handshake(scope, receive, send, _too_many_requests(decision))
 
     async def _decide(self, kind: Kind, address: str) -> Decision:
         if self._enforces:
@@ -73,31 +73,6 @@ class RateLimit:
         return decision
 
 
-async def refuse_handshake(
-    scope: Scope, receive: Receive, send: Send, status: int, message: str, headers: Headers = ()
-) -> None:
-    """Answer a WebSocket handshake with an HTTP error.
-
-    Servers without the extension for that answer 403, whatever ``status`` says.
-    """
-    await receive()  # websocket.connect
-    if "websocket.http.response" in scope.get("extensions", {}):
-        await _answer(send, "websocket.http.response", status, message, headers)
-    else:
-        await send({"type": "websocket.close", "code": 1008, "reason": message})
-
-
-async def _answer(send: Send, prefix: str, status: int, message: str, headers: Headers) -> None:
-    body = b'{"error":"%s"}' % message.encode()
-    all_headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(body)),
-        *headers,
-    ]
-    await send({"type": f"{prefix}.start", "status": status, "headers": all_headers})
-    await send({"type": f"{prefix}.body", "body": body})
-
-
 def _is_probe(path: str) -> bool:
     return path == "/health" or path.startswith("/health/")
 
@@ -106,6 +81,6 @@ def _quota(kind: Kind, decision: Decision) -> bytes:
     return b'"%s";r=%d;t=%d' % (kind.encode(), decision.remaining, math.ceil(decision.reset_after_seconds))
 
 
-def _retry_after(decision: Decision) -> list[tuple[bytes, bytes]]:
+def _too_many_requests(decision: Decision) -> TooManyRequests:
     # At least one second: clients take 0 for permission to retry at once.
-    return [(b"retry-after", b"%d" % max(1, math.ceil(decision.reset_after_seconds)))]
+    return TooManyRequests(retry_after=max(1, math.ceil(decision.reset_after_seconds)))

@@ -157,7 +157,7 @@ async def test_what_cannot_be_read_is_reported_when_it_repeats(stack: Stack, clu
 async def test_an_unexpected_error_is_reported_when_it_repeats(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     await up(stack)
     with monkeypatch.context() as patch:
-        patch.setattr(stack.reconciler.autoscaler, "assess", lambda *_: 1 / 0)
+        patch.setattr(stack.reconciler.autoscaler, "plan", lambda *_: 1 / 0)
         for _ in range(2):
             with pytest.raises(ZeroDivisionError):
                 await stack.reconcile()

@@ -1,18 +1,19 @@
-"""Wiring only: settings in, the FastAPI application and its lifespan out."""
+"""Wires one API process: settings in, the ASGI application and its lifespan out."""
 
 import asyncio
 import gc
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 
 import structlog
-from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
-from livescore import __version__, broker
-from livescore.api import asyncapi, commentary, docs, errors, events, health, matches, openapi, root, sockets
+from livescore import broker
+from livescore.api import asyncapi, commentary, docs, errors, events, health, matches, root, sockets
 from livescore.api.context import Services
+from livescore.api.middleware.api_prefix import StripApiPrefix
 from livescore.api.middleware.body_limit import BodyLimit
 from livescore.api.middleware.cors import Cors
 from livescore.api.middleware.rate_limit import RateLimit
@@ -82,47 +83,57 @@ async def _keys(store: Store) -> list[ApiKey]:
     ]
 
 
-def create(services: Services) -> FastAPI:
-    """The application that clients reach."""
-    application = FastAPI(
-        title="LiveScore",
-        version=__version__,
-        description="Live scores: REST, WebSocket and server-sent events.",
-        lifespan=_lifespan,
+ROUTES = [
+    # In the order of their frequency, since the router tries one after the other.
+    *matches.routes,
+    *commentary.routes,
+    *events.routes,
+    *health.routes,
+    *root.routes,
+    *docs.routes,
+    *asyncapi.routes,
+    *sockets.routes,
+]
+
+
+def create(services: Services) -> Starlette:
+    """Return the application that clients reach."""
+    application = Starlette(
+        routes=ROUTES,
+        middleware=_middleware(services),
         exception_handlers=errors.handlers,
-        docs_url=None,  # loads scripts of third parties; ours is livescore.api.docs
-        redoc_url=None,
-        redirect_slashes=False,
-        # Ours are in livescore.telemetry; asking whether FastAPI's are wanted is 5 % of a small request.
-        telemetry={"tracing": False, "metrics": False, "logs": False},
+        lifespan=_lifespan,
     )
+    application.router.redirect_slashes = False
     application.state.services = services
-    rooms = (matches, commentary, events, health, root, docs, asyncapi, sockets)
-    # Before FastAPI's own, which are asked for once in a while.
-    application.router.routes[:0] = [route for room in rooms for route in room.routes]
-    application.openapi = partial(openapi.document, application)  # type: ignore[method-assign]  # FastAPI's own way
-    _add_middleware(application, services)
     return application
 
 
 def served(services: Services) -> ASGIApp:
-    """Return the application with what wraps it, so that even an unhandled error is counted and readable for pages."""
+    """Return the application within the middleware that also sees its unhandled errors.
+
+    Such an error then counts as a response, and a page of an allowed origin can read it.
+    """
     return RequestTelemetry(Cors(create(services), policy=services.origins))
 
 
-def _add_middleware(application: FastAPI, services: Services) -> None:
-    """Middleware, innermost first."""
+def _middleware(services: Services) -> list[Middleware]:
+    """Return the other middleware, outermost first."""
     settings = services.settings
+    middleware = [
+        Middleware(RetryInsteadOfError, spread_seconds=settings.reconnect_spread_seconds),
+        Middleware(RateLimit, settings=settings, limiter=services.limiter, on_limited=metrics.rate_limited),
+        Middleware(WebSocketOrigin, policy=services.origins),
+        Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
+        Middleware(StripApiPrefix),
+    ]
     if settings.read_keys_required:
-        application.add_middleware(EndRevokedResponses, keyring=services.keyring)
-    application.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
-    application.add_middleware(WebSocketOrigin, policy=services.origins)
-    application.add_middleware(RateLimit, settings=settings, limiter=services.limiter, on_limited=metrics.rate_limited)
-    application.add_middleware(RetryInsteadOfError, spread_seconds=settings.reconnect_spread_seconds)
+        middleware.append(Middleware(EndRevokedResponses, keyring=services.keyring))
+    return middleware
 
 
 @asynccontextmanager
-async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(application: Starlette) -> AsyncIterator[None]:
     services: Services = application.state.services
     async with AsyncExitStack() as stack:
         stack.push_async_callback(services.store.database.close)

@@ -8,8 +8,8 @@ from uuid import uuid4
 import schemathesis
 from pydantic import TypeAdapter, ValidationError
 
+from livescore.api.idempotency import KEY_PATTERN
 from livescore.api.schemas import CommentaryPatch, Instant, MatchPatch
-from livescore.api.writes import IDEMPOTENCY_KEY_PATTERN
 
 EARLIEST, LATEST = "0001-01-01T00:00:00.000Z", "9999-12-31T23:59:59.999Z"
 IDEMPOTENCY_KEY = "Idempotency-Key"
@@ -28,7 +28,7 @@ def before_call(_: schemathesis.HookContext, case: schemathesis.Case[Any], __: d
         case.body = _in_order(body, partner=case.method == "PATCH")
     _fill_templates(case.path_parameters)
     headers: Any = case.headers or {}
-    if re.fullmatch(IDEMPOTENCY_KEY_PATTERN, str(headers.get(IDEMPOTENCY_KEY, ""))):
+    if re.fullmatch(KEY_PATTERN, str(headers.get(IDEMPOTENCY_KEY, ""))):
         headers[IDEMPOTENCY_KEY] = str(uuid4())
     _meet_conditions(headers)
 

@@ -14,7 +14,7 @@ import jsonschema_rs
 
 from livescore import application
 from livescore.api import asyncapi
-from livescore.settings import load
+from livescore.api import openapi as openapi_document
 
 Json = dict[str, Any]
 
@@ -143,8 +143,7 @@ def _responses(method: str, path: str) -> Json:
 @cache
 def openapi() -> Json:
     """Return the OpenAPI document."""
-    settings = load(database_url="postgresql://localhost/livescore", redis_url="redis://localhost")
-    return application.create(application.assemble(settings)).openapi()
+    return openapi_document.document(application.ROUTES)
 
 
 @cache

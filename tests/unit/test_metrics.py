@@ -7,10 +7,14 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import APIRouter, FastAPI
-from starlette.responses import StreamingResponse
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
 
 from livescore.api.middleware import request_telemetry
+from livescore.api.middleware.api_prefix import StripApiPrefix
 from livescore.api.middleware.request_telemetry import RequestTelemetry
 from livescore.telemetry import metrics
 
@@ -39,21 +43,16 @@ NAMES = [
     "python_info",
 ]
 
-router = APIRouter()
+
+async def _one(_: Request) -> Response:
+    return Response()
 
 
-@router.get("/metrics-test/{number}")
-async def _one(number: int) -> dict[str, int]:
-    return {"number": number}
-
-
-@router.get("/metrics-test-failure")
-async def _failure() -> None:
+async def _failure(_: Request) -> Response:
     raise RuntimeError("broken")
 
 
-@router.get("/metrics-test-stream")
-async def _stream() -> StreamingResponse:
+async def _stream(_: Request) -> Response:
     async def parts() -> AsyncIterator[bytes]:
         yield b"one"
         yield b"two"
@@ -61,11 +60,15 @@ async def _stream() -> StreamingResponse:
     return StreamingResponse(parts())
 
 
+ROUTES = [
+    Route("/matches/{number}/metrics-test", _one),
+    Route("/metrics-test-failure", _failure),
+    Route("/metrics-test-stream", _stream),
+]
+
+
 def _application() -> RequestTelemetry:
-    application = FastAPI()
-    application.include_router(router)
-    application.include_router(router, prefix="/api")
-    return RequestTelemetry(application)
+    return RequestTelemetry(Starlette(routes=ROUTES, middleware=[Middleware(StripApiPrefix)]))
 
 
 async def _get(path: str, method: str = "GET", **options: Any) -> httpx.Response:
@@ -92,7 +95,7 @@ def _use_every_metric() -> None:
 @pytest.mark.parametrize("name", NAMES)
 async def test_every_metric_is_rendered_under_its_name(name: str) -> None:
     _use_every_metric()
-    await _get("/metrics-test/1")
+    await _get("/matches/1/metrics-test")
     body, content_type = metrics.render()
     assert re.search(rf"^{name}(\{{.*\}})? ", body.decode(), re.MULTILINE)
     assert content_type.startswith("text/plain")
@@ -107,10 +110,10 @@ def test_importing_libraries_adds_nothing_to_our_registry() -> None:
 
 @pytest.mark.parametrize("prefix", ["", "/api"])
 async def test_requests_are_counted_and_timed_by_route_template(prefix: str) -> None:
-    route = f"{prefix}/metrics-test/{{number}}"
+    route = f"{prefix}/matches/{{number}}/metrics-test"
     counted, timed = _requests("GET", route, "200"), _value("livescore_http_request_seconds_count", route=route)
-    await _get(f"{prefix}/metrics-test/1")
-    await _get(f"{prefix}/metrics-test/2")
+    await _get(f"{prefix}/matches/1/metrics-test")
+    await _get(f"{prefix}/matches/2/metrics-test")
     assert _requests("GET", route, "200") == counted + 2
     assert _value("livescore_http_request_seconds_count", route=route) == timed + 2
 
@@ -172,19 +175,21 @@ async def test_a_stream_is_counted_once() -> None:
 
 
 async def test_every_answer_carries_a_request_id_of_its_own() -> None:
-    identifiers = {(await _get(path)).headers["x-request-id"] for path in ("/metrics-test/1", "/nowhere", "/nowhere")}
+    identifiers = {
+        (await _get(path)).headers["x-request-id"] for path in ("/matches/1/metrics-test", "/nowhere", "/nowhere")
+    }
     assert len(identifiers) == 3
     assert all(re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name) for name in identifiers)
 
 
 @pytest.mark.parametrize("sane", ["abc", "A.b_c-1", "x" * 64])
 async def test_a_sane_request_id_is_kept(sane: str) -> None:
-    assert (await _get("/metrics-test/1", headers={"X-Request-ID": sane})).headers["x-request-id"] == sane
+    assert (await _get("/matches/1/metrics-test", headers={"X-Request-ID": sane})).headers["x-request-id"] == sane
 
 
 @pytest.mark.parametrize("odd", ["", "x" * 65, "a b", "<script>", "ä".encode(), b"a\tb"])
 async def test_an_odd_request_id_is_replaced(odd: str | bytes) -> None:
-    received = (await _get("/metrics-test/1", headers=[(b"X-Request-ID", odd)])).headers["x-request-id"]
+    received = (await _get("/matches/1/metrics-test", headers=[(b"X-Request-ID", odd)])).headers["x-request-id"]
     assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]+", received)
 
 

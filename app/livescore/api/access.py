@@ -3,7 +3,7 @@
 from starlette.requests import Request
 from starlette.websockets import WebSocket
 
-from livescore.api.context import Services, services_of
+from livescore.api.context import Services
 from livescore.http_errors import ServiceUnavailable
 from livescore.security.keys import ApiKey
 
@@ -17,25 +17,24 @@ KEY_REVOKED = 4401
 ON_KEY = "livescore.on_key"
 
 
-def require_write(request: Request) -> str:
+def require_write(request: Request, services: Services) -> str:
     """Return the id of the key that lets this request write.
 
     Raises:
-        AccessDenied: if there is no such key, or it may only read.
+        AccessDenied: The request has no such key, or its key may only read.
     """
-    key = services_of(request).keyring.authorize(request.headers, "write")
+    key = services.keyring.authorize(request.headers, "write")
     return key.id if key else ANONYMOUS
 
 
-def require_read(request: Request | WebSocket) -> ApiKey | None:
+def require_read(request: Request | WebSocket, services: Services) -> ApiKey | None:
     """Return the key that lets this request read; None unless ``READ_KEYS_REQUIRED``.
 
     Browsers cannot set headers on a WebSocket or an EventSource, so the key may come as ``?apiKey=``.
 
     Raises:
-        AccessDenied: if a key is required and the request has no valid one.
+        AccessDenied: A key is required and the request has no valid one.
     """
-    services = services_of(request)
     if not services.settings.read_keys_required:
         return None
     text = request.query_params.get("apiKey")

@@ -8,11 +8,10 @@ import orjson
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
-from starlette.requests import Request
 from starlette.responses import Response
 
 from livescore import __version__
-from livescore.api.routing import Route
+from livescore.api.routing import Call, endpoint
 from livescore.api.schemas import Answer, Commentary, Count, Deleted, Id, Match, Snapshot, Timestamp
 from livescore.event_types import EventType
 from livescore.live.messages import CLIENT_MESSAGES, SERVER_MESSAGES, Message
@@ -278,9 +277,10 @@ def _server_ref(name: str) -> Json:
     return {"$ref": f"#/servers/{name}"}
 
 
-async def serve(_: Request) -> Response:
-    """The AsyncAPI document."""
+@endpoint("GET", "/asyncapi.json", documented=False)
+async def asyncapi_json(_: Call) -> Response:
+    """Return the AsyncAPI document."""
     return Response(orjson.dumps(document()), media_type="application/json")
 
 
-routes = [Route("GET", "/asyncapi.json", serve, include_in_schema=False)]
+routes = [asyncapi_json]

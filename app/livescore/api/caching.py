@@ -1,63 +1,78 @@
-"""How long clients and proxies may keep answers, and what this process keeps: matches by their seq."""
+"""How long clients and proxies may keep responses, and the matches that this process keeps."""
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import cache
 
 import orjson
 
-# Some 600 bytes each: 3 MB at most.
-REPRESENTATIONS = 4_096
+# Matches. Each takes some 600 bytes: 3 MB at most.
+CACHED_MATCHES = 4_096
 
-# Seconds that a match may be shown without asking again. A live one changes any moment; one that is over, rarely.
+# Seconds for which a match may be shown without asking again. A live match changes any moment, a finished one rarely.
 _MAX_AGE = {"live": 1, "scheduled": 5, "postponed": 5, "finished": 60, "cancelled": 60}
 
+# The same for lists.
 LIST_MAX_AGE = 1
 
 
 def cache_control(max_age: int, *, private: bool) -> str:
-    """``Cache-Control`` for ``max_age`` seconds; ``private`` where a key is needed to read."""
+    """Return the value of ``Cache-Control``; ``private`` where reading needs a key."""
     return f"{'private' if private else 'public'}, max-age={max_age}"
 
 
+@cache
+def cache_control_header(max_age: int, *, private: bool) -> tuple[bytes, bytes]:
+    """Return the encoded header ``Cache-Control``."""
+    return b"cache-control", cache_control(max_age, private=private).encode()
+
+
 @dataclass(frozen=True, slots=True)
-class Representation:
-    """A match at ``seq``; without a body when all that is known is that it has come so far."""
+class CachedMatch:
+    """A match as GET returns it.
+
+    Attributes:
+        epoch: The epoch of the feed; empty if it is not known.
+        seq: The seq of the match.
+        body: The response body; None if only the seq is known.
+        max_age: Seconds for which clients may keep the body.
+    """
 
     epoch: str
     seq: int
     body: bytes | None = None
     max_age: int | None = None
 
-
-def represent(epoch: str, seq: int, match: str) -> Representation:
-    """The answer to GET of a match, from its JSON."""
-    data = match.encode()
-    return Representation(epoch, seq, b'{"data":%b}' % data, _MAX_AGE[orjson.loads(data)["status"]])
+    @classmethod
+    def of(cls, epoch: str, seq: int, match: str) -> "CachedMatch":
+        """Return the cache entry of a match, from its JSON."""
+        data = match.encode()
+        return cls(epoch, seq, b'{"data":%b}' % data, _MAX_AGE[orjson.loads(data)["status"]])
 
 
 class MatchCache:
-    """The matches asked for lately. One that changed since is worth nothing; only its seq is."""
+    """The matches that were read last. An entry is stale once the match has a newer event."""
 
-    def __init__(self, size: int = REPRESENTATIONS) -> None:
+    def __init__(self, size: int = CACHED_MATCHES) -> None:
         self._size = size
-        self._kept: OrderedDict[int, Representation] = OrderedDict()
+        self._entries: OrderedDict[int, CachedMatch] = OrderedDict()
 
-    def current(self, match_id: int, epoch: str, head: int | None) -> Representation | None:
-        """What is known of a match whose feed stands at ``head``; None when only PostgreSQL knows."""
-        kept = self._kept.get(match_id)
+    def current(self, match_id: int, epoch: str, head: int | None) -> CachedMatch | None:
+        """Return what is known of a match whose feed is at ``head``; None if only PostgreSQL knows."""
         if head is None or not epoch:
             return None
-        if kept is None or kept.epoch != epoch or kept.seq < head:
-            return Representation(epoch, head)
-        self._kept.move_to_end(match_id)
-        return kept
+        entry = self._entries.get(match_id)
+        if entry is None or entry.epoch != epoch or entry.seq < head:
+            return CachedMatch(epoch, head)
+        self._entries.move_to_end(match_id)
+        return entry
 
-    def keep(self, match_id: int, representation: Representation) -> None:
-        """Remember a match, unless something newer is known."""
-        kept = self._kept.get(match_id)
-        if kept and kept.epoch == representation.epoch and kept.seq > representation.seq:
+    def keep(self, match_id: int, match: CachedMatch) -> None:
+        """Store a match, unless the cache has a newer one."""
+        entry = self._entries.get(match_id)
+        if entry and entry.epoch == match.epoch and entry.seq > match.seq:
             return
-        self._kept[match_id] = representation
-        self._kept.move_to_end(match_id)
-        if len(self._kept) > self._size:
-            self._kept.popitem(last=False)
+        self._entries[match_id] = match
+        self._entries.move_to_end(match_id)
+        if len(self._entries) > self._size:
+            self._entries.popitem(last=False)

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from fastapi import Request, WebSocket
+from starlette.requests import Request
+from starlette.websockets import WebSocket
 
 from livescore.api.caching import MatchCache
 from livescore.jobs.schedule import Schedule

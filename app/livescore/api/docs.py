@@ -7,10 +7,10 @@ from html import escape
 from typing import Any
 
 import orjson
-from starlette.requests import Request
 from starlette.responses import Response
 
-from livescore.api.routing import Route
+from livescore.api import openapi
+from livescore.api.routing import Call, endpoint
 
 Json = dict[str, Any]
 
@@ -39,9 +39,16 @@ SECURITY_HEADERS = {
 }
 
 
-async def docs(request: Request) -> Response:
-    """The operations and schemas of this service, for people."""
-    page = render(request.app.openapi())
+@endpoint("GET", "/openapi.json", documented=False)
+async def openapi_json(call: Call) -> Response:
+    """Return the OpenAPI document."""
+    return Response(orjson.dumps(openapi.document_of(call.request.app)), media_type="application/json")
+
+
+@endpoint("GET", "/docs", documented=False)
+async def docs(call: Call) -> Response:
+    """Return the operations and schemas of this service as a page for people."""
+    page = render(openapi.document_of(call.request.app))
     return Response(page, headers=SECURITY_HEADERS, media_type="text/html")
 
 
@@ -116,4 +123,4 @@ def _schema(name: str, schema: Json) -> str:
     return f"<details><summary><code>{escape(name)}</code></summary><div><pre>{escape(text)}</pre></div></details>"
 
 
-routes = [Route("GET", "/docs", docs, include_in_schema=False)]
+routes = [docs, openapi_json]

@@ -4,16 +4,15 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import orjson
 from pydantic import Field
-from starlette.requests import Request
 from starlette.responses import Response
 
-from livescore.api import access, openapi, parse, streams
-from livescore.api.context import Services, services_of
-from livescore.api.routing import both
+from livescore.api import streams
+from livescore.api.context import Services
+from livescore.api.routing import Call, endpoint
 from livescore.api.schemas import EventsAnswer, Query
 from livescore.api.streams import RETRY_MS, EventStream, block
 from livescore.http_errors import BadRequest, Issue, NotFound
@@ -63,15 +62,14 @@ class StreamQuery(AllStreamQuery):
     )
 
 
-async def list_events(request: Request) -> Response:
+@endpoint("GET", PATH, query=EventsQuery, answer=EventsAnswer, access="read", not_found=True, tag="events")
+async def list_events(call: Call, query: EventsQuery) -> Response:
     """The events after `since`. With `wait`, an empty answer only after that many seconds."""
-    access.require_read(request)
-    services, match_id, query = services_of(request), parse.path_id(request), parse.query(request, EventsQuery)
-    if request.method == "HEAD":
+    if call.request.method == "HEAD":
         query = query.model_copy(update={"wait": 0})
-    page = await _page(services, match_id, query)
+    page = await _page(call.services, call.match_id, query)
     if page is None:
-        page = await _wait(request, match_id, query)
+        page = await _wait(call, query)
     return Response(page, headers={"Cache-Control": "no-store"}, media_type="application/json")
 
 
@@ -128,28 +126,28 @@ def _answer(events: list[bytes], seq: int, epoch: str) -> bytes:
     return b'{"data":[%b],"seq":%d,"epoch":%b,"recovered":true}' % (b",".join(events), seq, orjson.dumps(epoch))
 
 
-async def _wait(request: Request, match_id: int, query: EventsQuery) -> bytes:
-    services = services_of(request)
-    with streams.place(request, "long_polls"):
-        async with services.live.follow(match_id, query.since, query.epoch) as (_, subscriber):
-            await streams.wait(request, subscriber, query.wait)
-    page = await _page(services, match_id, query.model_copy(update={"wait": 0}))
+async def _wait(call: Call, query: EventsQuery) -> bytes:
+    services = call.services
+    with streams.place(call.request, services, "long_polls"):
+        async with services.live.follow(call.match_id, query.since, query.epoch) as (_, subscriber):
+            await streams.wait(call.request, subscriber, query.wait)
+    page = await _page(services, call.match_id, query.model_copy(update={"wait": 0}))
     return page or b""
 
 
-async def stream_match(request: Request) -> Response:
+@endpoint("GET", f"{PATH}/stream", query=StreamQuery, stream=True, access="read", not_found=True, tag="events")
+async def stream_match(call: Call, query: StreamQuery) -> Response:
     """Server-sent events of one match: `id` is the event's `seq`, `Last-Event-ID` resumes."""
-    access.require_read(request)
-    services, match_id, query = services_of(request), parse.path_id(request), parse.query(request, StreamQuery)
+    services, match_id = call.services, call.match_id
     with _refusing_ids():
-        cursor = MatchCursor.parse(streams.last_event_id(request), query.since, query.epoch)
+        cursor = MatchCursor.parse(streams.last_event_id(call.request), query.since, query.epoch)
     await _head(services, match_id)
 
     def blocks(opened: tuple[History, QueuedSubscriber]) -> tuple[AsyncIterator[bytes], QueuedSubscriber]:
         history, subscriber = opened
         return _match_blocks(services, match_id, cursor, history, subscriber), subscriber
 
-    return await _stream(request, services.live.follow(match_id, cursor.seq, cursor.epoch), blocks)
+    return await _stream(call, services.live.follow(match_id, cursor.seq, cursor.epoch), blocks)
 
 
 @contextmanager
@@ -195,19 +193,18 @@ def _match_block(cursor: MatchCursor, item: Event, epoch: str) -> bytes:
     return block(str(cursor), item.message)
 
 
-async def stream_all(request: Request) -> Response:
+@endpoint("GET", "/events/stream", query=AllStreamQuery, stream=True, access="read", tag="events")
+async def stream_all(call: Call, _: AllStreamQuery) -> Response:
     """Server-sent events of all matches. `id` is opaque, `Last-Event-ID` resumes."""
-    access.require_read(request)
-    services = services_of(request)
-    parse.query(request, AllStreamQuery)
-    text = streams.last_event_id(request)
+    services = call.services
+    text = streams.last_event_id(call.request)
     with _refusing_ids():
         cursor = None if text is None else AllMatchesCursor.parse(text)
 
     def blocks(stream: AllMatchesStream) -> tuple[AsyncIterator[bytes], QueuedSubscriber]:
         return _all_blocks(services, stream), stream.subscriber
 
-    return await _stream(request, services.live.follow_all(cursor), blocks)
+    return await _stream(call, services.live.follow_all(cursor), blocks)
 
 
 async def _all_blocks(services: Services, stream: AllMatchesStream) -> AsyncIterator[bytes]:
@@ -243,17 +240,17 @@ def _last_block(services: Services, identifier: str) -> bytes:
 
 
 async def _stream(
-    request: Request,
+    call: Call,
     opening: AbstractAsyncContextManager[T],
     blocks: Callable[[T], tuple[AsyncIterator[bytes], QueuedSubscriber]],
 ) -> Response:
     """Open a stream, which holds a place until it ends. HEAD is answered as GET would be and holds none."""
-    services = services_of(request)
+    request, services = call.request, call.services
     if request.method == "HEAD":
-        with streams.place(request, "streams"):
+        with streams.place(request, services, "streams"):
             return Response(headers=streams.HEADERS, media_type=streams.MEDIA_TYPE)
     async with AsyncExitStack() as stack:
-        stack.enter_context(streams.place(request, "streams"))
+        stack.enter_context(streams.place(request, services, "streams"))
         try:
             async with asyncio.timeout(services.settings.database_timeout_seconds):
                 opened = await stack.enter_async_context(opening)
@@ -264,40 +261,4 @@ async def _stream(
     raise AssertionError("unreachable")
 
 
-_MATCH_ID = openapi.path_parameter("id")
-_STREAM: dict[int | str, Any] = {
-    200: {
-        "description": "Events, each as `data:` a message as over WebSocket",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
-    }
-}
-
-routes = [
-    *both(
-        "GET",
-        PATH,
-        list_events,
-        tags=["events"],
-        response_model=EventsAnswer,
-        responses=openapi.problems(404, *openapi.EVERY_READ),
-        openapi_extra={"parameters": [_MATCH_ID, *openapi.query_parameters(EventsQuery)]},
-    ),
-    *both(
-        "GET",
-        f"{PATH}/stream",
-        stream_match,
-        tags=["events"],
-        response_class=Response,
-        responses={**_STREAM, **openapi.problems(404, *openapi.EVERY_READ)},
-        openapi_extra={"parameters": [_MATCH_ID, *openapi.query_parameters(StreamQuery), openapi.LAST_EVENT_ID]},
-    ),
-    *both(
-        "GET",
-        "/events/stream",
-        stream_all,
-        tags=["events"],
-        response_class=Response,
-        responses={**_STREAM, **openapi.problems(*openapi.EVERY_READ)},
-        openapi_extra={"parameters": [*openapi.query_parameters(AllStreamQuery), openapi.LAST_EVENT_ID]},
-    ),
-]
+routes = [list_events, stream_match, stream_all]

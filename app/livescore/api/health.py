@@ -7,12 +7,12 @@ from typing import Any, Literal
 import orjson
 import psycopg
 import structlog
-from starlette.requests import Request
 from starlette.responses import Response
 
 from livescore import __version__
-from livescore.api.context import Services, services_of
-from livescore.api.routing import Route
+from livescore.api import openapi
+from livescore.api.context import Services
+from livescore.api.routing import Call, endpoint
 from livescore.api.schemas import OMITTED, Answer, Timestamp
 from livescore.scores.database import AWAY, SILENT, DatabaseAway
 from livescore.scores.sessions import one_line
@@ -26,7 +26,7 @@ State = Literal["healthy", "unhealthy"]
 
 
 class Parts(Answer):
-    """The services of the service."""
+    """The parts of the service."""
 
     api: State
     redis: State
@@ -71,9 +71,19 @@ class Alive(Answer):
     live: Literal[True]
 
 
-async def health(request: Request) -> Response:
+_DEGRADED: openapi.Responses = {503: {"model": Health, "description": "A part of the service fails"}}
+_NOT_READY: openapi.Responses = {
+    503: {
+        "model": NotReady,
+        "description": "Draining, database away or read-only, schema too old or no API key where reads need one",
+    }
+}
+
+
+@endpoint("GET", "/health", answer=Health, responses=_DEGRADED, tag="health")
+async def health(call: Call) -> Response:
     """Every part of the service; 503 and `degraded` when one fails."""
-    services = services_of(request)
+    services = call.services
     fault = await _database_fault(services)
     database = fault is None
     whole = database and services.live.redis_up
@@ -95,9 +105,10 @@ def _state(up: bool) -> State:
     return "healthy" if up else "unhealthy"
 
 
-async def ready(request: Request) -> Response:
+@endpoint("GET", "/health/ready", answer=Ready, responses=_NOT_READY, tag="health")
+async def ready(call: Call) -> Response:
     """Whether this process should be sent requests. Redis away is no reason against it: the feed carries on."""
-    services = services_of(request)
+    services = call.services
     reason = await _objection(services)
     load = {
         "instance": services.settings.instance,
@@ -136,7 +147,8 @@ def _plain(reason: str) -> str:
     return "database away" if reason in (AWAY, SILENT) else reason
 
 
-async def live(_: Request) -> Response:
+@endpoint("GET", "/health/live", answer=Alive, tag="health")
+async def live(_: Call) -> Response:
     """Whether this process answers at all."""
     return _answer({"live": True})
 
@@ -146,19 +158,5 @@ def _answer(content: dict[str, Any], status: int = 200) -> Response:
     return Response(orjson.dumps(content), status, headers, media_type="application/json")
 
 
-_TAGS = ["health"]
-_DEGRADED = {503: {"model": Health, "description": "A part of the service fails"}}
-_NOT_READY = {
-    503: {
-        "model": NotReady,
-        "description": "Draining, database away or read-only, schema too old or no API key where reads need one",
-    }
-}
-
-# Of the public port and of the management port.
-probes = [
-    Route("GET", "/health", health, tags=_TAGS, response_model=Health, responses=_DEGRADED),
-    Route("GET", "/health/ready", ready, tags=_TAGS, response_model=Ready, responses=_NOT_READY),
-    Route("GET", "/health/live", live, tags=_TAGS, response_model=Alive),
-]
-routes = probes
+# Both the public port and the management port have these.
+routes = [health, ready, live]

@@ -2,18 +2,14 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
 
 import orjson
-from starlette.requests import Request
 from starlette.responses import Response
 
-from livescore.api import access, caching, conditions, openapi, parse, writes
-from livescore.api.context import services_of
-from livescore.api.errors import request_id
-from livescore.api.routing import Handler, Route, both
+from livescore.api import conditions, responses
+from livescore.api.caching import LIST_MAX_AGE, CachedMatch, cache_control, cache_control_header
+from livescore.api.routing import Call, endpoint
 from livescore.api.schemas import (
-    Body,
     MatchAnswer,
     MatchesAnswer,
     MatchesQuery,
@@ -26,173 +22,134 @@ from livescore.http_errors import NotFound
 from livescore.scores import rules
 from livescore.scores.store import Page, WriteResult
 
+PATH = "/matches/{id}"
 
-async def list_matches(request: Request) -> Response:
+
+@endpoint("GET", "/matches", query=MatchesQuery, answer=MatchesAnswer, access="read", tag="matches")
+async def list_matches(call: Call, query: MatchesQuery) -> Response:
     """Matches, newest first, page by page."""
-    access.require_read(request)
-    query = parse.query(request, MatchesQuery)
-    page = await services_of(request).store.matches(query.limit, query.filters(), query.cursor)
+    page = await call.services.store.matches(query.limit, query.filters(), query.cursor)
     body = f'{{"data":[{page.items}],"nextCursor":{_next_cursor(page)}}}'
-    return _cacheable(request, body.encode(), caching.LIST_MAX_AGE)
+    caching = cache_control(LIST_MAX_AGE, private=call.services.settings.read_keys_required)
+    return Response(body, headers={"Cache-Control": caching}, media_type="application/json")
 
 
 def _next_cursor(page: Page) -> str:
+    """Return the cursor of the next page as JSON."""
     if page.next_cursor is None:
         return "null"
     milliseconds, _, match_id = page.next_cursor.partition(".")
     return f'"{cursor_text(int(milliseconds), int(match_id))}"'
 
 
-def _cacheable(request: Request, body: bytes, max_age: int) -> Response:
-    private = services_of(request).settings.read_keys_required
-    headers = {"Cache-Control": caching.cache_control(max_age, private=private)}
-    return Response(body, headers=headers, media_type="application/json")
-
-
-async def create_match(request: Request) -> Response:
+@endpoint(
+    "POST",
+    "/matches",
+    body=NewMatch,
+    answer=MatchAnswer,
+    status=201,
+    access="write",
+    conditional=True,
+    idempotent=True,
+    tag="matches",
+)
+async def create_match(call: Call, new: NewMatch) -> Response:
     """Create a match. Its status follows from its times."""
-    caller = access.require_write(request)
-    new = await parse.body(request, NewMatch)
-    key = await writes.idempotency_key(request, "POST /matches", caller)
-    if (preconditions := conditions.Preconditions.of(request)) is not None:
-        preconditions.check(())  # of the list, which has no ETag
-    written = await services_of(request).store.create_match(new.values(), request_id(request), key)
-    _announce(request, written)
-    return writes.created(request, None, written)
+    written = await call.services.store.create_match(new.values(), call.request_id, call.idempotency_key)
+    _publish(call, written)
+    return responses.created(call, written)
 
 
-async def get_match(request: Request) -> Response:
+@endpoint("GET", PATH, answer=MatchAnswer, access="read", not_found=True, conditional=True, tag="matches")
+async def get_match(call: Call) -> Response:
     """One match. What is known to be unchanged is answered without PostgreSQL."""
-    access.require_read(request)
-    match_id = parse.path_id(request)
-    known = _known(request, match_id)
-    if known is not None and known.body is None and not conditions.is_known(request, _tag(match_id, known)):
-        known = None
-    return _representation(request, match_id, known or await _read(request, match_id))
+    match = _cached(call)
+    if match is None or (match.body is None and not conditions.is_known(call.request, _tag(call, match))):
+        match = await _read(call)
+    headers = []
+    if match.max_age is not None:
+        private = call.services.settings.read_keys_required
+        headers.append(cache_control_header(match.max_age, private=private))
+    return responses.conditional(call, _tag(call, match), headers, match.body)
 
 
-def _known(request: Request, match_id: int) -> caching.Representation | None:
-    services = services_of(request)
-    services.live.match_feeds.watch(match_id)
-    if "no-cache" in request.headers.get("cache-control", ""):  # the client insists on the origin, PostgreSQL
+def _cached(call: Call) -> CachedMatch | None:
+    """Return what this process knows of the match, and follow its feed from now on."""
+    live = call.services.live
+    live.match_feeds.watch(call.match_id)
+    if conditions.asks_for_origin(call.request):
         return None
-    return services.match_cache.current(match_id, services.live.epoch, services.live.match_feeds.head(match_id))
+    return call.services.match_cache.current(call.match_id, live.epoch, live.match_feeds.head(call.match_id))
 
 
-async def _read(request: Request, match_id: int) -> caching.Representation:
-    services = services_of(request)
-    epoch = services.live.epoch  # before the row: one that changes meanwhile must not get the new feed's tag
-    found = await services.store.match(match_id)
-    if found is None:
+async def _read(call: Call) -> CachedMatch:
+    services = call.services
+    # Before the row: if the epoch changes meanwhile, the old row must not get the tag of the new feed.
+    epoch = services.live.epoch
+    row = await services.store.match(call.match_id)
+    if row is None:
         raise NotFound("Match not found")
-    representation = caching.represent(epoch, found[1], found[0])
-    services.match_cache.keep(match_id, representation)
-    return representation
+    match = CachedMatch.of(epoch, row[1], row[0])
+    services.match_cache.keep(call.match_id, match)
+    return match
 
 
-def _representation(request: Request, match_id: int, known: caching.Representation) -> Response:
-    headers = {"ETag": _tag(match_id, known)} if known.epoch else {}
-    if known.max_age is not None:
-        private = services_of(request).settings.read_keys_required
-        headers["Cache-Control"] = caching.cache_control(known.max_age, private=private)
-    conditions.check_readable(request, headers.get("ETag", ""))
-    if "ETag" in headers and conditions.is_known(request, headers["ETag"]):
-        return Response(status_code=304, headers=headers)
-    return Response(known.body, headers=headers, media_type="application/json")
+def _tag(call: Call, match: CachedMatch) -> str:
+    return conditions.entity_tag(match.epoch, call.match_id, match.seq)
 
 
-def _tag(match_id: int, known: caching.Representation) -> str:
-    return conditions.entity_tag(known.epoch, match_id, known.seq)
-
-
-async def change_match(request: Request) -> Response:
+@endpoint(
+    "PATCH",
+    PATH,
+    body=MatchPatch,
+    answer=MatchAnswer,
+    access="write",
+    not_found=True,
+    conditional=True,
+    tag="matches",
+)
+async def change_match(call: Call, change: MatchPatch) -> Response:
     """Correct a match, or postpone, cancel or finish it."""
-    access.require_write(request)
-    match_id = parse.path_id(request)
-    change = (await parse.body(request, MatchPatch)).given()
-    return await _revise(request, match_id, lambda before, now: rules.revise(before, change, now))
+    return await _revise(call, lambda before, now: rules.revise(before, change.given(), now))
 
 
-async def set_score(request: Request) -> Response:
+@endpoint(
+    "PATCH",
+    f"{PATH}/score",
+    body=ScoreBody,
+    answer=MatchAnswer,
+    access="write",
+    not_found=True,
+    conditional=True,
+    tag="matches",
+)
+async def set_score(call: Call, new: ScoreBody) -> Response:
     """Set the score of a live match."""
-    access.require_write(request)
-    match_id = parse.path_id(request)
-    body = await parse.body(request, ScoreBody)
-    score = rules.Score(body.home_score, body.away_score)
-    return await _revise(request, match_id, lambda before, _: rules.set_score(before, score))
+    score = rules.Score(new.home_score, new.away_score)
+    return await _revise(call, lambda before, _: rules.set_score(before, score))
 
 
-async def end_match(request: Request) -> Response:
+@endpoint("PATCH", f"{PATH}/end", answer=MatchAnswer, access="write", not_found=True, conditional=True, tag="matches")
+async def end_match(call: Call) -> Response:
     """Finish a live match now."""
-    access.require_write(request)
-    return await _revise(request, parse.path_id(request), lambda before, _: rules.end(before))
+    return await _revise(call, lambda before, _: rules.end(before))
 
 
-async def _revise(
-    request: Request, match_id: int, revise: Callable[[rules.MatchState, datetime], rules.Revision]
-) -> Response:
-    condition = conditions.of_match(request, match_id)
-    written = await services_of(request).store.revise_match(match_id, revise, request_id(request), condition)
-    _announce(request, written)
-    return writes.changed(request, match_id, written)
+async def _revise(call: Call, revise: Callable[[rules.MatchState, datetime], rules.Revision]) -> Response:
+    written = await call.services.store.revise_match(call.match_id, revise, call.request_id, call.condition)
+    _publish(call, written)
+    return responses.changed(call, written)
 
 
-def _announce(request: Request, written: WriteResult) -> None:
-    """Tell the listeners, and the scheduler when the match is to start and to end now."""
-    writes.announce(request, written)
+def _publish(call: Call, written: WriteResult) -> None:
+    """Publish the events of a write, and schedule the match's transitions by its new times."""
+    services = call.services
+    services.live.publish(written.events)
     if written.events:
         match = orjson.loads(written.body)
         start, end = datetime.fromisoformat(match["startTime"]), datetime.fromisoformat(match["endTime"])
-        services_of(request).schedule.plan(match["id"], match["status"], start, end)
+        services.schedule.plan(match["id"], match["status"], start, end)
 
 
-_ID = openapi.path_parameter("id")
-_TAGS = ["matches"]
-
-
-def _change(path: str, handler: Handler, body: type[Body] | None = None) -> list[Route]:
-    extra: dict[str, Any] = {"security": openapi.WRITE_SECURITY, "parameters": [_ID, *openapi.CONDITIONS]}
-    if body is not None:
-        extra["requestBody"] = openapi.request_body(body)
-    answers: dict[str, Any] = {"response_model": MatchAnswer, "responses": openapi.problems(*openapi.EVERY_WRITE)}
-    return both("PATCH", path, handler, tags=_TAGS, openapi_extra=extra, **answers)
-
-
-# The busiest first: they are tried in this order.
-routes = [
-    *both(
-        "GET",
-        "/matches/{id}",
-        get_match,
-        tags=_TAGS,
-        response_model=MatchAnswer,
-        responses=openapi.problems(304, 404, 412, *openapi.EVERY_READ),
-        openapi_extra={"parameters": [_ID, *openapi.CONDITIONS]},
-    ),
-    *both(
-        "GET",
-        "/matches",
-        list_matches,
-        tags=_TAGS,
-        response_model=MatchesAnswer,
-        responses=openapi.problems(*openapi.EVERY_READ),
-        openapi_extra={"parameters": openapi.query_parameters(MatchesQuery)},
-    ),
-    *both(
-        "POST",
-        "/matches",
-        create_match,
-        tags=_TAGS,
-        status_code=201,
-        response_model=MatchAnswer,
-        responses=openapi.creation(400, 401, 403, 408, 409, 412, 413, 422, 429, 503),
-        openapi_extra={
-            "security": openapi.WRITE_SECURITY,
-            "parameters": [openapi.IDEMPOTENCY_KEY, *openapi.CONDITIONS],
-            "requestBody": openapi.request_body(NewMatch),
-        },
-    ),
-    *_change("/matches/{id}", change_match, MatchPatch),
-    *_change("/matches/{id}/score", set_score, ScoreBody),
-    *_change("/matches/{id}/end", end_match),
-]
+# In the order of their frequency, since the router tries one after the other.
+routes = [get_match, list_matches, create_match, change_match, set_score, end_match]

@@ -3,18 +3,22 @@
 FastAPI collects routes and answers; bodies and parameters come from the models that :mod:`livescore.api.parse` uses.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
-from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute
 
 from livescore import __version__
+from livescore.api.idempotency import KEY_PATTERN
 from livescore.api.schemas import Body, Problem, Query
-from livescore.api.writes import IDEMPOTENCY_KEY_PATTERN
 from livescore.scores.rules import INT4_MAX
+
+DESCRIPTION = "Live scores: REST, WebSocket and server-sent events."
 
 Json = dict[str, Any]
 Responses = dict[int | str, dict[str, Any]]
@@ -45,8 +49,12 @@ _CREATED_HEADERS = {
     "Location": {"description": "Path of what was created", "schema": {"type": "string"}},
     "ETag": {"description": "Version of what was created, for `If-Match`", "schema": {"type": "string"}},
 }
-EVERY_READ = (400, 401, 403, 429, 503)
-EVERY_WRITE = (400, 401, 403, 404, 408, 409, 412, 413, 429, 503)
+# The documentation of 201 and of a stream, for ``responses`` of a route.
+CREATED: Json = {"headers": _CREATED_HEADERS}
+STREAM: Json = {
+    "description": "Events, each as `data:` a message as over WebSocket",
+    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+}
 
 
 class _QuerySchema(GenerateJsonSchema):
@@ -70,11 +78,6 @@ class _BodySchema(GenerateJsonSchema):
 def problems(*statuses: int) -> Responses:
     """The ``responses`` of errors, for a route."""
     return {status: _problem(status) for status in statuses}
-
-
-def creation(*statuses: int) -> Responses:
-    """The ``responses`` of an operation that creates something: the headers of its 201, and its errors."""
-    return {201: {"headers": _CREATED_HEADERS}, **problems(*statuses)}
 
 
 def _problem(status: int) -> Json:
@@ -134,7 +137,7 @@ def header_parameter(name: str, description: str, schema: Json) -> Json:
 IDEMPOTENCY_KEY = header_parameter(
     "Idempotency-Key",
     "The first answer to this key comes again for the same body.",
-    {"type": "string", "pattern": IDEMPOTENCY_KEY_PATTERN},
+    {"type": "string", "pattern": KEY_PATTERN},
 )
 LAST_EVENT_ID = header_parameter("Last-Event-ID", "The id of the last event seen.", {"type": "string"})
 CONDITIONS = [
@@ -143,12 +146,19 @@ CONDITIONS = [
 ]
 
 
-def document(app: FastAPI) -> Json:
-    """The whole document; made once, for ``app.openapi``."""
-    if app.openapi_schema is None:
-        made = get_openapi(title="LiveScore", version=__version__, description=app.description, routes=app.routes)
-        components = made.setdefault("components", {})
-        components.setdefault("schemas", {}).update({model.__name__: body_schema(model) for model in _bodies})
-        components["securitySchemes"] = _SECURITY_SCHEMES
-        app.openapi_schema = made
-    return app.openapi_schema
+def document(routes: Sequence[BaseRoute]) -> Json:
+    """Return the whole document for the routes of an application."""
+    made = get_openapi(title="LiveScore", version=__version__, description=DESCRIPTION, routes=routes)
+    components = made.setdefault("components", {})
+    components.setdefault("schemas", {}).update({model.__name__: body_schema(model) for model in _bodies})
+    components["securitySchemes"] = _SECURITY_SCHEMES
+    return made
+
+
+def document_of(application: Starlette) -> Json:
+    """Return the document of an application, which is made once."""
+    state = application.state
+    if not hasattr(state, "openapi"):
+        state.openapi = document(application.routes)
+    openapi: Json = state.openapi
+    return openapi

@@ -1,13 +1,11 @@
 """``/``: what this is."""
 
 import orjson
-from starlette.requests import Request
 from starlette.responses import Response
 
 from livescore import __version__
 from livescore.api import openapi
-from livescore.api.context import services_of
-from livescore.api.routing import Route
+from livescore.api.routing import Call, endpoint
 from livescore.api.schemas import Answer
 
 ENDPOINTS = {
@@ -44,12 +42,13 @@ class About(Answer):
     endpoints: dict[str, str]
 
 
-async def about(request: Request) -> Response:
+@endpoint("GET", "/", answer=About, responses=openapi.problems(429), tag="health")
+async def about(call: Call) -> Response:
     """What this is and where to go from here."""
     described = About(
         name="Live Score API",
         version=__version__,
-        environment=services_of(request).settings.environment,
+        environment=call.services.settings.environment,
         features=FEATURES,
         documentation="/docs",
         websocket="/ws",
@@ -58,4 +57,4 @@ async def about(request: Request) -> Response:
     return Response(orjson.dumps(described.model_dump(by_alias=True)), media_type="application/json")
 
 
-routes = [Route("GET", "/", about, tags=["health"], response_model=About, responses=openapi.problems(429))]
+routes = [about]

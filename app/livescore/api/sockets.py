@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 import orjson
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -16,7 +15,7 @@ from livescore.api.context import Services, services_of
 from livescore.api.errors import error_response
 from livescore.api.refusals import refuse_handshake
 from livescore.api.request_head import upgrade_required
-from livescore.api.routing import Route
+from livescore.api.routing import Call, endpoint
 from livescore.http_errors import HttpError, NotFound
 from livescore.live import messages, session
 from livescore.live.connection import SERVICE_RESTART, TRY_AGAIN_LATER, Connection, State
@@ -27,8 +26,7 @@ from livescore.live.socket import EXTENSION
 from livescore.scores.feed import Event
 from livescore.security.keys import ApiKey
 
-# The original's clients may be behind an ingress that only forwards /api.
-PATHS = ("/ws", "/api/ws")
+PATH = "/ws"
 
 
 async def connect(websocket: WebSocket) -> None:
@@ -36,7 +34,7 @@ async def connect(websocket: WebSocket) -> None:
     services = services_of(websocket)
     address = services.address(websocket.scope)
     try:
-        key = access.require_read(websocket)
+        key = access.require_read(websocket, services)
         access.require_accepting(services)
         services.caps.acquire(address)
     except HttpError as error:
@@ -104,7 +102,8 @@ def _number(text: str) -> int | str:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else text
 
 
-async def require_upgrade(_: Request) -> Response:
+@endpoint("GET", PATH, documented=False)
+async def require_upgrade(_: Call) -> Response:
     """Answer a plain request to the address of the WebSocket."""
     early = upgrade_required("Upgrade required: open a WebSocket at this address, or use /events/stream")
     headers = {name.decode(): value.decode() for name, value in early.headers}
@@ -210,7 +209,7 @@ class AsgiConnection:
 
 
 routes = [
-    *(WebSocketRoute(path, connect, name="ws") for path in PATHS),
-    *(Route("GET", path, require_upgrade, include_in_schema=False) for path in PATHS),
+    WebSocketRoute(PATH, connect, name="ws"),
+    require_upgrade,
     WebSocketRoute("/{path:path}", unknown),
 ]

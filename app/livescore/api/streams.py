@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from livescore.api import access
-from livescore.api.context import services_of
+from livescore.api.context import Services
 from livescore.live.queued_subscriber import QueuedSubscriber
 from livescore.telemetry import metrics
 
@@ -41,14 +41,13 @@ class _TooSlow(Exception):
 
 
 @contextmanager
-def place(request: Request, kind: Literal["streams", "long_polls"]) -> Iterator[None]:
+def place(request: Request, services: Services, kind: Literal["streams", "long_polls"]) -> Iterator[None]:
     """Hold a place among the connections of this process and of the client's address.
 
     Raises:
         ServiceUnavailable: This instance is stopping.
         TooManyConnections: 503 if this process is full, 429 if the address has too many connections.
     """
-    services = services_of(request)
     address = services.address(request.scope)
     access.require_accepting(services)
     services.caps.acquire(address)

@@ -142,8 +142,9 @@ def replay(
 def openapi() -> None:
     """Print the OpenAPI document of the REST API."""
     from livescore import application
+    from livescore.api import openapi as description
 
-    _print(application.create(application.assemble(_offline())).openapi())
+    _print(description.document(application.ROUTES))
 
 
 @app.command()
@@ -152,11 +153,6 @@ def asyncapi() -> None:
     from livescore.api import asyncapi as messages
 
     _print(messages.document())
-
-
-def _offline() -> Settings:
-    """Return settings for commands that contact no server."""
-    return load(database_url="postgresql://localhost/livescore", redis_url="redis://localhost")
 
 
 def _print(document: object) -> None:

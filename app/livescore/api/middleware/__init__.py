@@ -6,6 +6,7 @@ retry_stream        turns the refusal of an EventSource into a stream that asks 
 rate_limit          limits per client address
 websocket_origin    refuses WebSocket handshakes from pages of other origins
 body_limit          bounds request bodies
+api_prefix          lets the routes under /api reach those without the prefix
 revoked_keys        ends the responses of revoked keys; only if reading needs a key
 
 The management port has one of its own: ``cross_site`` refuses requests of web pages.

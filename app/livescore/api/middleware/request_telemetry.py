@@ -89,10 +89,10 @@ def _record(scope: Scope, status: int, seconds: float) -> None:
 
 
 def _route_template(scope: Scope) -> str:
-    # FastAPI's route knows its path without the prefixes it was included under; its context knows both.
-    context = scope.get("fastapi", {}).get("effective_route_context")
-    template = getattr(context, "path_format", None) or getattr(scope.get("route"), "path", None)
-    return template or metrics.UNMATCHED_ROUTE
+    route = scope.get("route")
+    if route is None:
+        return metrics.UNMATCHED_ROUTE
+    return f"{scope.get('root_path', '')}{route.path}"
 
 
 def _recorder(key: tuple[str, str, int]) -> _Recorder:

@@ -1,4 +1,4 @@
-"""ETag, If-None-Match and Cache-Control: an unchanged match costs no query, a changed one is never shown as it was."""
+"""ETag, If-None-Match and Cache-Control: an unchanged match costs no query, and a stale one is never served."""
 
 import httpx
 import pytest
@@ -64,7 +64,7 @@ async def test_every_event_makes_another_etag_at_once(http: httpx.AsyncClient, s
 async def test_the_same_etag_is_the_same_body(http: httpx.AsyncClient, path: str) -> None:
     await http.patch(f"{path}/end")
     first = await http.get(path)
-    await http.patch(path, json={"status": "finished"})  # pins the status and changes nothing that is shown
+    await http.patch(path, json={"status": "finished"})  # pins the status without a visible change
     second = await http.get(path, headers={"Cache-Control": "no-cache"})
     assert (first.headers["ETag"], first.content) == (second.headers["ETag"], second.content)
 
@@ -73,7 +73,7 @@ async def test_an_unchanged_match_is_answered_without_postgresql(start: Start, o
     api = await start("api", DATABASE_URL=own_postgres.url, DATABASE_TIMEOUT_SECONDS="1")
     known, unknown = [f"/matches/{(await api.create_match())['id']}" for _ in range(2)]
     async with api.client() as http, Listener(api.ws_url) as listener:
-        await listener.subscribe(1)  # from here on the node knows where the match stands
+        await listener.subscribe(1)  # from now on the instance knows the current seq of the match
         first = await http.get(known)
         own_postgres.pause()
         try:

@@ -1,4 +1,4 @@
-"""The ``livescore`` command: what it prints, how it ends."""
+"""Output and exit status of the ``livescore`` command."""
 
 import asyncio
 import json
@@ -17,15 +17,15 @@ from tests.support.servers import Postgres
 from tests.support.service import Kind, Start, eventually, instant
 
 NOWHERE = {"DATABASE_URL": "postgresql://127.0.0.1:1/livescore", "REDIS_URL": "redis://127.0.0.1:1"}
-"""For commands that need no server."""
+"""URLs for commands that need no server."""
 
 STOP_SECONDS = 5.0
-"""A process without clients is gone in two; the rest is for a busy machine."""
+"""A process without clients needs at most two seconds; the rest is tolerance for a busy machine."""
 
 
 @pytest.fixture
 def taken() -> Iterator[str]:
-    """A port that somebody else listens on."""
+    """A port that another socket listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield str(listener.getsockname()[1])
 
@@ -94,7 +94,7 @@ async def test_both_urls_are_judged_alike_by_every_command(forked: Command, comm
 async def test_every_process_reads_the_urls_as_people_have_them(
     start: Start, forked: Command, database_url: str, redis_url: str
 ) -> None:
-    """With the line end of a Secret, a scheme in capitals, and SQLAlchemy's name of the driver."""
+    """URLs with a trailing newline as in a Secret, an upper-case scheme, and SQLAlchemy's name of the driver."""
     urls = {
         "DATABASE_URL": f" {database_url.replace('postgresql://', 'postgresql+psycopg://')}\n",
         "REDIS_URL": f"{redis_url.replace('unix://', 'UNIX://')}\r\n",
@@ -148,7 +148,7 @@ async def test_a_port_that_is_taken_is_one_line(forked: Command, name: str, take
 
 
 async def test_an_address_of_another_machine_is_one_line(forked: Command) -> None:
-    # Of the range for documentation: no machine has it.
+    # An address of the range for documentation, which no machine has.
     done = await forked("api", **NOWHERE, HOST="192.0.2.1", PORT="0")
 
     assert done.returncode == 1

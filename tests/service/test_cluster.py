@@ -1,4 +1,4 @@
-"""The service on a Redis Cluster: events and transitions cross instances, limits are shared, RQ stays out of it."""
+"""The service on a Redis Cluster: instances share events, transitions and limits; RQ is not used."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ from tests.support.deployments import DEPLOYMENT, ORIGIN
 from tests.support.service import Kind, Service, Start, instant
 
 NEVER = "60"
-"""Long after the test: what arrives came by Redis, not from the feed."""
+"""Longer than the test: events arrive through Redis, not by polling the feed."""
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ async def test_events_and_transitions_reach_the_sockets_of_another_instance(
     async with DeliveryScenario(one, two) as scenario:
         await scenario.writer.write(30)
         await scenario.assert_delivered(timeout=5)
-        for match_id in [await _soon(one) for _ in range(4)]:  # on both shards, most likely
+        for match_id in [await _soon(one) for _ in range(4)]:  # most likely on both shards
             for watcher in scenario.watchers:
                 await watcher.follow(match_id)
                 await watcher.until_seq(match_id, 3)

@@ -1,4 +1,4 @@
-"""``/matches/{id}/commentary``: append, read, correct, take back, and the score that follows."""
+"""``/matches/{id}/commentary``: create, read, correct, delete, and the effect on the score."""
 
 from typing import Any
 
@@ -47,7 +47,7 @@ async def types_of(service: Service, match_id: int) -> list[str]:
     return [event["type"] for event in await feed_of(service.base_url, match_id)]
 
 
-# Append
+# Create
 
 
 async def test_commentary_is_answered_with_all_its_members_in_order(http: httpx.AsyncClient, match_id: int) -> None:
@@ -183,7 +183,7 @@ async def test_what_becomes_a_goal_counts(http: httpx.AsyncClient, service: Serv
     assert await score(http, match_id) == (0, 1)
 
 
-# Take back
+# Delete
 
 
 async def test_a_deleted_goal_takes_its_score_with_it(http: httpx.AsyncClient, service: Service, match_id: int) -> None:

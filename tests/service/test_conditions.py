@@ -1,4 +1,4 @@
-"""Conditional requests against a real process: no update is lost, and of two with the same ``If-Match`` one wins."""
+"""Conditional requests to a real process: no update is lost, and of two with the same ``If-Match`` one succeeds."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -19,7 +19,7 @@ WRITES = ["PATCH match", "PATCH score", "PATCH end", "POST commentary", "PATCH c
 
 @pytest.fixture
 async def made(http: httpx.AsyncClient) -> tuple[httpx.Response, httpx.Response]:
-    """The answers to a new match and its first entry."""
+    """The responses to a new match and its first entry."""
     match = await http.post("/matches", json=match_body())
     path = f"/matches/{match.json()['data']['id']}/commentary"
     return match, await http.post(path, json={"minute": 1, "message": "m"})
@@ -29,7 +29,7 @@ async def made(http: httpx.AsyncClient) -> tuple[httpx.Response, httpx.Response]
 def write(
     request: pytest.FixtureRequest, http: httpx.AsyncClient, made: tuple[httpx.Response, httpx.Response]
 ) -> Write:
-    """A request that changes the match or its entry, with other headers."""
+    """Return a request that changes the match or its entry, with additional headers."""
     match, entry = (answer.headers["Location"] for answer in made)
     kind, _, target = request.param.partition(" ")
     path = {"match": match, "commentary": f"{match}/commentary" if kind == "POST" else entry}.get(target)
@@ -152,7 +152,7 @@ async def test_of_many_corrections_of_the_same_entry_one_wins(
         http.delete(place, headers=condition),
     ]
     answers = [answer.status_code for answer in await asyncio.gather(*changes)]
-    # Once the entry is deleted it is not found, which goes before any condition.
+    # Later requests do not find the deleted entry, which takes precedence over the condition.
     assert answers.count(200) == 1
     assert set(answers) <= {200, 412, 404}
 

@@ -1,4 +1,4 @@
-"""Who may connect to ``/ws``: caps, keys, origins, the rate of handshakes, and addresses that are not there."""
+"""Admission to ``/ws``: connection caps, keys, origins, handshake rate, and wrong paths."""
 
 import asyncio
 import json
@@ -56,7 +56,7 @@ async def test_a_full_process_answers_503(start: Start) -> None:
 
 
 async def test_a_refusal_is_no_error_of_the_server(start: Start) -> None:
-    """Whoever knocks a thousand times would else fill the log."""
+    """A flood of handshakes would otherwise fill the log."""
     api = await start("api", MAX_CONNECTIONS="1")
     async with Listener(api.ws_url):
         assert (await refused(api.port))[0] == 503
@@ -107,7 +107,7 @@ async def _open_and_close(api: Service, path: str) -> None:
 
 @pytest.fixture
 async def guarded(start: Start) -> Service:
-    """An API whose readers need a key."""
+    """An API that requires keys for reading."""
     return await start("api", READ_KEYS_REQUIRED="true", DEV_API_KEY=SECRET)
 
 
@@ -202,7 +202,7 @@ async def test_the_sixth_handshake_in_two_seconds_is_answered_429_before_the_upg
 
 async def test_a_dry_run_only_logs(start: Start) -> None:
     api = await start("api", SECURITY_MODE="DRY_RUN")
-    # What is over the limit is found after its answer.
+    # The limit is checked after the response.
     async with asyncio.timeout(60):
         while "rate limit exceeded" not in api.log:
             async with Listener(api.ws_url):
@@ -210,7 +210,7 @@ async def test_a_dry_run_only_logs(start: Start) -> None:
 
 
 async def test_clients_that_give_up_while_redis_is_asked_are_counted_off(start: Start) -> None:
-    """The limit is looked up in Redis before the upgrade: a client may be gone by then."""
+    """The limit is checked in Redis before the upgrade, and the client may disconnect meanwhile."""
     api = await start("api", SECURITY_MODE="LIVE", HANDSHAKE_LIMIT="1000 per second", MAX_CONNECTIONS="5")
     for _ in range(50):
         reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
@@ -224,7 +224,7 @@ async def test_clients_that_give_up_while_redis_is_asked_are_counted_off(start: 
     assert "Traceback" not in api.log
 
 
-# Addresses that are not there
+# Wrong paths
 
 
 @pytest.mark.parametrize("path", ["/", "/nothing", "/ws/", "/ws/7", "/matches", "/wss", "/health", "/%00", "//ws"])
@@ -235,7 +235,7 @@ async def test_fault_11_a_wrong_upgrade_path_is_refused_and_closed(service: Serv
 
 
 async def test_fault_11_nothing_of_a_wrong_upgrade_path_stays(start: Start) -> None:
-    """Fault 11: the server closes its side, so no descriptor is left."""
+    """Fault 11: the server closes its side, so no file descriptor is left."""
     api = await start("api")
     assert api.process is not None
     process = psutil.Process(api.process.pid)

@@ -1,4 +1,4 @@
-"""Pages of allowed origins can read every answer: also those that are given before a route is reached."""
+"""Pages of allowed origins can read every response, including those sent before routing."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -29,20 +29,20 @@ async def api(start: Start) -> Service:
 
 @asynccontextmanager
 async def page(api: Service) -> AsyncIterator[httpx.AsyncClient]:
-    """A client that sends the origin of a page; preflights and early answers are not in OpenAPI."""
+    """A client that sends a page's origin; preflights and early responses are not in OpenAPI."""
     async with httpx.AsyncClient(base_url=api.base_url, verify=False, headers=ORIGIN, timeout=30) as http:
         yield http
 
 
 def assert_readable(answer: httpx.Response) -> None:
-    """The page sees status, body and the headers that it needs."""
+    """Assert that the page can read the status, the body and the headers it needs."""
     assert answer.headers["Access-Control-Allow-Origin"] == PAGE
     assert "origin" in answer.headers["Vary"].lower()
     assert {name.strip().lower() for name in answer.headers["Access-Control-Expose-Headers"].split(",")} >= EXPOSED
 
 
 async def raw(api: Service, request: bytes) -> httpx.Response:
-    """The answer to bytes that no client would send."""
+    """Send raw bytes and return the response."""
     reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
     writer.write(request)
     head, _, body = (await asyncio.wait_for(reader.read(), 30)).partition(b"\r\n\r\n")
@@ -55,7 +55,7 @@ async def raw(api: Service, request: bytes) -> httpx.Response:
 async def test_every_answer_of_the_application_is_readable(api: Service, database_url: str) -> None:
     match = await api.create_match()
     async with page(api) as http:
-        async with Listener(api.ws_url):  # takes the only place
+        async with Listener(api.ws_url):  # occupies the only place
             full = await http.get("/events/stream")
         answers = {
             503: full,
@@ -108,7 +108,7 @@ async def test_over_the_limit_a_page_reads_when_to_return(start: Start) -> None:
     for answer in answers:
         assert_readable(answer)
     assert int(answers[-1].headers["Retry-After"]) >= 1
-    # A browser hides the answer to a request whose preflight fails, and with it Retry-After.
+    # If a preflight fails, the browser hides the response including Retry-After.
     assert preflight.status_code == 204
     assert preflight.headers["Access-Control-Allow-Origin"] == PAGE
 

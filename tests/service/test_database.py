@@ -1,4 +1,4 @@
-"""The way to PostgreSQL: restarts, closed connections, and what database and role set."""
+"""Connections to PostgreSQL: restarts, closed connections, and settings of the database and the role."""
 
 import asyncio
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from tests.support.service import Kind, Start, eventually, instant, match_body
 CONNECTIONS = 10
 
 PROMPT_SECONDS = 1.0
-"""psycopg_pool took three to five seconds; a connection takes some ten milliseconds."""
+"""psycopg_pool needed three to five seconds; opening a connection takes about ten milliseconds."""
 
 
 END_ALL = """
@@ -35,7 +35,7 @@ async def fill(database: Database) -> None:
 
 
 async def timed_read(database: Database) -> float:
-    """Seconds that a read takes."""
+    """Return the duration of a read in seconds."""
     began = monotonic()
     assert await database.rows("SELECT 1") == [(1,)]
     return monotonic() - began
@@ -138,10 +138,10 @@ async def test_a_request_that_waits_too_long_for_a_statement_is_refused_in_time(
         assert await database.rows("SELECT 1") == [(1,)]
 
 
-# What database and role set
+# Settings of the database and the role
 
 UNUSUAL_TIMEOUT = "500ms"
-"""Applies to the first statements of a connection, until the service sets its own: not too short for a busy machine."""
+"""Applies to a connection's first statements, until the service sets its own: not too short for a busy machine."""
 
 UNUSUAL = {
     "client_encoding": "LATIN1",
@@ -166,7 +166,7 @@ UNUSUAL = {
 
 @pytest.fixture
 def unusual_url(postgres_server: Postgres) -> Iterator[str]:
-    """A migrated database with every unusual setting, most of them beyond its control."""
+    """A migrated database with every unusual setting, most of which the service cannot change."""
     name = "unusual"
     postgres_server.server.create_database(name)
     with psycopg.connect(postgres_server.server.admin_url(), autocommit=True) as connection:

@@ -1,4 +1,4 @@
-"""OpenAPI and AsyncAPI say what is really sent; every test that uses ``tests/support`` checks it by the way."""
+"""OpenAPI and AsyncAPI match what is sent; every test that uses ``tests/support`` checks this as well."""
 
 import asyncio
 import json
@@ -88,7 +88,7 @@ def test_columns_that_clients_do_not_see_are_not_described() -> None:
     assert len(described) == len(Match.model_fields) - len({"pinned", "pruned_seq", "pruned_txid", "restored_seq"})
 
 
-# What would be noticed
+# Violations
 
 
 @pytest.mark.parametrize(
@@ -185,11 +185,11 @@ async def test_a_right_answer_passes(right: httpx.Response) -> None:
     await validation.check_answer(right)
 
 
-# Everything that is described exists
+# Completeness
 
 
 class Conversation(Listener):
-    """A listener that also checks what it says, and remembers it."""
+    """A listener that also validates and records the messages it sends."""
 
     def __init__(self, *urls: str, **options: Any) -> None:
         super().__init__(*urls, **options)
@@ -223,7 +223,7 @@ async def test_every_documented_message_is_really_sent(start: Start) -> None:
 
 
 async def every_event(api: Service, listen: Callable[[int], Any]) -> int:
-    """A match with an event of each type; who listens does so before the second event."""
+    """Create a match with an event of each type; ``listen`` is called before the second event."""
     match_id: int = (await api.create_match())["id"]
     await listen(match_id)
     path = f"/matches/{match_id}"

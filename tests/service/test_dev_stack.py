@@ -1,4 +1,4 @@
-"""``livescore dev`` and the servers it brings along: one command, one stop, data that stays, errors of one line."""
+"""``livescore dev`` and its embedded servers: one command, clean stops, persistent data, and one-line errors."""
 
 import asyncio
 import io
@@ -34,13 +34,13 @@ from tests.support.servers import Valkey as ValkeyHandle
 from tests.support.service import eventually, inherited, match_body
 
 START_SECONDS = 90.0
-"""Longest a whole stack may take here, on two cores that other tests use too; alone it takes some five."""
+"""Timeout of a whole stack on two cores shared with other tests; alone it takes about five seconds."""
 
-AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can switch to another user")
 
 
 class Dev:
-    """One ``livescore dev`` in a session of its own, as a terminal gives it; only its own imports may be spared."""
+    """One ``livescore dev`` in a session of its own, as in a terminal; only its imports may come from a fork server."""
 
     def __init__(self, directory: Path, instances: int, forks: ForkServer | None, **environment: str) -> None:
         self._forks = forks
@@ -59,47 +59,47 @@ class Dev:
 
     @property
     def log(self) -> str:
-        """Everything that it has written."""
+        """Everything the command has written."""
         return self.log_file.read_text(errors="replace")
 
     @property
     def base_url(self) -> str:
-        """The first API."""
+        """Base URL of the first API."""
         return f"http://127.0.0.1:{self.port.number}"
 
     async def ready(self) -> None:
-        """Wait until it says so."""
+        """Wait until the command reports that it is ready."""
         await eventually(lambda: "LiveScore is ready" in self.log or self.process.poll() is not None, START_SECONDS)
         assert self.process.poll() is None, self.log
 
     async def end(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Send a signal as the terminal does, to the whole group, and return the exit code."""
+        """Send a signal to the whole group, as a terminal does, and return the exit code."""
         os.killpg(self.process.pid, number)
         return await asyncio.to_thread(self.process.wait, 30)
 
     async def restart(self) -> None:
-        """Start it again after its end, with the same environment."""
+        """Start the command again after its end, with the same environment."""
         self.log_file.unlink()
         self.process = self._launch()
         await self.ready()
 
     def descendants(self) -> list[psutil.Process]:
-        """Every process that it has started, and theirs."""
+        """Return all processes started by the command, directly or indirectly."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def find(self, word: str) -> psutil.Process | None:
-        """The process that it has started with this name or this argument, if it is running."""
+        """Return the running descendant with this name or argument, or None."""
         children = psutil.Process(self.process.pid).children()
         return next((child for child in children if word in _words(child)), None)
 
     def one(self, word: str) -> psutil.Process:
-        """The process that it has started with this name or this argument."""
+        """Return the running descendant with this name or argument."""
         found = self.find(word)
         assert found is not None, f"no {word} in {[_words(child) for child in self.descendants()]}"
         return found
 
     def close(self) -> None:
-        """End it, whatever it is doing."""
+        """Stop the command in any state."""
         self.process.kill()
         self.process.wait()
         self.port.release()
@@ -119,9 +119,9 @@ StartDev = Callable[..., Awaitable[Dev]]
 
 @pytest.fixture
 async def start_dev(service_forks: ForkServer, tmp_path: Path) -> AsyncIterator[StartDev]:
-    """Start ``livescore dev`` with these variables and wait until it is ready; all end with the test.
+    """Start ``livescore dev`` with these variables and wait until it is ready; all are stopped after the test.
 
-    ``forked=False`` starts it as a user does.
+    ``forked=False`` starts the command as a user does.
     """
     stacks: list[Dev] = []
 
@@ -140,13 +140,13 @@ async def start_dev(service_forks: ForkServer, tmp_path: Path) -> AsyncIterator[
 
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
-    """A directory for servers; pytest makes those above it for its own user only."""
+    """A directory for servers; pytest makes its parents accessible only to its own user."""
     return tmp_path / "data"
 
 
 @pytest.fixture
 def postgres(data_dir: Path) -> Iterator[Postgres]:
-    """A PostgreSQL that is not started."""
+    """A PostgreSQL that is not started yet."""
     server = Postgres(data_dir, durable=False)
     yield server
     server.stop()
@@ -154,7 +154,7 @@ def postgres(data_dir: Path) -> Iterator[Postgres]:
 
 @pytest.fixture
 def valkey(data_dir: Path) -> Iterator[Valkey]:
-    """A Valkey that is not started."""
+    """A Valkey that is not started yet."""
     server = Valkey(data_dir, durable=False)
     yield server
     server.stop()
@@ -228,7 +228,7 @@ class TestServers:
     def test_start_as_a_normal_user(self) -> None:
         with tempfile.TemporaryDirectory() as directory:
             os.chown(directory, 1, 1)
-            # The user may read everything, because the interpreter may stand in root's home.
+            # The user may read everything, because the interpreter may be in root's home.
             reading = ["--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"]
             user = ["setpriv", "--reuid=1", "--regid=1", "--clear-groups", *reading]
             result = _run([*user, sys.executable, "-c", START_BOTH, directory])
@@ -279,7 +279,7 @@ class TestServers:
         postgres.socket.parent.chmod(0o711)
         postgres.socket.chmod(0o777)
         for url in (postgres.url(), postgres.admin_url()):
-            # The user may enter every directory, because the data and the interpreter may stand in root's home.
+            # The user may enter every directory, because the data and the interpreter may be in root's home.
             reading = ["--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"]
             user = ["setpriv", "--reuid=1", "--regid=1", "--clear-groups", *reading]
             result = _run([*user, sys.executable, "-c", f"import psycopg; psycopg.connect({url!r})"])
@@ -331,7 +331,7 @@ class TestServers:
             Path(copies).chmod(0o711)
             monkeypatch.setattr(tempfile, "tempdir", copies)
             _start(valkey)
-            # With a long TMPDIR the folder of Valkey's socket is there too.
+            # With a long TMPDIR, the folder of Valkey's socket is there too.
             (copy,) = Path(copies).glob("livescore-programs-*")
             assert (copy.stat().st_uid, copy.stat().st_mode & 0o777) == (0, 0o755)
             valkey.stop()
@@ -386,7 +386,7 @@ class TestServers:
 
 
 class TestStack:
-    """The command."""
+    """The command itself."""
 
     async def test_serves_on_every_instance_and_leaves_nothing_behind(self, start_dev: StartDev) -> None:
         stack = await start_dev(instances=2, forked=False)
@@ -549,7 +549,7 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 async def _failure(forked: Command, environment: dict[str, str]) -> str:
-    """What ``livescore dev`` says in its one line when it cannot run."""
+    """Return the one-line error of ``livescore dev`` when it cannot run."""
     result = await forked("dev", **environment)
     assert result.returncode == 1, result.stdout + result.stderr
     (line,) = result.stderr.splitlines()
@@ -564,7 +564,7 @@ def _words(process: psutil.Process) -> list[str]:
 
 
 def _is_gone(process: psutil.Process) -> bool:
-    """A zombie is gone too: whether somebody buries it is not up to us."""
+    """Return True if the process has ended; zombies count as ended, because only their parent can reap them."""
     try:
         return process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -585,7 +585,7 @@ def _order_of_ends(processes: list[psutil.Process]) -> list[int]:
 
 
 def _addresses(processes: list[psutil.Process]) -> set[str]:
-    """The addresses on which these processes accept TCP connections."""
+    """Return the addresses on which these processes accept TCP connections."""
     found = [connection for process in processes for connection in process.net_connections("tcp")]
     return {connection.laddr.ip for connection in found if connection.status == psutil.CONN_LISTEN}
 

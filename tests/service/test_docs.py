@@ -1,4 +1,4 @@
-"""``/`` names every route, and the page for people loads nothing from anywhere."""
+"""``/`` names every route, and the documentation page loads nothing from other hosts."""
 
 import re
 from html.parser import HTMLParser
@@ -11,7 +11,7 @@ from tests.support.validation import openapi
 
 
 class Loads(HTMLParser):
-    """Whatever a page makes a browser load or run."""
+    """Collects the resources that a page makes a browser load or run."""
 
     def __init__(self) -> None:
         super().__init__()

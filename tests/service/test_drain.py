@@ -1,4 +1,4 @@
-"""Planned stops: readiness first, hints, paced closes; nobody is dropped silently (fault 9)."""
+"""Planned stops: not ready first, then hints, then paced closes; no socket is closed without a hint (fault 9)."""
 
 import asyncio
 from contextlib import AsyncExitStack, suppress
@@ -39,7 +39,7 @@ async def _until_connections(api: Service, count: int) -> None:
 
 
 def _was_told(listener: Listener, spread_ms: int) -> None:
-    """A hint within the spread, then a close with 1012, and nothing after the hint."""
+    """Assert that the listener got a hint within the spread, then a close with 1012, and nothing in between."""
     assert listener.closes == [1012]
     assert listener.log[-1]["type"] == "reconnect"
     assert set(listener.log[-1]) == {"type", "retryAfterMs"}
@@ -48,7 +48,7 @@ def _was_told(listener: Listener, spread_ms: int) -> None:
 
 
 async def test_fault_9_sigterm_leaves_no_socket_open(start: Start) -> None:
-    """Fault 9: shutdown left sockets open. Each gets a hint, then 1012, and the process ends with 0."""
+    """Fault 9: shutdown left sockets open. Each gets a hint, then 1012, and the process exits with 0."""
     api = await start("api", RECONNECT_SPREAD_SECONDS="4")
     async with AsyncExitStack() as stack:
         listeners = await _listeners(stack, api, CLIENTS)
@@ -118,7 +118,7 @@ async def test_readiness_says_draining_before_anybody_is_closed(start: Start) ->
                 "longPolls": 0,
             }
         assert not listener.of_type("reconnect")
-        async with Listener(api.ws_url) as late:  # load balancers still send here
+        async with Listener(api.ws_url) as late:  # load balancers still route clients here
             await asyncio.gather(listener.until_closed(), late.until_closed())
             _was_told(listener, 200)
             _was_told(late, 200)
@@ -164,7 +164,7 @@ async def test_a_cancelled_drain_accepts_again(start: Start) -> None:
 
 
 async def test_a_drain_ends_within_its_time(start: Start) -> None:
-    """How its closes are spread is tested where they are made, in tests/unit/test_drain_pace.py."""
+    """The pacing of the closes is tested in tests/unit/test_drain_pace.py."""
     api = await start("api", DRAIN_SECONDS="2")
     async with AsyncExitStack() as stack:
         listeners = await _listeners(stack, api, 60)
@@ -193,7 +193,7 @@ async def test_sigterm_during_a_drain_ends_the_process(start: Start) -> None:
 
 
 async def test_a_drain_cannot_be_cancelled_after_sigterm(start: Start) -> None:
-    """Who was not told yet would be dropped by the process that ends."""
+    """Sockets without a hint would be cut when the process ends."""
     api = await start("api", DRAIN_GRACE_SECONDS="2")
     async with Listener(api.ws_url) as listener:
         stopping = asyncio.create_task(api.terminate())
@@ -210,7 +210,7 @@ async def test_newcomers_during_the_grace_do_not_keep_a_drain_from_its_end(start
     async with AsyncExitStack() as stack:
         listeners = await _listeners(stack, api, 3)
         await _manage(api, "POST", "/drain")
-        with suppress(InvalidStatus):  # refused at last
+        with suppress(InvalidStatus):  # refused after the grace period
             while True:
                 listeners += await _listeners(stack, api, 1)
         await asyncio.gather(*(listener.until_closed() for listener in listeners))

@@ -1,4 +1,4 @@
-"""Every error is the JSON envelope, whatever went wrong, and no request waits longer than its time-out."""
+"""Every error is the JSON envelope, and no request waits longer than its timeout."""
 
 import asyncio
 import json
@@ -127,7 +127,7 @@ async def test_a_fault_of_our_own_is_500_without_a_word_about_it(start: Start, d
     api = await start("api", LOG_FORMAT="json")
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("ALTER TABLE commentary RENAME TO elsewhere")
-    async with api.client(event_hooks={}) as http:  # nothing documents such an answer
+    async with api.client(event_hooks={}) as http:  # this response is not documented
         answer = await http.get("/matches/1/commentary", headers={"X-Request-ID": "the-failed-one"})
     assert (answer.status_code, answer.json()) == (500, {"error": "Internal server error"})
     await api.logged("the-failed-one")
@@ -138,7 +138,7 @@ async def test_a_fault_of_our_own_is_500_without_a_word_about_it(start: Start, d
 
 @pytest.fixture
 async def guarded(start: Start, tmp_path: Path) -> tuple[Service, dict[str, str]]:
-    """An API with a key of each scope, and their texts by scope."""
+    """An API with a key of each scope, and the keys' texts by scope."""
     made = {scope: generate(scope, [scope]) for scope in ("read", "write", "admin")}
     file = tmp_path / "keys.json"
     file.write_text(json.dumps([asdict(record) for _, record in made.values()]))

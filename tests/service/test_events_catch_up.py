@@ -1,4 +1,4 @@
-"""GET /matches/{id}/events: the feed page by page, and as a long poll."""
+"""GET /matches/{id}/events: the feed page by page, and long polls."""
 
 import asyncio
 from time import monotonic

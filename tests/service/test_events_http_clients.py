@@ -1,4 +1,4 @@
-"""Streams and long polls hold places: how many there are, for how long, and how an EventSource survives a refusal."""
+"""Places held by streams and long polls: number, duration, and an EventSource's recovery from refusals."""
 
 import asyncio
 import socket
@@ -28,7 +28,7 @@ async def of_management(api: Service, path: str) -> httpx.Response:
 
 
 async def held(api: Service) -> tuple[int, int]:
-    """How many streams and long polls there are."""
+    """Return the numbers of open streams and long polls."""
     found = (await of_management(api, "/connections")).json()
     assert found["connections"] == 0, "they are no WebSockets"
     return found["streams"], found["longPolls"]
@@ -47,7 +47,7 @@ async def metric(api: Service, name: str) -> float:
 
 @asynccontextmanager
 async def request(api: Service, path: str, method: str = "GET", **headers: str) -> AsyncIterator[socket.socket]:
-    """A request of a client that reads nothing, with a receive window as small as the kernel allows."""
+    """Send a request without reading, with a receive window as small as the kernel allows."""
     bare = socket.socket()
     bare.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
     bare.setblocking(False)
@@ -68,7 +68,7 @@ async def shout(api: Service, match_id: int, times: int) -> None:
             (await http.post(f"/matches/{match_id}/commentary", json=body)).raise_for_status()
 
 
-# How many there are
+# Numbers of connections
 
 
 async def test_open_streams_and_long_polls_are_shown_apart_from_websockets(start: Start) -> None:
@@ -104,7 +104,7 @@ async def test_a_waiting_long_poll_counts_as_a_connection_until_its_client_is_go
 
 @pytest.mark.parametrize("stream", [ALL, "match"])
 async def test_streams_that_nobody_reads_make_room_for_others(start: Start, stream: str) -> None:
-    """The bound in bytes is that of WebSockets, and nothing waits for such a client for ever."""
+    """The limit in bytes is that of WebSockets, and nothing waits for such a client indefinitely."""
     api = await start("api", MAX_CONNECTIONS="3", SLOW_CONSUMER_BYTES=str(BOUND))
     match_id = (await api.create_match())["id"]
     path = ALL if stream == ALL else f"/matches/{match_id}/events/stream"
@@ -124,7 +124,7 @@ async def test_streams_that_nobody_reads_make_room_for_others(start: Start, stre
 
 
 async def test_a_history_that_nobody_reads_is_bounded_in_time(start: Start) -> None:
-    """It does not count for the bound in bytes: the client has asked for it."""
+    """The requested history does not count towards the limit in bytes."""
     api = await start("api", PING_INTERVAL_SECONDS="1")
     match_id = (await api.create_match())["id"]
     await shout(api, match_id, 120)
@@ -151,7 +151,7 @@ async def test_a_page_of_the_catch_up_is_bounded_in_bytes(start: Start) -> None:
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this kernel has no TCP_USER_TIMEOUT")
 def test_the_kernel_gives_up_peers_of_every_kind_of_connection() -> None:
-    """Connections inherit it from the socket that listens: streams, long polls, idle ones."""
+    """Accepted sockets inherit the option from the listening socket: streams, long polls and idle connections."""
     from livescore import server
 
     (listening,) = server._bound("", "127.0.0.1", 0)
@@ -168,7 +168,7 @@ def test_the_kernel_gives_up_peers_of_every_kind_of_connection() -> None:
 
 @pytest.mark.parametrize("path", [ALL, "/matches/{id}/events/stream", "/matches/{id}/events?since=1&wait=25"])
 async def test_head_is_answered_at_once_and_holds_nothing(start: Start, path: str) -> None:
-    """Later requests of the same connection are answered."""
+    """Later requests on the same connection are answered too."""
     api = await start("api", MAX_CONNECTIONS="1")
     match_id = (await api.create_match())["id"]
     path = path.format(id=match_id)
@@ -202,7 +202,7 @@ async def test_head_of_a_stream_is_refused_as_get_is(service: Service) -> None:
 
 
 async def last_blocks(api: Service, path: str = ALL, **headers: str) -> tuple[int, list[Any]]:
-    """The status and the blocks of a stream that ends by itself."""
+    """Return the status and the blocks of a stream that the server ends."""
     async with api.client() as http, event_blocks(http, path, headers=headers) as blocks, asyncio.timeout(10):
         return 200, [one async for one in blocks]
 
@@ -267,7 +267,7 @@ async def test_an_event_source_survives_postgresql_away(start: Start, own_postgr
 
 
 async def test_an_event_source_that_is_wrong_gets_the_error(service: Service) -> None:
-    """Coming back would not help: 400, 401 and 404 end it."""
+    """Reconnecting would not help, so 400, 401 and 404 end an EventSource."""
     async with service.client() as http:
         for path, status in ((f"{ALL}?lastEventId=x", 400), ("/matches/2000000000/events/stream", 404)):
             assert (await http.get(path, headers=EVENT_SOURCE)).status_code == status

@@ -1,4 +1,4 @@
-"""Server-sent events of one match: ``id`` is the event's seq, ``Last-Event-ID`` resumes."""
+"""Server-sent events of one match: ``id`` is the event's seq, and ``Last-Event-ID`` resumes."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -103,7 +103,7 @@ async def test_the_headers_keep_proxies_from_holding_the_stream_back(service: Se
 
 
 async def test_a_silent_stream_has_a_heartbeat(service: Service, match_id: int) -> None:
-    """A comment, which no client takes for an event, every 15 seconds."""
+    """The heartbeat is a comment, which clients do not treat as an event, every 15 seconds."""
     async with service.client() as http, http.stream("GET", f"/matches/{match_id}/events/stream", timeout=30) as stream:
         started = monotonic()
         async for line in stream.aiter_lines():
@@ -167,7 +167,7 @@ async def test_a_client_that_comes_and_goes_loses_and_doubles_nothing(start: Sta
 
 
 async def test_fault_17_a_stream_that_is_not_read_is_cut_off_and_can_resume(start: Start) -> None:
-    """Fault 17 for streams: what waits is bounded, the stream ends, and the client comes back with its last id."""
+    """Fault 17 for streams: buffered data is bounded, the stream ends, and the client resumes from its last id."""
     api = await start("api", SLOW_CONSUMER_BYTES="65536")
     match_id = (await api.create_match())["id"]
     bodies: list[dict[str, Any]] = [{"minute": minute, "message": "x" * 60_000} for minute in range(120)]

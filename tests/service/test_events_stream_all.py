@@ -1,4 +1,4 @@
-"""Server-sent events of all matches: the opaque id resumes on any instance, each (match, seq) exactly once."""
+"""Server-sent events of all matches: the opaque id resumes on any instance, with each (match, seq) exactly once."""
 
 import asyncio
 from collections import Counter
@@ -38,7 +38,7 @@ async def _read(events: AsyncIterator[ServerSentEvent], count: int) -> list[Serv
 
 
 async def _read_of(events: AsyncIterator[ServerSentEvent], matches: set[int], count: int) -> list[ServerSentEvent]:
-    """As many events of these matches: what comes before them of others is left out."""
+    """Read ``count`` events of these matches, skipping the events of others."""
     found: list[ServerSentEvent] = []
     while len(found) < count:
         found += [event for event in await _read(events, 1) if _place(event)[0] in matches]
@@ -50,15 +50,15 @@ async def _read_what_comes(events: AsyncIterator[ServerSentEvent], seconds: floa
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             async for event in events:
-                found.append(event)  # noqa: PERF401 - a comprehension would lose all at the time-out
+                found.append(event)  # noqa: PERF401 - a comprehension would lose all items at the timeout
     return found
 
 
 async def _with_id(api: Service, events: AsyncIterator[ServerSentEvent], match_id: int) -> str:
-    """Write one event and read up to it; its id."""
+    """Write one event, read until it arrives, and return its id."""
     posted = await api.comment(match_id)
     (event,) = await _read(events, 1)
-    while event.json()["data"] != posted:  # the announcement of the match
+    while event.json()["data"] != posted:  # skip the announcement of the match
         (event,) = await _read(events, 1)
     return event.id
 
@@ -94,7 +94,7 @@ async def test_resuming_on_another_instance_tells_what_was_written_between(start
 
 
 async def test_a_client_may_leave_after_any_event_of_a_resumption(start: Start) -> None:
-    """The id of each event stands for it and those before it, and for none of those that are still to come."""
+    """The id of an event covers that event and all before it, but none of the events still to come."""
     api = await start("api")
     matches = [(await api.create_match())["id"] for _ in range(3)]
     async with _stream(api) as events:
@@ -103,7 +103,7 @@ async def test_a_client_may_leave_after_any_event_of_a_resumption(start: Start) 
     before = {match_id: len(await feed_of(api.base_url, match_id)) for match_id in matches}
     for match_id in (*matches, *matches, *matches):
         await api.comment(match_id)
-    await asyncio.sleep(2.5)  # the process draws a new horizon, which is ahead of all of them
+    await asyncio.sleep(2.5)  # until the process has read a new horizon, beyond all of these events
     told: Counter[tuple[int, int]] = Counter()
     while told.total() < 9:
         async with _stream(api, last) as events:

@@ -1,4 +1,4 @@
-"""The ids of streams: after any block a client can go on from it, and every event comes exactly once."""
+"""Stream ids: a client can resume after any block, and receives every event exactly once."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -29,12 +29,12 @@ async def stream(api: Service, path: str, last: str | None = None) -> AsyncItera
 
 
 async def rest(events: AsyncIterator[ServerSentEvent], seconds: float = 0.7) -> list[Json]:
-    """What comes within some time."""
+    """Return what arrives within ``seconds``."""
     found: list[Json] = []
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             async for event in events:
-                found.append(event.json())  # noqa: PERF401 - a comprehension would lose all at the time-out
+                found.append(event.json())  # noqa: PERF401 - a comprehension would lose all items at the timeout
     return found
 
 
@@ -44,7 +44,7 @@ def places(messages: list[Json]) -> list[tuple[int, int]]:
 
 @pytest.mark.parametrize("path", [ALL, "match"])
 async def test_the_acknowledgement_of_a_first_subscriber_can_be_resumed_from(start: Start, path: str) -> None:
-    """Nobody else follows this instance's matches, and the connection is cut before the first event."""
+    """No other client follows a match on this instance, and the connection is cut before the first event."""
     api = await start("api")
     match_id = (await api.create_match())["id"]
     await api.comment(match_id)
@@ -79,7 +79,7 @@ async def test_every_block_has_an_id_also_the_heartbeat(start: Start, path: str)
 
 
 async def test_an_old_transaction_that_runs_on_doubles_nothing(start: Start, database_url: str) -> None:
-    """It holds back the number below which nothing can commit any more, for hours if it is a forgotten session."""
+    """The old transaction holds back the horizon, possibly for hours if its session was forgotten."""
     api = await start("api", AUDIT_INTERVAL_SECONDS="0.2")
     one, two = [(await api.create_match())["id"] for _ in range(2)]
     async with await psycopg.AsyncConnection.connect(database_url) as forgotten:
@@ -98,7 +98,7 @@ async def test_an_old_transaction_that_runs_on_doubles_nothing(start: Start, dat
 
 
 async def test_events_that_are_committed_out_of_order_come_once(start: Start, database_url: str) -> None:
-    """A transaction with a smaller number commits after the stream has sent a later one and drawn horizons."""
+    """A transaction with a lower id commits after the stream has sent a later event and read new horizons."""
     api = await start("api", AUDIT_INTERVAL_SECONDS="0.2")
     early, late = [(await api.create_match())["id"] for _ in range(2)]
     async with await psycopg.AsyncConnection.connect(database_url) as slow:
@@ -193,7 +193,7 @@ FOREIGN = ["812~7.42~9.3", "812", "0", "0123456789ab~5:9:", "0123456789ab~5:9:6,
 
 @pytest.mark.parametrize("last", FOREIGN)
 async def test_an_id_of_another_feed_gets_the_state_of_every_match(start: Start, last: str) -> None:
-    """Also ids of the first version of the service, which named no feed."""
+    """Also ids of the first version of the service, which did not contain the feed."""
     api = await start("api")
     matches = [(await api.create_match())["id"] for _ in range(12)]
     await api.comment(matches[3])
@@ -215,7 +215,7 @@ async def test_an_id_of_another_feed_gets_the_state_of_every_match(start: Start,
 
 @pytest.mark.parametrize("change", ["future", "ahead", "unknown match"])
 async def test_an_id_ahead_of_the_feed_is_not_recovered(start: Start, change: str) -> None:
-    """A copy of the data files keeps the epoch; only what the client has seen tells."""
+    """A copy of the data files keeps the epoch, so only the client's position reveals the difference."""
     api = await start("api")
     match_id = (await api.create_match())["id"]
     async with stream(api, ALL) as events:
@@ -273,7 +273,7 @@ async def test_control_characters_in_an_id_are_refused(service: Service, path: s
 
 
 async def test_a_page_gives_the_id_in_the_address_and_the_header_wins(start: Start) -> None:
-    """A new EventSource knows no id, and a page cannot set the header."""
+    """A new EventSource has no id yet, and a page cannot set the header."""
     api = await start("api")
     match_id = (await api.create_match())["id"]
     async with stream(api, ALL) as events:
@@ -305,7 +305,7 @@ async def test_ids_of_one_match_carry_the_epoch_for_clients_that_know_it(start: 
     async with stream(api, path, "1~abc") as events:
         said, state = await take(events, 2)
         assert (said.json()["recovered"], said.id) == (False, "1~abc"), (
-            "who is cut off here must get the snapshot again"
+            "the id must request the snapshot again after a cut here"
         )
         assert (state.json()["type"], state.id) == ("snapshot", f"2~{epoch}")
 
@@ -334,7 +334,7 @@ async def test_a_first_subscriber_waits_for_a_slow_database_or_is_refused_in_tim
 
 
 async def test_a_websocket_of_all_matches_misses_nothing_after_its_acknowledgement(start: Start) -> None:
-    """The first subscriber to all matches on this instance, while matches change."""
+    """The client is the first subscriber to all matches on this instance, while matches change."""
     here, there = await asyncio.gather(start("api"), start("api"))
     match_id = (await there.create_match())["id"]
 

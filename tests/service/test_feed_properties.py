@@ -1,4 +1,4 @@
-"""Properties of the feed, whatever is written by however many at once: its order, its scores, and every resume."""
+"""Properties of the feed under concurrent writes: its order, its scores, and every resume."""
 
 import asyncio
 from collections.abc import Coroutine, Iterable
@@ -29,7 +29,7 @@ EXAMPLES = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, 
 
 @dataclass(frozen=True)
 class Operation:
-    """One write: to which match, what, and its numbers."""
+    """One write: its match, kind and values."""
 
     match: int
     kind: str
@@ -39,7 +39,7 @@ class Operation:
 
     @property
     def goal(self) -> dict[str, Any]:
-        """A goal's fields."""
+        """The fields of a goal."""
         delta = {"scoreDelta": {"home": self.home, "away": self.away}}
         return {"event_type": "goal", "metadata": delta}
 
@@ -57,7 +57,7 @@ writers = st.lists(st.lists(operations, min_size=1, max_size=10), min_size=2, ma
 
 @dataclass
 class Desk:
-    """Writers of the same matches: what each write did, and the commentary that may be corrected."""
+    """Concurrent writers on the same matches, with the result of each write and the commentary available to correct."""
 
     store: Store
     matches: list[int] = field(default_factory=list)
@@ -104,7 +104,7 @@ def _set(before: MatchState, operation: Operation) -> Revision:
 
 
 class Table:
-    """The score by the rules, from nothing but the feed."""
+    """Computes the score from the feed alone, by the rules."""
 
     def __init__(self) -> None:
         self.score = Score()
@@ -112,7 +112,7 @@ class Table:
         self._due = False
 
     def read(self, kind: str, data: dict[str, Any]) -> None:
-        """Take the next event; a commentary that moves the score is followed by the score at once."""
+        """Process the next event. A commentary that changes the score must be followed by the score event."""
         assert not self._due or kind == "score_update"
         if kind in COMMENTARY_TYPES:
             change = self._change(kind, data)
@@ -133,7 +133,7 @@ class Table:
 
 
 async def check_feed(store: Store, match_id: int, written: list[WriteResult]) -> list[Event]:
-    """Numbers without a gap, every write's events as it was told them, and the score that follows from them."""
+    """Assert that seqs have no gap, that every write returned its events, and that the score follows from them."""
     feed = await store.events(match_id, 0)
     assert [event.seq for event in feed] == list(range(1, len(feed) + 1))
     told = [event for one in written for event in one.events if event.match_id == match_id]
@@ -151,7 +151,7 @@ async def check_feed(store: Store, match_id: int, written: list[WriteResult]) ->
 
 
 async def check_resume(store: Store, match_id: int, feed: list[Event]) -> None:
-    """From every place the feed gives exactly the rest, in one piece, in pages and as what is healed."""
+    """Assert that the rest of the feed can be read from every position: at once, in pages, and by gap fill."""
     for since in range(len(feed) + 1):
         rest = [event.message for event in feed[since:]]
         assert [event.message for event in await store.events(match_id, since)] == rest
@@ -183,7 +183,7 @@ async def together(works: Iterable[Coroutine[Any, Any, None]]) -> None:
 
 
 class Editor:
-    """The same writes over HTTP; ``acknowledged`` has the body of every 200 and 201 that changed something."""
+    """The same writes over HTTP; ``acknowledged`` has the body of every 200 and 201 response that changed something."""
 
     def __init__(self, http: httpx.AsyncClient, match_id: int) -> None:
         self.acknowledged: list[Message] = []
@@ -247,7 +247,7 @@ async def resume_everywhere(service: Service, before: list[list[Operation]], mea
 
 
 def check_told(feed: list[Message], acknowledged: list[Message]) -> None:
-    """The feed has no gap, what was acknowledged is in it, and its scores follow from its events."""
+    """Assert that the feed has no gap and all acknowledged writes, and that its scores follow from its events."""
     assert [event["seq"] for event in feed] == list(range(1, len(feed) + 1))
     commentary = [event["data"] for event in feed if event["type"] in ("commentary", "commentary_updated")]
     assert all(data in commentary for data in acknowledged if "minute" in data)

@@ -1,4 +1,4 @@
-"""One client that floods the service neither stops it nor keeps a place; everybody else is served meanwhile."""
+"""A flooding client neither stops the service nor keeps its place; other clients are served meanwhile."""
 
 import asyncio
 from contextlib import suppress
@@ -84,7 +84,7 @@ async def test_matches_that_do_not_exist_can_be_followed_by_turns(service: Servi
                 assert answer["code"] == "rate_limited"
 
 
-# Connections that never become anything
+# Incomplete connections
 
 
 async def _stalled(api: Service, data: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

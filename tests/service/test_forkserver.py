@@ -1,4 +1,4 @@
-"""What the fork server makes is a process like any other: its own session and environment, an exit code, an end."""
+"""Processes of the fork server have their own session, environment and exit code, like any other process."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from tests.support import forkserver
 from tests.support.forkserver import ForkServer
 from tests.support.service import eventually, inherited
 
-# It is never ready, and runs until it is stopped.
+# Never becomes ready, and runs until it is stopped.
 SCHEDULER = {
     "DATABASE_URL": "postgresql://127.0.0.1:1/livescore",
     "REDIS_URL": "redis://127.0.0.1:1",

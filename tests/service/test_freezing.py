@@ -1,4 +1,4 @@
-"""A server that is frozen and thawed while processes of it come to their end."""
+"""Freezing and resuming a server while some of its processes end."""
 
 import subprocess
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""``/health`` tells the truth, ``/health/ready`` what it means for those who send requests here, ``/`` what this is."""
+"""``/health`` reports the state of all parts, ``/health/ready`` the readiness for requests, ``/`` the service."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ PATHS = ["/health", "/health/ready", "/health/live"]
 
 
 async def until(http: httpx.AsyncClient, path: str, status: int, timeout: float = 30.0) -> httpx.Response:
-    """Ask until the answer has this status."""
+    """Poll until the response has this status, and return it."""
     async with asyncio.timeout(timeout):
         while (answer := await http.get(path)).status_code != status:
             await asyncio.sleep(0.05)

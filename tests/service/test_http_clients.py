@@ -13,7 +13,7 @@ from tests.support.clients import Listener
 from tests.support.ports import Port
 from tests.support.service import Json, Service, match_body
 
-# Runs from its source; java.net.http sends `Upgrade: h2c` and HTTP2-Settings with every request unless told otherwise.
+# Runs from source; java.net.http sends `Upgrade: h2c` and HTTP2-Settings with every request by default.
 JAVA = """
 import java.net.URI;
 import java.net.http.*;
@@ -89,7 +89,7 @@ JSON = ("-H", "Content-Type: application/json")
 
 
 async def _write_and_read(url: str) -> None:
-    """Make a match, comment it with a body that looks like a request, and end it, by curl."""
+    """Create a match, add a commentary that looks like a request, and end the match, with curl."""
     status, created = await _curl(f"{url}/matches", *JSON, "-d", json.dumps(match_body()))
     assert status == 201
     match = f"{url}/matches/{created['data']['id']}"

@@ -1,4 +1,4 @@
-"""``Idempotency-Key`` on POST: one effect, one answer, however often and by whomever it is sent."""
+"""``Idempotency-Key`` on POST: one effect and one response, however often and from wherever the request is sent."""
 
 import asyncio
 import json
@@ -117,7 +117,7 @@ async def test_while_the_first_is_running_the_second_is_told_so(
 
 
 async def eventually_waiting(database_url: str) -> None:
-    """Until some statement waits for a lock."""
+    """Wait until a statement is waiting for a lock."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         await eventually(lambda: connection.execute(WAITING).fetchone() == (1,))
 

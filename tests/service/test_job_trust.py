@@ -1,4 +1,4 @@
-"""Jobs that another client wrote to Redis: only this service's functions run, whatever a job says."""
+"""Jobs written to Redis by other clients: only this service's own functions run, regardless of a job's contents."""
 
 import json
 import pickle
@@ -34,7 +34,7 @@ def settings(redis_url: str) -> Settings:
 
 @pytest.fixture
 def woken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Entries for every wake of the sweeper; importing anything on behalf of a job fails the test."""
+    """Records every wake-up of the sweeper; importing anything on behalf of a job fails the test."""
     found: list[str] = []
     monkeypatch.setattr(transitions, "_wakes", [lambda: found.append("woken")])
 
@@ -50,7 +50,7 @@ def woken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.fixture
 def serving(settings: Settings) -> Worker:
     made = worker(rq_client(settings, wait=1), DEPLOYMENT)
-    made.register_birth()  # type: ignore[no-untyped-call]  # RQ leaves it untyped
+    made.register_birth()  # type: ignore[no-untyped-call]  # RQ has no annotation for it
     return made
 
 
@@ -63,7 +63,7 @@ def fields(data: bytes = b"", **more: bytes | str) -> Fields:
 
 
 class Exploit:
-    """An object that makes a directory when it is unpickled."""
+    """An object that creates a directory when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -243,7 +243,7 @@ def test_a_valid_job_runs_and_leaves_nothing(
 async def test_what_is_planted_for_real_processes_makes_nothing(
     start: Start, database_url: str, redis_client: redis.Redis, tmp_path: Path
 ) -> None:
-    """Plant jobs for the processes, and commands for a worker through Pub/Sub, to which none of ours listens."""
+    """Plant jobs for the processes, and commands for a worker through Pub/Sub, which none of ours subscribes to."""
     made, deployment = tmp_path / "made", deployment_of(database_url)
     services = [await start("worker"), await start("scheduler")]
     put(redis_client, "queued", fields(call("os.mkdir", arguments=[str(made)])))

@@ -17,7 +17,7 @@ from tests.support.servers import OwnPostgres
 from tests.support.service import Service, Start, eventually, match_body
 
 REVOKED_SECONDS = 20.0
-"""Longest until the connections of a revoked key end: 5 s, and the rest for a busy machine."""
+"""Timeout until the connections of a revoked key have ended: 5 s plus tolerance for a busy machine."""
 
 
 class KeyFile:
@@ -56,7 +56,7 @@ def bearer(text: str) -> dict[str, str]:
 
 
 async def read_to_end(api: Service, path: str, text: str, opened: asyncio.Event) -> int:
-    """Open a stream and return its status once the server has ended it in an orderly way."""
+    """Open a stream, wait until the server has ended it cleanly, and return its status."""
     async with (
         httpx.AsyncClient(base_url=api.base_url, verify=False, timeout=60) as http,
         http.stream("GET", path, headers=bearer(text)) as answer,

@@ -1,4 +1,4 @@
-"""API keys from the command line to the door: made, shown once, asked for, revoked."""
+"""API keys from the command line to the requests: created, shown once, required, revoked."""
 
 import asyncio
 from pathlib import Path
@@ -15,20 +15,20 @@ from tests.support.servers import OwnPostgres, Postgres
 from tests.support.service import Service, Start, match_body
 
 REVOKED_SECONDS = 10.0
-"""A process reads the keys every five seconds; the rest is for a busy machine."""
+"""A process reads the keys every five seconds; the rest is tolerance for a busy machine."""
 
 SECRET = "a-key-for-this-test-alone"
 
 
 class Keys:
-    """``livescore keys`` on one database."""
+    """``livescore keys`` for one database."""
 
     def __init__(self, livescore: Command, database_url: str, redis_url: str) -> None:
         self._livescore = livescore
         self.environment = {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
 
     async def create(self, name: str, scope: str) -> str:
-        """The text of a new key."""
+        """Create a key and return its text."""
         done = await self._livescore("keys", "create", name, "--scope", scope, **self.environment)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
@@ -49,13 +49,13 @@ def keys(forked: Command, database_url: str, redis_url: str) -> Keys:
 
 
 async def status(api: Service, **headers: str) -> int:
-    # Longer than DATABASE_TIMEOUT_SECONDS: the service may take all of that to say 503.
+    # Longer than DATABASE_TIMEOUT_SECONDS, which the service may use up before it answers 503.
     async with httpx.AsyncClient(base_url=api.base_url, verify=False, timeout=10) as http:
         return (await http.post("/matches", json=match_body(), headers=headers)).status_code
 
 
 async def becomes(wanted: int, api: Service, **headers: str) -> None:
-    """Wait until a write is answered with this status."""
+    """Wait until a write gets this status."""
     async with asyncio.timeout(REVOKED_SECONDS):
         while await status(api, **headers) != wanted:
             await asyncio.sleep(0.1)
@@ -124,7 +124,7 @@ async def test_a_key_made_or_revoked_counts_within_seconds(start: Start, keys: K
 
     await keys.revoke(text)
     await becomes(401, api, **{"X-API-Key": text})
-    assert await status(api) == 401  # revoking the last key opens no door
+    assert await status(api) == 401  # revoking the last key does not make writes public
 
 
 async def test_keys_survive_an_outage_of_postgresql(

@@ -1,4 +1,4 @@
-"""What the operator asks of a process on its management port beside its connections: what is on, and what begins."""
+"""What the operator reads from the management port apart from connections: current and upcoming matches."""
 
 import asyncio
 import time
@@ -29,7 +29,7 @@ def ids(found: list[dict[str, Any]]) -> list[int]:
 
 
 async def made(api: Service, start: float, end: float, **fields: Any) -> dict[str, Any]:
-    """A match from and to so many seconds from now."""
+    """Create a match that starts and ends in ``start`` and ``end`` seconds."""
     return await api.create_match(startTime=instant(start), endTime=instant(end), **fields)
 
 

@@ -29,7 +29,7 @@ KEYS = [
 
 @pytest.fixture
 def sport() -> str:
-    """A sport of this test alone, to tell its matches from those of others."""
+    """A sport used only by this test, to separate its matches from others."""
     return f"sport-{uuid4().hex}"
 
 
@@ -108,7 +108,7 @@ async def test_pages_by_cursor_hold_every_match_once(http: httpx.AsyncClient, se
     while True:
         page = (await http.get("/matches", params=query)).json()
         seen += [match["id"] for match in page["data"]]
-        await service.create_match(sport=sport)  # newer ones do not move the pages
+        await service.create_match(sport=sport)  # newer matches do not shift the pages
         if page["nextCursor"] is None:
             break
         query["cursor"] = page["nextCursor"]

@@ -1,4 +1,4 @@
-"""Migrations: again, from many processes at once, back and forth; and the schemas that a process works with."""
+"""Migrations: repeated, concurrent, up and down; and the schemas that a process accepts."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ from tests.support.service import Kind, Start, eventually, instant, match_body
 PROCESSES = 8
 
 END_SECONDS = 60.0
-"""Longest until all of them have ended."""
+"""Timeout until all of them have ended."""
 
 WAITING = """
 SELECT pid FROM pg_locks JOIN pg_database ON pg_database.oid = database
@@ -64,7 +64,7 @@ EXPANSION: tuple[LiteralString, ...] = (
 
 @pytest.fixture
 def empty_url(postgres_server: Postgres) -> Iterator[str]:
-    """A database in which nobody has done anything."""
+    """A database without any objects."""
     name = "empty"
     postgres_server.server.create_database(name)
     yield postgres_server.url_of(name)
@@ -82,7 +82,7 @@ def tables(url: str) -> set[str]:
 
 
 def migrate(forks: ForkServer, url: str, log_file: Path) -> Forked:
-    """``livescore migrate`` in a process of its own."""
+    """Run ``livescore migrate`` in a process of its own."""
     environment = os.environ | {"DATABASE_URL": url, "REDIS_URL": "redis://127.0.0.1:1"}
     with log_file.open("wb") as log:
         return forks.run(["migrate"], environment, log)
@@ -204,7 +204,7 @@ async def test_running_processes_serve_the_data_of_an_older_schema_once_it_is_mi
 async def test_a_newer_version_migrates_under_running_processes_without_a_failed_request(
     start: Start, forked: Command, database_url: str
 ) -> None:
-    """The newer schema has more columns and tables, as the first of the two steps of every change."""
+    """The newer schema has more columns and tables, as in the first of the two steps of every change."""
     api, _ = await asyncio.gather(start("api"), start("worker"))
     async with DeliveryScenario(api, await start("api")) as scenario:
         await scenario.writer.write(10)
@@ -235,7 +235,7 @@ async def test_migrate_leaves_a_schema_alone_that_is_none_of_livescore(forked: C
 
 
 async def objects(http: httpx.AsyncClient, expected: str | None) -> None:
-    """Wait until readiness gives this reason; None for ready."""
+    """Wait until readiness reports this reason; None for ready."""
     found: object = ...
     async with asyncio.timeout(30):
         while found != expected:

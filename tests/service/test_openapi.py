@@ -1,4 +1,4 @@
-"""OpenAPI is complete and can be read."""
+"""OpenAPI is complete and readable."""
 
 import httpx
 

@@ -1,4 +1,4 @@
-"""Under a server that cannot hand its sockets over, WebSockets work all the same: one task each instead of none."""
+"""WebSockets also work under a server that cannot hand over its sockets, at the cost of one task each."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ from tests.support.service import match_body
 
 @asynccontextmanager
 async def _served(database_url: str, redis_url: str, **settings: object) -> AsyncIterator[int]:
-    """The application on a plain uvicorn; its port."""
+    """Run the application on a plain uvicorn server; yields its port."""
     port = Port()
     parts = application.assemble(load(database_url=database_url, redis_url=redis_url, **settings))
     config = uvicorn.Config(

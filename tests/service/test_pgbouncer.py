@@ -1,4 +1,4 @@
-"""The service behind PgBouncer, which lends its connections to PostgreSQL for one transaction at a time."""
+"""The service behind PgBouncer, which assigns connections to PostgreSQL per transaction."""
 
 import asyncio
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ SETTINGS = ("default_transaction_isolation = serializable", "synchronous_commit 
 
 @pytest.fixture
 def empty_url(own_postgres: OwnPostgres) -> str:
-    """A database without a schema, whose own settings are wrong for the service."""
+    """A database without a schema, with settings that the service must override."""
     name = "behind_pgbouncer"
     own_postgres.server.create_database(name)
     execute(own_postgres.server.admin_url(), *(f"ALTER DATABASE {name} SET {setting}" for setting in SETTINGS))

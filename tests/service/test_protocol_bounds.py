@@ -1,4 +1,4 @@
-"""What a hostile or broken client may send to a real uvicorn server, and what it gets."""
+"""Responses of a real uvicorn server to hostile or broken clients."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ async def _application(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def _echo(scope: Any, receive: Any, send: Any) -> None:
-    """Answer with the size of the body; /slow waits first, /early answers before it reads, /large sends megabytes."""
+    """Respond with the size of the body; /slow waits first, /early responds before reading, /large sends megabytes."""
     if scope["path"] == "/slow":
         await asyncio.sleep(2 * TIMEOUT)
     size = 0 if scope["path"] == "/early" else await _size(receive)
@@ -86,7 +86,7 @@ def _serve(server: uvicorn.Server) -> Iterator[int]:
 
 
 class Connection:
-    """A raw connection that remembers how long the server took."""
+    """A raw connection that measures how long the server takes."""
 
     def __init__(self, port: int) -> None:
         self.begin = time.perf_counter()
@@ -105,11 +105,11 @@ class Connection:
         return status, headers, self._read.read(int(headers["content-length"]))
 
     def ended(self) -> bool:
-        """Whether the server ends the connection and sends nothing more before."""
+        """Return True if the server ends the connection without sending anything more."""
         return self._read.read() == b""
 
     def await_reset(self) -> None:
-        """Wait, without reading, until the server drops the connection and what it has not sent."""
+        """Wait, without reading, until the server drops the connection and its unsent data."""
         poll = select.poll()
         poll.register(self.socket, select.POLLERR)
         assert poll.poll(PATIENCE * 1_000), "the connection is still open"
@@ -207,7 +207,7 @@ def test_the_deadline_of_a_later_request_begins_with_its_first_byte(client: Conn
     connection = client()
     connection.send(GET)
     _assert_answered(connection)
-    time.sleep(1.5 * TIMEOUT)  # idle between requests is no offence
+    time.sleep(1.5 * TIMEOUT)  # connections may idle between requests
     connection.send(GET)
     _assert_answered(connection)
     connection.send(b"GET /x")
@@ -318,7 +318,7 @@ def test_chunk_extensions_without_end_are_not_read_for_ever(client: Connect) -> 
         for _ in range(100):
             connection.send(b"a" * 100_000)
     except OSError:
-        pass  # the server had enough
+        pass  # the server closed the connection
     assert connection.answer()[0] in (400, 408)
 
 

@@ -1,4 +1,4 @@
-"""As a newcomer on a laptop: the README's block, as printed but for the port."""
+"""The README's quick start on a laptop, run as printed except for the port."""
 
 import asyncio
 import os
@@ -15,18 +15,18 @@ ROOT = Path(__file__).parents[2]
 ENVIRONMENT = Path(sys.executable).parents[1]
 
 SECONDS = 60.0
-"""Longest a command may take, or need until it says what it should."""
+"""Timeout of a command, and until it prints what it should."""
 
 
 def lines() -> list[str]:
-    """What is to be typed while the service runs."""
+    """Return the commands to run while the service is running."""
     block = re.search(r"```sh\n(\.venv/bin/livescore replay .*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert block
     return [line.partition("  #")[0].strip() for line in block[1].splitlines()]
 
 
 def prepared(folder: Path) -> Path:
-    """A folder as a newcomer has it: the environment, and a file to play."""
+    """Create the folder of a new user: the environment, and a file to replay."""
     (folder / ".venv").symlink_to(ENVIRONMENT)
     (folder / "worldcup.json").symlink_to(ROOT / "tests" / "data" / "tournament-today.json")
     return folder
@@ -34,12 +34,12 @@ def prepared(folder: Path) -> Path:
 
 @asynccontextmanager
 async def typed(line: str, api: Service, folder: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run a line until the block ends, with what it prints."""
+    """Run a command until the block ends, with its output."""
     command = line.replace("localhost:8000", f"127.0.0.1:{api.port}")
     process = await asyncio.create_subprocess_exec(
         *("bash", "-c", command),
         cwd=folder,
-        # As at a terminal, where every line is shown at once.
+        # As in a terminal, where every line is shown at once.
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
@@ -49,7 +49,7 @@ async def typed(line: str, api: Service, folder: Path) -> AsyncIterator[asyncio.
     try:
         yield process
     finally:
-        # It may be about to end by itself.
+        # The process may be about to end by itself.
         with suppress(ProcessLookupError):
             if process.returncode is None:
                 os.killpg(process.pid, signal.SIGKILL)
@@ -57,7 +57,7 @@ async def typed(line: str, api: Service, folder: Path) -> AsyncIterator[asyncio.
 
 
 async def says(process: asyncio.subprocess.Process, text: bytes) -> None:
-    """Wait until it has printed this."""
+    """Wait until the process has printed this text."""
     assert process.stdout
     said = b""
     async with asyncio.timeout(SECONDS):

@@ -1,4 +1,4 @@
-"""A replayed tournament stands on the server as it stands in the file, whatever happens on the way."""
+"""After a replay, the tournament on the server matches the file, despite outages in between."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ TODAY = "tournament-today.json"
 ROUNDS = "tournament-rounds.json"
 AS_FAST_AS_POSSIBLE = 100_000.0
 
-# The outage tests play about a second per match, so that something is under way when the lights go out.
+# The outage tests play about a second per match, so that matches are in progress when the outage begins.
 SLOW = 6_000.0
 
 Json = dict[str, Any]
@@ -34,7 +34,7 @@ Copy = Callable[[str], Path]
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Copy:
-    """A file of ``tests/data`` with teams of this test alone: the server is shared."""
+    """Copy a file of ``tests/data`` with team names used only by this test, because the server is shared."""
     mark = uuid4().hex[:8]
 
     def renamed(written: Any, key: str = "") -> Any:
@@ -58,7 +58,7 @@ async def play(file: Path, service: Service, speed: float = AS_FAST_AS_POSSIBLE,
 
 
 async def found(service: Service, match: Match) -> Json:
-    """The one match of these teams at that time."""
+    """Return the match of these teams at that time."""
     window = {"from": instant(match.kick_off), "to": instant(match.kick_off + timedelta(milliseconds=1))}
     async with service.client() as http:
         answer = await http.get("/matches", params={"team": match.home, **window})
@@ -78,7 +78,7 @@ async def change(service: Service, path: str, **body: Any) -> None:
 
 
 async def stands_as_in(file: Path, service: Service) -> None:
-    """Assert that every match is there once, with its score, its times, and every step once and in order."""
+    """Assert that every match exists once, with its score and times, and every step once and in order."""
     for match in read(file).matches:
         record = await found(service, match)
         assert (record["homeTeam"], record["awayTeam"]) == (match.home, match.away)
@@ -184,7 +184,7 @@ async def test_a_postponed_match_is_played_once_the_file_has_its_score(service: 
 
 
 async def test_the_score_agrees_with_the_text_of_every_entry(service: Service, copy: Copy) -> None:
-    """The second match has scores without goals, the third one goal too few at half-time."""
+    """The second match has scores without goals, the third misses a goal at half-time."""
     file = copy(TODAY)
     first, second, third, _ = json.loads(file.read_text())["matches"]
     second["score"] = {"ht": [1, 0], "ft": [1, 2]}
@@ -203,7 +203,7 @@ async def test_the_score_agrees_with_the_text_of_every_entry(service: Service, c
 
 
 def stated_and_actual_scores(events: list[Json], match: Match) -> list[tuple[str, str]]:
-    """Return the score in each text and the score of the match once the change of that text is complete."""
+    """Return the score stated by each text, and the match's score once the change described is complete."""
     pairs = []
     for position, event in enumerate(events):
         if stated := score_in(event, match):
@@ -308,7 +308,7 @@ async def test_the_virtual_clock_keeps_its_speed(service: Service, copy: Copy) -
 
     await play(copy(TODAY), service, 20_000)
 
-    # Two matches an hour apart and, without the days between, one with extra time: about 5.5 hours of football.
+    # Two matches an hour apart plus one with extra time, without the days between: about 5.5 hours of football.
     assert asyncio.get_running_loop().time() - began >= 5 * 3600 / 20_000
 
 
@@ -412,7 +412,7 @@ async def test_another_server_is_recognised(service: Service) -> None:
 
 
 async def _under_way(api: Service) -> None:
-    """Wait until a match has begun."""
+    """Wait until a match has started."""
     async with api.client() as http:
 
         async def live() -> bool:

@@ -1,6 +1,6 @@
-"""Schemathesis reads ``/openapi.json`` and looks for answers that the document does not promise.
+"""Schemathesis reads ``/openapi.json`` and searches for responses that violate the document.
 
-It generates valid and invalid requests for every operation, and sequences of them. A longer search::
+It generates valid and invalid requests for every operation, and sequences of requests. For a longer search::
 
     SCHEMATHESIS_SECONDS=600 pytest tests/service/test_schemathesis.py
 """
@@ -17,12 +17,12 @@ from tests.support.service import Service, Start, instant
 ROOT = Path(__file__).parents[2]
 
 EXAMPLES = 15
-"""Generated requests per operation and kind of search, beside every boundary value of every parameter."""
+"""Generated requests per operation and phase, in addition to the boundary values of every parameter."""
 
 SECONDS = int(os.environ.get("SCHEMATHESIS_SECONDS", "0"))
-"""Search for so long instead; 0 for :data:`EXAMPLES`."""
+"""Duration of the search in seconds; 0 for :data:`EXAMPLES`."""
 
-# Half of the generated ids are of matches that exist. Seconds are a long poll's to spend: nothing is learnt by waiting.
+# Half of the generated ids exist. Long polls do not wait, because waiting reveals nothing.
 CONFIGURATION = """
 [dictionaries.ids]
 values = [1, 2, 3]
@@ -38,10 +38,10 @@ parameters = { "query.wait" = 0 }
 
 OPTIONS = [
     "--checks=all",
-    "--exclude-path-regex=/stream$",  # server-sent events never end; tests/support/validation.py looks at them
+    "--exclude-path-regex=/stream$",  # server-sent events never end; tests/support/validation.py checks them
     "--generation-database=:memory:",
     "--request-timeout=30",
-    "--suppress-health-check=all",  # slow generation on a busy machine is no finding
+    "--suppress-health-check=all",  # slow generation on a busy machine is not a failure
     "--no-color",
     *(["--max-time", str(SECONDS)] if SECONDS else ["--max-examples", str(EXAMPLES)]),
 ]
@@ -58,14 +58,14 @@ async def test_no_request_is_answered_otherwise_than_openapi_says(start: Start, 
 
 
 async def populate(service: Service) -> None:
-    """Matches 1 to 3, live, scheduled and finished, each with a commentary of its own number."""
+    """Create matches 1 to 3, live, scheduled and finished, each with a commentary of the same number."""
     for begin, end in ((-3600, 3600), (3600, 7200), (-7200, -3600)):
         match = await service.create_match(startTime=instant(begin), endTime=instant(end))
         await service.comment(match["id"])
 
 
 def search(document: str, directory: Path) -> subprocess.CompletedProcess[str]:
-    """Run Schemathesis; it keeps what it writes in ``directory``."""
+    """Run Schemathesis with ``directory`` as its working directory."""
     configuration = directory / "schemathesis.toml"
     configuration.write_text(CONFIGURATION)
     program = Path(sys.executable).with_name("schemathesis")

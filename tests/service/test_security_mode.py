@@ -1,4 +1,4 @@
-"""What is optional may be missing, and one mode holds for every part."""
+"""Optional settings may be missing, and one security mode applies to all parts."""
 
 import asyncio
 
@@ -12,18 +12,18 @@ from tests.support.service import Service, Start
 REQUESTS, HANDSHAKES = 60, 8
 
 INSIST_SECONDS = 60.0
-"""Longest until a dry run has logged what is over the limit, which it finds after its answer."""
+"""Timeout until a dry run has logged an excess, which it detects after the response."""
 
 
 async def test_fault_12_nothing_optional_is_needed_to_start(start: Start) -> None:
-    """Fault 12: a missing optional key stopped the start-up."""
+    """Fault 12: a missing optional key prevented the start."""
     api = await start("api")
     assert not {"SECURITY_MODE", "API_KEYS_FILE", "DEV_API_KEY", "ALLOWED_ORIGINS"} & api.environment.keys()
     assert (await api.create_match())["id"] == 1
 
 
 async def _refusals(api: Service) -> tuple[int, int]:
-    """How many of too many requests and handshakes are refused."""
+    """Return how many of an excessive number of requests and handshakes are refused."""
     async with api.client() as http:
         answers = [await http.get("/matches") for _ in range(REQUESTS)]
     shaken = [await _is_refused(api.ws_url) for _ in range(HANDSHAKES)]
@@ -39,7 +39,7 @@ async def _is_refused(url: str) -> bool:
 
 
 async def test_fault_18_unset_is_dry_run_for_requests_and_handshakes(start: Start) -> None:
-    """Fault 18: with the security mode unset its parts disagreed on it."""
+    """Fault 18: with the security mode unset, the original's parts disagreed on it."""
     api = await start("api")
     assert await _refusals(api) == (0, 0)
     async with asyncio.timeout(INSIST_SECONDS):

@@ -1,4 +1,4 @@
-"""The service behind Sentinel: after a failover Redis is healthy again within seconds, and the promise holds."""
+"""The service behind Sentinel: Redis is healthy again seconds after a failover, and no event is lost or duplicated."""
 
 import asyncio
 import re
@@ -20,7 +20,7 @@ from tests.support.deployments import DEPLOYMENT
 from tests.support.service import Kind, Service, Start, eventually, instant
 
 FAILOVER_SECONDS = 5.0
-"""From the death of the primary: half a second until Sentinel is sure, one or two for its choice, then our return."""
+"""After the primary's death: 0.5 s until Sentinel is sure, 1 to 2 s for its election, then our reconnection."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Services of different databases that share a Redis, and what keeps them apart."""
+"""Services of different databases that share a Redis are isolated from each other."""
 
 import asyncio
 import re
@@ -31,12 +31,12 @@ from tests.support.service import Kind, Service, Start, eventually, instant
 DOCS = Path(__file__).parents[2] / "docs"
 
 NEVER = "60"
-"""Long after the test: what arrives came by Redis, not from the feed."""
+"""Longer than the test: events arrive through Redis, not by polling the feed."""
 
 FOREIGN = re.compile(r'^livescore_foreign_messages_total\{reason="(\w+)"\} (\S+)$', re.MULTILINE)
 
 COMMON_KEYS = {"rq:queues", "rq:workers"}
-"""RQ's lists of the names of queues and workers; the names are each deployment's own."""
+"""RQ's lists of queue and worker names; the names themselves are specific to a deployment."""
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def other_database_url(postgres_server: Postgres) -> Iterator[str]:
 
 @pytest.fixture
 def copied_database_url(postgres_server: Postgres, database_url: str) -> Iterator[str]:
-    """A copy of ``database_url``, as of a production database for staging."""
+    """A copy of ``database_url``, like a copy of production data for staging."""
     name = "copied"
     with closing(psycopg.connect(database_url)) as connection:
         source = connection.info.dbname
@@ -60,7 +60,7 @@ def copied_database_url(postgres_server: Postgres, database_url: str) -> Iterato
 
 @dataclass
 class Whole:
-    """A whole service with a client on every kind of subscription."""
+    """A complete service with a client for every kind of subscription."""
 
     api: Service
     others: list[Service]
@@ -72,7 +72,7 @@ class Whole:
         return Writer([self.api], 1)
 
     async def assert_delivered(self, match_id: int, seq: int) -> None:
-        """Check that every client received exactly the feed of this service's match."""
+        """Assert that every client received exactly the feed of this service's match."""
         for watcher in (self.watcher, self.everything):
             await watcher.until_seq(match_id, seq)
         async with self.api.client() as http:
@@ -94,7 +94,7 @@ async def whole(start: Start, database_url: str, redis_url: str, **environment: 
 
 
 async def foreign(api: Service) -> dict[str, float]:
-    """Messages that an API dropped, by reason."""
+    """Return the numbers of messages that an API dropped, by reason."""
     async with httpx.AsyncClient() as http:
         text = (await http.get(f"{api.management_url}/metrics")).text
     return {reason: float(count) for reason, count in FOREIGN.findall(text)}
@@ -110,7 +110,7 @@ def channels(client: redis.Redis) -> set[str]:
 
 
 async def write_together(services: list[Whole], count: int) -> None:
-    """Let the services make a match each, of the same number, and write to it at the same time."""
+    """Let each service create a match with the same id and write to it at the same time."""
     matches = [(await service.api.create_match(homeTeam=f"of {n}"))["id"] for n, service in enumerate(services)]
     assert matches == [1] * len(services)
     for service in services:

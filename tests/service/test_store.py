@@ -1,4 +1,4 @@
-"""The store on PostgreSQL: heads, healing, horizons, epochs, ids, retention."""
+"""The store on PostgreSQL: heads, gap fill, horizons, epochs, ids, retention."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -29,7 +29,7 @@ async def store(database_url: str) -> AsyncIterator[Store]:
 
 
 async def create(store: Store) -> int:
-    """A live match; its id."""
+    """Create a live match and return its id."""
     now = datetime.now(UTC).replace(microsecond=0)
     times = {"start": now - timedelta(hours=1), "end": now + timedelta(hours=1)}
     teams = {"sport": "football", "home_team": "Home", "away_team": "Away", "home_score": 0, "away_score": 0}
@@ -37,7 +37,7 @@ async def create(store: Store) -> int:
 
 
 def commentary(**fields: Any) -> dict[str, Any]:
-    """The values of a commentary."""
+    """Return the values of a commentary."""
     plain = {"minute": 1, "sequence": 0, "period": 1, "event_type": "commentary", "message": "a chance"}
     return {**plain, **dict.fromkeys(("actor", "team", "metadata", "tags")), **fields}
 
@@ -231,7 +231,7 @@ async def test_a_database_that_hangs_is_away_within_the_time_out_and_works_after
 
 
 async def answering(database: Database, timeout: float = 30.0) -> None:
-    """Wait until a read works."""
+    """Wait until a read succeeds."""
     async with asyncio.timeout(timeout):
         while True:
             try:

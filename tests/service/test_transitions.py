@@ -1,4 +1,4 @@
-"""Transitions on a real PostgreSQL and Valkey: one event each, whoever sweeps, and hints that reach the sweeper."""
+"""Transitions on real PostgreSQL and Valkey: one event each, however many sweepers run, and hints reach the sweeper."""
 
 import asyncio
 import threading
@@ -52,7 +52,7 @@ def database(settings: Settings) -> Iterator[Database]:
 
 
 def move(database_url: str, match_id: int, start: float, end: float) -> None:
-    """Let time pass for a match: its times become so many seconds from now, its status stays."""
+    """Set a match's times to ``start`` and ``end`` seconds from now without changing its status."""
     statement = "UPDATE match SET start_time = %s, end_time = %s WHERE id = %s"
     with closing(psycopg.connect(database_url, autocommit=True)) as connection:
         connection.execute(statement, [soon(start), soon(end), match_id])
@@ -65,7 +65,7 @@ def run(sql: str, database_url: str) -> list[tuple[Any, ...]]:
 
 
 async def scheduled(database_url: str, start: float, end: float) -> Match:
-    """A match that is scheduled although its times may have come."""
+    """Create a match that is still scheduled although its times may have passed."""
     match = await create_match(database_url, 100, 200)
     move(database_url, match.id, start, end)
     return match
@@ -115,7 +115,7 @@ async def test_eight_sweepers_at_once_make_exactly_one_event_of_each_transition(
 
 
 def sweep_together(settings: Settings, beside: Callable[[], None] | None = None) -> list[int]:
-    """How many each of the sweepers moved; ``beside`` runs at the same moment."""
+    """Run the sweepers at the same time, together with ``beside``, and return the number of transitions of each."""
     barrier, moved = threading.Barrier(SWEEPERS + (beside is not None)), [0] * SWEEPERS
 
     def sweep(place: int) -> None:
@@ -138,7 +138,7 @@ def sweep_together(settings: Settings, beside: Callable[[], None] | None = None)
 async def test_fault_5_no_race_between_a_check_of_the_status_and_its_update(
     database_url: str, settings: Settings
 ) -> None:
-    """Every match is cancelled by hand in the moment in which eight sweepers want to start it."""
+    """Every match is cancelled by hand at the moment when eight sweepers try to start it."""
     matches = [await scheduled(database_url, -1, 100) for _ in range(20)]
 
     def cancel_all() -> None:
@@ -162,7 +162,7 @@ async def test_a_locked_match_does_not_hold_up_the_others(database_url: str, swe
     with closing(psycopg.connect(database_url)) as connection:
         connection.execute("SELECT 1 FROM match WHERE id = %s FOR UPDATE", [locked.id])
         assert sweeper.sweep() == 1
-        connection.rollback()  # closing releases the lock a little later
+        connection.rollback()  # closing the connection would release the lock with a delay
     assert sweeper.sweep() == 1
     assert len(transitions(database_url, free.id)) == len(transitions(database_url, locked.id)) == 1
 
@@ -267,7 +267,7 @@ async def test_reconciling_leaves_what_lies_beyond_the_next_day(
 
 
 async def test_a_job_reaches_the_sweeper_of_the_worker(start: Start, settings: Settings) -> None:
-    """With sweeps once a minute only a hint can tell of a match that begins within the second."""
+    """Sweeps run once a minute, so only a hint can start a match within the second."""
     kinds: tuple[Kind, ...] = ("worker", "scheduler")
     for service in [await start(kind, SWEEP_INTERVAL_SECONDS="60") for kind in kinds]:
         await service.logged("process started")
@@ -337,5 +337,5 @@ def test_fault_8_a_redis_that_forbids_config_is_accepted(own_valkey: Valkey) -> 
 
 
 def said(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -> str:
-    """What was logged, wherever logging happens to go in this process."""
+    """Return everything that was logged, through any handler of this process."""
     return caplog.text + capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Bad input is 400 with the place of every fault: never 422, never 500."""
+"""Invalid input gets 400 with the place of every error: never 422, never 500."""
 
 import gzip
 import json
@@ -15,13 +15,13 @@ Path = list[str | int]
 
 @pytest.fixture
 async def commentary(service: Service) -> str:
-    """Where the commentary of a match is posted."""
+    """Path for the commentary of a match."""
     match = await service.create_match()
     return f"/matches/{match['id']}/commentary"
 
 
 def places(answer: httpx.Response, error: str) -> list[Path]:
-    """Where the faults are; every answer of this module has the same form."""
+    """Return the places of the errors; all responses of this module have the same form."""
     assert answer.status_code == 400, answer.text
     assert answer.headers["content-type"] == "application/json"
     problem = answer.json()

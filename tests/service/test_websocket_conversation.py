@@ -1,4 +1,4 @@
-"""What a client may say on ``/ws``, and what it is answered."""
+"""Client messages on ``/ws`` and the server's responses."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ PING = {"type": "ping"}
 
 
 async def _barrier(listener: Listener) -> list[Message]:
-    """What was answered to everything said so far: answers come in order."""
+    """Return the responses to everything sent so far; responses keep the order of requests."""
     start = len(listener.log)
     await listener.ask(PING, "pong")
     return [message for message in listener.log[start:] if message["type"] not in ("pong", "match_created")]
@@ -38,7 +38,7 @@ async def test_the_path_below_api_is_the_same(service: Service) -> None:
 
 
 async def test_compression_is_not_negotiated(service: Service) -> None:
-    """It would cost more than half of the memory of a connection."""
+    """Compression would more than double the memory of a connection."""
     async with connect(service.ws_url, compression="deflate", proxy=None) as websocket:
         assert websocket.response is not None
         assert "Sec-WebSocket-Extensions" not in websocket.response.headers
@@ -125,7 +125,7 @@ async def test_a_subscription_that_does_not_resume_says_so(service: Service, mem
 
 @pytest.mark.parametrize("text", ["7.0", "7", "70e-1", "0.7e1"])
 async def test_an_integer_may_be_written_with_a_fraction_of_zero(service: Service, text: str) -> None:
-    """As JavaScript's Number.isInteger sees it."""
+    """Integers as defined by JavaScript's Number.isInteger."""
     async with Listener(service.ws_url) as listener:
         await listener.send(f'{{"type":"subscribe","matchId":{text}}}')
         assert (await listener.next("subscribed"))["matchId"] == 7
@@ -292,7 +292,7 @@ def _follow(match_id: int, **more: Any) -> Message:
     return {"type": "subscribe", "matchId": match_id, **more}
 
 
-# Asked for by the address
+# Subscriptions in the URL
 
 
 async def test_the_address_may_name_matches(service: Service) -> None:
@@ -320,7 +320,7 @@ async def test_the_address_may_say_since_when(service: Service) -> None:
 
 
 async def test_the_address_may_name_as_many_matches_as_one_may_follow(service: Service) -> None:
-    """They are not charged to the token bucket."""
+    """Subscriptions in the URL do not use tokens of the bucket."""
     query = "&".join(f"matchId={match_id}" for match_id in range(1, 51))
     async with Listener(f"{service.ws_url}?{query}") as listener:
         await listener.until(lambda log: sum(message["type"] == "subscribed" for message in log) == 50)
@@ -391,7 +391,7 @@ async def test_an_address_out_of_range_is_an_error_message_and_no_refusal(servic
         assert not listener.of_type("subscribed")
 
 
-# Bounds
+# Limits
 
 
 async def test_more_than_50_single_subscriptions_are_refused(service: Service) -> None:

@@ -1,4 +1,4 @@
-"""Who hears what, on which instance, and how often (docs/api.md; faults 1 and 2)."""
+"""Delivery of events: to which clients, on which instance, and how often (docs/api.md; faults 1 and 2)."""
 
 import asyncio
 import re
@@ -41,7 +41,7 @@ async def _two(start: Start) -> tuple[Service, Service]:
 
 
 async def _settle(*listeners: Listener) -> None:
-    """Whatever comes twice comes by now: each answers a question after the node has compared itself with the feed."""
+    """Wait for an answer on each listener after the instance's audit, so that any duplicates would have arrived."""
     for listener in listeners:
         await listener.ask({"type": "ping"}, "pong")
 
@@ -53,7 +53,7 @@ async def test_fault_1_match_created_reaches_every_client_of_every_instance_once
         made = [await here.create_match(), await there.create_match(), await here.create_match()]
         listeners = (local, remote, other)
         await asyncio.gather(*(listener.until_seq(made[-1]["id"], 1) for listener in listeners))
-        await asyncio.sleep(2.5)  # the audit of AUDIT_INTERVAL_SECONDS must not tell it again
+        await asyncio.sleep(2.5)  # until the audit of AUDIT_INTERVAL_SECONDS, which must not deliver the event again
         await _settle(*listeners)
         for listener in listeners:
             created = listener.of_type("match_created")
@@ -62,7 +62,7 @@ async def test_fault_1_match_created_reaches_every_client_of_every_instance_once
 
 
 async def test_fault_2_commentary_comes_once_where_it_was_posted(start: Start) -> None:
-    """Fault 2: commentary came twice on the node it was posted to."""
+    """Fault 2: commentary was delivered twice on the instance it was posted to."""
     here, there = await _two(start)
     match_id = (await here.create_match())["id"]
     query = f"?matchId={match_id}&since=0"
@@ -81,7 +81,7 @@ async def test_events_carry_type_seq_match_and_data_in_the_shape_of_the_original
     async with Listener(service.ws_url) as listener:
         match_id = (await service.create_match())["id"]
         created = await listener.next("match_created")
-        while created["matchId"] != match_id:  # another test's
+        while created["matchId"] != match_id:  # skip matches of other tests
             created = await listener.next("match_created", listener.log.index(created) + 1)
         await listener.subscribe(match_id)
         await service.comment(match_id, minute=7)
@@ -168,7 +168,7 @@ async def _write(api: Service, match_id: int, count: int) -> None:
 
 
 async def test_reading_from_the_start_does_not_double_the_announcement(start: Start) -> None:
-    """Whoever reads a new match's feed before everybody was told of the match hears ``match_created`` once."""
+    """A client that reads a new match from the start before the broadcast receives ``match_created`` once."""
     here, there = await _two(start)
     async with here.client() as http, Listener(there.ws_url) as witness:
         for _ in range(10):

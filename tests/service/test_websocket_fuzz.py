@@ -1,4 +1,4 @@
-"""20 000 random frames and as many random bytes: the server answers or hangs up, and never more than that."""
+"""20 000 random frames and as many random bytes: the server answers or closes the connection, and nothing else."""
 
 import asyncio
 import json
@@ -18,10 +18,10 @@ CLIENTS = 8
 SEED = 20_260_711
 
 READ = b"everything before this was read"
-"""Payload of the ping whose pong says so."""
+"""Payload of the ping that marks the end of the sent data."""
 
 SWALLOWED_SECONDS = 0.05
-"""Random bytes rarely get an answer: how long to wait for one."""
+"""Waiting time for a response to random bytes, which is rare."""
 
 TYPES = ["subscribe", "unsubscribe", "setSubscriptions", "subscribeAll", "unsubscribeAll", "ping", "welcome", "", None]
 VALUES: list[Any] = [
@@ -51,7 +51,7 @@ TEXTS = [b"", b"{", b"[]", b"null", b"NaN", b'"', b"\xff\xfe", b"\xed\xa0\x80", 
 
 
 def _message(chance: random.Random) -> bytes:
-    """JSON that is nearly right, or no JSON at all."""
+    """Return almost valid JSON, or no JSON at all."""
     if chance.random() < 0.2:
         return chance.choice(TEXTS)
     names = chance.sample(["matchId", "since", "epoch", "matchIds", "more"], chance.randrange(4))
@@ -59,7 +59,7 @@ def _message(chance: random.Random) -> bytes:
 
 
 def _frame(chance: random.Random) -> bytes:
-    """Mostly valid, so that connections live long enough to get into unusual states."""
+    """Return a mostly valid frame, so that connections live long enough to reach unusual states."""
     roll = chance.random()
     if roll < 0.80:
         return frame(TEXT if roll < 0.7 else 2, _message(chance))
@@ -81,14 +81,14 @@ def _fragmented(chance: random.Random) -> bytes:
 
 
 async def _attack(port: int, pieces: list[bytes], patience: float = 5.0) -> tuple[int, int]:
-    """Send all pieces, over a new connection whenever the server hangs up.
+    """Send all pieces, reconnecting whenever the server closes the connection.
 
     Args:
-        patience: seconds to wait, after every few pieces, for the server to have read them. What looks like the head
-            of a long frame swallows them, and then nothing comes.
+        patience: seconds to wait, after every few pieces, until the server has read them. If the data looks like the
+            head of a long frame, the server waits for more and does not answer.
 
     Returns:
-        How many connections it took, and how many frames the server answered with.
+        The number of connections used, and of frames received.
     """
     connections, answers = 0, list[int]()
     while pieces:
@@ -104,7 +104,7 @@ async def _attack(port: int, pieces: list[bytes], patience: float = 5.0) -> tupl
 async def _send_until(
     client: RawWebSocket, pieces: list[bytes], reading: asyncio.Task[None], read: asyncio.Event, patience: float
 ) -> None:
-    # In step with the server: what is sent to a socket that it has closed resets it, and its answers are lost with it.
+    # Stay in step with the server: sending to a socket it has closed causes a reset, which discards its answers.
     while pieces and not reading.done():
         read.clear()
         await client.send(b"".join(pieces[:5]) + frame(PING, READ))
@@ -125,7 +125,7 @@ async def _read_until_closed(client: RawWebSocket, answers: list[int], read: asy
 
 
 async def _is_unharmed(api: Service, listener: Listener, match_id: int) -> None:
-    """Others are served, nothing unexpected is logged, nothing stays of the attackers."""
+    """Assert that other clients are served, nothing unexpected is logged, and no resources of the attackers remain."""
     posted = await api.comment(match_id)
     await listener.until(lambda log: log[-1].get("data") == posted)
     async with asyncio.timeout(30), httpx.AsyncClient(base_url=api.management_url, timeout=5) as http:
@@ -152,7 +152,7 @@ async def test_20_000_random_frames_do_no_harm(start: Start) -> None:
 
 
 async def test_random_bytes_do_no_harm(start: Start) -> None:
-    """Whatever the bytes announce, the server reads no more than it must."""
+    """The server reads no more than it must, whatever length the bytes announce."""
     api = await start("api")
     match_id = (await api.create_match())["id"]
     chance = random.Random(SEED)
@@ -164,7 +164,7 @@ async def test_random_bytes_do_no_harm(start: Start) -> None:
 
 
 async def test_random_bytes_with_the_default_limits_do_no_harm(start: Start) -> None:
-    """The token bucket's answers are bounded like everything else."""
+    """The error responses of the token bucket are bounded like everything else."""
     api = await start("api")
     match_id = (await api.create_match())["id"]
     chance = random.Random(SEED)

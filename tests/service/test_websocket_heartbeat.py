@@ -1,4 +1,4 @@
-"""The server's pings: everybody gets one per interval, and who does not answer is dropped."""
+"""The server sends one ping per interval, and drops clients that do not answer."""
 
 import asyncio
 from contextlib import suppress

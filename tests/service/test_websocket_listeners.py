@@ -1,4 +1,4 @@
-"""Listeners come and go and leave nothing behind (fault 10)."""
+"""Connections and subscriptions leave nothing behind when they end (fault 10)."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from tests.support.raw_websocket import TEXT, frame, handshake, raw_websocket
 from tests.support.service import Service, Start, eventually
 
 LINGER_SECONDS = 5.0 + 2.5
-"""A match without listeners is followed five seconds longer, and looked at every two and a half."""
+"""A match without subscribers is kept for five seconds, checked every two and a half."""
 
 
 async def _counts(api: Service) -> tuple[int, int]:
@@ -31,7 +31,7 @@ def _channels(client: redis.Redis) -> set[str]:
 
 
 async def test_fault_10_a_thousand_subscriptions_are_one_delivery(start: Start) -> None:
-    """Fault 10: listeners piled up per subscription."""
+    """Fault 10: listeners accumulated per subscription."""
     api = await start("api", INBOUND_BURST="1100")
     match_id = (await api.create_match())["id"]
     async with Listener(api.ws_url) as listener:
@@ -54,7 +54,7 @@ async def test_fault_10_a_thousand_subscriptions_are_one_delivery(start: Start) 
 
 
 async def test_fault_10_channels_are_released_with_their_last_listener(start: Start, redis_client: redis.Redis) -> None:
-    """Fault 10: nothing stays of those who came and went, here or in Redis."""
+    """Fault 10: nothing of former subscribers remains in the process or in Redis."""
     api = await start("api")
     matches = [(await api.create_match())["id"] for _ in range(3)]
     query = "&".join(f"matchId={match_id}" for match_id in matches)

@@ -1,4 +1,4 @@
-"""RFC 6455 as a bare socket sees it, in the order of the Autobahn test suite's cases 1 to 7."""
+"""RFC 6455 as seen by a bare socket, in the order of the Autobahn test suite's cases 1 to 7."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ ONE_MIB = 1_048_576
 
 
 def _padded(size: int) -> bytes:
-    """A message of exactly ``size`` bytes that is answered by ``pong``."""
+    """Return a message of exactly ``size`` bytes that is answered by ``pong``."""
     start, end = b'{"type":"ping","x":"', b'"}'
     return start + b"x" * (size - len(start) - len(end)) + end
 
@@ -82,7 +82,7 @@ async def test_a_frame_beyond_one_mib_closes_with_1009(service: Service, opcode:
 
 
 async def test_the_reason_arrives_although_the_client_is_still_sending(service: Service) -> None:
-    """A TCP reset would throw away the close frame that says why."""
+    """A TCP reset would discard the close frame with the reason."""
     async with raw_websocket(service.port) as client:
         head = bytes([0x80 | TEXT, 0x80 | 127]) + struct.pack("!Q", 64 * ONE_MIB)
         await client.send(head + bytes(4), *[bytes(ONE_MIB)] * 8)
@@ -240,10 +240,10 @@ async def test_a_whole_message_after_fragments_is_read(service: Service) -> None
     [
         b"\xce\xba\xe1\xbd\xb9\xcf\x83\xce\xbc\xce\xb5\xed\xa0\x80edited",  # a lone surrogate
         b"\xf4\x90\x80\x80",  # above U+10FFFF
-        b"\xc0\xaf",  # longer than needed
+        b"\xc0\xaf",  # overlong encoding
         b"\x80",
         b"\xff",
-        b"\xe2\x82",  # cut off
+        b"\xe2\x82",  # truncated
         b"\xf8\x88\x80\x80\x80",
     ],
 )
@@ -267,7 +267,7 @@ async def test_utf_8_may_be_cut_anywhere(service: Service, text: str) -> None:
 
 
 async def test_bytes_that_are_no_utf_8_are_no_json(service: Service) -> None:
-    """Binary frames have no encoding to violate."""
+    """Binary frames have no encoding that they could violate."""
     async with raw_websocket(service.port) as client:
         assert await client.ask(frame(BINARY, b"\xff\xfe")) == INVALID_JSON
 
@@ -337,7 +337,7 @@ async def test_messages_before_a_close_in_the_same_segment_do_no_harm(service: S
 
 @pytest.mark.parametrize("message", [QUESTION, _padded(130), _padded(65_536)])
 async def test_a_message_cut_at_any_position_is_read(service: Service, message: bytes) -> None:
-    """At every position of its head and the first of its payload."""
+    """Cut at every position of the head and of the first bytes of the payload."""
     whole = frame(TEXT, message)
     async with raw_websocket(service.port) as client:
         for at in range(1, 20):
@@ -388,7 +388,7 @@ async def test_a_hasty_client_that_speaks_before_it_is_accepted_does_no_harm(ser
 
 
 async def _code_of_close(client: RawWebSocket) -> int:
-    """The server's reason; it waits for our close before it hangs up."""
+    """Return the server's close code; the server waits for our close frame before it closes the connection."""
     received = await client.receive()
     assert received.opcode == CLOSE
     await client.send(close_frame(received.code))

@@ -1,4 +1,4 @@
-"""Coming back with the last ``seq``: everything since, exactly once, or the truth that it cannot be told."""
+"""Resuming with the last ``seq``: every later event exactly once, or ``recovered: false`` with a snapshot."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ async def match_id(service: Service) -> int:
 
 
 async def _resumed(listener: Listener, match_id: int, since: int, **fields: Any) -> list[Message]:
-    """The acknowledgement and all that was sent up to the next answer."""
+    """Return the acknowledgement and everything sent up to the next response."""
     start = len(listener.log)
     await listener.subscribe(match_id, since=since, **fields)
     await listener.ask({"type": "ping"}, "pong")
@@ -84,7 +84,7 @@ async def test_since_ahead_of_the_feed_gives_a_snapshot(service: Service, match_
 
 
 async def test_another_epoch_gives_a_snapshot(service: Service, match_id: int) -> None:
-    """The feed was restored from an older backup: its numbers mean other events."""
+    """The feed was restored from an older backup, so its seqs denote other events."""
     async with Listener(service.ws_url) as listener:
         epoch = (await listener.subscribe(match_id))["epoch"]
         subscribed, snapshot = await _resumed(listener, match_id, 3, epoch="0123456789ab")
@@ -132,7 +132,7 @@ async def test_a_fully_pruned_feed_gives_a_snapshot_and_goes_on(start: Start, da
 
 
 async def _is_snapshot(service: Service, message: Message, match_id: int) -> None:
-    """The state of the match as REST tells it, newest commentary first."""
+    """Assert that the message is the state of the match as returned by REST, newest commentary first."""
     assert list(message) == ["type", "seq", "matchId", "data"]
     assert (message["type"], message["seq"], message["matchId"]) == ("snapshot", EVENTS, match_id)
     async with service.client() as http:

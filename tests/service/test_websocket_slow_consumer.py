@@ -1,4 +1,4 @@
-"""Fault 17: nothing bounded a slow consumer, and one of them kept 21 MB."""
+"""Fault 17: slow consumers were not bounded, and one of them used 21 MB."""
 
 import asyncio
 import socket
@@ -20,7 +20,7 @@ LONG_HISTORY = 30_000
 
 @asynccontextmanager
 async def _idle_reader(port: int, query: str) -> AsyncIterator[RawWebSocket]:
-    """A client that reads nothing unless told to, with a receive window as small as the kernel allows."""
+    """Connect a client that reads nothing by itself, with a receive window as small as the kernel allows."""
     bare = socket.socket()
     bare.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
     bare.setblocking(False)
@@ -56,17 +56,17 @@ async def _shout(api: Service, match_id: int, times: int) -> None:
 
 
 async def _shout_until_cut(api: Service, match_id: int, *listeners: Listener) -> int:
-    """Write, no faster than they listen, until nobody else is connected any more; the last seq."""
+    """Write as fast as the listeners read until no other client is connected; return the last seq."""
     for seq in range(2, 202):
         await _shout(api, match_id, 1)
         await all_reach(listeners, match_id, seq)
         if await _connections(api) == len(listeners):
             return seq
-    raise AssertionError("nobody was cut off")
+    raise AssertionError("no client was cut off")
 
 
 async def test_fault_17_who_reads_nothing_is_closed_with_1013_while_others_get_everything(start: Start) -> None:
-    """Fault 17: a slow consumer is bounded in bytes, nobody waits for it, and it can resume."""
+    """Fault 17: a slow consumer is bounded in bytes, delays no other client, and can resume."""
     api = await start("api", SLOW_CONSUMER_BYTES=str(BOUND))
     match_id = (await api.create_match())["id"]
     async with (
@@ -90,7 +90,7 @@ async def test_fault_17_who_reads_nothing_is_closed_with_1013_while_others_get_e
 
 
 async def _read_all(client: RawWebSocket) -> tuple[int, int]:
-    """The last seq that came, and the code of the close frame; the server gives up after some seconds."""
+    """Read until the close frame, and return the last seq and the close code; the server gives up after seconds."""
     last = 1
     while True:
         received = await client.receive()
@@ -102,7 +102,7 @@ async def _read_all(client: RawWebSocket) -> tuple[int, int]:
 
 
 async def test_fault_17_a_dead_peer_never_reads_its_close_and_is_given_up(start: Start) -> None:
-    """Fault 17: after the close frame the connection is aborted; nothing of it stays."""
+    """Fault 17: after the close frame the connection is aborted, and nothing of it remains."""
     api = await start("api", SLOW_CONSUMER_BYTES=str(BOUND))
     match_id = (await api.create_match())["id"]
     assert api.process is not None
@@ -142,7 +142,7 @@ async def test_memory_stays_bounded_with_many_stalled_clients(start_command: Sta
 async def test_a_long_history_is_no_reason_to_take_a_client_for_a_slow_consumer(
     start: Start, database_url: str
 ) -> None:
-    """Several MB come at the client's own pace, and what is written meanwhile comes after them."""
+    """Several MB are sent at the client's own pace, followed by what was written in the meantime."""
     api = await start("api", SLOW_CONSUMER_BYTES="300000")
     match_id = (await announced_match(api))["id"]
     await api.comment(match_id, message="x" * 150)
@@ -159,11 +159,11 @@ async def test_a_long_history_is_no_reason_to_take_a_client_for_a_slow_consumer(
 
 
 PIECE = 500
-"""Of the history that is read before anything else happens."""
+"""Number of events of the history that are read before anything else happens."""
 
 
 def _write_history(database_url: str, match_id: int) -> None:
-    """As if the first commentary had been posted again and again."""
+    """Insert a history as if the first commentary had been posted repeatedly."""
     with psycopg.connect(database_url) as database:
         database.execute("UPDATE match SET seq = %s WHERE id = %s", [LONG_HISTORY, match_id])
         database.execute(

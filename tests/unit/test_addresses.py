@@ -1,4 +1,4 @@
-"""Everything listens on IPv4 and IPv6 where the host has both, and on the one that it has."""
+"""All servers listen on IPv4 and IPv6 where the host has both, and otherwise on the protocol it has."""
 
 import errno
 import shlex
@@ -12,7 +12,7 @@ import pytest
 
 from livescore import addresses
 
-# Commands that leave the loopback of a new network namespace with one protocol.
+# Commands that restrict the loopback interface of a new network namespace to one protocol.
 NETWORKS = {
     "IPv6 only": "ip link set lo up && ip address del 127.0.0.1/8 dev lo",
     "IPv4 only": "sysctl -qw net.ipv6.conf.all.disable_ipv6=1 && ip link set lo up",
@@ -21,7 +21,7 @@ NETWORKS = {
 
 LOOPBACKS = {"IPv6 only": ["::1"], "IPv4 only": ["127.0.0.1"], "both": ["::1", "127.0.0.1"]}
 
-# Each begins to listen at HOST, then calls `check(port)`.
+# Each program listens on HOST, then calls `check(port)`.
 PROGRAMS = {
     "sockets": """
 from livescore import addresses
@@ -83,7 +83,7 @@ def check(port, request=b"", expected=b""):
 
 @cache
 def unavailable(network: str) -> str:
-    """Why there can be no such network; empty if there can."""
+    """Return the reason why such a network cannot be created; empty if it can."""
     try:
         result = run(network, "pass")
     except FileNotFoundError:
@@ -109,7 +109,7 @@ def test_everything_is_reached_over_every_protocol_of_the_host(network: str, pro
 
 
 def bound(host: str, port: int = 0) -> list[tuple[int, str, int]]:
-    """Family, address and port of each socket."""
+    """Return family, address and port of each socket."""
     with ExitStack() as opened:
         sockets = [opened.enter_context(each) for each in addresses.bind(host, port)]
         return [(each.family, *each.getsockname()[:2]) for each in sockets]

@@ -1,4 +1,4 @@
-"""``If-Match`` and ``If-None-Match``: what a list of ETags is, and when it names the current state."""
+"""``If-Match`` and ``If-None-Match``: parsing lists of ETags, and matching the current state."""
 
 import pytest
 

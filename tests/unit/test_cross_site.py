@@ -1,4 +1,4 @@
-"""Requests that a management port refuses: those that a web page in somebody's browser sends."""
+"""The management port refuses requests that a web page in a browser could send."""
 
 from typing import Any
 

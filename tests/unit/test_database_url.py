@@ -1,4 +1,4 @@
-"""What a DATABASE_URL may say, and that a wrong one is reported with the reason and without its password."""
+"""Accepted values of DATABASE_URL; errors state the reason without the password."""
 
 import pytest
 from psycopg.conninfo import conninfo_to_dict

@@ -1,4 +1,4 @@
-"""When a client that does not take what it is sent is cut off."""
+"""Clients that do not read their responses are cut off."""
 
 import asyncio
 import socket
@@ -14,7 +14,7 @@ REQUEST = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 class Transport(MemoryTransport):
-    """Takes nothing from its buffer by itself; ``close`` waits for the buffer, as that of the loop does."""
+    """Never empties its buffer by itself; ``close`` waits for the buffer, as the event loop's transport does."""
 
     unsent = 0
     aborted = False

@@ -1,4 +1,7 @@
-"""What the documents list is what the program has. ``python -m tests.unit.test_documentation`` writes the settings."""
+"""The lists in the documentation match the program.
+
+``python -m tests.unit.test_documentation`` writes the table of settings.
+"""
 
 import re
 import sys
@@ -30,7 +33,7 @@ def text(*names: str) -> str:
 
 
 def settings_table() -> str:
-    """Every setting as a row of Markdown."""
+    """Return every setting as a row of Markdown."""
     rows = [
         f"| `{name.upper()}` | {default(field)} | {(field.description or '').replace('|', '&#124;')} |"
         for name, field in Settings.model_fields.items()
@@ -49,7 +52,7 @@ def default(field: FieldInfo) -> str:
 
 
 def commands(group: TyperGroup, *above: str) -> list[str]:
-    """``livescore …`` of every command, those of groups too."""
+    """Return ``livescore …`` for every command, including those of groups."""
     found: list[str] = []
     for name, command in group.commands.items():
         path = (*above, name)
@@ -64,7 +67,7 @@ def cli() -> list[str]:
 
 
 def metric_names() -> list[str]:
-    """As Prometheus shows them."""
+    """Return the metric names as exposed to Prometheus."""
     families = [family for family in metrics.REGISTRY.collect() if family.name.startswith("livescore_")]
     return [family.name + ("_total" if family.type == "counter" else "") for family in families]
 
@@ -118,7 +121,7 @@ def test_every_command_is_documented(command: str) -> None:
 
 
 def test_every_setting_that_is_named_in_the_documents_exists() -> None:
-    """Words in capitals with an underscore are settings of the service or the operator, or one of the few others."""
+    """Capitalized words with an underscore must be settings of the service or the operator, or known exceptions."""
     others = {
         "DRY_RUN",
         "TCP_USER_TIMEOUT",
@@ -141,7 +144,7 @@ PAGES = [*sorted(DOCS.glob("*.md")), DOCS.parent / "README.md"]
 
 
 def shell(path: Path) -> str:
-    """What a page tells to type: its blocks, and the code in its text."""
+    """Return the commands of a page: its code blocks, and the code in its text."""
     page = path.read_text()
     return "\n".join([*re.findall(r"```sh\n(.*?)```", page, re.DOTALL), *re.findall(r"`([^`\n]+)`", page)])
 
@@ -152,8 +155,8 @@ def targets() -> set[str]:
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_every_target_that_is_told_of_exists(path: Path) -> None:
-    told = re.findall(r"^(?:\w+=\S+ )*make((?: [a-z][a-z0-9-]*\b(?!=))+)", shell(path), re.MULTILINE)
-    assert {target for words in told for target in words.split()} <= targets()
+    named = re.findall(r"^(?:\w+=\S+ )*make((?: [a-z][a-z0-9-]*\b(?!=))+)", shell(path), re.MULTILINE)
+    assert {target for words in named for target in words.split()} <= targets()
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
@@ -214,7 +217,7 @@ def test_every_link_between_documents_leads_somewhere(path: Path) -> None:
 
 
 def anchors(path: Path) -> set[str]:
-    """As GitHub names the headings."""
+    """Return the anchors that GitHub generates for the headings."""
     titles = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 

@@ -1,4 +1,4 @@
-"""What generators of clients need of the documents; `make clients` runs them."""
+"""Requirements of client generators on the documents; `make generators` runs the generators."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -20,7 +20,7 @@ BODIES = {
 
 
 def schemas_in(value: Any) -> Iterator[Json]:
-    """Every object of a document, which its schemas are among."""
+    """Yield every object of a document, including all schemas."""
     if isinstance(value, dict):
         yield value
     for member in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
@@ -72,5 +72,5 @@ def test_no_schema_contains_itself() -> None:
 
 
 def test_no_message_has_a_default() -> None:
-    """With one, the type of a message would be optional in one generator and required in the next."""
+    """With a default, the type of a message would be optional in one generator and required in another."""
     assert [schema for schema in schemas_in(asyncapi.document()["components"]["schemas"]) if "default" in schema] == []

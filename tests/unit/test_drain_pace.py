@@ -1,4 +1,4 @@
-"""Sockets are told before they are closed, and closed in paced batches: those who come back do not come at once."""
+"""Sockets get a hint before they are closed, in paced batches, so that clients do not reconnect all at once."""
 
 import asyncio
 from itertools import pairwise
@@ -18,7 +18,7 @@ SPREAD_SECONDS = 0.3
 
 
 class Closing:
-    """A connection that notes when it is told to reconnect and when it is closed."""
+    """A connection that records the times of its hints and of its close."""
 
     def __init__(self, server: RealtimeServer, *matches: int) -> None:
         self.state = State("192.0.2.1", 1)
@@ -47,20 +47,20 @@ class Closing:
             self._server.detach(self)
 
     def join(self, group: Group) -> None:
-        """Nothing is delivered here."""
+        """Do nothing: no events are delivered here."""
 
     def leave(self, group: Group) -> None:
-        """Nothing is delivered here."""
+        """Do nothing: no events are delivered here."""
 
     def flush(self, group: Group) -> None:
-        """Nothing waits."""
+        """Do nothing: no data is buffered."""
 
     async def drained(self) -> None:
-        """Nothing waits."""
+        """Return at once: no data is buffered."""
 
 
 class Room:
-    """A server with nothing around it, its drain, and how many sockets it still has."""
+    """A server without other parts, its drain, and the number of its open sockets."""
 
     def __init__(self, drain_seconds: float = 0.2, grace_seconds: float = 0.0) -> None:
         settings = load(
@@ -86,7 +86,7 @@ class Room:
         self._changed.set()
 
     async def until(self, count: int) -> None:
-        """Wait until no more than so many sockets are left."""
+        """Wait until at most ``count`` sockets are left."""
         async with asyncio.timeout(20):
             while self.server.connections > count:
                 self._changed.clear()
@@ -94,7 +94,7 @@ class Room:
 
 
 def moments(connections: list[Closing]) -> list[float]:
-    """When those that are closed were closed, in order."""
+    """Return the times of the closes, in order."""
     return sorted(moment for connection in connections for moment, _ in connection.closed)
 
 
@@ -107,14 +107,14 @@ async def test_closes_are_spread_and_each_is_announced() -> None:
     await room.drain.start()
     closed = moments(connections)
     assert room.server.connections == 0
-    # Never faster than asked: the pauses between batches are real, however slow the machine is.
+    # Never faster than requested: the pauses between batches are real, however slow the machine is.
     assert closed[-1] - closed[0] > 0.8 * len(connections) / LEAST_PER_SECOND
     assert all(connection.closed[0][1] == SERVICE_RESTART for connection in connections)
     assert all(len(connection.told) == 1 and connection.notice >= 0 for connection in connections)
 
 
 async def test_a_stop_goes_on_with_a_drain_that_has_begun() -> None:
-    """SIGTERM while an asked drain runs: its grace does not begin again."""
+    """SIGTERM during a requested drain does not restart its grace period."""
     room = Room()
     begun = room.drain.start()
     assert room.drain.stop() is begun
@@ -132,7 +132,7 @@ async def test_a_stop_after_a_drain_is_at_once() -> None:
 
 
 async def test_a_stop_cannot_be_cancelled() -> None:
-    """The process would end and drop those who were not told."""
+    """The process would end and cut the sockets that have no hint."""
     room = Room()
     connections = room.attach(3)
     stopping = room.drain.stop()
@@ -174,7 +174,7 @@ async def test_shed_sockets_are_told_long_before_and_go_no_faster_than_asked() -
     room, per_second = Room(), 10
     connections = room.attach(8, MATCH)
     assert room.drain.shed(3, per_second) == 3
-    await asyncio.sleep(0)  # the first is told
+    await asyncio.sleep(0)  # until the first hint is sent
     assert room.drain.shed(6, per_second) == 6
     await room.until(2)
     shed = [connection for connection in connections if connection.closed]
@@ -202,7 +202,7 @@ async def test_the_last_pace_holds_for_all() -> None:
     begun = monotonic()
     room.drain.shed(20, 1_000)
     await room.until(10)
-    assert monotonic() - begun < 15, "not one a second"
+    assert monotonic() - begun < 15, "the pace of one per second was kept"
     assert sum(len(connection.told) for connection in connections) == 20
 
 

@@ -1,4 +1,4 @@
-"""Every fault in docs/faults.md has a test of its number."""
+"""Every fault in docs/faults.md has a test with its number."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""An event's bytes for clients and its envelope on Redis."""
+"""The message of an event for clients, and its envelope on Redis."""
 
 import json
 from contextlib import suppress

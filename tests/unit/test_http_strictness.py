@@ -1,4 +1,4 @@
-"""What HTTP leaves no room for: versions, framing, targets, expectations and whitespace (RFC 9110, RFC 9112)."""
+"""Strict HTTP: versions, framing, targets, expectations and whitespace (RFC 9110, RFC 9112)."""
 
 import asyncio
 
@@ -26,7 +26,7 @@ def _counted(status: int) -> float:
 
 
 async def _refused(connection: Connection, status: int, *pieces: bytes) -> str:
-    """Send, expect one refusal in the envelope that is counted and ends the connection; return its sentence."""
+    """Send the pieces, assert that they are refused, counted and end the connection, and return the error message."""
     counted = _counted(status)
     connection.send(*pieces)
     (answer,) = await connection.settled()
@@ -439,7 +439,7 @@ async def test_a_long_handshake_is_answered_whatever_its_length(connection: Conn
     assert answer.status == (101 if length <= 8_176 else 431)
 
 
-# Work
+# Bounds
 
 
 async def test_header_fields_are_bounded_by_number(connection: Connection) -> None:
@@ -481,7 +481,7 @@ async def test_a_flood_of_pipelined_requests_is_answered_in_order(connection: Co
 
 
 async def test_a_client_that_sends_more_while_a_stream_is_open_cannot_fill_the_memory(connection: Connection) -> None:
-    """A stream listens for the end of its client, and uvicorn reads on for that."""
+    """A stream waits for its client to disconnect, for which uvicorn keeps reading."""
     connection.send(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
     await asyncio.sleep(0.01)
     connection.send(b"GET /y HTTP/1.1\r\nHost: a\r\n\r\n" * 1_000)
@@ -496,7 +496,7 @@ async def test_answers_to_earlier_requests_come_before_the_connection_ends(conne
     assert connection.transport.closed
 
 
-# Places
+# Connection places
 
 
 @pytest.fixture
@@ -596,4 +596,4 @@ async def test_a_websocket_takes_its_place_over() -> None:
     connection = server.connect()
     connection.send(HANDSHAKE)
     assert (await connection.answers())[0].status == 101
-    assert server.caps.total == 0  # the application's own place is that of /ws
+    assert server.caps.total == 0  # the application takes its own place for /ws

@@ -1,4 +1,4 @@
-"""An upgrade to anything but a WebSocket is ignored, and the request is served as any other (RFC 9110 section 7.8)."""
+"""Upgrades to anything but a WebSocket are ignored, and the request is served normally (RFC 9110 section 7.8)."""
 
 import asyncio
 
@@ -7,7 +7,7 @@ import pytest
 from tests.support.http_protocol import Connection, Server, bounds
 
 BODY = b'{"minute":1,"message":"DELETE /x HTTP/1.1"}'
-# A server that forgets the body would execute this one as the next request.
+# A server that loses the body would execute it as the next request.
 SMUGGLED = b"PATCH /matches/2/end HTTP/1.1\r\nHost: a\r\n\r\n"
 H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n"
 

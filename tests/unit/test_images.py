@@ -1,4 +1,4 @@
-"""What is taken out of the images is what nobody imports, and what is there for development starts anew."""
+"""The images contain everything that is imported; the development reloader restarts changed processes."""
 
 import ast
 import json
@@ -44,16 +44,16 @@ for statement in told["statements"]:
 """
 
 SOURCES = {
-    # The test of the chart runs in this image too.
+    # The program of the chart's test runs in this image too.
     "app": [ROOT / "app" / "livescore", ROOT / "charts" / "livescore" / "files"],
     "operator": [ROOT / "operator" / "livescore_operator"],
 }
 BY_NAME = {"app": ["alembic.ddl", "sqlalchemy.dialects.postgresql.psycopg"], "operator": []}
-"""What is imported by its name in a setting of Alembic or SQLAlchemy."""
+"""Modules that are imported by name in settings of Alembic or SQLAlchemy."""
 
 
 def imports(image: str) -> list[str]:
-    """All statements that import, wherever in the sources they are: some wait until they are needed."""
+    """Return all import statements of the sources, including deferred ones."""
     files = [file for folder in SOURCES[image] for file in folder.rglob("*.py")]
     nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text()))]
     return sorted({ast.unparse(node) for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)})
@@ -64,14 +64,14 @@ def module(path: Path) -> str:
 
 
 def without(gone: list[str], statements: list[str]) -> str:
-    """What a process says that runs the second without the first; nothing if it can."""
+    """Run the import statements without the modules in ``gone``, and return the error; empty if they succeed."""
     told = json.dumps({"gone": gone, "statements": statements})
     command = [sys.executable, "-c", BLOCKED]
     return subprocess.run(command, input=told, capture_output=True, text=True, timeout=SECONDS).stderr
 
 
 def compiled(image: str) -> list[str]:
-    """The modules that the Dockerfile compiles for an image."""
+    """Return the modules that the Dockerfile compiles for an image."""
     _, _, rest = (ROOT / "Dockerfile").read_text().partition(f"/opt/{image}/bin/python images/slim.py ")
     return rest.split("\n\n")[0].split(";")[0].replace("\\\n", " ").split()
 
@@ -91,7 +91,7 @@ def test_something_that_is_needed_would_be_missed() -> None:
 
 
 def test_what_is_imported_late_or_by_scripts_is_needed_too() -> None:
-    # In a function, in a file that Alembic runs, and in the test of the chart.
+    # In a function, in a file that Alembic runs, and in the program of the chart's test.
     late = {
         "from alembic import command",
         "from livescore.scores.models import Match",
@@ -197,7 +197,7 @@ def test_the_same_source_compiles_to_the_same_bytes(tmp_path: Path) -> None:
 
 
 class Watched:
-    """The reloader on a folder of its own, where the installed sources would be copied to."""
+    """The reloader on its own folder, which stands in for the installed sources."""
 
     def __init__(self, folder: Path) -> None:
         self.source = folder / "program.py"

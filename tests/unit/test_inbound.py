@@ -1,4 +1,4 @@
-"""What a socket may cost by the frames that it sends, per socket and per turn of the event loop."""
+"""Limits on the cost of received frames, per socket and per iteration of the event loop."""
 
 import asyncio
 from types import SimpleNamespace
@@ -17,7 +17,7 @@ POLICY = b"\x88\x02\x03\xf0"  # a close frame with 1008
 
 
 class Server:
-    """As much of a server as a socket needs. ``received`` are the complete messages."""
+    """The part of a server that a socket needs; ``received`` has the complete messages."""
 
     def __init__(self, **settings: Any) -> None:
         self.settings = bounds(**settings)
@@ -30,14 +30,14 @@ class Server:
 
 
 class Transport(MemoryTransport):
-    """Knows whether it reads, as those of the loop do."""
+    """Reports whether it reads, as the event loop's transports do."""
 
     def is_reading(self) -> bool:
         return not self.paused
 
 
 class Socket(LiveSocket):
-    """Remembers messages instead of answering them."""
+    """Records messages instead of answering them."""
 
     __slots__ = ("received",)
 
@@ -120,7 +120,7 @@ async def test_after_its_end_a_flooder_is_not_parsed_and_soon_not_read() -> None
 
 
 async def test_what_the_message_rate_allows_is_no_flood() -> None:
-    """A burst of messages in ten fragments each, with pings between, and a message of the largest size."""
+    """A burst of messages in ten fragments each, with pings in between, and a message of the largest size."""
     client = Socket(Server())
     message = b"0123456789"
     parts = [frame(TEXT if at == 0 else CONTINUATION, message[at : at + 1], fin=at == 9) for at in range(10)]
@@ -211,7 +211,7 @@ async def test_an_answer_to_our_ping_is_free_and_a_second_one_is_not() -> None:
     assert budget.spent > 1
 
 
-# What is never completed
+# Incomplete messages
 
 HUGE = frame(TEXT, b"x" * 70_000)
 STALLED = {
@@ -257,7 +257,7 @@ async def test_a_message_that_stalls_half_way_closes_with_1008_and_is_forgotten(
 
 @pytest.mark.parametrize(
     "keep_alive",
-    # Names, because the mask of a frame is random and workers must collect the same tests.
+    # Explicit ids, because the mask of a frame is random and all workers must collect the same tests.
     [
         pytest.param(frame(PING), id="ping"),
         pytest.param(frame(PONG), id="pong"),

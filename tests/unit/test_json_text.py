@@ -1,4 +1,4 @@
-"""JSON of clients: what is refused at parsing, and that everything else can be hashed, stored and sent again."""
+"""JSON from clients: what parsing refuses; everything else can be hashed, stored and sent again."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ VALUES = st.recursive(
 
 
 def nested(levels: int, opening: str, closing: str) -> bytes:
-    """``levels`` containers within each other."""
+    """Return ``levels`` nested containers."""
     return (opening * levels + "1" + closing * levels).encode()
 
 

@@ -1,4 +1,4 @@
-"""API keys: what is stored, what is believed, and for how long."""
+"""API keys: their storage, verification and refresh."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ def _settings(**overrides: Any) -> configuration.Settings:
 
 
 class Table:
-    """What a store would load, and its outages."""
+    """Rows that a store would load, and simulated outages."""
 
     def __init__(self, *rows: ApiKey) -> None:
         self.rows = list(rows)
@@ -171,7 +171,7 @@ async def test_the_secret_of_another_key_is_refused() -> None:
     assert keyring.authenticate(_bearer(first_text)) == first
 
 
-# Whether keys are in use
+# Keys in use
 
 
 async def test_without_any_key_everything_is_open() -> None:

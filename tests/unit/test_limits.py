@@ -1,4 +1,4 @@
-"""Limits without Redis: which address a client counts as, and how many sockets it may hold."""
+"""Limits without Redis: the address a client is counted under, and its number of sockets."""
 
 from ipaddress import ip_network
 from typing import Any
@@ -28,7 +28,7 @@ def _scope(peer: str | None, *forwarded: str) -> dict[str, Any]:
     ("peer", "forwarded", "expected"),
     [
         ("192.0.2.1", [], "192.0.2.1"),
-        ("192.0.2.1", ["198.51.100.7"], "192.0.2.1"),  # not a proxy of ours: its word counts for nothing
+        ("192.0.2.1", ["198.51.100.7"], "192.0.2.1"),  # not a trusted proxy: its header is ignored
         ("10.0.0.1", ["198.51.100.7"], "198.51.100.7"),
         ("10.0.0.1", ["203.0.113.9, 198.51.100.7"], "198.51.100.7"),  # only the rightmost was seen by a proxy
         ("10.0.0.1", ["198.51.100.7, 10.0.0.2"], "198.51.100.7"),

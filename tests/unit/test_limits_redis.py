@@ -1,4 +1,4 @@
-"""Limits on a real Valkey: exact, shared between processes, and never in the way when it is gone."""
+"""Limits on a real Valkey: exact, shared between processes, and harmless when Redis is away."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ from tests.support.deployments import DEPLOYMENT
 from tests.support.servers import Valkey
 
 WINDOW_SECONDS = 60
-"""Longer than what any of these tests hits takes, on however busy a machine; so is the time-out of Redis."""
+"""Longer than the hits of any of these tests take on a busy machine; the same goes for the timeout of Redis."""
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ async def test_processes_share_one_window(limiter: Callable[..., Limiter]) -> No
 async def test_an_address_seen_by_one_process_only_is_known_to_the_other(limiter: Callable[..., Limiter]) -> None:
     first, second = limiter(), limiter()
     await _hits(first, 25)
-    # A tenth of the limit is not looked up: that is the price of not asking Redis about everybody.
+    # The first tenth of the limit is not looked up in Redis, so these hits go unnoticed.
     assert sum(await _hits(second, 25)) <= 2
 
 
@@ -155,7 +155,7 @@ async def test_a_stalled_redis_delays_no_request_beyond_its_time_out_and_is_used
     limiter: Callable[..., Limiter], own_valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("livescore.security.shared_windows.RETRY_SECONDS", 0.05)
-    # Long beside what a busy machine takes for a hit.
+    # Much longer than a hit takes on a busy machine.
     timeout = 1.0
     one = limiter(url=own_valkey.url, redis_timeout_seconds=timeout)
     await _hits(one, 3, "warm")
@@ -184,7 +184,7 @@ async def _is_back(limiter: Limiter) -> bool:
 
 
 class Client:
-    """Sends requests and handshakes through the middleware and keeps what comes back."""
+    """Sends requests and handshakes through the middleware and records the responses."""
 
     def __init__(self, limiter: Limiter, settings: configuration.Settings) -> None:
         self.limited: list[tuple[str, str]] = []

@@ -1,4 +1,4 @@
-"""Logging: one format for every source, and no secret in any of it."""
+"""Logging: one format for every source, and no secrets in any record."""
 
 import asyncio
 import io
@@ -188,7 +188,7 @@ def test_secrets_in_text_are_hidden(text: str) -> None:
     ["one@two/three", "one:two", "one/two@three", "it's", 'say "two"', "100%", "one%40two", "a#b?c", "one two"],
 )
 def test_the_passwords_of_the_configuration_are_hidden_in_every_spelling(password: str) -> None:
-    """Percent-encoded, decoded, quoted as Python does, or cut by a parser that stopped at a delimiter."""
+    """Percent-encoded, decoded, quoted as Python does, or truncated by a parser at a delimiter."""
     secret = f"{password}-tr0ub4dor"
     encoded = quote(secret, safe="")
     for written in {secret, encoded} - ({secret} if " " in secret or "%" in secret else set()):
@@ -196,7 +196,7 @@ def test_the_passwords_of_the_configuration_are_hidden_in_every_spelling(passwor
         try:
             logs.configure(_settings(database_url=f"postgresql://u:{written}@db/x"), output)
         except configuration.SettingsError:
-            continue  # the process does not start with a password that must be percent-encoded
+            continue  # the process refuses to start with a password that must be percent-encoded
         tail = secret.rpartition("@")[2].rpartition("/")[2]
         for form in (secret, encoded, repr(secret), written, tail if written == secret else encoded):
             logging.getLogger("x").warning("cannot resolve host name <%s>", form)
@@ -223,7 +223,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_the_time_of_redaction_is_linear_in_the_text(piece: str) -> None:
-    """A pattern that is not takes minutes or hours for 200 kB, linear ones some tens of milliseconds."""
+    """A pattern that is not linear takes minutes or hours for 200 kB, linear ones some tens of milliseconds."""
     spaces = " " * 200_000
     for text in (
         piece * (200_000 // len(piece)),

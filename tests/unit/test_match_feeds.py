@@ -1,4 +1,4 @@
-"""Opening many matches costs few queries, whether the matches exist or not."""
+"""Opening many matches needs few queries, whether the matches exist or not."""
 
 import asyncio
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from livescore.scores.database import DatabaseAway
 
 
 class Store:
-    """Knows match 7 and counts the queries, which take until they are let go."""
+    """Knows match 7 and counts the queries, which block until they are released."""
 
     def __init__(self, error: BaseException | None = None) -> None:
         self.asked: list[list[int]] = []
@@ -29,7 +29,7 @@ class Store:
 
 def _channels(store: Store) -> tuple[MatchFeeds, Any]:
     async def subscribe(_: str) -> None:
-        """Redis is there."""
+        """Succeed, as if Redis were available."""
 
     tasks: set[asyncio.Task[None]] = set()
 
@@ -55,7 +55,7 @@ async def test_matches_that_are_opened_together_share_queries() -> None:
 
 
 async def test_a_head_is_read_after_the_match_was_asked_for() -> None:
-    """A query that was under way may have missed an event before the subscription."""
+    """A query that had already started may have missed an event before the subscription."""
     store = Store()
     channels, _ = _channels(store)
     first = asyncio.ensure_future(channels.open(1))

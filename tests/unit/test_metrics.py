@@ -1,4 +1,4 @@
-"""Metrics: stable names, bounded labels, and what the middleware tells of each request."""
+"""Metrics: stable names, bounded labels, and the telemetry of each request."""
 
 import asyncio
 import re

@@ -12,7 +12,7 @@ from {program}.__main__ import main
 sys.argv = ["program", *sys.argv[2:]]
 main()
 """
-"""Runs a command while the import of one package fails as if it were not installed."""
+"""Runs a command while importing one package fails as if it were not installed."""
 
 
 def run(program: str, missing: str, *arguments: str) -> "subprocess.CompletedProcess[str]":

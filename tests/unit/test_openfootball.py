@@ -1,4 +1,4 @@
-"""Tournament files of every edition are read alike, and an error names the match and the field."""
+"""Tournament files of every edition are read alike, and errors name the match and the field."""
 
 import json
 from datetime import UTC, datetime

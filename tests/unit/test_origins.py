@@ -1,4 +1,4 @@
-"""One policy for CORS and WebSockets: both admit the same pages, whatever the spelling, and say so to caches."""
+"""One policy for CORS and WebSockets: both admit the same pages, in any spelling, and set Vary for caches."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ Headers = list[tuple[bytes, bytes]]
 
 
 def policy(allowed: str = "") -> OriginPolicy:
-    """The policy of a value of ``ALLOWED_ORIGINS``."""
+    """Return the policy for a value of ``ALLOWED_ORIGINS``."""
     urls: dict[str, Any] = {"database_url": "postgresql://localhost/x", "redis_url": "redis://localhost"}
     return OriginPolicy(load(**urls, allowed_origins=allowed))
 
@@ -108,7 +108,7 @@ def test_hints_about_made_up_origins_are_few_and_short() -> None:
     with capture_logs() as logs:
         for number in range(1_000):
             made.hint(head(f"https://{number}.{'x' * 5_000}.example"))
-        made.hint(head("https://scores.example"))  # of this host: nothing is refused
+        made.hint(head("https://scores.example"))  # same host: nothing is refused
         made.hint(head())
     assert len(logs) == origins._HINTED_ORIGINS
     assert max(len(line["origin"]) for line in logs) <= 200

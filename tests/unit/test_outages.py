@@ -1,4 +1,4 @@
-"""One tracker per server: which reports begin and end an outage, and what is logged of it."""
+"""The outage tracker of a server: which reports start and end an outage, and what is logged."""
 
 import io
 import logging
@@ -20,7 +20,7 @@ def tracker() -> OutageTracker:
 
 
 def logged(*reports: object) -> list[str]:
-    """What is logged while these calls are made."""
+    """Return what is logged while these calls are made."""
     with structlog.testing.capture_logs() as captured:
         for report in reports:
             assert callable(report)

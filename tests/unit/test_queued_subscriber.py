@@ -1,4 +1,4 @@
-"""A queue of events for streams and long polls: order, bound, each event once."""
+"""The event queue of streams and long polls: order, bound, each event once."""
 
 import asyncio
 from collections.abc import Iterable
@@ -79,7 +79,7 @@ async def _all(subscriber: QueuedSubscriber) -> list[list[int]]:
 
 
 async def test_who_does_not_read_is_cut_off_without_a_gap() -> None:
-    """Fault 17: what is told is a prefix, so the reader can resume from its last event."""
+    """Fault 17: what is delivered is a prefix, so the reader can resume from its last event."""
     subscriber = QueuedSubscriber(BOUND, [])
     for seq in range(1, 100):
         subscriber.put(event(seq, size=1_000))
@@ -132,7 +132,7 @@ def test_older_events_come_first_and_only_those_that_the_reader_has_not_seen(see
     before=st.integers(0, 4),
 )
 def test_history_and_live_events_make_one_sequence(seen: int, joined: int, stored: int, last: int, before: int) -> None:
-    """The hub stood at ``joined`` when the reader came; the feed was read up to ``stored`` a little later."""
+    """The hub was at ``joined`` when the reader subscribed; the feed was read up to ``stored`` a little later."""
 
     async def run() -> None:
         stored_, last_ = max(joined, stored, seen), max(joined, stored, seen, last)

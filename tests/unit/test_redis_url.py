@@ -1,4 +1,4 @@
-"""What a REDIS_URL may say, and that a wrong one is reported without its password."""
+"""Accepted values of REDIS_URL; errors do not show the password."""
 
 import pytest
 import redis.asyncio.connection

@@ -1,4 +1,4 @@
-"""The relay ends when it is told to, whatever happens at that very moment."""
+"""The relay stops when requested, even if an event arrives at the same moment."""
 
 import asyncio
 import time
@@ -10,7 +10,7 @@ from livescore.settings import load
 async def test_a_stop_that_comes_together_with_news_is_heard() -> None:
     settings = load(database_url="postgresql://127.0.0.1:1/livescore", redis_url="redis://127.0.0.1:1")
     relay = application.assemble(settings).live.relay
-    relay._compared = time.monotonic()  # as after a comparison: it waits for news
+    relay._compared = time.monotonic()  # as after an audit, so that it waits for events
     healing = asyncio.create_task(relay._heal())
     await asyncio.sleep(0.05)  # until it waits, well within the poll interval
 

@@ -1,4 +1,4 @@
-"""Rules of the repository itself: what may stand in its files, and that its locks belong to its dependencies."""
+"""Rules of the repository: forbidden contents of files, and locks that match the dependencies."""
 
 import re
 import subprocess
@@ -23,7 +23,7 @@ LOCKS: dict[str, list[str]] = {
 }
 """The extras in each lock; `build` and `tools` are dependency groups."""
 
-# In parts, so that this file does not break its own rule.
+# Split, so that this file does not violate its own rule.
 REGISTRIES = [
     ("pypi", "org"),
     ("pythonhosted", "org"),
@@ -40,8 +40,8 @@ Pins = dict[str, list[Requirement]]
 
 
 def names() -> list[str]:
-    """Every file that is, or may become, part of a commit."""
-    if not (ROOT / ".git").exists():  # a source archive; what is generated has a name with a dot
+    """Return every file that is, or may become, part of a commit."""
+    if not (ROOT / ".git").exists():  # a source archive; names of generated files contain a dot
         paths = [path.relative_to(ROOT) for path in ROOT.rglob("*")]
         return [str(path) for path in paths if not any(part.startswith((".", "__")) for part in path.parts)]
     command = ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
@@ -49,14 +49,14 @@ def names() -> list[str]:
 
 
 def texts() -> Iterator[tuple[str, str]]:
-    """Name and content of every file that is no binary."""
+    """Yield name and content of every text file."""
     for path in (ROOT / name for name in names()):
         if path.is_file() and b"\0" not in (content := path.read_bytes()):
             yield str(path.relative_to(ROOT)), content.decode()
 
 
 def places(pattern: str) -> list[str]:
-    """Every ``file:line`` of the project that matches."""
+    """Return every ``file:line`` of the project that matches."""
     compiled = re.compile(pattern)
     return [
         f"{name}:{number}"
@@ -71,7 +71,7 @@ def lock(name: str) -> str:
 
 
 def pins(name: str) -> Pins:
-    """The requirements of a lock by project; there are several where versions differ between Pythons."""
+    """Return the requirements of a lock by project; several if versions differ between Pythons."""
     found: Pins = {}
     for line in lock(name).splitlines():
         if not line.startswith((" ", "#")):
@@ -94,7 +94,7 @@ def pyproject() -> dict[str, Any]:
 
 
 def declared(name: str) -> list[Requirement]:
-    """What the project asks for in this lock."""
+    """Return the project's requirements for this lock."""
     project, groups = pyproject()["project"], pyproject()["dependency-groups"]
     if name in groups:
         lines = groups[name] + (pyproject()["build-system"]["requires"] if name == "build" else [])
@@ -140,7 +140,7 @@ def test_an_image_carries_neither_embedded_servers_nor_test_tools_nor_what_only_
     lines = [*optional["embedded"], *optional["dev"], *optional[other]]
     mine = {canonicalize_name(Requirement(line).name) for line in optional[name]}
     unwanted = {canonicalize_name(Requirement(line).name) for line in lines} - mine
-    # What httpx and typer bring along is in both.
+    # Dependencies of httpx and typer are in both.
     assert unwanted & pins(name).keys() <= {"sniffio"}
 
 

@@ -1,4 +1,4 @@
-"""The rules of a match, by example and by property."""
+"""The rules of a match, tested by examples and properties."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

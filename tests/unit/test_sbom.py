@@ -1,4 +1,4 @@
-"""The SBOMs have every package of the locks, with its hashes, and say the same every time."""
+"""The SBOMs contain every package of the locks with its hashes, and are reproducible."""
 
 import json
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Which jobs a match should have, what they are called, and a schedule that never stands in the way."""
+"""The jobs of a match, their ids, and a schedule that never blocks."""
 
 import asyncio
 import re
@@ -22,7 +22,7 @@ END = START + timedelta(hours=2)
 
 @pytest.fixture
 def nowhere() -> Settings:
-    """A Redis that does not exist."""
+    """Settings with a Redis that does not exist."""
     return load(database_url="postgresql://nobody@/none", redis_url="unix:///nonexistent/redis.sock")
 
 

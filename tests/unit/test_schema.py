@@ -1,4 +1,4 @@
-"""Which revisions of the schema this version works with."""
+"""Schema revisions that this version accepts."""
 
 import pytest
 

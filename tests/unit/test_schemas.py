@@ -1,4 +1,4 @@
-"""Bodies and queries: what they accept, what they make of it, and what OpenAPI says of both."""
+"""Bodies and queries: accepted values, conversions, and their description in OpenAPI."""
 
 import re
 from datetime import UTC, datetime, timedelta

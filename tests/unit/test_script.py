@@ -1,4 +1,4 @@
-"""The commentary of a match follows from what the file says about it."""
+"""The commentary of a replayed match follows from the match's record in the file."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The conversation alone: the token bucket, the order of answers, and what may wait."""
+"""The conversation alone: the token bucket, the order of responses, and bounds on queued work."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ PING = b'{"type":"ping"}'
 
 
 class Clock:
-    """Seconds that pass only when a test says so."""
+    """A clock that only the test advances."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1_000.0
@@ -31,7 +31,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 class Client:
-    """A connection that keeps what it was sent."""
+    """A connection that records the messages sent to it."""
 
     def __init__(self) -> None:
         self.state = State("192.0.2.1", BURST)
@@ -43,7 +43,7 @@ class Client:
 
 
 class Room:
-    """What the conversation asks of a server; subscriptions wait until they are let go."""
+    """The part of a server that the conversation needs; subscriptions block until they are released."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.settings = SimpleNamespace(inbound_burst=BURST, inbound_per_second=1.0, max_subscriptions=3)
@@ -179,7 +179,7 @@ async def test_an_error_nobody_thought_of_does_not_silence_a_socket_for_good() -
     assert _codes(client) == ["pong"]
 
 
-# What is an integer
+# Integers
 
 
 @pytest.mark.parametrize(("text", "number"), [("7", 7), ("7.0", 7), ("7e0", 7), ("0.7e1", 7)])
@@ -255,7 +255,7 @@ async def test_an_integer_out_of_range_is_named(text: str) -> None:
     assert "matchId" in client.sent[0]["message"]
 
 
-# Work
+# Queued work
 
 
 async def test_the_bytes_that_wait_for_the_database_are_bounded() -> None:

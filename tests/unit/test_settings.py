@@ -1,4 +1,4 @@
-"""The environment is read as people write it, and every fault of it is told at once."""
+"""Parsing of environment variables in all common spellings, with all errors reported at once."""
 
 import math
 from ipaddress import ip_network
@@ -222,7 +222,7 @@ def outcome(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> tuple[Set
 
 
 def is_sound(value: Any) -> bool:
-    """Whether the rest of the program can work with a value."""
+    """Return True if the program can work with a value."""
     if isinstance(value, float):
         return math.isfinite(value) and 0 <= value <= 1_000_000
     if isinstance(value, int):

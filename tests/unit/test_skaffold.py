@@ -1,4 +1,4 @@
-"""``skaffold.yaml``: it names what there is. Against its published schema (v4beta13, 240 kB) it was checked by hand."""
+"""``skaffold.yaml`` names existing things. Checked by hand against its schema (v4beta13, 240 kB)."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ TARGETS = set(re.findall(r"^FROM \S+ AS (\S+)$", (ROOT / "Dockerfile").read_text
 
 
 class Strict(BaseModel):
-    """What has only fields that skaffold knows."""
+    """A model that forbids fields unknown to skaffold."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 

@@ -1,4 +1,4 @@
-"""A server of the tests leaves no connection open when it stops."""
+"""Servers of the tests leave no connection open when they stop."""
 
 import asyncio
 import socket

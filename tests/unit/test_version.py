@@ -1,4 +1,4 @@
-"""The version stands in ``pyproject.toml`` and nowhere else in the code."""
+"""The version is defined in ``pyproject.toml`` and nowhere else in the code."""
 
 import re
 import tomllib

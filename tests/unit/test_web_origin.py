@@ -1,4 +1,4 @@
-"""Origins in every spelling: those that mean the same are the same, and what cannot be one is refused with a reason."""
+"""Spellings of an origin: equivalent ones are equal, and invalid ones are refused with the reason."""
 
 from typing import Any
 
@@ -94,7 +94,7 @@ def test_lists_are_written_with_commas_lines_or_as_json(text: str, origins: list
 
 
 def settings_error(text: str) -> str:
-    """What is said of a value of ``ALLOWED_ORIGINS``."""
+    """Return the error for a value of ``ALLOWED_ORIGINS``."""
     urls: dict[str, Any] = {"database_url": "postgresql://localhost/x", "redis_url": "redis://localhost"}
     with pytest.raises(SettingsError) as error:
         load(**urls, allowed_origins=text)

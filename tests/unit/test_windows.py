@@ -1,4 +1,4 @@
-"""Moving windows in memory, on a clock that the test sets."""
+"""Moving windows in memory, with a clock set by the test."""
 
 import pytest
 from hypothesis import given
@@ -11,7 +11,7 @@ RATE = Rate(10, 60)
 
 
 class Clock:
-    """Seconds that the test moves."""
+    """A clock that only the test advances."""
 
     def __init__(self) -> None:
         self.now = 1_000.0

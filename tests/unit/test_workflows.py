@@ -1,4 +1,4 @@
-"""The workflows of GitHub call targets that there are, on every Python and Kubernetes that is supported."""
+"""The GitHub workflows call existing targets, on every supported Python and Kubernetes version."""
 
 import re
 import tomllib
@@ -29,12 +29,12 @@ def steps(name: str) -> list[dict[str, Any]]:
 
 
 def targets() -> set[str]:
-    """Of the Makefile."""
+    """Return the targets of the Makefile."""
     return set(re.findall(r"^([a-z0-9-]+):.* ## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
 def called(name: str) -> set[str]:
-    """The targets that a workflow calls; of a matrix all."""
+    """Return the targets that a workflow calls, including all of its matrix."""
     found: set[str] = set()
     for job in jobs(name):
         matrix = job.get("strategy", {}).get("matrix", {})
@@ -91,7 +91,7 @@ def test_the_oldest_kubernetes_of_the_chart_is_tested() -> None:
 
 @pytest.mark.parametrize("name", [path.stem for path in WORKFLOWS])
 def test_nothing_of_an_event_is_put_into_a_command(name: str) -> None:
-    """A name or a title that somebody else chose would be run."""
+    """Names and titles chosen by other people would be executed."""
     commands = [step["run"] for step in steps(name) if "run" in step]
     assert [command for command in commands if re.search(r"\$\{\{ *(github|inputs|vars)\.", command)] == []
 

@@ -9,7 +9,9 @@ import schemathesis
 from pydantic import TypeAdapter, ValidationError
 
 from livescore.api.idempotency import KEY_PATTERN
-from livescore.api.schemas import CommentaryPatch, Instant, MatchPatch
+from livescore.api.schemas.commentary import CommentaryPatch
+from livescore.api.schemas.fields import Instant
+from livescore.api.schemas.matches import MatchPatch
 
 EARLIEST, LATEST = "0001-01-01T00:00:00.000Z", "9999-12-31T23:59:59.999Z"
 IDEMPOTENCY_KEY = "Idempotency-Key"

@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from livescore.api.routing import Call, endpoint
-from livescore.api.schemas import CommentaryQuery
+from livescore.api.schemas.commentary import CommentaryQuery
 from livescore.http_errors import BadRequest
 
 

@@ -9,12 +9,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from livescore.api import openapi, schemas
-from livescore.api.schemas import CommentaryPatch, MatchesQuery, MatchPatch, NewCommentary, NewMatch
+from livescore.api import openapi
+from livescore.api.schemas.base import Patch
+from livescore.api.schemas.commentary import CommentaryPatch, NewCommentary
+from livescore.api.schemas.fields import Instant
+from livescore.api.schemas.matches import Cursor, MatchesQuery, MatchPatch, NewMatch, cursor_text
 from livescore.scores.rules import INT4_MAX
 
-instants: TypeAdapter[datetime] = TypeAdapter(schemas.Instant)
-cursors: TypeAdapter[tuple[int, int]] = TypeAdapter(schemas.Cursor)
+instants: TypeAdapter[datetime] = TypeAdapter(Instant)
+cursors: TypeAdapter[tuple[int, int]] = TypeAdapter(Cursor)
 
 MATCH = {
     "sport": "football",
@@ -149,7 +152,7 @@ def test_a_time_may_lack_seconds_or_have_many_digits() -> None:
 
 @given(st.integers(0, 2**44 - 1), st.integers(0, 2**31 - 1))
 def test_a_cursor_says_what_it_was_made_of(milliseconds: int, match_id: int) -> None:
-    assert cursors.validate_python(schemas.cursor_text(milliseconds, match_id)) == (milliseconds, match_id)
+    assert cursors.validate_python(cursor_text(milliseconds, match_id)) == (milliseconds, match_id)
 
 
 @pytest.mark.parametrize("text", ["", "-", "1-", "-1", "1.1", "g-1", "1-80000000", f"{2**44:x}-1", "1-1\n", "1-1-1"])
@@ -224,7 +227,7 @@ def test_a_patch_knows_what_it_was_given() -> None:
 
 
 @pytest.mark.parametrize("patch", [MatchPatch, CommentaryPatch])
-def test_a_patch_of_nothing_is_refused(patch: type[schemas.Patch]) -> None:
+def test_a_patch_of_nothing_is_refused(patch: type[Patch]) -> None:
     assert [issue.path for issue in patch.model_validate({"unknown": 1}).issues()] == [()]
 
 

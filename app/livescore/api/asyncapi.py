@@ -12,7 +12,11 @@ from starlette.responses import Response
 
 from livescore import __version__
 from livescore.api.routing import Call, endpoint
-from livescore.api.schemas import Answer, Commentary, Count, Deleted, Id, Match, Snapshot, Timestamp
+from livescore.api.schemas.base import Answer
+from livescore.api.schemas.commentary import Commentary, Deleted
+from livescore.api.schemas.events import Snapshot
+from livescore.api.schemas.fields import Count, Id, Timestamp
+from livescore.api.schemas.matches import Match
 from livescore.event_types import EventType
 from livescore.live.messages import CLIENT_MESSAGES, SERVER_MESSAGES, Message
 from livescore.scores.rules import INT4_MAX, Status

@@ -5,7 +5,7 @@ from starlette.responses import Response
 from livescore.api import conditions, responses
 from livescore.api.caching import LIST_MAX_AGE, cache_control, cache_control_header
 from livescore.api.routing import Call, endpoint
-from livescore.api.schemas import (
+from livescore.api.schemas.commentary import (
     CommentariesAnswer,
     CommentaryAnswer,
     CommentaryPatch,
@@ -20,7 +20,7 @@ ENTRY_PATH = f"{PATH}/{{commentaryId}}"
 
 @endpoint("GET", PATH, query=CommentaryQuery, answer=CommentariesAnswer, access="read", tag="commentary")
 async def list_commentary(call: Call, query: CommentaryQuery) -> Response:
-    """The newest commentary of a match; none for a match that does not exist."""
+    """Return the newest commentary of a match; an empty list for a match that does not exist."""
     members = await call.services.store.commentary(call.match_id, query.limit)
     caching = cache_control(LIST_MAX_AGE, private=call.services.settings.read_keys_required)
     return responses.data_response(f"[{members}]", headers={"Cache-Control": caching})
@@ -28,7 +28,7 @@ async def list_commentary(call: Call, query: CommentaryQuery) -> Response:
 
 @endpoint("GET", ENTRY_PATH, answer=CommentaryAnswer, access="read", not_found=True, conditional=True, tag="commentary")
 async def get_commentary(call: Call) -> Response:
-    """One entry, as the `Location` of its creation names it."""
+    """Return one entry. The `Location` header of its creation names this path."""
     services = call.services
     # Before the row: if the epoch changes meanwhile, the old row must not get the tag of the new feed.
     epoch = services.live.epoch
@@ -51,7 +51,7 @@ async def get_commentary(call: Call) -> Response:
     tag="commentary",
 )
 async def create_commentary(call: Call, new: NewCommentary) -> Response:
-    """Append commentary; a goal with `metadata.scoreDelta` moves the score with it."""
+    """Append commentary. A goal with `metadata.scoreDelta` also moves the score."""
     written = await call.services.store.create_commentary(
         call.match_id, new.values(), call.request_id, call.idempotency_key, call.condition
     )
@@ -70,7 +70,7 @@ async def create_commentary(call: Call, new: NewCommentary) -> Response:
     tag="commentary",
 )
 async def change_commentary(call: Call, change: CommentaryPatch) -> Response:
-    """Correct commentary; the score follows the difference."""
+    """Correct commentary. If it is or becomes a goal, the score follows the difference."""
     written = await call.services.store.update_commentary(
         call.match_id, call.commentary_id, change.given(), call.request_id, call.condition
     )
@@ -82,7 +82,7 @@ async def change_commentary(call: Call, change: CommentaryPatch) -> Response:
     "DELETE", ENTRY_PATH, answer=DeletedAnswer, access="write", not_found=True, conditional=True, tag="commentary"
 )
 async def delete_commentary(call: Call) -> Response:
-    """Take commentary back, and its goal with it."""
+    """Delete commentary. If it is a goal, the score follows."""
     written = await call.services.store.delete_commentary(
         call.match_id, call.commentary_id, call.request_id, call.condition
     )

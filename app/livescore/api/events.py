@@ -7,13 +7,12 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanag
 from typing import TypeVar
 
 import orjson
-from pydantic import Field
 from starlette.responses import Response
 
 from livescore.api import streams
 from livescore.api.context import Services
 from livescore.api.routing import Call, endpoint
-from livescore.api.schemas import EventsAnswer, Query
+from livescore.api.schemas.events import AllStreamQuery, EventsAnswer, EventsQuery, StreamQuery
 from livescore.api.streams import RETRY_MS, EventStream, block
 from livescore.http_errors import BadRequest, Issue, NotFound
 from livescore.live.all_matches_stream import AllMatchesStream
@@ -23,7 +22,6 @@ from livescore.live.messages import Subscribed, SubscribedAll
 from livescore.live.queued_subscriber import PIECE_BYTES, QueuedSubscriber
 from livescore.scores.database import DatabaseAway
 from livescore.scores.feed import Event
-from livescore.scores.rules import INT4_MAX
 from livescore.scores.store import Head
 
 # Seconds between blocks that keep proxies from closing a silent stream; most give up after 30 or 60 s.
@@ -36,35 +34,9 @@ PATH = "/matches/{id}/events"
 T = TypeVar("T")
 
 
-class EventsQuery(Query):
-    """Which events of a match, and how long to wait for the next."""
-
-    since: int = Field(0, ge=0, le=INT4_MAX, description="`seq` of the last event seen; 0 for all.")
-    limit: int = Field(100, ge=1, le=1_000, description="Most events in one answer.")
-    wait: float = Field(0, ge=0, le=25, description="Seconds to wait when there is nothing new yet (long poll).")
-    epoch: str | None = Field(None, max_length=64, description="`epoch` of the answer before.")
-
-
-class AllStreamQuery(Query):
-    """Where a stream begins."""
-
-    last_event_id: str | None = Field(
-        None, alias="lastEventId", description="In place of the header `Last-Event-ID`, which a page cannot set."
-    )
-
-
-class StreamQuery(AllStreamQuery):
-    """Where a stream of one match begins."""
-
-    since: int | None = Field(None, ge=0, le=INT4_MAX, description="`seq` of the last event seen.")
-    epoch: str | None = Field(
-        None, max_length=64, description="`epoch` of the stream before; the ids of this stream then carry the epoch."
-    )
-
-
 @endpoint("GET", PATH, query=EventsQuery, answer=EventsAnswer, access="read", not_found=True, tag="events")
 async def list_events(call: Call, query: EventsQuery) -> Response:
-    """The events after `since`. With `wait`, an empty answer only after that many seconds."""
+    """Return the events after `since`. With `wait`, an empty response is delayed by as many seconds."""
     if call.request.method == "HEAD":
         query = query.model_copy(update={"wait": 0})
     page = await _page(call.services, call.match_id, query)
@@ -137,7 +109,7 @@ async def _wait(call: Call, query: EventsQuery) -> bytes:
 
 @endpoint("GET", f"{PATH}/stream", query=StreamQuery, stream=True, access="read", not_found=True, tag="events")
 async def stream_match(call: Call, query: StreamQuery) -> Response:
-    """Server-sent events of one match: `id` is the event's `seq`, `Last-Event-ID` resumes."""
+    """Stream the events of one match: `id` is the event's `seq`, and `Last-Event-ID` resumes."""
     services, match_id = call.services, call.match_id
     with _refusing_ids():
         cursor = MatchCursor.parse(streams.last_event_id(call.request), query.since, query.epoch)
@@ -195,7 +167,7 @@ def _match_block(cursor: MatchCursor, item: Event, epoch: str) -> bytes:
 
 @endpoint("GET", "/events/stream", query=AllStreamQuery, stream=True, access="read", tag="events")
 async def stream_all(call: Call, _: AllStreamQuery) -> Response:
-    """Server-sent events of all matches. `id` is opaque, `Last-Event-ID` resumes."""
+    """Stream the events of all matches: `id` is opaque, and `Last-Event-ID` resumes."""
     services = call.services
     text = streams.last_event_id(call.request)
     with _refusing_ids():

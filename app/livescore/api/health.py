@@ -13,7 +13,8 @@ from livescore import __version__
 from livescore.api import openapi
 from livescore.api.context import Services
 from livescore.api.routing import Call, endpoint
-from livescore.api.schemas import OMITTED, Answer, Timestamp
+from livescore.api.schemas.base import OMITTED, Answer
+from livescore.api.schemas.fields import Timestamp
 from livescore.scores.database import AWAY, SILENT, DatabaseAway
 from livescore.scores.sessions import one_line
 

@@ -12,7 +12,8 @@ from livescore.api import errors, health
 from livescore.api.context import Services
 from livescore.api.middleware.cross_site import RefuseWebPages
 from livescore.api.routing import Call, endpoint
-from livescore.api.schemas import OMITTED, Query, canonical
+from livescore.api.schemas.base import OMITTED, Query
+from livescore.api.schemas.fields import parse_query_integer
 from livescore.scores.rules import INT4_MAX
 from livescore.security.cross_site import ManagementGuard
 from livescore.telemetry import metrics
@@ -24,7 +25,7 @@ MAX_FIXTURES = 1_000
 MAX_FIXTURES_SECONDS = 86_400
 
 
-_Integer = Annotated[int, Strict(), BeforeValidator(canonical)]
+_Integer = Annotated[int, Strict(), BeforeValidator(parse_query_integer)]
 _Positive = Annotated[_Integer, Field(ge=1, le=INT4_MAX)]
 
 

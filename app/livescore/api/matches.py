@@ -9,7 +9,7 @@ from starlette.responses import Response
 from livescore.api import conditions, responses
 from livescore.api.caching import LIST_MAX_AGE, CachedMatch, cache_control, cache_control_header
 from livescore.api.routing import Call, endpoint
-from livescore.api.schemas import (
+from livescore.api.schemas.matches import (
     MatchAnswer,
     MatchesAnswer,
     MatchesQuery,
@@ -27,7 +27,7 @@ PATH = "/matches/{id}"
 
 @endpoint("GET", "/matches", query=MatchesQuery, answer=MatchesAnswer, access="read", tag="matches")
 async def list_matches(call: Call, query: MatchesQuery) -> Response:
-    """Matches, newest first, page by page."""
+    """Return a page of matches, newest first."""
     page = await call.services.store.matches(query.limit, query.filters(), query.cursor)
     body = f'{{"data":[{page.items}],"nextCursor":{_next_cursor(page)}}}'
     caching = cache_control(LIST_MAX_AGE, private=call.services.settings.read_keys_required)
@@ -62,7 +62,7 @@ async def create_match(call: Call, new: NewMatch) -> Response:
 
 @endpoint("GET", PATH, answer=MatchAnswer, access="read", not_found=True, conditional=True, tag="matches")
 async def get_match(call: Call) -> Response:
-    """One match. What is known to be unchanged is answered without PostgreSQL."""
+    """Return a match. Responses that are known to be current do not need PostgreSQL."""
     match = _cached(call)
     if match is None or (match.body is None and not conditions.is_known(call.request, _tag(call, match))):
         match = await _read(call)

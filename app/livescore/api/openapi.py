@@ -15,7 +15,8 @@ from starlette.routing import BaseRoute
 
 from livescore import __version__
 from livescore.api.idempotency import KEY_PATTERN
-from livescore.api.schemas import Body, Problem, Query
+from livescore.api.schemas.base import Body, Query
+from livescore.api.schemas.problems import Problem
 from livescore.scores.rules import INT4_MAX
 
 DESCRIPTION = "Live scores: REST, WebSocket and server-sent events."

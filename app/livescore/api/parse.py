@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 from pydantic import ValidationError
 from starlette.requests import Request
 
-from livescore.api.schemas import Body, Query
+from livescore.api.schemas.base import Body, Query
 from livescore.http_errors import INVALID_BODY, MAX_DETAILS, BadRequest, Issue
 from livescore.scores import json_text
 from livescore.scores.rules import INT4_MAX

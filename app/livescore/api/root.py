@@ -6,7 +6,7 @@ from starlette.responses import Response
 from livescore import __version__
 from livescore.api import openapi
 from livescore.api.routing import Call, endpoint
-from livescore.api.schemas import Answer
+from livescore.api.schemas.base import Answer
 
 ENDPOINTS = {
     "health": "/health",

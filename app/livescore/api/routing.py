@@ -22,7 +22,7 @@ from starlette.types import Receive, Scope, Send
 
 from livescore.api import access, conditions, idempotency, openapi, parse
 from livescore.api.context import Services, services_of
-from livescore.api.schemas import Answer, Body, Query
+from livescore.api.schemas.base import Answer, Body, Query
 from livescore.scores.store import Condition, IdempotencyKey
 
 AnyBody = TypeVar("AnyBody", bound=Body)

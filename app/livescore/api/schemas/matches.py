@@ -1,0 +1,132 @@
+"""Matches: bodies, query and responses."""
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from livescore.api.schemas.base import OMITTED, Answer, Body, Patch, Query
+from livescore.api.schemas.fields import Count, Id, Instant, Limit, Name, Names, Points, QueryInstant, Seq, Timestamp
+from livescore.http_errors import Issue
+from livescore.scores.rules import Status
+
+_KICK_OFF = "2026-06-11T19:00:00.000Z"
+_FULL_TIME = "2026-06-11T21:00:00.000Z"
+
+
+class NewMatch(Body):
+    """A match to create. ``endTime`` must be after ``startTime``; the status follows from both."""
+
+    sport: Name
+    home_team: Name = Field(alias="homeTeam")
+    away_team: Name = Field(alias="awayTeam")
+    start: Instant = Field(alias="startTime", examples=[_KICK_OFF])
+    end: Instant = Field(alias="endTime", examples=[_FULL_TIME])
+    home_score: Points = Field(0, alias="homeScore", description="0 by default.")
+    away_score: Points = Field(0, alias="awayScore", description="0 by default.")
+
+    def issues(self) -> Iterator[Issue]:
+        """Yield an issue for a match that does not end after its start."""
+        if self.end <= self.start:
+            yield Issue(("endTime",), "endTime must be after startTime")
+
+
+class MatchPatch(Patch):
+    """Changes of a match. A status that is set here stays, whatever the clock says."""
+
+    sport: Name = OMITTED
+    home_team: Name = Field(OMITTED, alias="homeTeam")
+    away_team: Name = Field(OMITTED, alias="awayTeam")
+    start_time: Instant = Field(OMITTED, alias="startTime", examples=[_KICK_OFF])
+    end_time: Instant = Field(OMITTED, alias="endTime", examples=[_FULL_TIME])
+    home_score: Points = Field(OMITTED, alias="homeScore")
+    away_score: Points = Field(OMITTED, alias="awayScore")
+    status: Literal["postponed", "cancelled", "finished"] = OMITTED
+
+
+class ScoreBody(Body):
+    """The score of a live match."""
+
+    home_score: Points = Field(alias="homeScore")
+    away_score: Points = Field(alias="awayScore")
+
+
+# A position in the list, which is no secret: milliseconds since 1970 and a match id, in hexadecimal.
+_CURSOR = re.compile("([0-9a-f]{1,11})-([0-9a-f]{1,7}|[0-7][0-9a-f]{7})")
+
+
+def _parse_cursor(value: str) -> tuple[int, int]:
+    match = _CURSOR.fullmatch(value)
+    if not match:
+        raise PydanticCustomError("cursor", "Input should be a nextCursor of this list")
+    return int(match[1], 16), int(match[2], 16)
+
+
+def cursor_text(milliseconds: int, match_id: int) -> str:
+    """Return the opaque text of a position, which :data:`Cursor` parses."""
+    return f"{milliseconds:x}-{match_id:x}"
+
+
+def _split_commas(values: list[str]) -> list[str]:
+    return [value for text in values for value in text.split(",")]
+
+
+Cursor = Annotated[
+    tuple[int, int],
+    BeforeValidator(_parse_cursor),
+    WithJsonSchema({"type": "string", "pattern": f"^(?:{_CURSOR.pattern})$"}),
+]
+Statuses = Annotated[list[Status], BeforeValidator(_split_commas), Field(min_length=1)]
+
+
+class MatchesQuery(Query):
+    """Filters and page of the list of matches."""
+
+    COMMA_SEPARATED = frozenset({"status"})
+
+    limit: Limit = 50
+    cursor: Cursor = Field(OMITTED, description="`nextCursor` of the previous page.")
+    status: Statuses = Field(OMITTED, description="Any of these; may be repeated or separated by commas.")
+    sport: Names = Field(OMITTED, description="Any of these; may be repeated.")
+    team: Names = Field(OMITTED, description="Any of these, home or away; may be repeated.")
+    from_: QueryInstant = Field(OMITTED, alias="from", description="Starting at or after this time.")
+    to: QueryInstant = Field(OMITTED, description="Starting before this time.")
+    updated_since: QueryInstant = Field(OMITTED, alias="updatedSince", description="Changed at or after this time.")
+
+    def filters(self) -> dict[str, Any]:
+        """Return the filters that the client sent, by their names in the store."""
+        names = {"from_": "from", "updated_since": "updatedSince"}
+        given = self.model_fields_set - {"limit", "cursor"}
+        return {names.get(name, name): getattr(self, name) for name in given}
+
+
+class Match(Answer):
+    """A match."""
+
+    id: Id
+    sport: str
+    home_team: str
+    away_team: str
+    status: Status
+    start_time: Timestamp
+    end_time: Timestamp
+    home_score: Count
+    away_score: Count
+    created_at: Timestamp
+    updated_at: Timestamp
+    seq: Seq
+
+
+class MatchAnswer(Answer):
+    """One match."""
+
+    data: Match
+
+
+class MatchesAnswer(Answer):
+    """A page of matches, newest first."""
+
+    data: list[Match]
+    next_cursor: str | None

@@ -36,7 +36,7 @@ class StreamQuery(AllStreamQuery):
     epoch: str | None = Field(
         None,
         max_length=64,
-        description="`epoch` of the previous stream; the ids of this stream then contain the epoch.",
+        description="`epoch` of the previous stream; ids of this stream then contain the epoch.",
     )
 
 
@@ -61,8 +61,6 @@ class EventsAnswer(Answer):
 
     data: list[Event]
     seq: Annotated[int, Field(ge=0, le=INT4_MAX, description="`seq` of the feed's last event.")]
-    epoch: Annotated[
-        str, Field(description="Fingerprint of the feed, which changes if the database is restored from a backup.")
-    ]
+    epoch: Annotated[str, Field(description="Fingerprint of the feed; changes if the database is restored.")]
     recovered: bool
     snapshot: Snapshot = OMITTED

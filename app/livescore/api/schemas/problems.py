@@ -11,7 +11,7 @@ class Detail(Answer):
 
 
 class Problem(Answer):
-    """The body of every error, with ``details`` for bad input and ``reason`` if a part of the service is unavailable."""
+    """The body of every error: ``details`` for bad input, ``reason`` if a part of the service is unavailable."""
 
     error: str
     details: list[Detail] = OMITTED

@@ -21,13 +21,13 @@ DEFINITION = Path(__file__).parents[2] / "k8s/crd/livescores.livescore.dev.yaml"
 
 @pytest.fixture(scope="session")
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The emulator, whatever else there is."""
+    """The emulator, even if a real API server is available."""
     yield from _started(choice.EMULATED, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def real_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The real API server: tests that need one are skipped without it."""
+    """The real API server; tests that need it are skipped without it."""
     if why := apiserver.missing():
         pytest.skip(why)
     yield from _started(choice.REAL, tmp_path_factory)
@@ -35,21 +35,21 @@ def real_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session", params=[choice.chosen()])
 def api(request: pytest.FixtureRequest) -> Server:
-    """The API server of this worker, with the CRD of LiveScore: the real one where it is there; ids of tests say it."""
+    """The API server of this worker with the CRD: the real one if available. Test ids name the server."""
     server: Server = request.getfixturevalue("real_api" if request.param == choice.REAL else "emulator")
     return server
 
 
 @pytest.fixture(scope="session")
 def operator_forks() -> Iterator[ForkServer]:
-    """What makes this worker's processes of the operator."""
+    """Fork server of this worker for processes of the operator."""
     with forkserver.running("livescore-operator", "livescore_operator.cli", "livescore_operator.process") as server:
         yield server
 
 
 @pytest.fixture
 async def kube(api: Server) -> AsyncIterator[Kube]:
-    """A client with all rights, in a namespace of this test's own."""
+    """A client with all permissions in a namespace created for this test."""
     async with Kube(api.access, f"test-{secrets.token_hex(4)}") as client:
         await client.make_namespace()
         yield client
@@ -58,13 +58,13 @@ async def kube(api: Server) -> AsyncIterator[Kube]:
 
 @pytest.fixture
 def namespace(kube: Kube) -> str:
-    """A namespace of this test's own."""
+    """The namespace of this test."""
     return kube.namespace
 
 
 @pytest.fixture
 def faults(api: Server) -> Iterator[Faults]:
-    """A proxy to ``api`` that is healthy until told otherwise, and counts."""
+    """A proxy to ``api`` that counts requests, and injects faults on demand."""
     proxy = Faults(api.access)
     yield proxy
     proxy.close()
@@ -72,7 +72,7 @@ def faults(api: Server) -> Iterator[Faults]:
 
 @pytest.fixture
 def kubeconfig(api: Server, namespace: str, tmp_path: Path) -> Path:
-    """A kubeconfig with all rights, in the namespace of this test."""
+    """A kubeconfig with all permissions, for the namespace of this test."""
     return replace(api.access, namespace=namespace).write(tmp_path / "kubeconfig.yaml")
 
 

@@ -1,4 +1,4 @@
-"""A LiveScore that scales: its API pods are played, and the clock moves only when a test says so."""
+"""A LiveScore that scales, with simulated API pods and a clock that only the test advances."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,7 +16,7 @@ from tests.support.pods import Fleet
 
 START = datetime(2026, 6, 11, 17, tzinfo=UTC)
 
-# Run by somebody else: fewer steps until the API is there.
+# External servers, so that fewer steps are needed until the API exists.
 SERVERS = {
     name: {"mode": "external", "external": {"secretRef": {"name": name, "key": "url"}}}
     for name in ("postgres", "redis")
@@ -24,10 +24,10 @@ SERVERS = {
 
 
 class Scene(Stack):
-    """One LiveScore, its API pods, and an operator that can be replaced by another.
+    """One LiveScore, its API pods, and an operator that can be replaced.
 
     Attributes:
-        fleet: the pods.
+        fleet: the API pods.
         now: the operator's clock.
     """
 
@@ -39,13 +39,13 @@ class Scene(Stack):
         self.restart()
 
     def restart(self) -> None:
-        """Kill the operator: the next one knows nothing but what it finds."""
+        """Replace the operator by one that knows only what it finds in the cluster."""
         self._reconciler = Reconciler(self._cluster, "livescore-system", "test")
         self._reconciler.now = lambda: self.now
         self._reconciler.autoscaler.pod_client = PodClient(self.fleet.port)
 
     async def up(self, **spec: Any) -> None:
-        """Make the LiveScore, and bring it up as far as its first pods."""
+        """Create the LiveScore and bring up its first pods."""
         for name in SERVERS:
             await self.kube.create(secret(name, url=f"{name}://elsewhere"))
         await self.create(**SERVERS, **spec)
@@ -55,57 +55,57 @@ class Scene(Stack):
         await self.step()
 
     async def step(self, seconds: float = 0.0) -> float | None:
-        """Let time pass, the cluster do its part, and the operator look."""
+        """Advance the clock, let the cluster take a step, and reconcile."""
         self.now += timedelta(seconds=seconds)
         await self.fleet.play()
         return await self.reconcile()
 
     async def load(self, *sockets: int, seconds: float = 0.0) -> float | None:
-        """Give each pod so many sockets, then :meth:`step`."""
+        """Set the number of sockets of each pod, then call :meth:`step`."""
         await self.fleet.play()
         self.fleet.set_sockets(*sockets)
         return await self.step(seconds)
 
     async def deployment(self) -> Json:
-        """That of the API."""
+        """Return the Deployment of the API."""
         return await self.kube.get("Deployment", f"{self.name}-api")
 
     async def replicas(self) -> int:
-        """What the Deployment of the API says."""
+        """Return the replicas of the API's Deployment."""
         found: int = (await self.deployment())["spec"]["replicas"]
         return found
 
     async def scale(self, kind: str, name: str, replicas: int, manager: str) -> None:
-        """Set the number by the scale subresource, as ``kubectl scale`` and HorizontalPodAutoscalers do."""
+        """Set replicas through the scale subresource, as ``kubectl scale`` and HorizontalPodAutoscalers do."""
         await self.kube.patch(kind, name, {"spec": {"replicas": replicas}}, subresource="scale", fieldManager=manager)
 
     async def status(self) -> Json:
-        """Of the LiveScore."""
+        """Return the status of the LiveScore."""
         found: Json = (await self.livescore())["status"]
         return found
 
     async def scaling(self) -> Json:
-        """``status.scaling``."""
+        """Return ``status.scaling``."""
         found: Json = (await self.status())["scaling"]
         return found
 
     async def draining(self) -> dict[str, Json]:
-        """``status.draining`` by pod."""
+        """Return ``status.draining`` by pod."""
         return {one["pod"]: one for one in (await self.status()).get("draining", [])}
 
     async def messages(self, reason: str) -> list[tuple[str, str]]:
-        """Type and message of every Event with this reason, oldest first."""
+        """Return type and message of every Event with this reason, oldest first."""
         return [(type, message) for type, found, message in await self.events() if found == reason]
 
     def metric(self, name: str, **labels: str) -> float | None:
-        """Value of a metric of this LiveScore; None where there is none."""
+        """Return the value of a metric of this LiveScore; None if it does not exist."""
         own = {"namespace": self.kube.namespace, "name": self.name}
         return metrics.REGISTRY.get_sample_value(f"livescore_operator_{name}", {**own, **labels})
 
 
 @asynccontextmanager
 async def opened(kube: Kube, cluster: Cluster) -> AsyncIterator[Scene]:
-    """A scene without anything on it, and its end."""
+    """Open an empty scene, and close it at the end of the block."""
     fleet = Fleet(kube)
     await fleet.start()
     try:

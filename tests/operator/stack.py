@@ -1,4 +1,4 @@
-"""A LiveScore in a namespace of its own, reconciled step by step, with a kubelet that the test plays."""
+"""A LiveScore in a namespace of its own, reconciled step by step, with a simulated kubelet."""
 
 import asyncio
 import base64
@@ -17,7 +17,7 @@ from tests.support.kubernetes.kubelet import make_ready
 
 IMAGE = "livescore:1"
 
-# What the operator makes of a LiveScore, other than Events.
+# Kinds that the operator creates for a LiveScore, except for Events.
 CHILDREN = (
     "ConfigMap",
     "Secret",
@@ -33,10 +33,10 @@ CHILDREN = (
     "PersistentVolumeClaim",
 )
 
-# Between two looks of the kubelet at what there is.
+# Interval between two checks of the simulated kubelet.
 KUBELET_SECONDS = 0.05
 
-# Rounds after which a stack stands that needs four: servers, migration, processes, Ready.
+# Maximum number of rounds; a stack needs four: servers, migration, processes, Ready.
 ROUNDS = 8
 
 
@@ -50,17 +50,17 @@ class Stack:
 
     @property
     def reconciler(self) -> Reconciler:
-        """Works in the test's own process, where no operator does."""
+        """The reconciler of this process; unavailable where an operator process does the work."""
         assert self._reconciler is not None
         return self._reconciler
 
     @property
     def key(self) -> Key:
-        """As the queue knows it."""
+        """The key of the LiveScore in the queue."""
         return self.kube.namespace, self.name
 
     async def create(self, **spec: Any) -> Json:
-        """Make the LiveScore."""
+        """Create the LiveScore."""
         metadata = {"name": self.name, "namespace": self.kube.namespace}
         body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": {"image": IMAGE, **spec}}
         return await self.kube.create(body)
@@ -70,17 +70,17 @@ class Stack:
         return await self.kube.patch(KIND, self.name, {"spec": spec})
 
     async def reconcile(self) -> float | None:
-        """One round."""
+        """Reconcile once."""
         return await self.reconciler.reconcile(self.key)
 
     async def settle(self, *unready: str) -> Json:
-        """Reconcile, and let whatever was made become ready, until nothing changes any more.
+        """Reconcile and make created objects ready until nothing changes any more.
 
         Args:
-            unready: names of workloads that the kubelet has no luck with.
+            unready: names of workloads that never become ready.
 
         Returns:
-            The LiveScore as it is then.
+            The LiveScore in its final state.
         """
         before: Mapping[str, str] = {}
         for _ in range(ROUNDS):
@@ -93,7 +93,7 @@ class Stack:
         return await self.livescore()
 
     async def make_ready(self, *unready: str) -> None:
-        """Let every workload be as its spec says."""
+        """Set every workload to the state its spec describes."""
         for kind in ("StatefulSet", "Deployment", "Job"):
             for child in await self.kube.list(kind):
                 name = child["metadata"]["name"]
@@ -102,7 +102,7 @@ class Stack:
 
     @asynccontextmanager
     async def kubelet(self) -> AsyncIterator[None]:
-        """Let workloads become ready by themselves for the length of a block."""
+        """Make workloads ready in the background for the duration of a block."""
         playing = asyncio.create_task(self._play_kubelet())
         try:
             yield
@@ -117,64 +117,64 @@ class Stack:
             await asyncio.sleep(KUBELET_SECONDS)
 
     async def until_ready(self, timeout: float = 30.0) -> None:
-        """Wait until the LiveScore is Ready in its present generation."""
+        """Wait until the LiveScore is Ready in its current generation."""
         await eventually(self.is_ready, timeout)
 
     async def is_ready(self) -> bool:
-        """Whether it is Ready in its present generation."""
+        """Return True if the LiveScore is Ready in its current generation."""
         generation = (await self.livescore())["metadata"]["generation"]
         ready = (await self.conditions()).get("Ready", {"status": "Unknown", "observedGeneration": 0})
         return bool(ready["status"] == "True" and ready["observedGeneration"] == generation)
 
     async def livescore(self) -> Json:
-        """The resource."""
+        """Return the LiveScore."""
         return await self.kube.get(KIND, self.name)
 
     async def conditions(self) -> dict[str, Json]:
-        """By type."""
+        """Return the conditions by type."""
         status = (await self.livescore()).get("status", {})
         return {condition["type"]: condition for condition in status.get("conditions", [])}
 
     async def condition(self, type: str) -> tuple[str, str]:
-        """Status and reason of one of them."""
+        """Return status and reason of a condition."""
         found = (await self.conditions())[type]
         return found["status"], found["reason"]
 
     async def children(self) -> dict[str, Json]:
-        """Everything that was made, by ``Kind/name``."""
+        """Return all created objects by ``Kind/name``."""
         found = [child for kind in CHILDREN for child in await self.kube.list(kind)]
         made = [child for child in found if "kubernetes.io/service-account" not in str(child.get("type", ""))]
         return {f"{one['kind']}/{one['metadata']['name']}": one for one in made if not _is_clusters(one)}
 
     async def versions(self) -> dict[str, str]:
-        """resourceVersion of everything, the LiveScore included."""
+        """Return the resourceVersion of every object, including the LiveScore."""
         everything = {**await self.children(), "LiveScore": await self.livescore()}
         return {name: one["metadata"]["resourceVersion"] for name, one in everything.items()}
 
     async def images(self) -> dict[str, str]:
-        """Image of each Deployment."""
+        """Return the image of each Deployment."""
         found = await self.kube.list("Deployment")
         return {one["metadata"]["name"]: one["spec"]["template"]["spec"]["containers"][0]["image"] for one in found}
 
     async def events(self) -> list[tuple[str, str, str]]:
-        """Type, reason and message of every Event, oldest first."""
+        """Return type, reason and message of every Event, oldest first."""
         found = sorted(await self.kube.list("Event"), key=lambda one: int(one["metadata"]["resourceVersion"]))
         return [(one["type"], one["reason"], one["message"]) for one in found]
 
     async def secret(self, name: str) -> dict[str, str]:
-        """The texts in a Secret."""
+        """Return the decoded texts of a Secret."""
         data = (await self.kube.get("Secret", name))["data"]
         return {key: base64.b64decode(text).decode() for key, text in data.items()}
 
 
 def secret(name: str, **texts: str) -> Json:
-    """A Secret of the user."""
+    """Return a user-provided Secret."""
     data = {key.replace("_", "-"): base64.b64encode(text.encode()).decode() for key, text in texts.items()}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": "Opaque", "data": data}
 
 
 def _is_clusters(child: Json) -> bool:
-    """What the cluster itself puts into every namespace."""
+    """Return True for objects that the cluster itself creates in every namespace."""
     return child["metadata"]["name"] in ("kube-root-ca.crt", "default", "kubernetes")
 
 

@@ -1,4 +1,4 @@
-"""The metrics adapter over real TLS on loopback: who is let in, what is answered, whom the answers are of."""
+"""The metrics adapter over real TLS on loopback: authentication, authorization, values and their pods."""
 
 import asyncio
 import json
@@ -46,7 +46,7 @@ def pod(name: str, ip: str = "10.0.0.1", phase: str = "Running", **metadata: Any
 
 @dataclass
 class World:
-    """What the adapter is given of the cluster, and what it asked for."""
+    """The cluster as the adapter sees it, and the adapter's requests to it."""
 
     pods: list[Manifest] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
@@ -77,7 +77,7 @@ class World:
 
 @dataclass(frozen=True)
 class Client:
-    """Somebody who asks, with a certificate or without."""
+    """An HTTP client with or without a certificate."""
 
     port: int
     context: ssl.SSLContext
@@ -106,7 +106,7 @@ class Client:
 
 @dataclass
 class Served:
-    """A running adapter, and whom it knows."""
+    """A running adapter and its trusted CAs."""
 
     world: World
     tls: ServerTls
@@ -115,11 +115,11 @@ class Served:
     front: Certificates
 
     def client(self, front: Certificates | None = None, subject: str = "/CN=front-proxy-client") -> Client:
-        """Somebody with a certificate of this authority, else of the right one."""
+        """Return a client with a certificate of this CA, by default of the trusted one."""
         return Client(self.port, self.context(*(front or self.front).issue("client", subject, "client")))
 
     def anonymous(self) -> Client:
-        """Somebody without."""
+        """Return a client without a certificate."""
         return Client(self.port, self.context())
 
     def context(self, certificate: Path | None = None, key: Path | None = None) -> ssl.SSLContext:
@@ -130,7 +130,7 @@ class Served:
 
 
 def trust(front: Certificates, **changes: Any) -> RequestHeaderConfig:
-    """As the ConfigMap of a cluster says it."""
+    """Return the configuration as in a cluster's ConfigMap."""
     found = RequestHeaderConfig.read(
         {
             "requestheader-client-ca-file": front.ca.read_text(),
@@ -156,13 +156,13 @@ async def serving(world: World, tls: ServerTls) -> AsyncIterator[int]:
 
 @pytest.fixture(scope="module")
 def front(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    """The request-header authority."""
+    """The request-header CA."""
     return Certificates(tmp_path_factory.mktemp("front"))
 
 
 @pytest.fixture(scope="module")
 def stranger(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    """An authority that nobody trusts, of the same name."""
+    """An untrusted CA with the same name."""
     return Certificates(tmp_path_factory.mktemp("stranger"))
 
 
@@ -276,7 +276,7 @@ async def test_where_there_are_no_pods_the_list_is_empty(served: Served) -> None
 
 
 async def test_the_pods_themselves_are_asked() -> None:
-    """On their management port, side by side; one that is lost is missing."""
+    """The pods are queried in parallel on their management port; unreachable ones are left out."""
 
     async def tell(_: web.Request) -> web.Response:
         return web.json_response({"connections": 7})
@@ -338,7 +338,7 @@ async def test_one_who_gives_up_takes_no_reading_from_the_others() -> None:
     assert (await second).counts == {"demo-0": 1}
 
 
-# Who may not
+# Access denied
 
 
 async def test_who_has_no_certificate_is_nobody(served: Served) -> None:
@@ -425,7 +425,7 @@ async def test_before_it_is_known_whom_to_trust_nobody_gets_in(world: World) -> 
         assert (await Client(port, context).get(metric()))[0] == 401
 
 
-# What the API server is asked about rights
+# Access reviews
 
 
 async def test_the_right_to_a_metric_is_that_to_read_a_subresource_of_pods(served: Served) -> None:
@@ -466,7 +466,7 @@ async def test_the_right_to_a_page_is_that_to_its_path(served: Served) -> None:
 
 
 async def test_what_is_reviewed_is_what_is_answered(served: Served) -> None:
-    """A name that is written otherwise is another one for nobody."""
+    """The path is not normalized between the review and the response."""
     await served.client().get(f"{ROOT}/v1beta2/namespaces/sp%6Frt/pods/%2A/{METRIC}")
     attributes = served.world.reviews[0]["resourceAttributes"]
     assert (attributes["namespace"], attributes["name"]) == ("sport", "*")
@@ -551,7 +551,7 @@ def test_a_cluster_without_aggregation_trusts_nobody() -> None:
     assert RequestHeaderConfig.read({}) == RequestHeaderConfig("")
 
 
-# Certificates are exchanged while it serves
+# Certificates are replaced at run time
 
 
 async def test_a_renewed_certificate_is_shown_and_open_connections_stay(served: Served) -> None:
@@ -583,8 +583,8 @@ async def test_who_is_trusted_no_more_gets_in_no_more(served: Served, stranger: 
         with pytest.raises((aiohttp.ClientError, ssl.SSLError, ConnectionError)):
             await old.ask(session, metric())
         served.tls.set_client_config(trust(served.front))
-        assert (await old.ask(session, metric()))[0] == 200, "others again"
-        # More than before, and so no reason to turn away who is among them.
+        assert (await old.ask(session, metric()))[0] == 200, "the connection is trusted again"
+        # The new configuration trusts more than before, so existing connections stay valid.
         served.tls.set_client_config(
             trust(served.front, authorities=served.front.ca.read_text() + stranger.ca.read_text())
         )
@@ -643,7 +643,7 @@ async def test_openapi_is_there_and_has_nothing_in_it(served: Served) -> None:
     assert (await client.get("/openapi/v3"))[1] == {"paths": {}}
 
 
-# What is not there
+# Not found
 
 
 @pytest.mark.parametrize(
@@ -676,7 +676,7 @@ async def test_nothing_can_be_written(served: Served, method: str) -> None:
 
 async def test_a_selector_that_is_none_is_the_callers_fault(served: Served) -> None:
     client = served.client()
-    await client.get(metric())  # whose review is kept
+    await client.get(metric())  # whose review is cached
     served.world.error = Terminal("Invalid", "unable to parse requirement")
     code, body = await client.get(metric(), labelSelector="a in (")
     assert is_status(body, code, "BadRequest")

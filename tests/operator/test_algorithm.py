@@ -1,4 +1,4 @@
-"""How many API pods there should be: tables of single decisions, properties of all of them, and whole runs."""
+"""The number of API pods: tables of single decisions, properties of all decisions, and whole runs."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -38,11 +38,11 @@ NOW = 10_000.0
 INTERVAL_SECONDS = 15.0
 
 FREE = [ScalingPolicy(type="Pods", value=1000, period_seconds=1)]
-"""Any step."""
+"""Permits any step."""
 
 
 def autoscaling(**fields: Any) -> Autoscaling:
-    """Targets of 100 connections, and no pace: each test adds what it is about."""
+    """Return a spec with a target of 100 connections and no limits of pace; tests override what they cover."""
     free: dict[str, Any] = {
         "mode": "connections",
         "min_replicas": 1,
@@ -55,7 +55,7 @@ def autoscaling(**fields: Any) -> Autoscaling:
 
 
 def crowd(*connections: int | None, **fields: bool) -> list[Pod]:
-    """Ready pods with these connections."""
+    """Return ready pods with these numbers of connections."""
     return [Pod(f"pod-{number}", True, count, **fields) for number, count in enumerate(connections)]
 
 
@@ -83,8 +83,8 @@ def decide(
         pytest.param(2, [111, 110], 3, SCALE_UP, id="above the tolerance"),
         pytest.param(10, [90] * 10, 10, WITHIN_TOLERANCE, id="lower end of the tolerance"),
         pytest.param(10, [90] * 9 + [89], 9, SCALE_DOWN, id="below the tolerance"),
-        pytest.param(4, [1, 0, 0, 0], 1, SCALE_DOWN, id="nearly nobody"),
-        pytest.param(4, [0, 0, 0, 0], 1, AT_MINIMUM, id="nobody"),
+        pytest.param(4, [1, 0, 0, 0], 1, SCALE_DOWN, id="one connection"),
+        pytest.param(4, [0, 0, 0, 0], 1, AT_MINIMUM, id="no connections"),
         pytest.param(2, [5000, 0], 20, AT_MAXIMUM, id="more than allowed"),
         pytest.param(0, [], 1, AT_MINIMUM, id="from nothing"),
         pytest.param(25, [100] * 25, 20, AT_MAXIMUM, id="a lowered maximum"),
@@ -120,7 +120,7 @@ def test_a_pod_that_goes_is_replaced_by_nobody_once_its_clients_are_back() -> No
     assert (decision.replicas, decision.reason) == (3, AT_TARGET)
 
 
-# Readings that are not there
+# Missing readings
 
 
 @pytest.mark.parametrize(
@@ -333,7 +333,7 @@ def test_down_by_the_steps_of_the_policies(
 
 
 def test_percentages_are_exact() -> None:
-    """By floats 100 pods and 10 percent are 110.00000000000001, rounded up to 111."""
+    """With floats, 100 pods and 10 percent are 110.00000000000001, rounded up to 111."""
     spec = autoscaling(max_replicas=1000, **up(("Percent", 10, 60)))
     assert decide(spec, 100, crowd(50_000)).replicas == 110
 
@@ -356,7 +356,7 @@ def test_the_message_says_how_the_number_came_about() -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """All that a decision is made of."""
+    """The inputs of a decision."""
 
     spec: Autoscaling
     current: int
@@ -414,7 +414,7 @@ CASES = st.builds(Case, SPECS, st.integers(0, 100), PODS, st.integers(0, 100), s
 
 
 def known(pods: Iterable[Pod]) -> list[Pod]:
-    """The same pods, all of them told."""
+    """Return the same pods with all readings present."""
     return [replace(pod, connections=pod.connections or 0) for pod in pods]
 
 
@@ -454,7 +454,7 @@ def test_a_roll_out_never_lowers(case: Case) -> None:
 
 @given(CASES, st.integers(1, 5))
 def test_a_surge_raises_nothing(case: Case, surge: int) -> None:
-    """Pods of the new ReplicaSet take over clients of the old one: the load, and so the number, stays."""
+    """Pods of the new ReplicaSet take over clients of the old one: the load, and therefore the number, stays."""
     rolling = replace(case, rolling=True, pods=known(case.pods))
     new = [Pod(f"new-{number}", True, 0) for number in range(surge)]
     assert replace(rolling, pods=[*rolling.pods, *new]).decide().replicas == rolling.decide().replicas
@@ -462,7 +462,7 @@ def test_a_surge_raises_nothing(case: Case, surge: int) -> None:
 
 @given(CASES, st.data())
 def test_where_the_clients_are_does_not_matter(case: Case, data: st.DataObject) -> None:
-    """Whatever drains, terminates or starts: a client counts once."""
+    """A client counts once, whether its pod drains, terminates or starts."""
     pods = [Pod("serves", True, 0), *known(case.pods)]
     load = sum(pod.connections or 0 for pod in pods)
     moved = []
@@ -522,7 +522,7 @@ def test_nothing_changes_before_it_is_said_to(case: Case) -> None:
 
 
 def follow(case: Case, loads: Iterable[int]) -> list[int]:
-    """The number of pods after each decision, every one carried out at once."""
+    """Return the number of pods after each decision, each carried out at once."""
     current, history, now, numbers = case.current, case.history, NOW, []
     for load in loads:
         pods = [Pod("all", True, load)]
@@ -536,7 +536,7 @@ def follow(case: Case, loads: Iterable[int]) -> list[int]:
 
 @given(CASES, st.integers(0, 20_000))
 def test_constant_load_never_flaps(case: Case, load: int) -> None:
-    """Whatever was before: the number goes one way, from where the bounds put it, and then stays."""
+    """From any state, the number moves in one direction from the bounds, and then stays."""
     numbers = follow(replace(case, history=History()), [load] * 60)
     assert numbers in (sorted(numbers), sorted(numbers, reverse=True))
 
@@ -565,7 +565,7 @@ def test_defaults_double_within_fifteen_seconds_and_remove_one_a_minute() -> Non
     assert fall[20:36:4] == [4, 3, 2, 1]
 
 
-# The page
+# Documentation
 
 
 def test_every_reason_is_explained() -> None:

@@ -1,4 +1,4 @@
-"""Scaling by connections against an API server: pods come with the load, and go only when they are empty."""
+"""Scaling by connections against an API server: pods are added with the load, and removed only when empty."""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -18,7 +18,7 @@ ONE, TWO, THREE, FOUR = (f"demo-api-{number}" for number in range(1, 5))
 DRAIN, STAY = "/drain", "/drain?cancel=true"
 
 DEADLINE = 40.0
-"""Seconds that a pod has: grace, deadline of the spec, and time to notice."""
+"""Time limit of a drain in seconds: grace, deadline of the spec, and time to notice."""
 
 CAREFUL = 301.0
 """Longer than the stabilization window of scaleDown."""
@@ -27,7 +27,7 @@ AT_ONCE: Json = {"stabilizationWindowSeconds": 0, "policies": [{"type": "Percent
 
 
 def by_connections(**more: Any) -> Json:
-    """Ten sockets a pod, from two pods to six; nothing is shed unless a test wants it."""
+    """Return a spec with ten sockets per pod and two to six pods, without rebalancing unless requested."""
     bounds = {"minReplicas": 2, "maxReplicas": 6, "targetConnectionsPerPod": 10}
     return {"mode": "connections", **bounds, "rebalance": {"enabled": False}, **more}
 
@@ -40,7 +40,7 @@ async def scene(kube: Kube, kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 async def versions(scene: Scene) -> dict[str, str]:
-    """Of everything that the operator may write to."""
+    """Return the versions of everything the operator may write."""
     pods = await scene.kube.list("Pod")
     return {**await scene.versions(), **{one["metadata"]["name"]: one["metadata"]["resourceVersion"] for one in pods}}
 
@@ -69,7 +69,7 @@ async def test_load_adds_pods_and_says_why(scene: Scene) -> None:
 
     await scene.step()
     assert list(scene.fleet.pods) == [ONE, TWO, THREE, FOUR]
-    assert scene.fleet.new_commands == {}, "nobody has to go"
+    assert scene.fleet.new_commands == {}, "no pod has to drain"
 
 
 async def test_where_nothing_changes_nothing_is_written_and_nothing_waited_for(scene: Scene) -> None:
@@ -91,7 +91,7 @@ async def test_a_silent_pod_never_lowers_the_number_and_is_told_of(scene: Scene)
     scene.fleet.pods[TWO].silent = True
 
     for seconds in (0.0, CAREFUL, CAREFUL):
-        assert await scene.step(seconds) == 15.0, "asked again although nothing happens"
+        assert await scene.step(seconds) == 15.0, "requeued although nothing happened"
 
     assert await scene.replicas() == 3
     assert scene.fleet.new_commands == {}
@@ -117,7 +117,7 @@ async def test_a_number_that_somebody_else_set_is_taken_back(scene: Scene) -> No
     await scene.step()
     await scene.scale("Deployment", "demo-api", 4, "kubectl")
     await scene.step()
-    assert scene.fleet.new_commands == {THREE: [DRAIN], FOUR: [DRAIN]}, "those that came of it, as any other"
+    assert scene.fleet.new_commands == {THREE: [DRAIN], FOUR: [DRAIN]}, "surplus pods are drained as usual"
     await scene.step(1)
     assert await scene.replicas() == 2
     warnings = await scene.messages("FieldConflict")
@@ -141,7 +141,7 @@ async def test_a_lost_deployment_comes_back_with_as_many_pods(scene: Scene) -> N
 
 
 async def shrinking(scene: Scene, *sockets: int, **autoscaling: Any) -> None:
-    """Three pods, the load of two, and nobody told yet."""
+    """Set up three pods with the load of two, before any drain."""
     await scene.up(autoscaling=by_connections(**autoscaling))
     await scene.load(20, 10)
     await scene.load(*sockets)
@@ -176,7 +176,7 @@ async def test_a_pod_is_emptied_before_it_is_removed(scene: Scene) -> None:
     assert scene.metric("scalings_total", direction="down") == 1
 
     await scene.step(1)
-    assert list(scene.fleet.pods) == [ONE, THREE], "exactly that one went"
+    assert list(scene.fleet.pods) == [ONE, THREE], "exactly the drained pod was removed"
     assert await scene.draining() == {}
     assert await scene.messages("OtherPodRemoved") == []
     assert scene.fleet.new_commands == {}
@@ -244,11 +244,11 @@ async def test_an_operator_that_was_killed_before_it_wrote_the_status_finds_the_
     await scene.load(1, 2, 5, seconds=1)
 
     assert list(await scene.draining()) == [TWO]
-    assert scene.fleet.new_commands == {TWO: [DRAIN, DRAIN]}, "the same once more, and nobody else"
+    assert scene.fleet.new_commands == {TWO: [DRAIN, DRAIN]}, "the same pod again, and no other"
 
 
 async def roll_out(scene: Scene) -> None:
-    """One of three pods has the new template so far."""
+    """Start a rollout: one of three pods has the new template so far."""
     await scene.kube.set_status("Deployment", "demo-api", {"replicas": 3, "updatedReplicas": 1})
     await scene.reconcile()
 
@@ -307,7 +307,7 @@ async def test_nobody_stays_half_drained_where_another_mode_is_set(scene: Scene,
     assert await scene.replicas() == 3
 
 
-# Where nobody is told anything
+# No commands
 
 
 @pytest.mark.parametrize("spec", [{"suspend": True}, {"reconcilePolicy": "Plan"}], ids=["suspended", "planned"])
@@ -340,7 +340,7 @@ async def test_pods_are_told_nothing_while_something_is_in_the_way(scene: Scene)
 
     await scene.edit(api={"apiKeysSecret": {"name": "missing", "key": "keys"}})
     await scene.load(9, 0, 6, seconds=DEADLINE)
-    assert await scene.replicas() == 3, "what was begun stands as it stood"
+    assert await scene.replicas() == 3, "the drain that had begun is unchanged"
     assert list(await scene.draining()) == [TWO]
 
 
@@ -360,7 +360,7 @@ async def test_overfull_pods_shed_a_bounded_part_of_their_surplus(scene: Scene) 
     assert scene.metric("connection_spread") == pytest.approx(195 / (290 / 3))
 
     await scene.load(185, 90, 15, seconds=4.9)
-    assert scene.fleet.new_commands == {}, "not before the last ones are seen elsewhere"
+    assert scene.fleet.new_commands == {}, "not before the shed sockets are seen elsewhere"
     await scene.load(115, 95, 80, seconds=0.1)
     assert scene.fleet.new_commands == {}, "within the tolerance"
     assert scene.metric("connection_spread") == pytest.approx(115 / (290 / 3))
@@ -388,7 +388,7 @@ async def test_nobody_sheds_while_pods_come_or_go(scene: Scene) -> None:
 
 
 def match(start: timedelta, status: str = "scheduled") -> Json:
-    """A match of two hours."""
+    """Return a match of two hours."""
     times = [f"{START + at:%Y-%m-%dT%H:%M:%SZ}" for at in (start, start + timedelta(hours=2))]
     names = {"sport": "football", "homeTeam": "Reds", "awayTeam": "Blues"}
     return {"id": 7, **names, "status": status, "startTime": times[0], "endTime": times[1]}
@@ -401,13 +401,13 @@ async def test_pods_are_there_before_kick_off_and_go_after_the_end(scene: Scene)
     await scene.up(autoscaling=by_connections(matchDay=MATCH_DAY, scaleDown=AT_ONCE))
     scene.fleet.fixtures = [match(timedelta(minutes=30))]
 
-    assert await scene.step() == 60.0, "time alone brings matches nearer"
+    assert await scene.step() == 60.0, "the next matches only come closer"
     assert "floor" not in await scene.scaling()
-    assert scene.fleet.asked[-1] == 1320, "also for those that begin to count before the next look"
+    assert scene.fleet.asked[-1] == 1320, "includes matches that count before the next check"
 
     await scene.step(570)
     assert "floor" not in await scene.scaling()
-    assert await scene.step(5) == 25.5, "the moment itself is waited for, not the next minute"
+    assert await scene.step(5) == 25.5, "requeued for the exact moment, not for the next minute"
     await scene.step(25.5)
     assert await scene.replicas() == 5
     found = await scene.scaling()
@@ -419,7 +419,7 @@ async def test_pods_are_there_before_kick_off_and_go_after_the_end(scene: Scene)
 
     scene.fleet.fixtures = None
     await scene.step(60)
-    assert (await scene.scaling())["floor"] == found["floor"], "what cannot be read is no news"
+    assert (await scene.scaling())["floor"] == found["floor"], "unreadable fixtures change nothing"
 
     scene.fleet.fixtures = []
     await scene.step(60)
@@ -453,7 +453,7 @@ async def test_nothing_is_said_of_what_is_not_scaled_or_gone(scene: Scene) -> No
     await scene.edit(autoscaling={"mode": "none"}, api={"replicas": 4})
     await scene.load(0, 0, 0, 0)
     assert (scene.metric("scaling_replicas"), scene.metric("scaling_floor")) == (None, None)
-    assert scene.metric("connection_spread") is None, "nobody holds a socket"
+    assert scene.metric("connection_spread") is None, "there are no sockets"
     assert scene.metric("silent_pods") == 0
 
     await scene.kube.delete("LiveScore", "demo")

@@ -1,4 +1,4 @@
-"""What the builders are told of the cluster, as it is read out of an observation."""
+"""The build context that the builders receive, as derived from an observation."""
 
 from base64 import b64encode
 from collections.abc import Mapping
@@ -62,7 +62,7 @@ def seen(*children: Children, **others: Any) -> ObservedState:
     return ObservedState(owned={key: one for some in children for key, one in some.items()}, **others)
 
 
-# The image that may run
+# The permitted image
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_the_database_is_migrated_when_it_answers(children: Children, ready: boo
 
 @pytest.mark.parametrize("state", ["Complete", "Failed", "Running"])
 def test_a_migration_that_was_begun_stays_wanted_while_the_database_restarts(state: str) -> None:
-    """Else it would be pruned in the midst of its work, and run once more afterwards."""
+    """Otherwise the Job would be pruned while it runs, and run once more afterwards."""
     observation = seen(stateful("postgres", ready=0), job(state))
 
     assert build_context(livescore(), observation, IMAGE, "", SCALE).database_ready

@@ -1,4 +1,4 @@
-"""The adapter's certificate: what it is, and that it is replaced in time without a moment in which nobody trusts it."""
+"""The adapter's certificate: its properties, and its timely renewal without a gap in trust."""
 
 import base64
 import ssl
@@ -28,7 +28,7 @@ def authorities(identity: Identity) -> list[x509.Certificate]:
 
 
 def is_trusted(shown: Identity, trusted: Identity) -> bool:
-    """Whether one of the authorities of ``trusted`` signed what is shown."""
+    """Return True if a CA of ``trusted`` signed the presented certificate."""
     issuers = {one.subject for one in authorities(trusted)}
     return certificate(shown).issuer in issuers
 
@@ -144,7 +144,7 @@ def test_a_new_authority_is_trusted_for_an_hour_before_it_signs() -> None:
 
 @pytest.mark.parametrize("step", [timedelta(hours=11), timedelta(days=1), timedelta(days=13)])
 def test_for_three_years_what_is_shown_is_trusted_by_who_looked_last_and_by_who_looks_next(step: timedelta) -> None:
-    """Whoever shows the old one meets who trusts the new ones, and the other way round, for as long as a step takes."""
+    """Servers and clients that are one step apart trust each other, in either direction."""
     states, now = [make(HOST, NOW)], NOW
     while now < NOW + timedelta(days=3 * 365):
         now += step
@@ -185,7 +185,7 @@ def test_what_none_of_its_authorities_signed_is_made_anew() -> None:
     one, other = make(HOST, NOW), make(HOST, NOW)
     mixed = Identity(one.authorities, other.certificate, one.authority_key, other.key)
 
-    assert Identity.read(mixed.data) == mixed, "its parts are well"
+    assert Identity.read(mixed.data) == mixed, "the parts are valid by themselves"
     assert renewed(mixed, HOST, NOW) != mixed
 
 
@@ -200,7 +200,7 @@ def test_openssl_takes_it_strictly() -> None:
 
 
 def shaken(server: ssl.SSLContext, client: ssl.SSLContext) -> None:
-    """A handshake in memory."""
+    """Perform a handshake in memory."""
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
     ends = [client.wrap_bio(down, up, server_hostname=HOST), server.wrap_bio(up, down, server_side=True)]
     for _ in range(4):

@@ -1,4 +1,4 @@
-"""The command: what it prints, and how it ends when something is wrong."""
+"""The command: its output, and its exit status on errors."""
 
 import os
 import socket
@@ -17,7 +17,7 @@ from livescore_operator.rendering import PLACEHOLDER
 from livescore_operator.settings import Settings
 
 SECONDS = 60.0
-"""Until a command that does not end is a fault."""
+"""Timeout after which a command counts as hanging."""
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +83,7 @@ def test_render_prints_what_a_livescore_becomes(tmp_path: Path) -> None:
     names = {(one["kind"], one["metadata"]["name"]) for one in manifests}
     assert {("Deployment", "demo-api"), ("StatefulSet", "demo-postgres"), ("Service", "demo")} <= names
     assert {one["metadata"]["namespace"] for one in manifests} == {"sport"}
-    assert PLACEHOLDER not in result.stdout, "only encoded, in the Secret"
+    assert PLACEHOLDER not in result.stdout, "appears only encoded, in the Secret"
 
 
 def test_render_finds_the_livescore_among_other_documents(tmp_path: Path) -> None:

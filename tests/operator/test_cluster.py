@@ -1,4 +1,4 @@
-"""What is asked of the API server, and which kind of error each of its answers is."""
+"""Requests to the API server, and the error type of each of its responses."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ from livescore_operator.telemetry import metrics
 from tests.support.kubernetes.stopping import stop
 
 TIMEOUT = 0.4
-"""Seconds instead of those of production, so that nobody waits."""
+"""Timeout in seconds that replaces the production value, to keep the tests short."""
 
 Reply = web.StreamResponse | Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -41,7 +41,7 @@ class Asked:
 
 @dataclass
 class Api:
-    """An API server that answers what it is told to, in turn, and then with an empty object."""
+    """An API server that sends given responses in turn, and then empty objects."""
 
     url: str = ""
     asked: list[Asked] = field(default_factory=list)
@@ -189,7 +189,7 @@ async def test_select_reads_what_a_selector_takes(api: Api, connection: Cluster)
 async def test_a_review_says_whether_somebody_may(
     api: Api, connection: Cluster, answer: Manifest | None, allowed: bool
 ) -> None:
-    connection.may_write = lambda: False  # nothing is written
+    connection.may_write = lambda: False  # a review writes nothing
     api.answer(201, {"kind": "SubjectAccessReview", "status": answer})
 
     assert await connection.review({"user": "jane"}) is allowed
@@ -242,7 +242,7 @@ async def test_the_last_words_are_the_last_line_of_the_newest_failed_pod(
             path("Pod", "sport", "new", "log"),
             {"container": "migration", "tailLines": "5", "limitBytes": str(cluster.LOG_BYTES)},
         ),
-    ], "of the container of this name: a pod may have others beside it, and the API server then wants one"
+    ], "of the container with this name: a pod may have sidecars, and the API server then requires a name"
 
 
 async def test_a_log_that_is_cut_within_a_character_can_be_read(api: Api, connection: Cluster) -> None:
@@ -370,7 +370,7 @@ async def test_who_may_not_write_may_read_and_try(api: Api, connection: Cluster)
 
 
 async def test_a_lease_is_made_by_the_first(api: Api, connection: Cluster) -> None:
-    connection.may_write = lambda: False  # who does not lead yet
+    connection.may_write = lambda: False  # not the leader yet
     api.answer(201, thing("Lease"))
     api.answer(409, status("already exists", "AlreadyExists"))
 
@@ -407,7 +407,7 @@ async def test_a_lease_that_cannot_be_written_is_an_error(api: Api, connection: 
 
 
 async def test_a_secret_is_made_by_the_first(api: Api, connection: Cluster) -> None:
-    connection.may_write = lambda: False  # who does not lead needs it too
+    connection.may_write = lambda: False  # replicas that do not lead need the Secret too
     api.answer(201, thing("Secret"))
     api.answer(409, status("already exists", "AlreadyExists"))
 
@@ -576,7 +576,7 @@ async def slow_body(request: web.Request) -> web.StreamResponse:
 
 
 async def trickling(request: web.Request) -> web.StreamResponse:
-    """Never silent for long, and never done."""
+    """Send data at short intervals, without an end."""
     response = web.StreamResponse()
     await response.prepare(request)
     for _ in range(80):
@@ -602,7 +602,7 @@ async def cut_body(request: web.Request) -> web.StreamResponse:
 
 @pytest.mark.parametrize(
     "replies",
-    [[slow], [slow_body], [trickling], [cut_body], [cut, cut]],  # aiohttp itself asks again where that is harmless
+    [[slow], [slow_body], [trickling], [cut_body], [cut, cut]],  # aiohttp retries once where that is harmless
 )
 async def test_an_answer_that_does_not_come_whole_or_in_time_is_an_error_that_passes(
     api: Api, replies: list[Reply]
@@ -616,7 +616,7 @@ async def test_an_answer_that_does_not_come_whole_or_in_time_is_an_error_that_pa
                 await connection.get("ConfigMap", "sport", "demo")
 
         assert requests._value.get() == before + 1
-        assert await connection.get("ConfigMap", "sport", "demo") == {}, "the next one is answered"
+        assert await connection.get("ConfigMap", "sport", "demo") == {}, "the next request is answered"
 
 
 async def test_a_server_that_is_not_there_is_an_error_that_passes() -> None:
@@ -642,7 +642,7 @@ async def test_requests_are_counted_by_their_answer(api: Api, connection: Cluste
 
 
 def kubeconfig(directory: Path, url: str) -> Path:
-    """A file that says where the API server is, and a token."""
+    """Write a kubeconfig with the URL of the API server and a token."""
     file = directory / "kubeconfig"
     body = {
         "apiVersion": "v1",
@@ -658,7 +658,7 @@ def kubeconfig(directory: Path, url: str) -> Path:
 
 @pytest.fixture
 def outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """No cluster around this process; where its kubeconfig would be."""
+    """Path of a kubeconfig for a process outside any cluster."""
     for name in ("KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))

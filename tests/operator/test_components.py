@@ -1,4 +1,4 @@
-"""What is true of everything that is built, whatever was asked for: shown on every golden case."""
+"""Properties of all built manifests, checked on every golden case."""
 
 import copy
 import hashlib
@@ -37,16 +37,16 @@ OWN_LABELS = {
 COMPONENTS = {"api", "worker", "scheduler", "postgres", "redis", "migration", "config", "network", "monitoring"}
 WORKLOADS = {"Deployment", "StatefulSet", "Job"}
 
-# Allowed volumes of the standard; see https://kubernetes.io/docs/concepts/security/pod-security-standards/
+# Volume types permitted by https://kubernetes.io/docs/concepts/security/pod-security-standards/
 ALLOWED_VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected"}
 ALLOWED_VOLUMES |= {"secret"}
 
-# An empty selector selects everything, so it is no empty value.
+# An empty selector selects everything, so it has a meaning.
 SELECTORS = {"podSelector", "namespaceSelector", "labelSelector"}
 
 
 def resource(spec: dict[str, Any] | None = None, name: str = "demo") -> LiveScore:
-    """A LiveScore of the image `livescore:1` and whatever else is given."""
+    """Return a LiveScore with the image `livescore:1` and the given fields."""
     metadata = {"name": name, "namespace": "scores", "uid": "6f1f"}
     return LiveScore.parse({"metadata": metadata, "spec": {"image": "livescore:1", **(spec or {})}})
 
@@ -66,7 +66,7 @@ def of_kind(manifests: list[Manifest], *kinds: str) -> list[Manifest]:
 
 
 def templates(manifests: list[Manifest]) -> dict[str, Manifest]:
-    """Pod templates by component."""
+    """Return the pod templates by component."""
     found = [one["spec"]["template"] for one in of_kind(manifests, *WORKLOADS)]
     return {template["metadata"]["labels"]["app.kubernetes.io/component"]: template for template in found}
 
@@ -78,7 +78,7 @@ def container(manifests: list[Manifest], component: str) -> Manifest:
 
 
 def walk(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Every value with the keys that lead to it."""
+    """Yield every value with the keys that lead to it."""
     yield path, value
     if isinstance(value, dict):
         for key, item in value.items():
@@ -143,7 +143,7 @@ def test_a_pod_keeps_the_profiles_of_the_runtime(name: str) -> None:
             assert "seccompProfile" not in one["securityContext"]
 
 
-# What is asked of a pod beyond the standard
+# Requirements beyond the standard
 
 
 @every_case
@@ -192,7 +192,7 @@ def test_all_that_runs_on_has_probes(name: str) -> None:
             assert ("livenessProbe" in one) == (part != "migration")
 
 
-# What is true of every manifest
+# Properties of every manifest
 
 
 @every_case
@@ -224,7 +224,7 @@ def test_nothing_is_empty_that_the_api_server_would_drop(name: str) -> None:
             assert value is not None, path
             assert value != [], path
             assert value != {} or path[-1] in SELECTORS, path
-            # In maps of strings, and as an argument, an empty text says something.
+            # In maps of strings, and as an argument, an empty text has a meaning.
             assert value != "" or path[-2] in ("annotations", "labels") or path[-1] == "args", path
 
 
@@ -241,7 +241,7 @@ def test_quantities_are_written_as_the_api_server_writes_them(name: str) -> None
 def test_every_name_is_short_enough_for_all_that_is_made_from_it(name: str) -> None:
     for one in built(name):
         made = one["metadata"]["name"]
-        # Pods get the hash of their revision or template, and a few characters of their own, into a label.
+        # Pods get the hash of their revision or template, and a random suffix, into a label.
         longest = made + "-" + "x" * 10 if one["kind"] in ("StatefulSet", "Deployment") else made
         assert len(longest) <= 63
         assert re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", made)
@@ -338,7 +338,7 @@ def checksums(manifests: list[Manifest]) -> dict[str, str]:
 
 
 def changed(before: list[Manifest], after: list[Manifest]) -> set[str]:
-    """Components whose pods are rolled."""
+    """Return the components with changed pod templates."""
     old, new = templates(before), templates(after)
     return {part for part in old if old[part] != new[part]}
 
@@ -530,7 +530,7 @@ def test_a_volume_grows_by_its_claim_while_the_template_stays() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_outlives_a_livescore_is_protected_from_tools_that_prune(name: str) -> None:
-    """They take an object for theirs by its instance label, unless it has an owner."""
+    """These tools consider an object theirs by its instance label, unless it has an owner."""
     for one in built(name):
         metadata = one["metadata"]
         protected = RETAINED.items() <= metadata.get("annotations", {}).items()
@@ -541,7 +541,7 @@ def test_what_outlives_a_livescore_is_protected_from_tools_that_prune(name: str)
 
 
 def test_processes_listen_on_both_protocols_and_services_have_an_address_of_each() -> None:
-    """By the default of the service; `HOST` is reserved, so nobody can take one of them away."""
+    """By the service's default; `HOST` is reserved, so that users cannot disable a protocol."""
     manifests = children()
     assert not {"HOST", "MANAGEMENT_HOST"} & find(manifests, "ConfigMap", "demo-config")["data"].keys()
     assert {"HOST", "MANAGEMENT_HOST"} <= set(RESERVED_ENV)
@@ -799,7 +799,7 @@ def test_an_ingress_without_a_certificate_speaks_plain_http() -> None:
     assert spec.keys() == {"rules"}
 
 
-# Who may reach whom
+# Network policies
 
 
 def policies(manifests: list[Manifest]) -> dict[str, Manifest]:

@@ -1,4 +1,4 @@
-"""What is so, and why: every reason there is, how Ready sums up, and when a transition is one."""
+"""Conditions and their reasons, the summary in Ready, and transition times."""
 
 import ast
 import inspect
@@ -57,7 +57,7 @@ def autoscaler(**conditions: str) -> OwnedObjects:
 
 
 def scaled(reason: str) -> LiveScore:
-    """Scaled by the operator, with this in the status."""
+    """Return a LiveScore scaled by the operator, with this reason in its status."""
     resource = livescore(autoscaling={"mode": "connections"})
     return resource.model_copy(update={"status": Status(scaling=Scaling(replicas=2, reason=reason))})
 
@@ -86,7 +86,7 @@ def job(type: str = "Complete", status: str = "True", resource: LiveScore | None
 
 
 def everything(**replaced: OwnedObjects | None) -> OwnedObjects:
-    """The children of a LiveScore in which all is well, but for those replaced; None is missing."""
+    """Return the owned objects of a healthy LiveScore, with some replaced; None removes one."""
     usual: dict[str, OwnedObjects | None] = {
         "postgres": stateful("postgres"),
         "redis": stateful("redis"),
@@ -116,7 +116,7 @@ EXTERNAL = {"mode": "external", "external": {"secretRef": {"name": "s", "key": "
 CNPG = livescore(postgres={"mode": "cloudnative-pg"})
 HPA = livescore(autoscaling={"mode": "hpa"})
 
-# Type, status, reason, a word of the message; what is there instead, and the LiveScore where it is another one.
+# Type, status, reason, a word of the message, the owned objects, and a LiveScore if not the default.
 Row = tuple[str, str, str, str, OwnedObjects, LiveScore | None]
 TABLE: list[Row] = [
     ("DatabaseReady", "True", "Ready", "demo-postgres-0", everything(), None),
@@ -236,7 +236,7 @@ SETTLED = {"settled": {"api": 2, "worker": 1, "scheduler": 1}}
 def grown(
     wanted: int = 5, *, leaving: int = 0, mode: str = "none", resource: Spec | None = None, **status: Any
 ) -> dict[str, Finding]:
-    """What is found of a LiveScore that had two API pods, all of them available."""
+    """Return the findings for a LiveScore that had two API pods, both available."""
     body = {"metadata": {"name": "demo", "namespace": "sport", "uid": "u", "generation": 7}}
     spec = {"image": IMAGE, "autoscaling": {"mode": mode}}
     parsed = LiveScore.parse({**body, "spec": spec, "status": SETTLED, **(resource or {})})
@@ -296,7 +296,7 @@ def test_an_autoscaler_that_has_not_seen_its_spec_is_starting() -> None:
     assert found(everything(hpa=live), HPA)["ScalingActive"].reason == "AutoscalerStarting"
 
 
-# Pods that do not come
+# Pods that do not start
 
 
 def troubled(age: float, *, lasting: bool = True, **replaced: OwnedObjects | None) -> dict[str, Finding]:
@@ -366,7 +366,7 @@ def test_a_migration_that_is_tried_again_says_what_failed_last() -> None:
 
 
 def reasons_in_the_code() -> Iterator[str]:
-    """Reasons of the findings of this module, and of the activity that the scaling modes report."""
+    """Yield the reasons of findings in this module, and of activities reported by the scaling modes."""
     positions = {"Finding": 2, "Activity": 1}
     for module in (conditions, modes.none, modes.connections, modes.hpa):
         for node in ast.walk(ast.parse(inspect.getsource(module))):
@@ -391,7 +391,7 @@ def test_settings_without_effect_are_a_condition_of_their_own() -> None:
     assert ignored[1:4] == ("False", "SettingsIgnored", "without effect: api.replicas: autoscaling.mode is hpa")
 
 
-# The sums
+# Summary conditions
 
 
 def summary(findings: dict[str, Finding]) -> dict[str, tuple[str, str]]:
@@ -409,7 +409,7 @@ def test_all_is_well() -> None:
     assert list(findings) == ["Ready", "Reconciling", "Stalled", *PARTS, "ScalingActive"]
 
 
-# In the order in which a stack comes up: each of them is worse than those after it.
+# In the order in which a stack comes up: each is worse than those after it.
 BROKEN: list[tuple[dict[str, OwnedObjects | None], str, bool]] = [
     ({"postgres": None}, "NotCreated", False),
     ({"redis": stateful("redis", ready=0)}, "Starting", False),
@@ -498,7 +498,7 @@ PROBLEMS = st.sampled_from([None, Terminal("A", "a"), Waiting("B", "b"), Transie
 def test_exactly_one_of_ready_reconciling_and_stalled_is_true(
     children: dict[str, OwnedObjects | None], serving: str | None, problem: ReconcileError | None
 ) -> None:
-    """So kstatus has it: InProgress, Failed or Current, and never two of them."""
+    """As kstatus requires: InProgress, Failed or Current, but never two of them."""
     findings = found(everything(**children), serving=serving, problem=problem)
 
     sums = [findings[name].status for name in ("Ready", "Reconciling", "Stalled")]
@@ -554,7 +554,7 @@ FINDINGS = st.lists(
 
 
 def merged(rounds: list[list[Finding]]) -> list[Condition]:
-    """The conditions after these rounds, one a minute, each of the next generation."""
+    """Return the conditions after these rounds, one per minute, each of the next generation."""
     written: list[Condition] = []
     for number, findings in enumerate(rounds):
         written = merge(written, findings, number, NOW + timedelta(minutes=number))

@@ -1,6 +1,6 @@
-"""Whatever happens, the stack comes to what the final spec says: random edits, drift, faults and kills, then peace.
+"""The stack always converges to the final spec, after random edits, drift, faults and kills.
 
-``make converge STEPS=2000`` searches long; the tests of every day take few steps, always the same ones.
+``make converge STEPS=2000`` runs a long search; regular runs take a few steps, always the same ones.
 """
 
 import asyncio
@@ -34,10 +34,10 @@ from tests.support.operators import Operator
 
 STEPS = int(os.environ.get("CONVERGENCE_STEPS", "40"))
 STEPS_OF_ONE = min(STEPS, 20) if STEPS < 200 else 50
-"""Steps between two times of peace, in which one LiveScore lives."""
+"""Steps between two phases of convergence, with one LiveScore."""
 
 CONVERGED_SECONDS = 120.0
-"""Longest until peace has mended everything: back-off after faults included."""
+"""Timeout until everything has converged, including back-off after faults."""
 
 EDITS: list[Json] = [
     {"image": "livescore:1"},
@@ -77,7 +77,7 @@ DELETABLE = (
     "Ingress",
     "HorizontalPodAutoscaler",
 )
-"""What somebody may delete by mistake; credentials and volumes are told of, not made anew."""
+"""Objects that a user may delete by mistake; lost credentials and volumes are reported, not recreated."""
 
 DRIFTS: list[tuple[str, str, Json]] = [
     ("Deployment", "demo-api", {"spec": {"replicas": 7}}),
@@ -89,9 +89,9 @@ DRIFTS: list[tuple[str, str, Json]] = [
 ]
 
 LOTS = st.integers(0, 2**16)
-"""What one of the things that happen to be there is chosen by.
+"""Index into the objects that happen to exist.
 
-It is drawn whether anything is there or not: what is drawn may not depend on what the cluster holds.
+It is drawn whether or not any exist: draws must not depend on the contents of the cluster.
 """
 
 Item = TypeVar("Item")
@@ -124,7 +124,7 @@ class Convergence(RuleBasedStateMachine):
         )
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Do something asynchronous."""
+        """Run a coroutine."""
         return self.runner.run(work)
 
     @initialize()
@@ -141,7 +141,7 @@ class Convergence(RuleBasedStateMachine):
     def counts(self) -> None:
         type(self).steps += 1
 
-    # What happens
+    # Events
 
     @rule(edit=st.sampled_from(EDITS))
     def edit(self, edit: Json) -> None:
@@ -215,7 +215,7 @@ class Convergence(RuleBasedStateMachine):
     def let_it_work(self, seconds: float) -> None:
         self.run(asyncio.sleep(seconds))
 
-    # Peace
+    # Convergence
 
     def teardown(self) -> None:
         try:
@@ -230,9 +230,9 @@ class Convergence(RuleBasedStateMachine):
     async def _peace(self) -> None:
         self.faults.heal()
         if not self.operator.is_running:
-            self.operator.launch()  # its readiness gave up on a broken network, as a pod's container would be restarted
+            self.operator.launch()  # its readiness failed on a broken network; a pod's container would be restarted
         await self.stack.edit(suspend=False, reconcilePolicy="Apply")
-        for job in await self.kube.list("Job"):  # a failed migration waits for five minutes, or for another image
+        for job in await self.kube.list("Job"):  # a failed migration is retried after five minutes, or for a new image
             if "Failed" in str(job.get("status", {}).get("conditions")):
                 await self.kube.delete("Job", job["metadata"]["name"], propagationPolicy="Background")
         await eventually(self._converged, CONVERGED_SECONDS)
@@ -241,7 +241,7 @@ class Convergence(RuleBasedStateMachine):
         await self.operator.start()
         await self.operator.leads()
         await self.operator.until("/metrics", _has_reconciled)
-        assert await self.stack.versions() == versions, "an operator that starts anew changes nothing"
+        assert await self.stack.versions() == versions, "a restarted operator must not change anything"
 
     async def _converged(self) -> bool:
         with suppress(httpx.HTTPError, ApiError):
@@ -252,7 +252,7 @@ class Convergence(RuleBasedStateMachine):
         return await self.stack.is_ready() and await self._is_as_wanted(LiveScore.parse(resource), children)
 
     async def _is_as_wanted(self, resource: LiveScore, children: dict[str, Json]) -> bool:
-        """Everything that the builders want is there, applied to the letter, and nothing of ours beside it."""
+        """Return True if everything that the builders produce is applied exactly, and nothing else of ours exists."""
         wanted = {"/".join(planning.key(one)): one for one in components.build(resource, await self._context(children))}
         mine = {name for name, one in children.items() if planning.owner(one) == resource.metadata.uid}
         if not mine <= wanted.keys() or not wanted.keys() <= children.keys():
@@ -288,7 +288,7 @@ def _chosen(items: Sequence[Item], lot: int) -> Item:
 
 
 def _scale(resource: LiveScore) -> Scale:
-    """As many pods as were decided, where none is there to tell anything."""
+    """Return as many pods as were decided, because no pod exists that could report connections."""
     mode, least = resource.spec.autoscaling.mode, resource.spec.autoscaling.min_replicas
     decided = resource.status.scaling.replicas if resource.status.scaling else None
     return Scale({"none": resource.spec.api.replicas, "connections": decided, "hpa": None}[mode], least)
@@ -303,7 +303,7 @@ def test_whatever_happens_the_stack_comes_to_what_the_spec_says(
     api: Server, operator_forks: ForkServer, tmp_path: Path
 ) -> None:
     machine = settings(
-        # Half as many again: an example may end early.
+        # 50 % more examples than needed, because an example may end early.
         max_examples=max(2, 3 * STEPS // (2 * STEPS_OF_ONE)),
         stateful_step_count=STEPS_OF_ONE,
         derandomize="CONVERGENCE_STEPS" not in os.environ,

@@ -1,4 +1,4 @@
-"""The CustomResourceDefinition: it is that of the models, and such that the API server takes it."""
+"""The CustomResourceDefinition matches the models, and satisfies the rules of the API server."""
 
 import re
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ COMMITTED = Path(__file__).parents[2] / "k8s" / "crd" / "livescores.livescore.de
 
 Schema = dict[str, Any]
 
-# What a structural schema may hold; within anyOf only what the extension int-or-string stands for.
+# Keywords of structural schemas; within anyOf only those that the extension int-or-string stands for.
 KEYWORDS = {
     "additionalProperties",
     "anyOf",
@@ -55,7 +55,7 @@ def root() -> Schema:
 
 
 def walk(schema: Schema, path: str = "") -> Iterator[tuple[str, Schema]]:
-    """Every schema with its path."""
+    """Yield every schema with its path."""
     yield path, schema
     for name, field in schema.get("properties", {}).items():
         yield from walk(field, f"{path}.{name}")
@@ -65,7 +65,7 @@ def walk(schema: Schema, path: str = "") -> Iterator[tuple[str, Schema]]:
 
 
 def defaulted(schema: Schema, value: Any) -> Any:
-    """What the API server makes of a value: absent fields get their default, then defaults go on within them."""
+    """Fill in defaults as the API server does: absent fields first, then the fields within defaults."""
     if isinstance(value, dict):
         fields = schema.get("properties", {})
         given = {name: field["default"] for name, field in fields.items() if "default" in field}
@@ -82,7 +82,7 @@ def test_the_committed_crd_is_the_one_of_the_models() -> None:
     assert yaml.safe_load(COMMITTED.read_text()) == crd()
 
 
-# What kubectl explain shows
+# Output of kubectl explain
 
 
 def test_every_field_says_what_it_is() -> None:
@@ -102,7 +102,7 @@ def test_the_resource_says_what_it_is() -> None:
     assert root()["description"] == (LiveScore.__doc__ or "").strip()
 
 
-# What the API server demands of a structural schema
+# Requirements of structural schemas
 
 
 def test_a_schema_holds_what_is_allowed_in_a_structural_one() -> None:
@@ -149,11 +149,11 @@ def test_of_metadata_nothing_is_said() -> None:
     assert root()["required"] == ["spec"]
 
 
-# The limits within which CEL is allowed to compute
+# Cost limits of CEL
 
 
 def test_lists_with_rules_and_texts_in_rules_are_bounded() -> None:
-    """The API server estimates the cost of a rule by the largest value that it could meet."""
+    """The API server estimates the cost of a rule by the largest possible value."""
     for path, schema in SCHEMAS:
         if schema.get("type") == "array" and any("x-kubernetes-validations" in one for _, one in walk(schema["items"])):
             assert schema["maxItems"] <= 100, path
@@ -209,7 +209,7 @@ def test_objects_that_are_given_in_part_get_the_rest() -> None:
 
 
 def test_a_default_of_the_crd_says_all_that_is_said_within_it() -> None:
-    """Nobody can tell whether an object was left out or given empty."""
+    """An omitted object cannot be distinguished from an empty one."""
     for path, schema in FIELDS:
         described = schema.get("type") == "object" and "properties" in schema and "default" in schema
         if described and path != ".status":
@@ -223,7 +223,7 @@ def test_fields_that_have_no_default_in_the_crd_have_an_empty_one_in_the_models(
 
 
 def unlike(dumped: Any, stored: Any, path: str = "") -> Iterator[str]:
-    """Fields that the models have and the stored object lacks, unless they are empty."""
+    """Yield the fields that the models have and the stored object lacks, unless they are empty."""
     if stored is None:
         if dumped not in (None, [], {}) and not all_empty(dumped):
             yield path
@@ -275,7 +275,7 @@ def test_columns_lead_to_fields_of_their_type() -> None:
 
 
 def test_a_new_resource_is_in_progress_for_kstatus() -> None:
-    """So do helm --wait, Flux and kubectl wait not take the absence of conditions for success."""
+    """Otherwise helm --wait, Flux and kubectl wait would take missing conditions for success."""
     assert at(".status")["default"] == {"observedGeneration": -1}
 
 

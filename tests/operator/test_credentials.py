@@ -1,4 +1,4 @@
-"""Passwords and URLs as people write them into Secrets."""
+"""Passwords and URLs in the forms found in real Secrets."""
 
 import re
 import signal
@@ -44,7 +44,7 @@ PASSWORDS = {
     "long": "x" * 900,
 }
 
-# What people leave around a value.
+# Whitespace that surrounds values in practice.
 SPACES = ["{}\n", "{}\r\n", "  {}\t", "\n{}\n\n", "\ufeff{}", "\ufeff{}\r\n"]
 
 
@@ -54,7 +54,7 @@ def resource(**spec: Any) -> LiveScore:
 
 
 def kept(postgres: bytes, redis: bytes = b"redis", claims: set[str] = CLAIMS) -> Credentials:
-    """The passwords that a Secret with these bytes gives."""
+    """Return the passwords read from a Secret with these bytes."""
     values = {"postgres-password": postgres, "redis-password": redis}
     data = {key: b64encode(value).decode() for key, value in values.items()}
     return credentials.kept(resource(), {"kind": "Secret", "data": data}, claims)
@@ -65,14 +65,14 @@ def decoded(manifest: Manifest) -> dict[str, str]:
 
 
 def external(**servers: str) -> LiveScore:
-    """A LiveScore whose servers are external, with URLs in the key `url` of Secrets of these names."""
+    """Return a LiveScore with external servers, whose URLs are in the key `url` of these Secrets."""
     modes = {
         server: {"mode": "external", "external": {"secretRef": {"name": server, "key": "url"}}} for server in servers
     }
     return resource(**modes)
 
 
-# URLs that the operator makes
+# Generated URLs
 
 
 @pytest.mark.parametrize("password", PASSWORDS.values(), ids=PASSWORDS)
@@ -153,7 +153,7 @@ async def _answers(client: "redis.Redis") -> bool:
         return False
 
 
-# URLs that users give
+# User-provided URLs
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""What the documents list is what the operator has. ``python -m tests.operator.test_documentation`` writes tables."""
+"""The lists in the documentation match the operator.
+
+``python -m tests.operator.test_documentation`` writes the generated tables.
+"""
 
 import ast
 import re
@@ -31,17 +34,17 @@ RUNBOOKS = sorted((ROOT / "docs" / "runbooks").glob("*.md"))
 PACKAGE = ROOT / "operator" / "livescore_operator"
 
 MAX_RUNBOOKS = 5
-"""Alerts that wake somebody: more than a few, and nobody reads any."""
+"""Maximum number of alerts that page someone: nobody reads more than a few runbooks."""
 
 SHARED = {"template", "env"}
-"""Fields that several components have alike: a table of their own says what is in them."""
+"""Fields common to several components: their contents are documented in a shared table."""
 
 SMALL = {("requests", "limits"), ("name", "key"), ("name",)}
-"""Objects with these fields alone take one row."""
+"""Objects with only these fields take one row."""
 
 QUIET = {"External", "Available", "ModeNone", "PlanOnly", "Connections", "NoReadings", "Autoscaler"}
 QUIET |= {"AutoscalerStarting", "AutoscalerFailing", "ScalingUp", "Effective"}
-"""Reasons that never become Events: they stand in conditions that nobody is told of."""
+"""Reasons that never become Events: they appear only in conditions without notification."""
 
 
 def spec() -> Schema:
@@ -56,7 +59,7 @@ def root() -> Schema:
 
 
 def tables() -> dict[str, str]:
-    """What is generated, by the name of its place in the page."""
+    """Return the generated tables by the name of their place in the page."""
     api = spec()["properties"]["api"]["properties"]
     return {
         "fields": table(("field", "type", "default", "meaning"), fields(spec())),
@@ -80,7 +83,7 @@ def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def fields(schema: Schema, above: str = "") -> Iterator[tuple[str, str, str, str]]:
-    """Every field below a schema: its path, type, default and meaning."""
+    """Yield path, type, default and meaning of every field below a schema."""
     for name, field in schema["properties"].items():
         path = f"{above}{name}"
         yield f"`{path}`", kind(field), default_of(name, field, schema), field.get("description", "")
@@ -94,7 +97,7 @@ def below(name: str, field: Schema, path: str) -> Iterator[tuple[str, str, str, 
 
 
 def is_small(field: Schema) -> bool:
-    """Whether what is in a field goes without saying."""
+    """Return True if the contents of a field need no description."""
     return tuple(field.get("properties", ())) in SMALL
 
 
@@ -103,7 +106,7 @@ def is_resources(field: Schema) -> bool:
 
 
 def kind(field: Schema) -> str:
-    """The type of a field in a few words."""
+    """Return a short description of a field's type."""
     if "enum" in field:
         return " ".join(f"`{value}`" for value in field["enum"])
     if field.get("pattern") == QUANTITY:
@@ -117,7 +120,7 @@ def kind(field: Schema) -> str:
 
 
 def integer(field: Schema) -> str:
-    """The type of a field with the numbers that it admits."""
+    """Return the type of a field with its bounds."""
     low, high = field.get("minimum"), field.get("maximum")
     if low is None:
         return str(field["type"])
@@ -125,7 +128,7 @@ def integer(field: Schema) -> str:
 
 
 def default_of(name: str, field: Schema, parent: Schema) -> str:
-    """The default of a field; that of an object is made of those of its fields."""
+    """Return the default of a field; for an object, composed of the defaults of its fields."""
     if name in parent.get("required", []):
         return "required"
     if is_resources(field):
@@ -143,7 +146,7 @@ def is_plain(value: object) -> bool:
 
 
 def rules(schema: Schema, path: str = "") -> Iterator[tuple[str, str]]:
-    """Every CEL rule: where it stands, and its message. Shared fields have theirs once."""
+    """Yield place and message of every CEL rule; those of shared fields once."""
     for rule in schema.get("x-kubernetes-validations", []):
         yield (f"`{path}`" if path else "the whole"), rule["message"]
     inner = {**schema.get("properties", {}), **({"": schema["items"]} if "items" in schema else {})}
@@ -153,13 +156,13 @@ def rules(schema: Schema, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def settings() -> Iterator[tuple[str, str, str]]:
-    # Not in code font: what looks like `SOME_SETTING` in these documents is a setting of the service.
+    # Not in code font: `SOME_SETTING` denotes a setting of the service in these documents.
     for name, field in Settings.model_fields.items():
         yield name.upper(), default(field), field.description or ""
 
 
 def written(page: str) -> str:
-    """The page with every table as it should be."""
+    """Return the page with every table up to date."""
     for name, content in tables().items():
         start, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
         before, _, rest = page.partition(start)
@@ -167,7 +170,7 @@ def written(page: str) -> str:
     return page
 
 
-# What the source says
+# Facts from the source
 
 
 def functions() -> Iterator[Function]:
@@ -178,7 +181,7 @@ def functions() -> Iterator[Function]:
 
 
 def reasons(position: int, *names: str) -> set[str]:
-    """The texts that stand at a position of the calls of these names: the reasons of findings, errors and Events."""
+    """Return the texts at a position of calls to these names: the reasons of findings, errors and Events."""
     return {reason for function in functions() for reason in reasons_in(function, position, names)}
 
 
@@ -190,7 +193,7 @@ def reasons_in(function: Function, position: int, names: tuple[str, ...]) -> Ite
 
 
 def texts(node: ast.expr, function: Function) -> Iterator[str]:
-    """The texts that an expression may be; a name is what the function assigns to it."""
+    """Yield the possible values of an expression; a name is resolved to its assignments in the function."""
     match node:
         case ast.Constant(value=str(text)):
             yield text
@@ -223,11 +226,11 @@ def metric_names() -> list[str]:
     return [family.name + ("_total" if family.type == "counter" else "") for family in families]
 
 
-# What the page says
+# Facts from the page
 
 
 def section(title: str, page: Path = PAGE) -> str:
-    """The text under a heading, up to the next one that is not below it."""
+    """Return the text under a heading, up to the next heading that is not below it."""
     found = re.search(
         rf"^(#+) {re.escape(title)}$\n(.*?)(?=^#{{1,2}} |^### |\Z)", page.read_text(), re.MULTILINE | re.DOTALL
     )
@@ -236,13 +239,13 @@ def section(title: str, page: Path = PAGE) -> str:
 
 
 def listed(title: str) -> list[str]:
-    """What stands in code font in the first column of the table under a heading."""
+    """Return the code in the first column of the table under a heading."""
     cells = re.findall(r"^\| ([^|]*`[^|]*) \|", section(title), re.MULTILINE)
     return [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
 
 
 def examples() -> list[dict[str, Any]]:
-    """Every LiveScore, or spec of one, that is shown."""
+    """Return every LiveScore, or spec of one, shown in the page."""
     blocks = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
     return [
         body for body in map(yaml.safe_load, blocks) if "spec" in body and body.get("kind", "LiveScore") == "LiveScore"

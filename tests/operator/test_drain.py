@@ -1,4 +1,4 @@
-"""Pods are emptied before they are removed, whatever happens on the way; nobody is dropped, and exactly those go."""
+"""Pods are drained before removal: no client is dropped, and exactly the drained pods are removed."""
 
 import itertools
 import os
@@ -28,10 +28,10 @@ NOW = datetime(2026, 6, 11, 17, tzinfo=UTC)
 DEADLINE = 30.0
 
 LIVES = int(os.environ.get("DRAIN_LIVES", "40"))
-"""Simulated lives of a Deployment, always the same ones."""
+"""Number of simulated runs, with fixed seeds."""
 
 LOOKS = 300
-"""Looks of the operator in each, one a second."""
+"""Reconciles per run, one per second."""
 LATER, EARLIER = "2026-06-11T17:00:20Z", "2026-06-11T16:59:59Z"
 
 
@@ -40,7 +40,7 @@ def pod(name: str, connections: int | None = 10, *, ready: bool = True, terminat
 
 
 def drained(name: str, connections: int | None = 0, *, ready: bool = False) -> Pod:
-    """One that says that it drains."""
+    """Return a pod that reports that it drains."""
     return Pod(name, ready, connections, draining=True)
 
 
@@ -72,7 +72,7 @@ def names(found: Steps) -> list[str]:
     return [one.pod for one in found.draining]
 
 
-# Who goes
+# Selection
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def names(found: Steps) -> list[str]:
 def test_the_pods_that_lose_least_are_drained(pods: list[Pod], desired: int, victims: list[str]) -> None:
     found = steps(pods, desired=desired)
     assert list(found.begin) == names(found) == victims
-    assert found.replicas == len(pods), "nothing is removed before it is empty"
+    assert found.replicas == len(pods), "no pod is removed before it is empty"
     assert found.requeue_after == (POLL_SECONDS if victims else None)
 
 
@@ -127,7 +127,7 @@ def test_more_pods_are_had_at_once() -> None:
     assert steps([pod("a"), pod("b")], desired=7) == Steps(7)
 
 
-# While they drain
+# During the drain
 
 
 def test_nobody_joins_a_batch() -> None:
@@ -152,7 +152,7 @@ def test_one_that_does_not_drain_yet_is_told_again() -> None:
         ([pod("a", None), drained("b")], [member("a", 5, EARLIER), member("b")], True),
         ([drained("a", 5), drained("b", 5)], [member("a", 5, EARLIER), member("b")], False),
     ],
-    ids=["empty", "one socket", "silent", "still gets newcomers", "not told", "late", "silent and late", "one is late"],
+    ids=["empty", "one socket", "silent", "still accepts", "no command", "late", "silent and late", "one is late"],
 )
 def test_a_batch_is_released_when_every_member_is_empty_or_late(
     pods: list[Pod], members: list[Draining], done: bool
@@ -181,7 +181,7 @@ def test_while_the_replacement_is_missing_a_member_is_not_needed_to_go() -> None
     assert found == Steps(2, cancel=("a",), requeue_after=POLL_SECONDS)
 
 
-# The load comes back
+# The load returns
 
 
 def test_those_with_most_sockets_are_cancelled_first() -> None:
@@ -203,7 +203,7 @@ def test_nothing_is_released_together_with_a_cancel() -> None:
     assert found == Steps(3, cancel=("b",), draining=(member("a", 0),), requeue_after=POLL_SECONDS)
 
 
-# Whether they went
+# After the release
 
 
 RELEASED = member("a", 0, LATER, released=True)
@@ -250,7 +250,7 @@ def test_more_pods_than_replicas_are_about_to_be_removed() -> None:
     assert steps([pod("a"), pod("b"), pod("c")], current=2, desired=3) == Steps(3)
 
 
-# Roll-outs, and what is found
+# Rollouts, and drains by others
 
 
 def test_a_roll_out_cancels_what_drains_and_begins_nothing() -> None:
@@ -289,18 +289,18 @@ def test_a_pod_with_half_as_many_sockets_goes_first(few: int, many: int) -> None
         assert deletion_cost(pod("a", few)) < deletion_cost(pod("b", many))
 
 
-# Kubernetes, an operator that is killed, and everything that may happen to them
+# Kubernetes, crashes of the operator, and everything else that may happen
 
 
 @dataclass
 class Body:
-    """A pod as it is, not as it is seen."""
+    """The actual state of a pod, as opposed to the observed one."""
 
     name: str
     born: int
     scheduled: bool = False
     ready: bool = False
-    # Whether it answers its probes.
+    # True if the pod passes its probes.
     healthy: bool = True
     draining: bool = False
     terminating: bool = False
@@ -309,7 +309,7 @@ class Body:
 
     @property
     def rank(self) -> tuple[bool, bool, int, int]:
-        """As the ReplicaSet controller ranks pods: the lowest are removed first."""
+        """The removal order of the ReplicaSet controller: the lowest are removed first."""
         return self.scheduled, self.ready, self.cost, -self.born
 
 
@@ -317,7 +317,7 @@ Effect = Callable[[], None]
 
 
 class Cluster(RuleBasedStateMachine):
-    """One Deployment without a roll-out of its own, its pods, clients, and an operator."""
+    """One Deployment without a rollout, its pods, clients, and an operator."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -327,9 +327,9 @@ class Cluster(RuleBasedStateMachine):
         self.status: tuple[Draining, ...] = ()
         self.now = NOW
         self.rolling = False
-        # When each pod was first listed to be drained.
+        # Time when each pod was first listed as draining.
         self.listed: dict[str, datetime] = {}
-        # Those for which the replicas were lowered, and those of them that were late.
+        # Pods for which the replicas were lowered, and those of them that missed the deadline.
         self.released: set[str] = set()
         self.late: set[str] = set()
         self.requeue_after: float | None = None
@@ -357,7 +357,7 @@ class Cluster(RuleBasedStateMachine):
     def operate(
         self, kill: int, lost: set[int], silent: set[int], order: Sequence[str], status_first: bool = False
     ) -> None:
-        """One look, ended by a kill before the effect of that number; some commands and readings are lost."""
+        """Reconcile once, killed before the effect of that number; some commands and readings are lost."""
         pods = [self._seen(one, number in silent) for number, one in enumerate(self.pods.values())]
         found = plan(
             pods,
@@ -408,15 +408,15 @@ class Cluster(RuleBasedStateMachine):
         released = {one.pod for one in found.draining if one.released}
         if found.replicas < self.replicas:
             assert found.replicas >= self.desired, "never fewer than desired"
-            assert not self.rolling, "never in a roll-out"
+            assert not self.rolling, "never in a rollout"
             gone = min(len(self.live), self.replicas) - found.replicas
-            assert gone <= len(released), "no pod goes undrained"
+            assert gone <= len(released), "no pod is removed without a drain"
             self._release(released - self.released)
         self.replicas = found.replicas
 
     def _release(self, names: set[str]) -> None:
         over = {name for name in names if self.now - self.listed[name] >= timedelta(seconds=DEADLINE)}
-        assert all(self.pods[name].sockets == 0 for name in names - over), "nobody is dropped before the deadline"
+        assert all(self.pods[name].sockets == 0 for name in names - over), "no socket is dropped before the deadline"
         self.late |= over
         self.released |= names
 
@@ -434,15 +434,15 @@ class Cluster(RuleBasedStateMachine):
 
     def _remove(self, body: Body) -> None:
         if body.name in self.released:
-            assert body.sockets == 0 or body.name in self.late, "nobody is dropped before the deadline"
+            assert body.sockets == 0 or body.name in self.late, "no socket is dropped before the deadline"
         else:
             ready = [one.name for one in self.live if one.name in self.released and one.ready]
-            assert not body.scheduled or (not body.ready and ready), "exactly the drained ones go"
+            assert not body.scheduled or (not body.ready and ready), "only drained pods are removed"
         body.terminating = True
 
     @rule()
     def kubelet(self) -> None:
-        """Pods start, and readiness follows what they say."""
+        """Start pods, and update their readiness."""
         for body in self.live:
             body.ready = body.scheduled and body.healthy and not body.draining
             body.scheduled = True
@@ -464,13 +464,13 @@ class Cluster(RuleBasedStateMachine):
     @precondition(lambda self: self.rolling or len(self.live) == self.replicas)
     @rule()
     def roll(self) -> None:
-        """A roll-out begins, or ends with every pod replaced."""
+        """Start a rollout, or end it with every pod replaced."""
         if self.rolling:
             for body in self.live:
                 body.terminating = True
         self.rolling = not self.rolling
 
-    # Clients, and time
+    # Clients and time
 
     @rule(count=st.integers(1, 5), chance=st.randoms(use_true_random=False))
     def arrive(self, count: int, chance: random.Random) -> None:
@@ -480,7 +480,7 @@ class Cluster(RuleBasedStateMachine):
 
     @rule(count=st.integers(1, 5))
     def leave(self, count: int) -> None:
-        """Clients of draining pods go where others are; others go home."""
+        """Disconnect clients: those of draining pods reconnect to other pods, others leave."""
         for body in self.live:
             body.sockets = max(0, body.sockets - count * (3 if body.draining else 1))
 
@@ -501,10 +501,10 @@ class Cluster(RuleBasedStateMachine):
     def a_list_names_each_once(self) -> None:
         assert len({one.pod for one in self.status}) == len(self.status)
 
-    # Longer times
+    # Long runs
 
     def live_on(self, seed: int) -> None:
-        """Looks in which now and then somebody is late, or the operator is killed, while clients come and go."""
+        """Reconcile repeatedly, with occasional delays and crashes of the operator, while clients come and go."""
         chance = random.Random(seed)
         incidents: list[Effect] = [
             lambda: self.evict(chance),
@@ -538,7 +538,7 @@ class Cluster(RuleBasedStateMachine):
         self.wait(1.0)
 
     def teardown(self) -> None:
-        """Whatever happened, it comes to what is desired, and nothing is left of a drain."""
+        """Assert that the desired state is reached from any state, and that no drain is left."""
         if not self.replicas:
             return
         if self.rolling:
@@ -567,7 +567,7 @@ TestCluster.settings = settings(max_examples=50, stateful_step_count=30, deadlin
 
 @pytest.mark.parametrize("seed", range(LIVES))
 def test_nobody_is_dropped_in_a_long_life(seed: int) -> None:
-    """The machine above finds short ways into trouble; here everything happens many times."""
+    """The state machine above finds short paths to failures; long runs combine many events."""
     cluster = Cluster()
     cluster.begin(replicas=1 + seed % 6, sockets=seed)
     cluster.live_on(seed)

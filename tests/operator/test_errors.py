@@ -1,4 +1,4 @@
-"""No error is invisible: what the API server refuses, and what fails again and again, stands in the status."""
+"""Every error is visible in the status: what the API server refuses, and what fails repeatedly."""
 
 import json
 from collections.abc import AsyncIterator
@@ -28,7 +28,7 @@ SLOW = 'Internal error occurred: failed calling webhook "policy.example.com": co
 
 
 class Refusing(Cluster):
-    """An API server that answers writes and lists of some objects with errors.
+    """An API server that responds to writes and lists of some objects with errors.
 
     Attributes:
         answers: error by kind and name; a list has an empty name.
@@ -98,7 +98,7 @@ async def test_an_undeclared_field_stalls_with_the_sentence_of_the_api_server_an
     assert await stack.condition("Stalled") == ("True", "Invalid")
     assert UNDECLARED in (await ready(stack))["message"]
     assert (await stack.livescore())["status"]["observedGeneration"] == 2
-    assert after is not None, "policies and quotas change without an event"
+    assert after is not None, "changes of policies and quotas cause no event"
     assert "demo-worker" in await stack.images(), "repaired"
     assert (await stack.kube.get("Deployment", "demo-scheduler"))["spec"]["replicas"] == 0
 
@@ -115,7 +115,7 @@ async def test_an_error_that_repeats_is_reported_and_one_that_passes_is_not(stac
     await stack.edit(api={"securityMode": "DRY_RUN"})
 
     error = await fail(stack)
-    assert await stack.condition("Ready") == ("True", "Ready"), "one failure alone says nothing"
+    assert await stack.condition("Ready") == ("True", "Ready"), "a single failure is not reported"
     assert (error.reason, SLOW in error.message) == ("Http500", True)
 
     await fail(stack)
@@ -127,7 +127,7 @@ async def test_an_error_that_repeats_is_reported_and_one_that_passes_is_not(stac
     later = datetime.now(UTC) + timedelta(seconds=LASTING_SECONDS + 1)
     stack.reconciler.now = lambda: later
     await fail(stack)
-    assert await stack.condition("Stalled") == ("True", "Http500"), "it does not pass by itself any more"
+    assert await stack.condition("Stalled") == ("True", "Http500"), "it no longer counts as temporary"
 
     cluster.answers.clear()
     await stack.settle()
@@ -196,7 +196,7 @@ async def test_an_object_of_a_stranger_stops_nothing_but_itself(stack: Stack) ->
     await stack.create()
 
     await stack.settle()
-    assert await stack.reconcile() is not None, "nothing tells when the name is free"
+    assert await stack.reconcile() is not None, "no event announces that the name is free"
     assert await stack.condition("Stalled") == ("True", "OwnershipConflict")
     assert (await stack.images())["demo-api"] == IMAGE
     assert "labels" not in (await stack.kube.get("Service", "demo"))["metadata"]
@@ -206,7 +206,7 @@ async def test_an_object_of_a_stranger_stops_nothing_but_itself(stack: Stack) ->
     assert await stack.condition("Ready") == ("True", "Ready")
 
 
-# Pods that do not come
+# Pods that do not start
 
 
 async def test_a_pod_that_gets_no_image_is_told_and_stalls_after_a_minute(stack: Stack) -> None:
@@ -223,7 +223,7 @@ async def test_a_pod_that_gets_no_image_is_told_and_stalls_after_a_minute(stack:
     assert await stack.condition("DatabaseReady") == ("False", "ImagePullFailed")
     assert "postgres:99" in (await ready(stack))["message"]
     assert await stack.condition("Stalled") == ("False", "ImagePullFailed")
-    assert after is not None, "nothing tells of pods"
+    assert after is not None, "pods are not watched"
     assert after <= PODS_SECONDS
 
     later = datetime.now(UTC) + timedelta(seconds=61)
@@ -283,12 +283,12 @@ async def test_an_ordered_scale_up_is_ready_all_the_time_and_warns_of_nothing(st
     assert {reason for _, reason, _ in told} == {"Applied"}
 
 
-# Containers of others
+# Sidecars
 
 
 @pytest.mark.parametrize("field", ["containers", "initContainers"])
 async def test_an_upgrade_takes_no_image_of_a_sidecar(stack: Stack, field: str) -> None:
-    """Wherever it stands in the list: a webhook may put it first."""
+    """The sidecar may be at any position: a webhook may insert it first."""
     await up(stack)
     for name in ("api", "worker", "scheduler"):
         template = (await stack.kube.get("Deployment", f"demo-{name}"))["spec"]["template"]["spec"]
@@ -297,7 +297,7 @@ async def test_an_upgrade_takes_no_image_of_a_sidecar(stack: Stack, field: str) 
 
     await stack.edit(image="livescore:2")
     await stack.reconcile()
-    assert await own_images(stack) == {IMAGE}, "until the migration is done the old image serves"
+    assert await own_images(stack) == {IMAGE}, "the old image serves until the migration has finished"
     assert (await stack.livescore())["status"]["image"] == IMAGE
 
     await stack.settle()

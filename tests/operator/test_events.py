@@ -1,4 +1,4 @@
-"""Events tell what happened once, and that one cannot be recorded stops nobody."""
+"""Events report each change once, and a failure to record an Event does not stop anything."""
 
 import re
 from typing import Any
@@ -22,7 +22,7 @@ def condition(type: str, status: ConditionStatus, reason: str, message: str = "w
 
 
 class Events(Cluster):
-    """An API server that takes Events, or fails."""
+    """An API server that accepts Events, or fails."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.created: list[Manifest] = []
@@ -34,7 +34,7 @@ class Events(Cluster):
         self.created.append(event)
 
 
-# What stood in the status, what stands there now, and the type of the Event if there is one.
+# The previous condition, the new condition, and the type of the Event, if any.
 ROWS: list[tuple[Condition | None, Condition, str | None]] = [
     (None, condition("Ready", "False", "NotCreated"), None),
     (None, condition("Ready", "True", "Ready"), "Normal"),

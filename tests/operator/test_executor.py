@@ -1,4 +1,4 @@
-"""A plan is carried out to its end, in its order; a preview changes nothing."""
+"""A plan is executed completely and in order; a preview changes nothing."""
 
 import pytest
 
@@ -21,14 +21,14 @@ def thing(name: str, kind: str = "ConfigMap", **data: str) -> Manifest:
 
 
 class Memory(Cluster):
-    """An API server of a few lines.
+    """A minimal API server in memory.
 
     Attributes:
-        objects: what it holds, by name.
-        calls: what it was asked for, in order.
-        refused: the error for an object of that name.
-        conflicts: the error for an object of that name that is applied without force.
-        events: type, reason and message of those recorded.
+        objects: stored objects by name.
+        calls: received calls, in order.
+        refused: error for an object of that name.
+        conflicts: error for an object of that name that is applied without force.
+        events: type, reason and message of recorded Events.
     """
 
     def __init__(self, *objects: Manifest) -> None:
@@ -85,7 +85,7 @@ async def test_a_plan_is_carried_out_in_its_order_and_told() -> None:
     applied = await executor(cluster).carry_out(RESOURCE, PLAN)
 
     assert cluster.calls == ["apply a", "apply b", "delete c", "event Applied"]
-    assert applied.objects == (cluster.objects["a"], cluster.objects["b"]), "as they now are"
+    assert applied.objects == (cluster.objects["a"], cluster.objects["b"]), "in their new state"
     assert (applied.errors, applied.skipped) == ([], False)
     assert cluster.objects.keys() == {"a", "b"}
     assert cluster.events == [("Normal", "Applied", "create ConfigMap a, update ConfigMap b, delete ConfigMap c")]
@@ -119,7 +119,7 @@ async def test_one_object_that_fails_stops_no_other(error: ReconcileError) -> No
     assert (first.reason, first.message) == (error.reason, f"create ConfigMap a: {error.message}")
     assert second.message == "update ConfigMap b: not allowed"
     assert cluster.calls == ["apply a", "apply b", "delete c", "event Applied"]
-    assert cluster.events == [("Normal", "Applied", "delete ConfigMap c")], "what failed was not applied"
+    assert cluster.events == [("Normal", "Applied", "delete ConfigMap c")], "failures are not reported as applied"
     assert counted() == {**before, "delete": before["delete"] + 1}
     assert [result.failed(("ConfigMap", name)) for name in "abc"] == [True, True, False]
 
@@ -144,7 +144,7 @@ async def test_a_server_that_answers_nobody_is_asked_nothing_more(reason: str, n
         : 2 if name == "b" else 3
     ]
     assert [error.reason for error in result.errors] == [reason]
-    assert result.failed(("ConfigMap", "d")), "it was not tried"
+    assert result.failed(("ConfigMap", "d")), "it was not attempted"
 
 
 @pytest.mark.parametrize("name", ["b", "c"])
@@ -202,7 +202,7 @@ async def test_a_field_that_somebody_else_took_is_taken_back_and_told() -> None:
 
     applied = await executor(cluster).carry_out(RESOURCE, PLAN[1:2])
 
-    assert [call for call in cluster.calls if "apply" in call] == ["apply b", "forced apply b"], "asked first"
+    assert [call for call in cluster.calls if "apply" in call] == ["apply b", "forced apply b"], "first without force"
     assert applied.objects == (cluster.objects["b"],)
     warning, normal = cluster.events
     assert warning == (

@@ -1,4 +1,4 @@
-"""Pods before kick-off: what counts, what is expected of it, and what is learnt of it."""
+"""Pods before kick-off: which matches count, their expected connections, and learning from past matches."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,7 +22,7 @@ def match(
     live: bool = False,
     minutes: float = 0,
 ) -> Fixture:
-    """One of two hours that starts so many minutes from now."""
+    """Return a match of two hours that starts in this many minutes."""
     start = NOW + timedelta(minutes=minutes)
     return Fixture(1, sport, home, away, live, start, start + MATCH)
 
@@ -56,7 +56,7 @@ def test_the_floor_may_change_at_the_lead_and_at_the_end_of_each_match(
     assert next_change(MatchDay(lead_minutes=10), matches, NOW) == seconds
 
 
-# What the service tells
+# Fixtures of the service
 
 
 EVENT_CONDITIONS = {
@@ -226,7 +226,7 @@ def test_one_match_more_never_lowers_it(fixtures: list[Fixture], more: Fixture, 
     assert found is None or found.replicas >= 1
 
 
-# What is learnt
+# Learning
 
 
 def test_a_peak_is_learnt_at_once_and_rounded_up() -> None:
@@ -253,7 +253,7 @@ def test_a_peak_is_learnt_at_once_and_rounded_up() -> None:
         "no match",
         "not begun",
         "two sports",
-        "nobody there",
+        "no connections",
         "the same",
         "before the audience came",
         "in the third quarter",
@@ -271,7 +271,7 @@ def test_at_the_end_of_a_match_a_far_higher_peak_is_forgotten(minutes: int) -> N
     over = [match(live=True, minutes=minutes)]
     once = learn(learnt(football=100_000), over, 9000, NOW)
     assert once == tuple(learnt(football=14_000))
-    assert learn(once, over, 9000, NOW) == once, "however often it is looked at"
+    assert learn(once, over, 9000, NOW) == once, "repeated samples change nothing"
 
 
 def test_sports_are_the_same_in_small_and_capital_letters() -> None:

@@ -1,4 +1,4 @@
-"""What is shipped for Argo CD and kustomize does what docs/operator.md says."""
+"""Files for Argo CD and kustomize work as docs/operator.md describes."""
 
 import shutil
 from pathlib import Path
@@ -23,7 +23,7 @@ Body = dict[str, Any]
 
 
 def health(spec: Body | None = None, status: Body | None = None, **metadata: Any) -> tuple[str, str]:
-    """What Argo CD's check makes of a LiveScore; it runs the text as a function of `obj`."""
+    """Evaluate Argo CD's health check, which runs the text as a function of `obj`, for a LiveScore."""
     lupa = pytest.importorskip("lupa", reason="the Lua interpreter lupa is not installed")
     lua = lupa.LuaRuntime()
     text = yaml.safe_load((K8S / "argocd/argocd-cm.yaml").read_text())["data"][HEALTH_KEY]
@@ -78,7 +78,7 @@ def test_argo_cd_sees_the_health_of_a_livescore(
 
 
 def test_objects_that_argo_cd_may_take_for_its_own_have_an_owner_or_are_not_pruned() -> None:
-    """With label tracking it manages what has its application's name as instance label, and no owner."""
+    """With label tracking, Argo CD manages objects with its application's name as instance label and no owner."""
     for one in children():
         metadata = one["metadata"]
         if "ownerReferences" not in metadata:
@@ -133,7 +133,7 @@ images:
 
 @pytest.fixture
 def built(tmp_path: Path) -> dict[str, Body]:
-    """What kustomize makes of the above, by kind."""
+    """Build the above with kustomize, and return the objects by kind."""
     shutil.copy(K8S / "kustomize/livescore.yaml", tmp_path)
     (tmp_path / "resources.yaml").write_text(RESOURCES)
     (tmp_path / "kustomization.yaml").write_text(KUSTOMIZATION)
@@ -172,7 +172,7 @@ def test_the_configuration_of_kustomize_names_every_image_and_reference_of_the_d
 
 
 def _paths(schema: Body, path: str) -> list[str]:
-    """Every field, with lists passed over as kustomize does."""
+    """Return every field, skipping lists as kustomize does."""
     inner = schema.get("items", schema)
     fields = inner.get("properties", {})
     return [path, *(found for name, field in fields.items() for found in _paths(field, f"{path}/{name}"))]

@@ -1,7 +1,7 @@
-"""What becomes of a LiveScore, whole: ``golden/NAME/input.yaml`` and what is built from it, ``output.yaml``.
+"""Golden files of built manifests: ``golden/NAME/input.yaml`` and the result, ``output.yaml``.
 
-An input is a LiveScore and, where they differ from those of a cluster in which all is well, the context.
-``python -m tests.operator.test_golden`` writes the outputs anew; read the difference before you commit it.
+An input is a LiveScore and, where it differs from that of a healthy cluster, the context.
+``python -m tests.operator.test_golden`` rewrites the outputs; review the diff before you commit it.
 """
 
 from functools import cache
@@ -21,14 +21,14 @@ NAMES = sorted(path.name for path in GOLDEN.iterdir())
 
 
 def load(name: str) -> tuple[LiveScore, BuildContext]:
-    """The input of a golden case."""
+    """Return the input of a golden case."""
     body, *context = yaml.safe_load_all((GOLDEN / name / "input.yaml").read_text())
     resource = LiveScore.parse(body)
     return resource, context_of(resource, **(context[0] if context else {}))
 
 
 def context_of(resource: LiveScore, **given: Any) -> BuildContext:
-    """The context of a cluster that serves the image, but for those given."""
+    """Return the context of a cluster that serves the image, with some members replaced."""
     usual: dict[str, Any] = {
         "operator_namespace": "livescore-system",
         "credentials": Credentials("postgres-password", "redis-password", "lsk_admin_key", "checksum-key"),
@@ -47,7 +47,7 @@ def context_of(resource: LiveScore, **given: Any) -> BuildContext:
 
 @cache
 def built(name: str) -> list[Manifest]:
-    """What is built from a golden case; for all tests to read and none to change."""
+    """Return the manifests of a golden case, cached for all tests; treat them as read-only."""
     return build(*load(name))
 
 
@@ -57,7 +57,7 @@ def output(name: str) -> Path:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_built_is_what_was_read_and_found_good(name: str) -> None:
-    assert to_yaml(built(name)) == output(name).read_text(), "run `python -m tests.operator.test_golden`, read the diff"
+    assert to_yaml(built(name)) == output(name).read_text(), "run `python -m tests.operator.test_golden`, check the diff"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,4 +1,4 @@
-"""Who says how many API pods there are changes with the mode; the number itself does not change by that."""
+"""The owner of the API's replicas changes with the mode, while the number stays the same."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,11 +16,11 @@ from tests.support.kubernetes.kinds import Json
 from tests.support.kubernetes.kube import Kube, eventually
 
 CONTROLLER = "kube-controller-manager"
-"""As whom HorizontalPodAutoscalers write."""
+"""Field manager of HorizontalPodAutoscalers."""
 
 
 def by_autoscaler(**more: Any) -> Json:
-    """Ten sockets a pod, from two pods to six."""
+    """Return a spec with ten sockets per pod and two to six pods, scaled by an HPA."""
     return {"mode": "hpa", "minReplicas": 2, "maxReplicas": 6, "targetConnectionsPerPod": 10, **more}
 
 
@@ -32,7 +32,7 @@ async def scene(kube: Kube, kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 class Recording:
-    """Every number of replicas that the Deployment of the API ever had, in order, and the last version seen."""
+    """All numbers of replicas the API's Deployment ever had, in order, and the last version seen."""
 
     def __init__(self) -> None:
         self.numbers: list[int] = []
@@ -49,7 +49,7 @@ class Recording:
 
 @asynccontextmanager
 async def recorded(scene: Scene) -> AsyncIterator[list[int]]:
-    """The numbers that there are during the block; complete after it."""
+    """Record the numbers of replicas during the block; the list is complete after it."""
     recording = Recording()
     watching = asyncio.create_task(recording.record(scene))
 
@@ -67,13 +67,13 @@ async def recorded(scene: Scene) -> AsyncIterator[list[int]]:
 
 
 async def managers(scene: Scene) -> set[str]:
-    """Who owns the number of replicas."""
+    """Return the field managers of the number of replicas."""
     entries = (await scene.deployment())["metadata"]["managedFields"]
     return {one["manager"] for one in entries if "f:replicas" in one["fieldsV1"].get("f:spec", {})}
 
 
 async def pod_versions(scene: Scene) -> list[str]:
-    """Of all pods."""
+    """Return the versions of all pods."""
     return [one["metadata"]["resourceVersion"] for one in await scene.kube.list("Pod")]
 
 
@@ -92,7 +92,7 @@ async def test_the_number_stays_from_mode_to_mode(scene: Scene) -> None:
             found = await scene.kube.find("HorizontalPodAutoscaler", "demo-api")
             assert (found is not None) == (autoscaling["mode"] == "hpa")
 
-    assert set(numbers) == {4}, "at no moment"
+    assert set(numbers) == {4}, "the number changed for a moment"
     assert await scene.messages("FieldConflict") == []
     assert await scene.messages("Scaled") == []
     assert len(scene.fleet.pods) == 4
@@ -100,7 +100,7 @@ async def test_the_number_stays_from_mode_to_mode(scene: Scene) -> None:
     await scene.load(20, 20, 10, 0)
     assert await scene.replicas() == 5
     assert await managers(scene) == {FIELD_MANAGER}
-    assert await scene.messages("FieldConflict") == [], "with nobody but itself"
+    assert await scene.messages("FieldConflict") == [], "the operator conflicted with itself"
 
 
 async def test_the_number_is_kept_by_somebody_until_the_autoscaler_first_changes_it(scene: Scene) -> None:
@@ -125,7 +125,7 @@ async def test_the_number_is_kept_by_somebody_until_the_autoscaler_first_changes
     async with recorded(scene) as numbers:
         await scene.step()
         await scene.step()
-    assert set(numbers) == {5}, "taken over as it is"
+    assert set(numbers) == {5}, "the number is taken over unchanged"
     assert FIELD_MANAGER in await managers(scene)
 
 
@@ -141,7 +141,7 @@ async def test_an_autoscaler_is_made_as_the_spec_says_and_told_of(scene: Scene) 
     assert await scene.condition("ScalingActive") == ("False", "AutoscalerStarting")
     found = await scene.scaling()
     assert (found["replicas"], found["reason"]) == (2, "HorizontalPodAutoscaler")
-    assert FIELD_MANAGER not in await managers(scene), "from the second look on"
+    assert FIELD_MANAGER not in await managers(scene), "from the second reconcile on"
 
     conditions = [{"type": type, "status": "True", "reason": "Fine"} for type in ("AbleToScale", "ScalingActive")]
     status = {"desiredReplicas": 3, "currentReplicas": 2, "conditions": conditions}
@@ -175,7 +175,7 @@ async def test_a_lost_deployment_comes_back_with_as_many_pods_as_it_may_have(
 
 
 async def test_an_autoscaler_that_takes_over_no_pod_begins_with_its_least(scene: Scene) -> None:
-    """By itself it would stay at none for ever."""
+    """Without initial replicas, it would stay at zero for good."""
     await scene.up(api={"replicas": 0})
     assert await scene.replicas() == 0
 
@@ -195,7 +195,7 @@ async def test_the_cheapest_pods_are_those_with_the_fewest_sockets(scene: Scene)
     versions = await pod_versions(scene)
     scene.fleet.set_sockets(7, 0, 70)
     await scene.reconcile()
-    assert await pod_versions(scene) == versions, "not written for every socket"
+    assert await pod_versions(scene) == versions, "the cost is not written for every socket"
 
     scene.fleet.set_sockets(7, 1, 70)
     scene.fleet.pods["demo-api-3"].silent = True
@@ -216,7 +216,7 @@ async def test_a_plan_of_the_handover_shows_no_other_number(scene: Scene) -> Non
     assert not [line for line in plan["diff"].splitlines() if line[:1] in "+-" and " replicas:" in line]
     assert set(numbers) == {4}
     assert await managers(scene) == {FIELD_MANAGER}
-    assert set((await scene.fleet.costs()).values()) == {"0"}, "of mode none"
+    assert set((await scene.fleet.costs()).values()) == {"0"}, "as in mode none"
 
 
 async def test_matches_raise_the_least_of_the_autoscaler(scene: Scene) -> None:

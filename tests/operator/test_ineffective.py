@@ -1,4 +1,4 @@
-"""Settings without effect: each is named with its reason, and each field of the spec is known to have one or not."""
+"""Settings without effect are named with the reason, and every field of the spec is covered."""
 
 from collections.abc import Iterator
 from typing import Any, get_args
@@ -41,7 +41,7 @@ def matchday(**given: Any) -> Manifest:
     return {"mode": "connections", "matchDay": {"enabled": True, **given}}
 
 
-# What is given, and the fields of it that have no effect.
+# The spec, and its fields without effect.
 Row = tuple[Manifest, list[str]]
 TABLE: list[Row] = [
     ({"api": {"replicas": 5}, "autoscaling": CONNECTIONS}, ["api.replicas"]),
@@ -243,7 +243,7 @@ def test_fields_with_the_same_reason_share_a_sentence() -> None:
 
 # Every field of the spec
 
-# Sections and fields that have an effect in every mode, whatever else is given.
+# Sections and fields that always have an effect.
 EFFECTIVE = {
     "image",
     "imagePullPolicy",
@@ -273,7 +273,7 @@ EFFECTIVE = {
     ),
 }
 
-# Fields that are treated alike in all three processes, and tested for one.
+# Fields treated alike for all three processes, and tested for one.
 ALIKE = {f"{component}.{field}" for component in ("api", "worker", "scheduler") for field in ("env", "template.labels")}
 ALIKE |= {f"{component}.template.annotations" for component in ("api", "worker", "scheduler")}
 

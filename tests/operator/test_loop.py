@@ -1,4 +1,4 @@
-"""The loop against an API server: what is made, in which order, and that it stays as the resource says."""
+"""The reconcile loop against an API server: created objects, their order, and stability."""
 
 from base64 import b64encode
 from collections.abc import AsyncIterator
@@ -192,7 +192,7 @@ async def test_two_livescores_in_a_namespace_leave_each_other_alone(stack: Stack
 
 
 async def test_what_an_earlier_livescore_left_is_replaced(stack: Stack) -> None:
-    """Its garbage collector may be slow; here there is none at all."""
+    """The old LiveScore's garbage collection may be slow; here it never happens."""
     await stack.create()
     await stack.settle()
     password = (await stack.secret("demo-credentials"))["postgres-password"]
@@ -430,8 +430,8 @@ async def test_nothing_is_repaired_while_it_is_suspended(stack: Stack) -> None:
     await stack.reconcile()
     assert "demo-worker" not in await stack.images()
     assert await stack.condition("Reconciling") == ("False", "Suspended")
-    assert await stack.condition("Ready") == ("Unknown", "Suspended"), "nobody looks"
-    assert await stack.condition("ApiAvailable") == ("True", "Available"), "as it was last seen"
+    assert await stack.condition("Ready") == ("Unknown", "Suspended"), "the state is not observed"
+    assert await stack.condition("ApiAvailable") == ("True", "Available"), "as last observed"
 
     await stack.edit(suspend=False)
     await stack.settle()
@@ -548,7 +548,7 @@ async def test_a_volume_grows(stack: Stack) -> None:
 
 
 def _said(child: Json) -> Json:
-    """A child without what differs from one life to the next."""
+    """Return an owned object without what differs between two instances."""
     metadata = {name: child["metadata"].get(name) for name in ("labels", "annotations", "ownerReferences")}
     body = {name: value for name, value in child.items() if name not in ("metadata", "status")}
     body.get("spec", {}).pop("clusterIP", None)
@@ -565,14 +565,14 @@ async def _checksums(stack: Stack) -> dict[str, str]:
 
 
 async def _label_claims(stack: Stack) -> None:
-    """The StatefulSet controller does it; here nobody does."""
+    """Add the labels that the StatefulSet controller would add."""
     labels = {"app.kubernetes.io/name": "livescore", "app.kubernetes.io/instance": "demo"}
     for claim in await stack.kube.list("PersistentVolumeClaim"):
         await stack.kube.patch("PersistentVolumeClaim", claim["metadata"]["name"], {"metadata": {"labels": labels}})
 
 
 async def _can_grow(stack: Stack) -> bool:
-    """A real API server asks the storage class, of which it has none here."""
+    """Create a storage class that allows growth: a real API server requires it, and has none."""
     claim = {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",

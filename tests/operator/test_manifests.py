@@ -1,4 +1,4 @@
-"""What is shipped under k8s/: it is whole, it asks for no more than it needs, and its names fit together."""
+"""The manifests in k8s/ are complete, request only needed permissions, and have consistent names."""
 
 import re
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ KUSTOMIZATIONS = sorted(path.parent.relative_to(K8S).as_posix() for path in K8S.
 VARIANTS = ["default", "namespaced"]
 SAMPLES = sorted((K8S / "samples").glob("*.yaml"))
 
-# Kinds that belong to no namespace: who may not write such may still install the namespaced variant.
+# Cluster-scoped kinds: users without permission to write them can still install the namespaced variant.
 CLUSTER_SCOPED = {"Namespace", "CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding"}
 
 Manifest = dict[str, Any]
@@ -33,7 +33,7 @@ def kustomization(folder: Path) -> Manifest:
 
 
 def built(folder: Path) -> Iterator[Manifest]:
-    """Everything that a kustomization brings, before its patches."""
+    """Yield the objects of a kustomization, before its patches."""
     for name in kustomization(folder)["resources"]:
         target = (folder / name).resolve()
         if target.is_dir():
@@ -48,7 +48,7 @@ def only(variant: str, kind: str) -> Manifest:
 
 
 def patch() -> Manifest:
-    """What the namespaced variant changes."""
+    """Return the patch of the namespaced variant."""
     (found,) = documents(K8S / "namespaced" / "scope.yaml")
     return found
 
@@ -60,14 +60,14 @@ def container(deployment: Manifest) -> Manifest:
 
 
 def rules() -> Iterator[Manifest]:
-    """Every rule of every role."""
+    """Yield every rule of every role."""
     for path in K8S.glob("*/*role.yaml"):
         for role in documents(path):
             yield from role["rules"]
 
 
 def verbs(resource: str) -> set[str]:
-    """What may be done to a resource anywhere."""
+    """Return the verbs that are allowed on a resource anywhere."""
     (role,) = documents(K8S / "rbac" / "clusterrole.yaml")
     return {verb for rule in role["rules"] if resource in rule["resources"] for verb in rule["verbs"]}
 
@@ -78,7 +78,7 @@ def makefile(variable: str) -> str:
     return found[1]
 
 
-# Whole
+# Completeness
 
 
 def test_every_folder_of_manifests_is_one_that_kustomize_knows() -> None:
@@ -111,7 +111,7 @@ def test_the_cluster_wide_variant_brings_the_crd_and_a_restricted_namespace() ->
     assert namespace["metadata"]["labels"] == {"pod-security.kubernetes.io/enforce": "restricted"}
 
 
-# Rights
+# Permissions
 
 
 def test_the_namespaced_variant_needs_no_right_beyond_its_namespace() -> None:
@@ -146,7 +146,7 @@ def test_what_holds_data_may_not_be_deleted(resource: str) -> None:
 
 
 def test_claims_are_deleted_one_by_one_only() -> None:
-    """The operator deletes claims without a volume, see test_volumes.py; no rule can say that."""
+    """The operator deletes only claims without a volume, see test_volumes.py; no rule can express that."""
     assert verbs("persistentvolumeclaims") == {"list", "patch", "delete"}
 
 

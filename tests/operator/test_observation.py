@@ -1,4 +1,4 @@
-"""Whose an object is, what the spec refers to, and what has a digest."""
+"""Ownership of objects, references of the spec, and digests."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ def _l(labels: dict[str, str] | None) -> Manifest:
 
 # Ownership
 
-# The object, whether it is ours, whether it is what an earlier LiveScore of this name left behind.
+# The object; True if it is ours; True if an earlier LiveScore of this name left it behind.
 OBJECTS: list[tuple[Manifest, bool, bool]] = [
     (child("Deployment", MINE), True, False),
     (child("Deployment", BYSTANDER, MINE), True, False),
@@ -84,7 +84,7 @@ def test_a_name_that_somebody_else_has_is_never_taken(live: Manifest, ours: bool
     (conflict,) = name_conflicts(livescore(), wanted, live_children).values()
     assert conflict.message.startswith(f"{live['kind']} sport/demo-api exists")
     assert "rename or delete it" in conflict.message
-    assert conflict.after is not None, "nothing tells when it goes"
+    assert conflict.after is not None, "no event announces that the object is gone"
 
 
 def test_what_is_not_wanted_or_not_there_is_in_nobodys_way() -> None:
@@ -94,7 +94,7 @@ def test_what_is_not_wanted_or_not_there_is_in_nobodys_way() -> None:
     assert name_conflicts(livescore(), [], {("Deployment", "demo-api"): child("Deployment", ANOTHER)}) == {}
 
 
-# Secrets of the user
+# User-provided Secrets
 
 
 def reference(name: str, key: str = "key") -> dict[str, str]:
@@ -204,4 +204,4 @@ def test_children_can_be_looked_at_as_they_became() -> None:
         ("Job", "demo-api"): kept,
         ("Service", "demo-api"): made,
     }
-    assert seen.owned["Deployment", "demo-api"] is old, "what was seen stays"
+    assert seen.owned["Deployment", "demo-api"] is old, "the observation is unchanged"

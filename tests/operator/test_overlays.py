@@ -1,7 +1,7 @@
-"""The overlays and samples of ``k8s``: what they become, whole, and that a server takes them.
+"""The overlays and samples of ``k8s``: golden files, and acceptance by a server.
 
-``golden-overlays/NAME.yaml`` is what ``kubectl kustomize`` makes of each kustomization, without the CRD, which another
-test compares. ``python -m tests.operator.test_overlays`` writes them anew; read the difference before you commit it.
+``golden-overlays/NAME.yaml`` is the output of ``kubectl kustomize`` for each kustomization, without the CRD, which
+another test compares. ``python -m tests.operator.test_overlays`` rewrites them; review the diff before you commit it.
 """
 
 import re
@@ -24,10 +24,10 @@ PRODUCTION = Pair(
     "overlays/production",
     ("--set", "image.tag=dev", "--set", "monitoring.dashboard.enabled=false", "--api-versions", PROMETHEUS),
 )
-"""The chart as it is; a kustomization has no place for a dashboard."""
+"""Values of the chart for the comparison; a kustomization has no dashboard."""
 
 WHOLE = [name for name in KUSTOMIZATIONS if name in {"default", "namespaced"} or name.startswith("overlays/")]
-"""What people apply; the others are parts of these."""
+"""Kustomizations that users apply; the others are components of these."""
 
 Manifest = dict[str, Any]
 
@@ -47,7 +47,7 @@ def only(name: str, kind: str) -> Manifest:
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_what_is_built_is_what_was_read_and_found_good(name: str) -> None:
-    assert shown(name) == golden(name).read_text(), "run `python -m tests.operator.test_overlays`, read the diff"
+    assert shown(name) == golden(name).read_text(), "run `python -m tests.operator.test_overlays`, review the diff"
 
 
 def test_every_golden_file_has_its_kustomization() -> None:
@@ -85,7 +85,7 @@ def test_two_operators_of_production_are_apart_and_one_stays() -> None:
 
 @pytest.mark.parametrize("text", [path.read_text() for path in SAMPLES], ids=[path.stem for path in SAMPLES])
 async def test_a_sample_is_taken(kube: Kube, text: str) -> None:
-    """By whatever server there is; ``tests/charts`` shows the objects of other operators to a real one."""
+    """Accepted by any available server; ``tests/charts`` checks objects of other operators on a real one."""
     (sample,) = (one for one in parsed(text) if one["kind"] == KIND)
     made = await kube.apply(sample, manager="kubectl")
 
@@ -95,7 +95,7 @@ async def test_a_sample_is_taken(kube: Kube, text: str) -> None:
 
 @pytest.mark.parametrize("name", WHOLE)
 async def test_an_overlay_is_taken(kube: Kube, name: str) -> None:
-    """All of it that belongs to a namespace and that servers know by themselves."""
+    """Only namespaced objects of kinds that every server knows."""
     found = [one for one in parsed(kustomized(name)) if one["kind"] in KINDS and KINDS[one["kind"]].namespaced]
     assert "Deployment" in {one["kind"] for one in found}
     for manifest in found:

@@ -1,4 +1,4 @@
-"""Operators that see the same LiveScore: one works on it, the others stand back, and the status says so."""
+"""Of several operators that see one LiveScore, one works on it, the others stand back, and the status says so."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -21,7 +21,7 @@ from tests.support.operators import Operator
 
 
 class Clock:
-    """Stands still unless a test moves it."""
+    """A clock that only the test advances."""
 
     def __init__(self) -> None:
         self.seconds = 1_000.0
@@ -69,7 +69,7 @@ Make = Callable[[str, str], tuple[Operator, Faults]]
 
 
 async def contended(first: Installation, second: Installation) -> None:
-    """Let the first operator own the LiveScore, and the second ask and be answered."""
+    """Let the first operator own the LiveScore, and the second contend and get an answer."""
     await first.create()
     await first.settle()
     await second.reconcile()
@@ -140,7 +140,7 @@ async def test_an_owner_that_does_not_answer_is_replaced(install: Install, clock
     assert await second.contender() is None
     assert await second.condition("Ready") == ("True", "Ready")
     assert await second.condition("Stalled") == ("False", "Ready")
-    # The first one was away and comes back: it finds that it no longer owns the LiveScore.
+    # The first operator returns after an absence, and finds that it no longer owns the LiveScore.
     await first.edit(worker={"replicas": 3})
     await first.reconcile()
     assert (await first.kube.get("Deployment", "demo-worker"))["spec"]["replicas"] == 1
@@ -243,12 +243,12 @@ async def test_a_status_that_an_older_operator_applies_does_not_forget_the_owner
 
 
 OLDER_SECONDS = 7
-"""What the operator of another version wants."""
+"""Desired grace period of the operator of another version."""
 
 
 @pytest.fixture
 def make(api: Server, kube: Kube, operator_forks: ForkServer, tmp_path: Path) -> Iterator[Make]:
-    """Makes operators of installations of their own, each with a proxy that counts."""
+    """Create operators of separate installations, each with a proxy that counts requests."""
     made: list[tuple[Operator, Faults]] = []
 
     def operator(lease: str, namespace: str) -> tuple[Operator, Faults]:
@@ -268,7 +268,7 @@ def make(api: Server, kube: Kube, operator_forks: ForkServer, tmp_path: Path) ->
 
 
 def writes(proxy: Faults) -> int:
-    """Writes of an operator, other than of its Lease."""
+    """Return the number of writes of an operator, except those of its Lease."""
     made = proxy.count("create", "update", "patch", "delete")
     return made - sum(proxy.count(verb, resource="leases") for verb in ("create", "update"))
 

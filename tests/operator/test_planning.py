@@ -1,4 +1,4 @@
-"""What must be done: nothing where an apply would change nothing, and no less where it would change anything."""
+"""Planning finds no change exactly where an apply would change nothing."""
 
 import base64
 import copy
@@ -22,11 +22,11 @@ UID = "uid-of-demo"
 QUANTITIES = ("cpu", "memory", "storage", "ephemeral-storage", "sizeLimit")
 
 
-# Manifests, and the fields of them as managedFields tells them
+# Manifests, and their fields in managedFields
 
 
 class Owned(NamedTuple):
-    """A value and what stands in ``fieldsV1`` for it."""
+    """A value and its entry in ``fieldsV1``."""
 
     value: Any
     fields: dict[str, Any]
@@ -47,14 +47,14 @@ def fields(parts: dict[str, Owned]) -> Owned:
 
 
 def items(parts: dict[str, dict[str, Owned]]) -> Owned:
-    """A list whose items are told apart by their name."""
+    """Return a list with items identified by their name."""
     found = {name: fields({"name": leaf(name), **inner}) for name, inner in parts.items()}
     owned = {f"k:{compact({'name': name})}": {".": {}, **item.fields} for name, item in found.items()}
     return Owned([item.value for item in found.values()], owned)
 
 
 def values(members: list[str]) -> Owned:
-    """A list that is a set."""
+    """Return a list that is a set."""
     return Owned(members, {f"v:{compact(member)}": {} for member in members})
 
 
@@ -76,7 +76,7 @@ NODES: st.SearchStrategy[Owned] = st.recursive(
 
 
 class Case(NamedTuple):
-    """A manifest and the object that it became."""
+    """A manifest and the live object it produced."""
 
     manifest: Manifest
     live: Manifest
@@ -87,7 +87,7 @@ def entry(owned: Any, **others: Any) -> Manifest:
 
 
 def applied(body: dict[str, Owned], metadata: dict[str, Owned] | None = None) -> Case:
-    """What stands in the cluster once a manifest of these fields was applied."""
+    """Return the live object after a manifest of these fields was applied."""
     head = {"apiVersion": "v1", "kind": "Thing"}
     named = {"name": "demo", "namespace": "default"}
     parts = {**({"metadata": fields(metadata)} if metadata else {}), **body}
@@ -104,7 +104,7 @@ CASES = st.builds(
 
 
 def containers(value: Any) -> Iterator[Any]:
-    """Every dict and list within a value, itself first."""
+    """Yield a value and every dict and list within it."""
     if isinstance(value, dict | list):
         yield value
         for inner in value.values() if isinstance(value, dict) else value:
@@ -112,12 +112,12 @@ def containers(value: Any) -> Iterator[Any]:
 
 
 def other(value: Any) -> Any:
-    """Another scalar than this one."""
+    """Return a different scalar."""
     return not value if isinstance(value, bool) else value + 1 if isinstance(value, int) else f"{value}x"
 
 
 def edits(manifest: Manifest) -> list[Manifest]:
-    """The manifest with one leaf changed, removed or added, each in another place."""
+    """Return the manifest with one leaf changed, removed or added, in each place."""
     found = []
     for index, container in enumerate(containers(manifest)):
         for place in range(len(container) + 1):
@@ -159,7 +159,7 @@ def test_a_manifest_that_was_applied_is_applied(case: Case) -> None:
     assert is_applied(case.manifest, case.live, MANAGER)
 
 
-@settings(max_examples=40)  # each in all its places
+@settings(max_examples=40)  # each with edits in all its places
 @given(CASES)
 @example(applied({"spec": fields({"nodeSelector": leaf({"disk": "ssd", "zone": "a"})})}))
 @example(applied({"spec": fields({"ingress": leaf([{"from": [{"podSelector": {}}], "ports": [{"port": 80}]}])})}))
@@ -170,7 +170,7 @@ def test_one_leaf_changed_added_or_removed_is_something_to_apply(case: Case) -> 
 @settings(max_examples=40)
 @given(CASES)
 def test_one_leaf_changed_added_or_removed_by_somebody_else_is_repaired_where_it_is_ours(case: Case) -> None:
-    """What is added to a field that is merged is the other's; nothing that we applied may change or go."""
+    """Additions to a merged field belong to the other manager; fields that we applied may not change or disappear."""
     for edited in edits({name: value for name, value in case.live.items() if name != "metadata"} | {"metadata": {}}):
         live = {**edited, "metadata": case.live["metadata"]}
         still = all(_holds(value, live.get(name)) for name, value in case.manifest.items())
@@ -178,7 +178,7 @@ def test_one_leaf_changed_added_or_removed_by_somebody_else_is_repaired_where_it
 
 
 def _holds(wanted: Any, live: Any) -> bool:
-    """Whether everything that is wanted is there, whatever else is."""
+    """Return True if ``live`` contains everything in ``wanted``."""
     if isinstance(wanted, dict):
         return isinstance(live, dict) and all(name in live and _holds(wanted[name], live[name]) for name in wanted)
     if isinstance(wanted, list):
@@ -187,7 +187,7 @@ def _holds(wanted: Any, live: Any) -> bool:
 
 
 def with_foreign_fields(value: Any, owned: dict[str, Any]) -> Any:
-    """The value with more in everything that is merged; what is owned as a whole stays."""
+    """Add fields wherever values are merged; atomic values stay unchanged."""
     if not owned:
         return value
     if isinstance(value, dict):
@@ -243,7 +243,7 @@ def test_a_field_that_is_still_ours_and_no_longer_wanted_is_to_be_removed() -> N
 
 
 def test_a_manifest_without_any_metadata_of_its_own_can_be_applied() -> None:
-    """So is the one that makes a volume grow."""
+    """For example the manifest that grows a volume."""
     case = applied({"spec": fields({"resources": fields({"requests": fields({"storage": leaf("2Gi")})})})})
 
     assert "f:metadata" not in case.live["metadata"]["managedFields"][0]["fieldsV1"]
@@ -336,7 +336,7 @@ DATA = ["PersistentVolumeClaim", "Cluster"]
 
 
 class Child(NamedTuple):
-    """What the cluster may hold under a name."""
+    """An object that may exist under a name."""
 
     name: str
     kind: str
@@ -401,8 +401,8 @@ def test_changes_make_what_is_missing_mend_what_differs_and_prune_only_what_is_o
     assert by_verb["delete"] == keys([child for child in there if not child.wanted and _may_go(child)])
     assert [planning.key(one.manifest) for one in found if one.verb != "delete"] == keys(
         [child for child in wanted if child.state != "applied"]
-    ), "in the order in which they are wanted"
-    assert [one.verb for one in found] == sorted((one.verb for one in found), key="delete".__eq__), "then pruned"
+    ), "in the order of the desired objects"
+    assert [one.verb for one in found] == sorted((one.verb for one in found), key="delete".__eq__), "deletions last"
     assert all((one.live is None) == (one.verb == "create") for one in found)
 
 
@@ -416,7 +416,7 @@ def test_an_owner_that_does_not_control_is_none() -> None:
     assert planning.owner({"metadata": {}}) is None
 
 
-# Replicas that are let go
+# Replicas that the operator no longer manages
 
 
 def deployment(**spec: Any) -> Manifest:
@@ -456,7 +456,7 @@ def test_nothing_else_is_handed_over(change: Change) -> None:
     assert planning.handover(change, MANAGER) is None
 
 
-# For people
+# Presentation
 
 
 def secret(**data: str) -> Manifest:
@@ -508,7 +508,7 @@ def test_a_diff_never_tells_a_secret(value: str, verb: planning.Verb) -> None:
 
 
 def test_a_diff_masks_the_values_of_secrets_in_other_objects_too() -> None:
-    """Whether the Secret is in the plan or only referred to by it."""
+    """Applies whether the Secret is in the plan or only referenced by it."""
     own = secret(password=base64.b64encode(b"hunter2-of-postgres").decode())
     foreign = secret(url=base64.b64encode(b"postgresql://me:s%40cret-of-me@db/scores").decode())
     applied = json.dumps(config("hunter2-of-postgres"))

@@ -1,4 +1,4 @@
-"""The pods are asked side by side: a slow, broken or lost one delays nobody and is missing in the sum."""
+"""Pods are queried in parallel: a slow, broken or lost pod delays no other and is missing from the sum."""
 
 import asyncio
 import socket
@@ -17,13 +17,13 @@ DEMO, OTHER = ("sport", "demo"), ("sport", "other")
 ONE, TWO, THREE, SIXTH = "127.0.0.1", "127.0.0.2", "127.0.0.3", "::1"
 
 TIMEOUT = 0.5
-"""Seconds instead of those of production, so that nobody waits."""
+"""Timeout in seconds that replaces the production value, to keep the tests short."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Pods:
-    """Pods on loopback, all with the same port, as pods of one LiveScore have it. One that has no answer is lost."""
+    """Pods on loopback that share a port, as pods of one LiveScore do. A pod without an answer is lost."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -31,7 +31,7 @@ class Pods:
         self._runners: list[web.AppRunner] = []
 
     async def start(self, address: str, answer: Any) -> None:
-        """Serve a pod that answers so; ``answer`` is a handler, or what is sent as JSON."""
+        """Serve a pod; ``answer`` is a handler, or the JSON to respond with."""
 
         async def connections(request: web.Request) -> web.StreamResponse:
             self.asked.append(address)
@@ -142,7 +142,7 @@ async def test_only_a_few_pods_are_asked_for_fixtures_where_none_tells(pods: Pod
 
 @pytest.mark.usefixtures("pods")
 async def test_lost_pods_are_all_waited_for_at_the_same_time() -> None:
-    """Nobody answers on their addresses, not even with a refusal: so it is when a node is gone."""
+    """Connections to their addresses get no response, not even a refusal, as after the loss of a node."""
     with silent(ONE) as port, silent(TWO, port), silent(THREE, port):
         started = time.monotonic()
         assert await read([ONE, TWO, THREE] * 3, port) == {}
@@ -150,7 +150,7 @@ async def test_lost_pods_are_all_waited_for_at_the_same_time() -> None:
 
 
 class silent:  # noqa: N801 - used like a function
-    """A pod that takes connections and never says anything."""
+    """A pod that accepts connections but never responds."""
 
     def __init__(self, address: str, port: int = 0) -> None:
         self._socket = socket.create_server((address, port))
@@ -162,7 +162,7 @@ class silent:  # noqa: N801 - used like a function
         self._socket.close()
 
 
-# Crowds
+# Groups of pods
 
 
 async def test_a_crowd_is_what_its_pods_tell(pods: Pods) -> None:
@@ -171,7 +171,7 @@ async def test_a_crowd_is_what_its_pods_tell(pods: Pods) -> None:
     found = {ONE: Reading(5), TWO: Reading(7, draining=True)}
 
     assert await PodClient(pods.port).read(DEMO, (ONE, TWO)) == found
-    assert await PodClient(pods.port).read(DEMO, (ONE, TWO, THREE)) == found, "a lost one is missing"
+    assert await PodClient(pods.port).read(DEMO, (ONE, TWO, THREE)) == found, "a lost pod is missing"
 
 
 async def test_only_a_number_that_moved_is_told(pods: Pods) -> None:
@@ -189,7 +189,7 @@ async def test_only_a_number_that_moved_is_told(pods: Pods) -> None:
     assert await client.changed() == []
     counts["connections"] = 6
     assert await client.changed() == [DEMO]
-    assert await client.changed() == [DEMO], "until it is counted"
+    assert await client.changed() == [DEMO], "until the change is counted"
     await client.read(DEMO, (ONE,))
     assert await client.changed() == []
 

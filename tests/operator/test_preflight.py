@@ -1,4 +1,4 @@
-"""The operator begins when its CRD is there and its rights are granted, and says what is missing until then."""
+"""The operator starts once its CRD exists and its permissions are granted, and reports what is missing until then."""
 
 import asyncio
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ LEASE = ("livescore-system", "livescore-operator")
 
 
 class Api:
-    """What is installed and allowed; everything, if a test takes nothing away."""
+    """Installed kinds and granted permissions; everything, unless a test removes some."""
 
     def __init__(self) -> None:
         self.denied: set[tuple[str, str]] = set()

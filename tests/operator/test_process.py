@@ -1,4 +1,4 @@
-"""The operator as it runs: Kopf's watches, the queue, the Lease, probes; real processes against an API server."""
+"""Real operator processes against an API server: Kopf's watches, the queue, the Lease, and probes."""
 
 import asyncio
 import json
@@ -19,14 +19,14 @@ from tests.support.kubernetes.server import Server
 from tests.support.operators import LEASE_SECONDS, Operator
 
 REPAIR_SECONDS = 5.0
-"""What was broken is whole again within seconds."""
+"""Timeout of a repair."""
 
 Make = Callable[..., Operator]
 
 
 @pytest.fixture
 def make(namespace: str, faults: Faults, operator_forks: ForkServer, tmp_path: Path) -> Iterator[Make]:
-    """Makes operators that reach the API server through ``faults``, or another proxy."""
+    """Create operators that reach the API server through ``faults`` or another proxy."""
     made: list[Operator] = []
 
     def operator(proxy: Faults = faults, forked: bool = True, **environment: str) -> Operator:
@@ -45,7 +45,7 @@ def make(namespace: str, faults: Faults, operator_forks: ForkServer, tmp_path: P
 
 @pytest.fixture
 async def stack(kube: Kube) -> AsyncIterator[Stack]:
-    """A LiveScore whose workloads become ready by themselves."""
+    """A LiveScore with workloads that become ready in the background."""
     stack = Stack(kube, None)
     async with stack.kubelet():
         yield stack
@@ -105,7 +105,7 @@ async def test_nothing_is_asked_and_nothing_written_while_nothing_changes(
 
 
 async def _quiet(faults: Faults) -> None:
-    """Wait until a second has passed in which only the Lease was asked for; then count anew."""
+    """Wait for a second in which only the Lease was requested, and reset the counters."""
     for _ in range(20):
         faults.reset()
         await asyncio.sleep(1.0)
@@ -128,7 +128,7 @@ async def test_a_killed_leader_is_replaced_within_its_lease(make: Make, stack: S
     await stack.kube.delete("Deployment", "demo-worker")
 
     await eventually(lambda: stack.kube.find("Deployment", "demo-worker"))
-    assert time.monotonic() - killed < LEASE_SECONDS + 5  # and a turn of the other one on a busy machine
+    assert time.monotonic() - killed < LEASE_SECONDS + 5  # includes a round of the other process on a busy machine
     assert (await second.metrics())["livescore_operator_leader"] == 1
 
 
@@ -140,7 +140,7 @@ async def test_a_leader_that_stops_gives_the_lease_back(make: Make) -> None:
 
     stopped = time.monotonic()
     assert await first.stop() == 0
-    assert time.monotonic() - stopped < 4  # Kopf by itself waits five for whatever else is in the process
+    assert time.monotonic() - stopped < 4  # Kopf alone would wait 5 s for other tasks of the process
 
     await second.leads()
 

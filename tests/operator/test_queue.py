@@ -1,4 +1,4 @@
-"""Causes merge, one object is worked on once at a time, and failures come back later and later."""
+"""The work queue: events of one object are merged, objects are never processed concurrently, failures back off."""
 
 import asyncio
 import time
@@ -19,13 +19,13 @@ from livescore_operator.telemetry import metrics
 DEMO, OTHER, ELSEWHERE = ("sport", "demo"), ("sport", "other"), ("news", "demo")
 
 MERGE = 0.01
-"""Seconds instead of those of production, so that nobody waits."""
+"""Merge window in seconds that replaces the production value, to keep the tests short."""
 
 QUIET = 0.05
-"""Seconds after which nothing more comes."""
+"""Time in seconds after which nothing more is expected."""
 
 LATER = 30.0
-"""Seconds that no test waits for."""
+"""A delay in seconds that no test waits for."""
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +34,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def always() -> None:
-    """Work may be taken."""
+    """Permit work."""
 
 
 @asynccontextmanager
@@ -52,7 +52,7 @@ async def working(
 
 
 class Work:
-    """A reconcile that tells what it did; it goes on only while the gate is open."""
+    """A reconcile that records its calls and continues only while the gate is open."""
 
     def __init__(self, *results: float | Exception | None) -> None:
         self.done: list[Key] = []
@@ -125,7 +125,7 @@ async def test_causes_during_the_work_make_one_more_round() -> None:
         for _ in range(5):
             queue.add(DEMO)
             await asyncio.sleep(MERGE * 1.5)
-        assert work.begun == [DEMO], "never two at once, however many workers are idle"
+        assert work.begun == [DEMO], "never two at once, even with idle workers"
         work.gate.set()
         await until(lambda: len(work.done) == 2)
         await asyncio.sleep(QUIET)
@@ -152,7 +152,7 @@ KEYS = st.sampled_from([DEMO, OTHER, ELSEWHERE])
 @settings(max_examples=20)
 @given(st.lists(st.tuples(KEYS, st.integers(0, 3)), max_size=12), st.lists(st.sampled_from([None, "fail"]), max_size=6))
 def test_nothing_that_happened_is_forgotten(causes: list[tuple[Key, int]], results: list[str | None]) -> None:
-    """Whatever came when, every object was looked at after its last cause, and never twice at once."""
+    """For any timing, every object was processed after its last event, and never concurrently."""
 
     async def scenario() -> None:
         work = Work(*(Terminal("X", "x") if result else None for result in results))
@@ -170,7 +170,7 @@ def test_nothing_that_happened_is_forgotten(causes: list[tuple[Key, int]], resul
 
 
 class Eager(Queue):
-    """Notes the delays that it is asked for, and waits for none."""
+    """Records requested delays instead of waiting."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -181,7 +181,7 @@ class Eager(Queue):
         super().add(key, 0)
 
 
-# When
+# Timing
 
 
 async def test_the_earlier_moment_wins() -> None:
@@ -217,7 +217,7 @@ async def test_what_asks_to_be_looked_at_again_is() -> None:
         assert time.monotonic() - started >= 0.02
         await asyncio.sleep(QUIET)
 
-    assert work.done == [DEMO, DEMO], "once more, and then only when something happens"
+    assert work.done == [DEMO, DEMO], "once more, and then only after an event"
 
 
 async def test_a_cause_comes_before_a_look_that_was_planned() -> None:
@@ -257,18 +257,18 @@ async def test_what_is_gone_is_not_looked_at_again() -> None:
         await until(lambda: OTHER in work.done)
         await asyncio.sleep(QUIET)
 
-    assert work.done.count(DEMO) == 1, "though it asked for another look"
+    assert work.done.count(DEMO) == 1, "although another round was requested"
     assert queue.known == {OTHER}
 
 
 # Failures
 
 FAILURES = 12
-"""Enough for the longest delay, which comes after nine."""
+"""Enough to reach the maximum delay, which comes after nine."""
 
 
 async def failing(error: type[Exception], times: int) -> list[float]:
-    """The delays after so many failures of one object."""
+    """Return the delays after this many failures of one object."""
     queue, work = Eager(), Work(*(error("Bad", "a fault") for _ in range(times)))
     async with working(queue, work):
         queue.add(DEMO)
@@ -283,7 +283,7 @@ async def test_failures_come_back_later_and_later_up_to_a_bound(error: type[Exce
     bounds = [min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0**number) for number in range(FAILURES)]
     assert len(delays) == FAILURES
     assert all(bound / 2 <= delay <= bound for delay, bound in zip(delays, bounds, strict=True))
-    assert len(set(delays)) == FAILURES, "jittered: many that fail together do not come back together"
+    assert len(set(delays)) == FAILURES, "jittered, so that simultaneous failures are not retried simultaneously"
 
 
 async def test_a_success_forgets_the_failures_before_it() -> None:
@@ -321,7 +321,7 @@ async def test_an_event_does_not_wait_for_the_retry(monkeypatch: pytest.MonkeyPa
 
 
 async def test_who_led_no_more_for_a_moment_goes_on_when_it_leads_again() -> None:
-    """Nobody else has led meanwhile, so nobody else has done it."""
+    """No other process has led meanwhile, so the work is still to be done."""
     queue, leading, done = Eager(), asyncio.Event(), list[Key]()
     leading.set()
 
@@ -357,7 +357,7 @@ async def test_no_work_is_taken_before_it_is_allowed() -> None:
         await until(lambda: work.done)
 
 
-# Signs of life
+# Liveness
 
 
 async def test_what_is_worked_on_for_too_long_is_stuck() -> None:

@@ -1,4 +1,4 @@
-"""Overfull pods shed their surplus: never more than that, never faster than allowed, and not for what chance does."""
+"""Overfull pods shed their surplus: never more, never faster than allowed, and not for random variation."""
 
 import math
 import random
@@ -20,7 +20,7 @@ SECONDS = st.floats(0.01, 60)
 
 
 def serving(*loads: int | None) -> list[Pod]:
-    """Pods p00, p01, … that hold so many sockets."""
+    """Return pods p00, p01, … with these numbers of sockets."""
     return [Pod(f"p{number:02}", ready=True, connections=load) for number, load in enumerate(loads)]
 
 
@@ -54,7 +54,7 @@ def loads(pods: Iterable[Pod]) -> dict[str, int]:
         "above the tolerance",
         "chance, though above the tolerance",
         "more than chance",
-        "one that does not tell",
+        "one silent pod",
     ],
 )
 def test_a_pod_sheds_what_it_has_above_the_mean(pods: list[Pod], shed: dict[str, int]) -> None:
@@ -73,7 +73,7 @@ def test_disabled_is_disabled() -> None:
         Pod("x", ready=True, connections=0, terminating=True),
         Pod("x", ready=False, connections=None),
     ],
-    ids=["not ready", "draining", "terminating", "silent, yet it gets nobody"],
+    ids=["not ready", "draining", "terminating", "silent, without new clients"],
 )
 def test_only_pods_that_get_newcomers_count(other: Pod) -> None:
     assert surplus([*serving(5000), other], FAST, 1.0) == {}
@@ -136,7 +136,7 @@ def test_the_order_of_the_pods_does_not_matter(counts: list[int], rebalance: Reb
 @settings(max_examples=50)
 @given(st.lists(st.integers(0, 2000), min_size=1, max_size=20), st.floats(0.05, 1))
 def test_it_ends_when_who_leaves_is_spread_evenly(counts: list[int], tolerance: float) -> None:
-    """Rounds are bounded by the sockets that are too many, and no socket is lost."""
+    """The rounds are bounded by the surplus sockets, and no socket is lost."""
     rebalance, total = Rebalance(tolerance=tolerance, per_second=100), sum(counts)
     rounds = 2 + len(counts) + math.ceil(total / rebalance.per_second)
     for _ in range(rounds):
@@ -149,7 +149,7 @@ def test_it_ends_when_who_leaves_is_spread_evenly(counts: list[int], tolerance: 
 
 
 def landed(counts: list[int], shed: dict[str, int]) -> list[int]:
-    """The sockets after those that were shed came in again, in turn to each pod, the emptiest first."""
+    """Return the sockets after the shed clients reconnected, to each pod in turn, emptiest first."""
     kept = [count - shed.get(f"p{number:02}", 0) for number, count in enumerate(counts)]
     order = sorted(range(len(kept)), key=kept.__getitem__)
     each, more = divmod(sum(shed.values()), len(kept))

@@ -1,4 +1,4 @@
-"""No form of a Secret's value stays in a manifest that is shown, or in a text that is reported."""
+"""No form of a Secret's value remains in displayed manifests or reported texts."""
 
 import json
 from base64 import b64encode, urlsafe_b64encode

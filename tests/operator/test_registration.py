@@ -1,4 +1,4 @@
-"""The adapter becomes an API server: its Secret, its APIServices, and the API server's own way to it."""
+"""Registration of the metrics adapter: its Secret, its APIServices, and requests through the API server."""
 
 import asyncio
 import base64
@@ -45,7 +45,7 @@ LIFE = timedelta(days=90)
 
 @pytest.fixture
 async def kube(api: Server, kube: Kube) -> AsyncIterator[Kube]:
-    """The namespace of this test, on a server that says whom to trust and has no metrics API."""
+    """The namespace of this test, on a server with a request-header configuration and without a metrics API."""
     if not api.is_real:
         await _trust(api.access)
     yield kube
@@ -55,7 +55,7 @@ async def kube(api: Server, kube: Kube) -> AsyncIterator[Kube]:
 
 
 async def _trust(access: Access) -> None:
-    """A real server writes it itself."""
+    """Write the request-header configuration, as a real server does itself."""
     async with Kube(access, AUTHENTICATION[0]) as system:
         data = {"requestheader-client-ca-file": ""}
         metadata = {"name": AUTHENTICATION[1], "namespace": AUTHENTICATION[0]}
@@ -70,7 +70,7 @@ async def cluster(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
 
 
 class Replica:
-    """One operator, as far as the adapter goes."""
+    """One operator, reduced to its adapter."""
 
     def __init__(self, cluster: Cluster, namespace: str, leads: bool = True, port: int = 443) -> None:
         self.leads = leads
@@ -90,20 +90,20 @@ class Replica:
 
 
 async def kept(kube: Kube) -> Identity:
-    """What the Secret holds."""
+    """Return the identity in the Secret."""
     identity = Identity.read((await kube.get("Secret", SECRET))["data"])
     assert identity
     return identity
 
 
 async def bundles(kube: Kube) -> set[str]:
-    """What the API server trusts."""
+    """Return the CA bundles that the API server trusts."""
     found = [await kube.get("APIService", name) for name in NAMES]
     return {base64.b64decode(one["spec"]["caBundle"]).decode() for one in found}
 
 
 def foreign(version: str, namespace: str = "monitoring", **labels: str) -> Json:
-    """The APIService of another adapter."""
+    """Return the APIService of another adapter."""
     return {
         "apiVersion": "apiregistration.k8s.io/v1",
         "kind": "APIService",
@@ -148,7 +148,7 @@ async def test_the_leader_renews_and_the_others_read(kube: Kube, cluster: Cluste
         replica.now += LIFE * 2 / 3
 
     await other.registration.turn()
-    assert await kept(kube) == before, "others renew nothing"
+    assert await kept(kube) == before, "only the leader renews"
     with capture_logs() as logs:
         await leader.registration.turn()
     after = await kept(kube)
@@ -284,7 +284,7 @@ async def test_what_somebody_changes_is_taken_back(kube: Kube, cluster: Cluster,
 
 
 async def owners(kube: Kube) -> list[str]:
-    """Of both APIServices, the uids."""
+    """Return the owner uids of both APIServices."""
     found = [await kube.get("APIService", name) for name in NAMES]
     return [owner["uid"] for one in found for owner in one["metadata"].get("ownerReferences", [])]
 
@@ -390,11 +390,11 @@ async def test_whoever_begins_to_lead_registers_at_once(kube: Kube, cluster: Clu
         await asyncio.gather(running, return_exceptions=True)
 
 
-# The API server's own way to the adapter
+# Requests through the API server
 
 
 class Aggregated:
-    """A registered adapter, and the API server in front of it."""
+    """A registered adapter behind the API server."""
 
     def __init__(self, kube: Kube, server: Server) -> None:
         self.kube, self.server, self.access = kube, server, server.access
@@ -409,7 +409,7 @@ class Aggregated:
         return f"/apis/{GROUP}/{version}/namespaces/{self.kube.namespace}/pods/{name}/{metric}"
 
     async def get(self, path: str, access: Access | None = None, **query: str) -> httpx.Response:
-        """What `kubectl get --raw` does."""
+        """Request a path as `kubectl get --raw` does."""
         access = access or self.access
         async with httpx.AsyncClient(
             base_url=access.url, headers=access.headers, verify=access.context() or False, trust_env=False
@@ -417,7 +417,7 @@ class Aggregated:
             return await http.get(path, params=query)
 
     async def available(self) -> bool:
-        """Whether the API server takes both versions for served."""
+        """Return True if the API server considers both versions available."""
         answers = [await self.get(f"/apis/{GROUP}/{version}") for version in PRIORITIES]
         return all(answer.status_code == 200 for answer in answers)
 
@@ -444,7 +444,7 @@ async def _registered(found: Aggregated, cluster: Cluster) -> AsyncIterator[None
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port.number, ssl_context=replica.tls.context).start()
-    # A bare API server has nobody who would make endpoints; this leads to loopback without.
+    # A bare API server has no controller for endpoints; an ExternalName leads to loopback without them.
     spec = {"type": "ExternalName", "externalName": "localhost"}
     await found.kube.create({"apiVersion": "v1", "kind": "Service", "metadata": {"name": SERVICE}, "spec": spec})
     try:
@@ -482,7 +482,7 @@ def _is_available(service: Json) -> bool:
 
 
 async def _is_discovered(aggregated: Aggregated) -> None:
-    """What clients look for before they ask: in the old way, and all groups at once."""
+    """Wait until both kinds of discovery, per group and aggregated, list the group."""
     group = (await aggregated.get(f"/apis/{GROUP}")).json()
     assert group["preferredVersion"] == {"groupVersion": f"{GROUP}/v1beta2", "version": "v1beta2"}
     found = await eventually(lambda: _in_aggregated_discovery(aggregated), 60)
@@ -530,11 +530,11 @@ async def _is_refused_to_accounts_without_the_right(aggregated: Aggregated) -> N
     assert (await aggregated.get(aggregated.path(), replace(server, token="no token"))).status_code == 401
 
 
-# Manifests and rights
+# Manifests and permissions
 
 
 def shipped(*kinds: str) -> list[Json]:
-    """What the overlay adds, of these kinds or of all."""
+    """Return the objects added by the overlay, of these kinds or of all."""
     paths = sorted(OVERLAY.glob("*.yaml"))
     found = [one for path in paths if path.stem != "kustomization" for one in yaml.safe_load_all(path.read_text())]
     return [one for one in found if not kinds or one["kind"] in kinds]
@@ -574,7 +574,7 @@ def test_every_role_is_bound_and_every_binding_has_its_role() -> None:
 async def test_the_operator_with_the_shipped_rights_registers_and_answers(
     real_api: Server, operator_forks: ForkServer, tmp_path: Path
 ) -> None:
-    """A real process, whose account has what the overlay grants, and of the rest only what the default grants."""
+    """The process's account has only the permissions granted by the overlay and the defaults it builds on."""
     async with Kube(real_api.access, f"test-{datetime.now(UTC):%H%M%S%f}") as kube:
         await kube.make_namespace()
         await kube.create({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "livescore-operator"}})
@@ -609,7 +609,7 @@ async def test_the_operator_with_the_shipped_rights_registers_and_answers(
 
 
 async def _shown(port: int, authorities: str, host: str) -> int:
-    """The status of a probe over TLS that trusts what the Secret says."""
+    """Return the status of a probe over TLS that trusts the Secret's CAs."""
     context = ssl.create_default_context(cadata=authorities)
     url = f"https://127.0.0.1:{port}/readyz"
     async with aiohttp.ClientSession() as session, session.get(url, ssl=context, server_hostname=host) as answer:
@@ -617,7 +617,7 @@ async def _shown(port: int, authorities: str, host: str) -> int:
 
 
 async def _grant(kube: Kube) -> list[tuple[str, str]]:
-    """Give the account of a test's own namespace what the manifests give; what of it is the cluster's."""
+    """Grant the permissions of the manifests to the account in this test's namespace; return cluster-scoped objects."""
     bodies = [_moved(one, kube.namespace) for one in (*_defaults(), *shipped(*ROLES))]
     for body in bodies:
         await kube.create(body)
@@ -628,13 +628,13 @@ ROLES = ("Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding")
 
 
 def _defaults() -> list[Json]:
-    """The roles that the overlay finds, and their bindings."""
+    """Return the predefined roles that the overlay refers to, and their bindings."""
     paths = [path for folder in ("rbac", "operator") for path in sorted((K8S / folder).glob("*role*.yaml"))]
     return [one for path in paths for one in yaml.safe_load_all(path.read_text())]
 
 
 def _moved(one: Json, namespace: str) -> Json:
-    """An object of the manifests in another namespace, those of the cluster under another name."""
+    """Move an object to another namespace, or rename it if it is cluster-scoped."""
     moved: Json = json.loads(json.dumps(one).replace("livescore-system", namespace))
     named = [moved["metadata"]]
     if "roleRef" in moved and not moved["roleRef"]["name"].startswith(("system:", "extension-")):

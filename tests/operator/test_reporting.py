@@ -1,4 +1,4 @@
-"""The status says what is there, and is empty of what is not known."""
+"""The status contains observed facts, and leaves out what is unknown."""
 
 from typing import Any
 
@@ -59,7 +59,7 @@ def test_pods_are_those_that_the_deployment_counts() -> None:
 
 def test_the_image_is_the_one_that_is_rolled_out() -> None:
     assert status(livescore(), deployment(1), serving=OLD_IMAGE)["image"] == OLD_IMAGE
-    assert status(livescore({"image": OLD_IMAGE}), {}, serving=IMAGE)["image"] == OLD_IMAGE, "nothing runs it yet"
+    assert status(livescore({"image": OLD_IMAGE}), {}, serving=IMAGE)["image"] == OLD_IMAGE, "no pod runs it yet"
     assert "image" not in status(livescore(), {}, serving=IMAGE)
 
 
@@ -122,7 +122,7 @@ def test_what_is_applied_is_the_status_and_nothing_else() -> None:
 
 
 def test_a_status_that_was_read_back_is_the_same() -> None:
-    """Else it would be written at every turn."""
+    """Otherwise it would be written by every reconcile."""
     plan = Plan(observed_generation=7, summary="1 to create", diff="")
     written = status(livescore(), deployment(3, replicas=3, readyReplicas=3), connections=5, plan=plan)
 

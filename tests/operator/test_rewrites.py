@@ -1,4 +1,4 @@
-"""Write loops: what is changed back again and again is written ever more rarely, and reported."""
+"""Write loops: repeatedly reverted changes are written at growing intervals, and reported."""
 
 from typing import Any
 
@@ -16,12 +16,12 @@ OURS = {"manager": FIELD_MANAGER, "operation": "Apply", "time": "2026-06-11T12:0
 
 
 def other(manager: str, time: str, **more: str) -> Manifest:
-    """Fields that another manager owns."""
+    """Return fields owned by another manager."""
     return {"manager": manager, "operation": "Update", "time": f"2026-06-11T{time}Z", **more}
 
 
 class Clock:
-    """Stands still unless a test moves it."""
+    """A clock that only the test advances."""
 
     seconds = 1_000.0
 
@@ -48,7 +48,7 @@ def update(replicas: int = 1, *managers: Manifest, kind: str = "Deployment", nam
 
 
 def write(rewrites: Rewrites, change: Change) -> None:
-    """Make a change as the executor does; raise if it is delayed."""
+    """Make a change as the executor does; raise an error if it is delayed."""
     rewrites.require(KEY, change)
     manifest = change.manifest
     fields: Manifest = {"f:spec": {f"f:{name}": {} for name in manifest.get("spec", {})}}
@@ -57,7 +57,7 @@ def write(rewrites: Rewrites, change: Change) -> None:
 
 
 def until_delayed(rewrites: Rewrites, *changes: Change, most: int = 3 * FREE_REWRITES) -> Terminal:
-    """Write in turns until a write is delayed, and return why."""
+    """Write in turns until a write is delayed, and return the reason."""
     for number in range(most):
         try:
             write(rewrites, changes[number % len(changes)])

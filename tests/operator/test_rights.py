@@ -1,4 +1,4 @@
-"""The shipped rights are enough for everything that the operator does, and none of them is there for nothing."""
+"""The shipped permissions are sufficient for everything the operator does, and none is superfluous."""
 
 import asyncio
 import re
@@ -26,7 +26,7 @@ Right = tuple[str, str]
 """Verb and resource: ``("patch", "livescores/status")``."""
 
 ADMISSION = {("update", "livescores/finalizers")}
-"""Rights that an admission plugin asks for, which is off by default: for blockOwnerDeletion."""
+"""Permissions required by an admission plugin that is off by default: for blockOwnerDeletion."""
 
 FOREIGN = [("postgresql.cnpg.io", "Cluster", "clusters"), ("monitoring.coreos.com", "PodMonitor", "podmonitors")]
 
@@ -46,7 +46,7 @@ NAMESPACED = roles("namespaced/role.yaml") + roles("operator/role.yaml")
 
 @pytest.fixture
 async def kube(real_api: Server) -> AsyncIterator[Kube]:
-    """A namespace on a server that has RBAC, and the kinds of other operators."""
+    """A namespace on a server with RBAC and the kinds of other operators."""
     async with Kube(real_api.access, f"test-{secrets.token_hex(4)}") as client:
         kinds = [await client.define(_definition(*one)) for one in FOREIGN]
         await client.make_namespace()
@@ -59,7 +59,7 @@ async def kube(real_api: Server) -> AsyncIterator[Kube]:
 
 @pytest.fixture
 async def proxy(real_api: Server, kube: Kube) -> AsyncIterator[Faults]:
-    """The way that the operator's account takes, which counts what it asks for."""
+    """A proxy for the operator's account that counts its requests."""
     access = await asyncio.to_thread(real_api.access_of, kube.namespace, ACCOUNT)
     proxy = Faults(access)
     yield proxy
@@ -68,7 +68,7 @@ async def proxy(real_api: Server, kube: Kube) -> AsyncIterator[Faults]:
 
 @pytest.fixture
 def operator(proxy: Faults, kube: Kube, operator_forks: ForkServer, tmp_path: Path) -> Iterator[Operator]:
-    """The operator with the rights of its account alone."""
+    """The operator with only its account's permissions."""
     kubeconfig = proxy.access.write(tmp_path / "kubeconfig.yaml")
     operator = Operator(tmp_path, ACCOUNT, kube.namespace, kubeconfig, operator_forks)
     yield operator
@@ -78,7 +78,7 @@ def operator(proxy: Faults, kube: Kube, operator_forks: ForkServer, tmp_path: Pa
 
 
 async def grant(kube: Kube, found: list[Json]) -> None:
-    """Give the account these roles, as the manifests do."""
+    """Grant these roles to the account, as the manifests do."""
     for role in found:
         name = f"{role['metadata']['name']}-{kube.namespace}"
         reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": role["kind"], "name": name}
@@ -137,7 +137,7 @@ async def test_everything_that_is_granted_is_needed_and_everything_needed_is_gra
     async with stack.kubelet():
         await stack.until_ready(60)
         await _grow(stack)
-        # Nobody collects what it leaves: the next one of its name has to.
+        # Without a garbage collector, the next LiveScore of this name has to replace what is left.
         await kube.delete(KIND, "demo")
         await kube.gone(KIND, "demo")
         await stack.create()
@@ -148,7 +148,7 @@ async def test_everything_that_is_granted_is_needed_and_everything_needed_is_gra
     await _fail_a_migration(other, real_api)
 
     assert not re.search(r"cannot \w+ resource", operator.log)
-    # Everyone may review their own rights.
+    # Every account may review its own permissions.
     asked = {(call.verb, call.resource) for call in proxy.calls() if not call.resource.startswith("/")}
     asked -= {("create", "selfsubjectaccessreviews")}
     needed = asked | await _applied_into_being(operator) | ADMISSION
@@ -156,14 +156,14 @@ async def test_everything_that_is_granted_is_needed_and_everything_needed_is_gra
 
 
 async def _applied_into_being(operator: Operator) -> set[Right]:
-    """A server-side apply of what is not there is a patch that needs the right to create."""
+    """Creating an object by server-side apply is a patch that also requires the permission to create."""
     names = re.compile(r'livescore_operator_changes_total\{kind="(\w+)",verb="create"\}')
     made = (found[1] for name in await operator.metrics() if (found := names.fullmatch(name)))
     return {("create", KINDS[kind].plural) for kind in made}
 
 
 async def _grow(stack: Stack) -> None:
-    """A claim that is smaller than wanted; whether the storage class would let it grow is another matter."""
+    """Create a claim that is smaller than desired; the storage class need not allow growth."""
     labels = {"app.kubernetes.io/name": "livescore", "app.kubernetes.io/instance": "demo"}
     await stack.kube.patch("PersistentVolumeClaim", "data-demo-redis-0", {"metadata": {"labels": labels}})
     await stack.edit(redis={"storage": {"size": "2Gi"}})
@@ -176,7 +176,7 @@ async def _is_stalled(stack: Stack) -> bool:
 
 
 async def _correct_a_claim(stack: Stack) -> None:
-    """Make a LiveScore that has a claim without a volume already, of another class."""
+    """Create a LiveScore with an existing unbound claim of another storage class."""
     claim = f"data-{stack.name}-redis-0"
     labels = {"app.kubernetes.io/name": "livescore", "app.kubernetes.io/instance": stack.name}
     requests = {"requests": {"storage": "1Gi"}}
@@ -186,7 +186,7 @@ async def _correct_a_claim(stack: Stack) -> None:
     await stack.create(postgres={"mode": "cloudnative-pg"}, redis={"storage": {"storageClassName": "right"}})
     await eventually(lambda: _is_deleted(stack.kube, claim), 30)
     if await stack.kube.find("PersistentVolumeClaim", claim):
-        # No controller is there that takes the finalizer once no pod uses the claim.
+        # No controller removes the finalizer once no pod uses the claim.
         await stack.kube.patch("PersistentVolumeClaim", claim, {"metadata": {"finalizers": None}})
 
 
@@ -196,7 +196,7 @@ async def _is_deleted(kube: Kube, claim: str) -> bool:
 
 
 async def _scale(stack: Stack) -> None:
-    """A HorizontalPodAutoscaler comes and goes; an API pod is told when it should be removed."""
+    """Add and remove a HorizontalPodAutoscaler, with an API pod that is drained before its removal."""
     deployment = await stack.kube.present("Deployment", "demo-api")
     await make_pod(stack.kube, "demo-api-1", deployment["spec"]["template"]["metadata"]["labels"])
     await stack.edit(autoscaling={"mode": "hpa"})
@@ -208,7 +208,7 @@ async def _scale(stack: Stack) -> None:
 
 
 async def _take_back(stack: Stack) -> None:
-    """A Cluster that somebody changed; nothing tells of it, so the operator looks by itself."""
+    """Change a Cluster by hand; it is not watched, so the operator notices by polling."""
     await stack.kube.present("Cluster", "other-postgres")
     await stack.kube.patch("Cluster", "other-postgres", {"spec": {"instances": 9}}, fieldManager="somebody")
     await stack.kube.present("Cluster", "other-postgres", lambda cluster: cluster["spec"]["instances"] == 3)

@@ -1,4 +1,4 @@
-"""What the API server itself refuses, and that each refusal says what to do: the CEL rules of the CRD, one by one."""
+"""The CRD's CEL rules one by one: what the API server refuses, with a message that says what to do."""
 
 import secrets
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ BOTH = {**ONE, "secretKeyRef": SECRET}
 
 @pytest.fixture
 async def kube(real_api: Server) -> AsyncIterator[Kube]:
-    """A namespace on a server that knows CEL."""
+    """A namespace on a server that supports CEL."""
     async with Kube(real_api.access, f"test-{secrets.token_hex(4)}") as client:
         await client.make_namespace()
         yield client
@@ -37,7 +37,7 @@ def env(part: str, **variable: Any) -> Spec:
     return {part: {"env": [{"name": "MINE", **variable}]}}
 
 
-# What is refused, a word of the message, and the nearest thing that is admitted.
+# A refused spec, a word of the message, and the most similar spec that is accepted.
 REFUSED: list[tuple[Spec, str, Spec]] = [
     *((env(part), "exactly one of value and", env(part, value="x")) for part in ("api", "worker", "scheduler")),
     (
@@ -76,7 +76,7 @@ REFUSED: list[tuple[Spec, str, Spec]] = [
     ({"image": ""}, "spec.image", {"image": "x"}),
 ]
 
-# A spec, an edit of it that is refused, a word of the message, and an edit that is admitted.
+# A spec, a refused edit, a word of the message, and an edit that is accepted.
 IMMUTABLE: list[tuple[Spec, Spec, str, Spec]] = [
     ({}, {"postgres": {"mode": "cloudnative-pg"}}, "restore a dump", {"postgres": {"instances": 5}}),
     ({}, {"postgres": EXTERNAL}, "restore a dump", {"redis": EXTERNAL}),
@@ -99,7 +99,7 @@ UNBOUND = {"postgres": {"claim": "a"}, "redis": {"claim": "b"}}
 
 
 def bound(spec: Spec) -> Spec:
-    """``status.volumes`` with the class that the spec had when they were made."""
+    """Return ``status.volumes`` with the storage class of the spec at creation."""
     return {name: {**one, **_class(spec, name)} for name, one in BOUND.items()}
 
 
@@ -108,7 +108,7 @@ def _class(spec: Spec, server: str) -> Spec:
     return {"storageClassName": storage["storageClassName"]} if "storageClassName" in storage else {}
 
 
-# The same, refused once a volume is bound.
+# The same, but refused only once a volume is bound.
 BOUND_ONLY: list[tuple[Spec, Spec, str, Spec]] = [
     ({}, {"postgres": {"storage": {"size": "9Gi"}}}, "cannot shrink", {"postgres": {"storage": {"size": "11Gi"}}}),
     ({}, {"redis": {"storage": {"size": "1000Mi"}}}, "cannot shrink", {"redis": {"storage": {"size": "1024Mi"}}}),

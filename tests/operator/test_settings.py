@@ -1,4 +1,4 @@
-"""The environment is read as people write it, and every fault of it is told at once."""
+"""Parsing of environment variables in all common spellings, with all errors reported at once."""
 
 import socket
 
@@ -118,7 +118,7 @@ def test_a_request_ends_long_before_the_lease(monkeypatch: pytest.MonkeyPatch) -
 
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        load().port = 1  # type: ignore[misc]  # what mypy would refuse too
+        load().port = 1  # type: ignore[misc]  # mypy would refuse it too
 
 
 def test_every_setting_is_explained() -> None:

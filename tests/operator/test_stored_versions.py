@@ -1,7 +1,7 @@
-"""What an older operator stored is read by this one: versions of the CRD stay, and so do the fields of ``spec``.
+"""Compatibility with stored resources: versions of the CRD and fields of ``spec`` are never removed.
 
-``stored.json`` has every version that was ever stored, with the type of each field that a release had. A release adds
-to it by ``python -m tests.operator.test_stored_versions``; nothing is ever taken out of it without a conversion.
+``stored.json`` has every version that was ever stored, with the type of each field of a release. A release adds to it
+by ``python -m tests.operator.test_stored_versions``; nothing may be removed from it without a conversion.
 """
 
 import json
@@ -19,7 +19,7 @@ Schema = dict[str, Any]
 
 
 def versions() -> dict[str, Schema]:
-    """The schema of ``spec`` by version."""
+    """Return the schema of ``spec`` by version."""
     return {
         one["name"]: one["schema"]["openAPIV3Schema"]["properties"]["spec"]
         for one in crd()["spec"]["versions"]
@@ -28,7 +28,7 @@ def versions() -> dict[str, Schema]:
 
 
 def fields(schema: Schema, path: str = "spec") -> Iterator[tuple[str, str]]:
-    """Every field below a schema with its type."""
+    """Yield every field below a schema with its type."""
     yield path, schema.get("type", "any")
     for name, field in schema.get("properties", {}).items():
         yield from fields(field, f"{path}.{name}")

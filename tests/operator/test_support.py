@@ -1,4 +1,4 @@
-"""The API servers that the operator is tested against keep one contract, the real one and the emulated one."""
+"""Contract tests for both API servers of the operator's tests, the real and the emulated one."""
 
 import asyncio
 import json
@@ -102,7 +102,7 @@ def version(body: Json) -> str:
 
 
 def owned(body: Json, manager: str, subresource: str = "") -> Json:
-    """The ``fieldsV1`` of a manager, empty where it owns nothing."""
+    """Return the ``fieldsV1`` of a manager; empty if it owns nothing."""
     for entry in body["metadata"]["managedFields"]:
         if (entry["manager"], entry.get("subresource", "")) == (manager, subresource):
             found: Json = entry["fieldsV1"]
@@ -171,7 +171,7 @@ async def test_an_applied_object_is_owned_field_by_field(kube: Kube) -> None:
 
 async def test_an_apply_that_changes_nothing_writes_nothing(kube: Kube) -> None:
     first = await kube.apply(deployment(container(env=[{"name": "A", "value": "1"}]), replicas=2), "operator")
-    await asyncio.sleep(1.1)  # times of managers are in seconds
+    await asyncio.sleep(1.1)  # times of managers have a resolution of one second
     again = await kube.apply(
         deployment(container(env=[{"name": "A", "value": "1"}]), replicas=2), "operator", force=True
     )
@@ -623,7 +623,7 @@ async def test_a_senseless_selector_is_refused(kube: Kube) -> None:
 
 
 async def taken(events: AsyncIterator[Json], number: int) -> list[tuple[str, str]]:
-    """The next events, as their types and the names of their objects."""
+    """Return the next events as types and names of their objects."""
     async with asyncio.timeout(30):
         found = [await anext(events) for _ in range(number)]
     return [(event["type"], event["object"]["metadata"]["name"]) for event in found]
@@ -680,7 +680,7 @@ async def test_a_watch_that_is_too_far_behind_is_told_so(short_memory: Emulator)
 
 @pytest.fixture
 def short_memory() -> Iterator[Emulator]:
-    """A server that soon forgets what happened: a real one needs minutes."""
+    """A server with a short history, where a real one would need minutes to expire it."""
     server = Emulator(history=3)
     yield server
     server.close()
@@ -715,7 +715,7 @@ async def test_every_kind_is_discovered(api: Server) -> None:
             assert {f"{kind.plural}/{name}" for name in kind.subresources} <= described.keys()
 
 
-# What controllers would do
+# Simulated controllers
 
 
 @pytest.mark.parametrize("made", [deployment(replicas=2), stateful_set(), job()], ids=lambda body: str(body["kind"]))
@@ -775,7 +775,7 @@ Heard = tuple[str | None, str]
 
 
 async def listen(namespace: str, heard: "queue.Queue[Heard]", ready: threading.Event, stop: asyncio.Event) -> None:
-    """A Kopf operator that tells what it hears of ConfigMaps with a label."""
+    """Run a Kopf operator that records the events of labelled ConfigMaps."""
     registry, options = kopf.OperatorRegistry(), kopf.OperatorSettings()
 
     async def changed(type: str | None, name: str, **_: Any) -> None:
@@ -793,7 +793,7 @@ async def listen(namespace: str, heard: "queue.Queue[Heard]", ready: threading.E
 
 @pytest.fixture
 def heard(kubeconfig: Path, namespace: str, monkeypatch: pytest.MonkeyPatch) -> "Iterator[queue.Queue[Heard]]":
-    """What a Kopf operator hears, on a loop of its own: when it stops it cancels all tasks younger than itself."""
+    """Events seen by a Kopf operator on its own loop, because it cancels all younger tasks when it stops."""
     monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
     loop, ready, stop = Loop("kopf"), threading.Event(), asyncio.Event()
     found: queue.Queue[Heard] = queue.Queue()
@@ -812,7 +812,7 @@ async def test_kopf_hears_what_carries_its_label(kube: Kube, heard: "queue.Queue
     body = config("mine")
     body["metadata"]["labels"] = {"app": "demo"}
     await kube.create(body)
-    # Whether it lists or watches this one is up to it; the rest it watches.
+    # Kopf may list or watch this object; it watches the rest.
     assert (await next_one())[1] == "mine"
     await kube.create(config("other"))
     await kube.patch("ConfigMap", "mine", {"data": {"a": "1"}})
@@ -826,7 +826,7 @@ async def test_kopf_hears_what_carries_its_label(kube: Kube, heard: "queue.Queue
 
 @pytest.fixture
 async def through(faults: Faults, kube: Kube) -> AsyncIterator[Kube]:
-    """A client whose requests pass the proxy."""
+    """A client with requests that pass the proxy."""
     async with Kube(faults.access, kube.namespace, agent="operator/1") as client:
         yield client
 
@@ -931,7 +931,7 @@ async def test_a_seed_draws_the_same_faults_again(faults: Faults, through: Kube)
     assert await codes() == first
 
 
-# The two side by side
+# Comparison of both servers
 
 
 @pytest.fixture
@@ -941,7 +941,7 @@ def both(emulator: Server, real_api: Server) -> tuple[Server, Server]:
 
 
 def bare(body: Json) -> Json:
-    """An object without what differs by itself."""
+    """Return an object without what always differs."""
     metadata = body["metadata"]
     entries = [{**entry, "time": ""} for entry in metadata.get("managedFields", [])]
     kept = {name: metadata.get(name) for name in ("labels", "annotations", "generation")}
@@ -960,7 +960,7 @@ MANAGERS = st.sampled_from(["first", "second", "third"])
 
 @st.composite
 def step(draw: st.DrawFn) -> Json:
-    """One write of one manager to a LiveScore: an apply, by force or not, or an edit."""
+    """Draw one write of one manager to a LiveScore: an apply, forced or not, or an edit."""
     env = [{"name": name, "value": draw(st.sampled_from("12"))} for name in draw(ENV)]
     api: Json = draw(
         st.fixed_dictionaries({}, optional={"replicas": st.integers(3, 4), "port": st.integers(2000, 2001)})
@@ -976,7 +976,7 @@ def step(draw: st.DrawFn) -> Json:
 
 
 async def done(kube: Kube, step: Json) -> Json:
-    """What a write leads to: the object, or the conflicts."""
+    """Return the result of a write: the object, or the conflicts."""
     manager = step["manager"]
     try:
         if step["how"] == "edit":
@@ -987,7 +987,7 @@ async def done(kube: Kube, step: Json) -> Json:
 
 
 async def course(server: Server, steps: list[Json]) -> list[Json]:
-    """What a series of writes leads to, step by step."""
+    """Return the results of a series of writes."""
     async with Kube(server.access, f"course-{secrets.token_hex(4)}") as kube:
         await kube.make_namespace()
         try:
@@ -1006,11 +1006,11 @@ def test_any_series_of_writes_leads_to_the_same(both: tuple[Server, Server], ste
 
 
 def breaks_rule(outcome: Json) -> bool:
-    """Whether a write was refused by CEL, which the emulator does not know: merging leaves an env without a value."""
+    """Return True if CEL, which the emulator lacks, refused the write: merging may leave an env without a value."""
     return outcome.get("code") == 422 and any(one["reason"] == "FieldValueInvalid" for one in outcome["causes"])
 
 
-# Kinds of other operators, and claims, which are made by a StatefulSet and only grown by the operator.
+# Kinds of other operators, and claims, which StatefulSets create and the operator only grows.
 NOT_MADE = (CLUSTER.kind, POD_MONITOR.kind, "PersistentVolumeClaim")
 
 
@@ -1049,7 +1049,7 @@ PARTS = ("ArbitraryKeys", "SchemaProps", "SwaggerSchemaProps")
 
 
 def plain(schema: Any) -> Any:
-    """A schema as it is meant: some builds of kube-apiserver write its parts apart, as Go holds them."""
+    """Return the meaning of a schema: some builds of kube-apiserver write its parts separately, as Go holds them."""
     if isinstance(schema, list):
         return [plain(item) for item in schema]
     if not isinstance(schema, dict):
@@ -1066,7 +1066,7 @@ def is_of(definition: Json, kind: kinds.Kind) -> bool:
 def rules(
     definitions: Json, name: str, place: schemas.Place, above: tuple[str, ...]
 ) -> Iterator[tuple[schemas.Place, schemas.Rule]]:
-    """Every place of a definition whose rule is not the usual one, or is ours by mistake."""
+    """Yield every place of a definition with an unusual rule, or one that is in our table by mistake."""
     if name in above:
         return
     for field, schema in definitions[name].get("properties", {}).items():
@@ -1085,7 +1085,7 @@ def rules(
 
 
 def arrays_rule(place: schemas.Place) -> schemas.Rule:
-    """Lists without a rule are atomic: both words for that are right."""
+    """Return the rule of a list; lists without a rule are atomic, so both names are correct."""
     found = schemas.built_in_rule(place)
     return found if found in (ATOMIC, GRANULAR) else ATOMIC
 
@@ -1104,7 +1104,7 @@ def referred(schema: Json) -> str:
     return reference.rpartition("/")[2]
 
 
-# Which server it is
+# Selection of the server
 
 
 def test_a_real_server_is_taken_where_its_binaries_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
-"""Upgrading the operator alone restarts no pod: it makes the same pod templates of the LiveScores of ``golden``.
+"""Upgrading only the operator restarts no pods: it builds the same pod templates for the cases of ``golden``.
 
-``templates.json`` has the digest of each. One that changes means that the pods of every such LiveScore are replaced
-when this operator comes: say so under "What restarts" in ``docs/upgrade.md`` and in ``CHANGELOG.md``, and then write
-the file anew by ``python -m tests.operator.test_templates``.
+``templates.json`` has a digest of each. A changed digest means that an operator upgrade replaces the pods of every such
+LiveScore: document it under "What restarts" in ``docs/upgrade.md`` and in ``CHANGELOG.md``, then rewrite the file by
+``python -m tests.operator.test_templates``.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ Templates = dict[str, str]
 
 
 def templates(case: str) -> Templates:
-    """The digest of the pod template of everything that starts pods, by kind and name."""
+    """Return the digest of every pod template by kind and name."""
     return {
         f"{one['kind']}/{one['metadata']['name']}": digest(one["spec"]["template"])
         for one in build(*load(case))
@@ -42,7 +42,7 @@ def committed() -> dict[str, Templates]:
 @pytest.mark.parametrize("case", NAMES)
 def test_no_pod_is_restarted_by_a_new_operator(case: str) -> None:
     changed = {name for name, one in templates(case).items() if committed()[case].get(name, one) != one}
-    assert changed == set(), f"pods of these are replaced when this operator comes: {__doc__}"
+    assert changed == set(), f"an operator upgrade would replace the pods of these: {__doc__}"
 
 
 def test_every_template_has_a_digest() -> None:

@@ -1,4 +1,4 @@
-"""Why pods do not come: what kubelets, controllers and the scheduler say, and what a person is told of it."""
+"""Diagnosis of pods that do not start, from reports of kubelets, controllers and the scheduler."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -65,7 +65,7 @@ def find(found: Manifest, *events: Manifest, component: str = "api", **objects: 
     return troubles.find(component, [found] if found else [], children, known, NOW)
 
 
-# A pod, the reason, words of the message, and whether it cannot pass by itself.
+# A pod, the reason, words of the message, and True if the problem cannot resolve itself.
 PODS: list[tuple[Manifest, str, list[str], bool]] = [
     *(
         (containers(waiting(reason)), "ImagePullFailed", [POD, "livescore:9", reason, "why"], True)
@@ -123,7 +123,7 @@ def test_a_pod_says_what_keeps_it(found: Manifest, reason: str, words: list[str]
     assert trouble is not None
     assert (trouble.reason, trouble.lasting) == (reason, lasting)
     assert [word for word in words if word not in trouble.message] == []
-    assert (trouble.log is not None) == (reason in ("CrashLoop", "OutOfMemory")), "where a log says more"
+    assert (trouble.log is not None) == (reason in ("CrashLoop", "OutOfMemory")), "the log helps only then"
 
 
 EVENTS = [

@@ -42,7 +42,7 @@ def stack(kube: Kube, cluster: Cluster) -> Stack:
 async def make_claim(
     kube: Kube, storage_class: str | None = "wrong", size: str = "10Gi", source: Json | None = None
 ) -> Json:
-    """Make the claim of PostgreSQL as the StatefulSet controller does; it is Pending."""
+    """Create PostgreSQL's claim as the StatefulSet controller does; it is Pending."""
     wanted = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": size}}, **(source or {})}
     if storage_class is not None:
         wanted["storageClassName"] = storage_class
@@ -53,19 +53,19 @@ async def make_claim(
 
 
 async def bind(kube: Kube) -> None:
-    """Give the claim its volume, as the volume controller does."""
+    """Bind the claim to a volume, as the volume controller does."""
     await kube.patch("PersistentVolumeClaim", CLAIM, {"spec": {"volumeName": "pv-1"}})
     await kube.set_status("PersistentVolumeClaim", CLAIM, {"phase": "Bound"})
 
 
 async def claim_template(kube: Kube) -> tuple[str | None, str]:
-    """Class and size in the StatefulSet."""
+    """Return storage class and size in the StatefulSet."""
     (template,) = (await kube.get("StatefulSet", STATEFUL_SET))["spec"]["volumeClaimTemplates"]
     return template["spec"].get("storageClassName"), template["spec"]["resources"]["requests"]["storage"]
 
 
 async def settle_deletion(kube: Kube) -> None:
-    """Take the finalizer of a deleted claim, as its protection does once no pod uses it."""
+    """Remove the finalizer of a deleted claim, as the controller does once no pod uses it."""
     claim = await kube.find("PersistentVolumeClaim", CLAIM)
     if claim and "deletionTimestamp" in claim["metadata"]:
         await kube.patch("PersistentVolumeClaim", CLAIM, {"metadata": {"finalizers": None}})
@@ -79,7 +79,7 @@ async def test_a_bound_claim_is_never_deleted_whatever_the_spec_says(stack: Stac
     await stack.reconcile()
     made = await make_claim(stack.kube)
     await bind(stack.kube)
-    # The status does not have the volume yet, so the rules of the CRD admit this.
+    # The status does not list the volume yet, so the CRD's rules accept the edit.
     await stack.edit(postgres=RIGHT)
 
     for _ in range(3):
@@ -271,7 +271,7 @@ async def test_without_a_stateful_set_an_unbound_claim_of_another_class_is_delet
 
 
 async def test_without_a_claim_the_template_alone_is_corrected(stack: Stack) -> None:
-    """A quota of the storage class may refuse the claim itself."""
+    """The claim may be missing because a quota of the storage class refused it."""
     await stack.create(postgres=WRONG)
     await stack.reconcile()
     await stack.edit(postgres=RIGHT)
@@ -363,7 +363,7 @@ def test_nothing_is_deleted_that_may_hold_data(claim: Manifest, has_stateful_set
 
 
 def test_the_template_counts_and_not_the_claim() -> None:
-    """An admission webhook that writes another class into each claim would have it made again for ever."""
+    """An admission webhook that sets another class on each claim would otherwise cause endless recreation."""
     children = objects(stateful_set("right"), claim_of(storage_class="mutated"))
 
     assert corrections(livescore(postgres=RIGHT), children, {}) == []
@@ -407,7 +407,7 @@ async def _is_going(kube: Kube) -> bool:
 
 
 def _credentials() -> Json:
-    """Left by an earlier LiveScore, with its volume."""
+    """Return credentials left by an earlier LiveScore together with its volume."""
     data = {f"{name}-password": "cGFzc3dvcmQ=" for name in ("postgres", "redis")}
     metadata = {"name": "demo-credentials", "labels": {key: LABELS[key] for key in list(LABELS)[:2]}}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data}

@@ -57,7 +57,7 @@ def output(name: str) -> Path:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_built_is_what_was_read_and_found_good(name: str) -> None:
-    assert to_yaml(built(name)) == output(name).read_text(), "run `python -m tests.operator.test_golden`, check the diff"
+    assert to_yaml(built(name)) == output(name).read_text(), "run `python -m tests.operator.test_golden`"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -19,6 +19,8 @@ log = structlog.get_logger(__name__)
 QUIET_SECONDS = 3.0
 # The same for statements: a full disk or a missing right fails some of them, and they may be rare.
 STATEMENTS_QUIET_SECONDS = 5.0
+# Seconds for which a failed attempt counts if no attempt of the same kind follows it.
+MEMORY_SECONDS = 60.0
 
 
 class ServerAway(ConnectionError):
@@ -55,6 +57,14 @@ class OutageTracker:
         with self._lock:
             unanswered = self._away_since is not None and self._back_since is None
             return not unanswered and self._answered > float("-inf")
+
+    def is_failing(self) -> bool:
+        """Return True while an outage lasts, but not for more than ``MEMORY_SECONDS`` after the last failed attempt.
+
+        Without a further attempt it is unknown whether the server has recovered.
+        """
+        with self._lock:
+            return self._away_since is not None and monotonic() - self._failed <= MEMORY_SECONDS
 
     def failed(self, reason: BaseException | str, started: float) -> None:
         """Report a failed attempt that began at ``started`` (:func:`time.monotonic`)."""

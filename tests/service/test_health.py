@@ -117,6 +117,46 @@ async def test_an_instance_is_neither_ready_nor_healthy_on_a_schema_that_is_too_
         assert (answer.status_code, answer.json()["reason"], answer.headers["Retry-After"]) == (503, reason, "1")
 
 
+FAIL = (
+    "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS "
+    "$$ BEGIN RAISE EXCEPTION 'cannot go on' USING ERRCODE = '53100'; END $$; "
+    "CREATE TRIGGER fail BEFORE INSERT ON event FOR EACH ROW EXECUTE FUNCTION fail()"
+)
+FAULTS = {
+    "has no disk space": (FAIL, "DROP FUNCTION fail CASCADE", "PostgreSQL has no disk space left"),
+    "denies a right": (
+        "REVOKE INSERT ON event FROM livescore",
+        "GRANT INSERT ON event TO livescore",
+        "PostgreSQL denies the service's role a right: see the log",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_an_instance_is_degraded_and_ready_while_postgresql_answers_and(
+    start: Start, own_postgres: OwnPostgres, fault: str
+) -> None:
+    api = await start("api", DATABASE_URL=own_postgres.url)
+    begin, end, reason = FAULTS[fault]
+    with psycopg.connect(own_postgres.url, autocommit=True) as owner:
+        async with api.client() as http:
+            owner.execute(begin)
+            refused = await http.post("/matches", json=match_body())
+            assert (refused.status_code, refused.json()["reason"]) == (503, reason)
+            assert refused.headers["Retry-After"] == "1"
+            degraded = await http.get("/health")
+            assert (degraded.status_code, degraded.json()["status"]) == (503, "degraded")
+            assert degraded.json()["services"] == {"api": "healthy", "redis": "healthy", "database": "unhealthy"}
+            assert degraded.json()["reason"] == reason
+            assert "livescore_database_up 0.0" in (await http.get(api.management_url + "/metrics")).text
+            assert (await http.get("/health/ready")).status_code == 200
+            assert (await http.get("/matches")).status_code == 200
+            owner.execute(end)
+            assert (await http.post("/matches", json=match_body())).status_code == 201
+            await until(http, "/health", 200)
+            assert "livescore_database_up 1.0" in (await http.get(api.management_url + "/metrics")).text
+
+
 async def test_a_draining_node_is_not_ready_and_still_alive(start: Start) -> None:
     api = await start("api", DRAIN_GRACE_SECONDS="2")
     async with api.client() as http:

@@ -9,6 +9,7 @@ import pytest
 import redis
 import structlog
 
+from livescore import outages
 from livescore.outages import OutageTracker, ServerAway
 from livescore.settings import load
 from livescore.telemetry import logs
@@ -60,6 +61,21 @@ def test_a_server_is_not_back_while_its_last_attempt_failed() -> None:
     assert logged(lambda: sleep(0.3)) == []
     assert not tracker.up
     assert logged(lambda: tracker.answered(monotonic()), lambda: sleep(0.3)) == ["server is back"]
+
+
+def test_a_failure_without_another_attempt_counts_for_a_while(
+    tracker: OutageTracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not tracker.is_failing()
+    tracker.failed("no disk space", monotonic())
+    assert tracker.is_failing()
+    later = monotonic() + outages.MEMORY_SECONDS + 1
+    monkeypatch.setattr(outages, "monotonic", lambda: later)
+    assert not tracker.is_failing()
+    tracker.failed("no disk space", later)
+    assert tracker.is_failing()
+    tracker.answered(later + 1)
+    assert not tracker.is_failing()
 
 
 def test_an_attempt_that_fails_late_does_not_begin_another_outage(tracker: OutageTracker) -> None:

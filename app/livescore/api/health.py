@@ -1,4 +1,4 @@
-"""``/health`` for people and monitors, ``/health/ready`` and ``/health/live`` for those who run this."""
+"""Probes: ``/health`` for people and monitoring, ``/health/ready`` and ``/health/live`` for load balancers."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -35,7 +35,7 @@ class Parts(Answer):
 
 
 class Health(Answer):
-    """Whether everything works; ``reason`` says why the database does not."""
+    """The health of the service; ``reason`` says why the database is unhealthy."""
 
     status: Literal["healthy", "degraded"]
     timestamp: Timestamp
@@ -46,7 +46,7 @@ class Health(Answer):
 
 
 class Ready(Answer):
-    """This process may be sent requests; ``connections`` are its open WebSockets."""
+    """This process accepts requests; ``connections`` is the number of its open WebSockets."""
 
     ready: Literal[True]
     instance: str
@@ -56,7 +56,7 @@ class Ready(Answer):
 
 
 class NotReady(Answer):
-    """This process should not be sent requests, and why."""
+    """This process should not receive requests, for the given ``reason``."""
 
     ready: Literal[False]
     reason: str
@@ -67,7 +67,7 @@ class NotReady(Answer):
 
 
 class Alive(Answer):
-    """This process answers."""
+    """This process responds."""
 
     live: Literal[True]
 
@@ -83,34 +83,37 @@ _NOT_READY: openapi.Responses = {
 
 @endpoint("GET", "/health", answer=Health, responses=_DEGRADED, tag="health")
 async def health(call: Call) -> Response:
-    """Every part of the service; 503 and `degraded` when one fails."""
+    """Return the state of every part of the service; 503 and `degraded` if one fails."""
     services = call.services
-    fault = await _database_fault(services)
-    database = fault is None
-    whole = database and services.live.redis_up
-    states = {"api": "healthy", "redis": _state(services.live.redis_up), "database": _state(database)}
-    return _answer(
-        {
-            "status": "healthy" if whole else "degraded",
-            "timestamp": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z",
-            "version": __version__,
-            "environment": services.settings.environment,
-            "services": states,
-            **({"reason": fault} if fault else {}),
-        },
-        200 if whole else 503,
-    )
+    reason = await _database_fault(services) or services.store.database.inability
+    redis_up = services.live.redis_up
+    is_healthy = redis_up and not reason
+    content: dict[str, Any] = {
+        "status": "healthy" if is_healthy else "degraded",
+        "timestamp": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z",
+        "version": __version__,
+        "environment": services.settings.environment,
+        "services": {"api": "healthy", "redis": _state(redis_up), "database": _state(not reason)},
+    }
+    if reason:
+        content["reason"] = reason
+    return _uncached(200 if is_healthy else 503, content)
 
 
-def _state(up: bool) -> State:
-    return "healthy" if up else "unhealthy"
+def _state(is_up: bool) -> State:
+    return "healthy" if is_up else "unhealthy"
 
 
 @endpoint("GET", "/health/ready", answer=Ready, responses=_NOT_READY, tag="health")
 async def ready(call: Call) -> Response:
-    """Whether this process should be sent requests. Redis away is no reason against it: the feed carries on."""
+    """Return 200 if this process should receive requests.
+
+    Without Redis it is ready, since the feed does not depend on Redis. It also is while PostgreSQL fails some
+    statements, for example because its disk is full: sockets, streams and most reads go on, and no other instance could
+    do better.
+    """
     services = call.services
-    reason = await _objection(services)
+    reason = await _unreadiness(services)
     load = {
         "instance": services.settings.instance,
         "connections": services.live.connections,
@@ -118,43 +121,44 @@ async def ready(call: Call) -> Response:
         "longPolls": services.live.http_subscribers["long_polls"],
     }
     if reason:
-        return _answer({"ready": False, "reason": reason, **load}, 503)
-    return _answer({"ready": True, **load})
+        return _uncached(503, {"ready": False, "reason": reason, **load})
+    return _uncached(200, {"ready": True, **load})
 
 
-async def _objection(services: Services) -> str | None:
+async def _unreadiness(services: Services) -> str | None:
+    """Return the reason why this process should not receive requests, or None."""
     if services.live.draining:
         return "draining"
     return await _database_fault(services) or services.keyring.problem
 
 
 async def _database_fault(services: Services) -> str | None:
-    """Ask the database whether it can be read and written. Returns why not."""
+    """Check that the database can be read and accepts writes. Returns the reason if not."""
     database = services.store.database
     try:
         async with asyncio.timeout(CHECK_SECONDS):
             await database.check()
     except DatabaseAway as error:
-        return _plain(str(error))
+        return _public_reason(error.reason)
     except TimeoutError:
-        return _plain(database.fault or AWAY)
+        return _public_reason(database.fault or AWAY)
     except psycopg.Error as error:
-        log.warning("the database refuses what readiness asks", error=one_line(error))
+        log.warning("PostgreSQL refused the queries of a probe", error=one_line(error))
         return "the database refuses queries: see the log"
     return None
 
 
-def _plain(reason: str) -> str:
+def _public_reason(reason: str) -> str:
     return "database away" if reason in (AWAY, SILENT) else reason
 
 
 @endpoint("GET", "/health/live", answer=Alive, tag="health")
 async def live(_: Call) -> Response:
-    """Whether this process answers at all."""
-    return _answer({"live": True})
+    """Return 200 as long as this process responds at all."""
+    return _uncached(200, {"live": True})
 
 
-def _answer(content: dict[str, Any], status: int = 200) -> Response:
+def _uncached(status: int, content: dict[str, Any]) -> Response:
     headers = {"Cache-Control": "no-store"}
     return Response(orjson.dumps(content), status, headers, media_type="application/json")
 

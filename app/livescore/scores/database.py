@@ -105,6 +105,7 @@ class Database:
         self._profile = Profile(timeout, prepared)
         self._pool = Pool(self._connect, size)
         self._fault: Fault | None = None
+        self._inability = ""
         self._news = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
         self._answered = float("-inf")
@@ -122,6 +123,12 @@ class Database:
     def fault(self) -> str | None:
         """Why PostgreSQL cannot be used, or takes no writes; None when it can as far as is known."""
         return self._fault.reason if self._fault else None
+
+    @property
+    def inability(self) -> str:
+        """Why PostgreSQL has failed to execute statements recently, such as a full disk; empty if it has not."""
+        is_failing = POSTGRESQL_WRITES.is_failing() or POSTGRESQL_READS.is_failing()
+        return self._inability if is_failing else ""
 
     # Use
 
@@ -280,6 +287,7 @@ class Database:
             await session.connection.close()
             raise DatabaseReadOnly(READ_ONLY) from error
         if inability := sessions.inability(error):
+            self._inability = inability
             _statements(write=write).failed(error, started)
             raise DatabaseAway(inability) from error
         if isinstance(error, errors.QueryCanceled | errors.LockNotAvailable):

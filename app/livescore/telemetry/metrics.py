@@ -86,7 +86,7 @@ RATE_LIMITED = Counter(
 REDIS_UP = Gauge("livescore_redis_up", "1 while Redis answers.", registry=REGISTRY)
 DATABASE_UP = Gauge("livescore_database_up", "1 while PostgreSQL answers and takes writes.", registry=REGISTRY)
 REDIS_UP.set_function(lambda: outages.REDIS.up)
-DATABASE_UP.set_function(lambda: outages.POSTGRESQL.up)
+DATABASE_UP.set_function(lambda: outages.POSTGRESQL.up and not outages.POSTGRESQL_WRITES.is_failing())
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # Close codes of RFC 6455 and its registry; others are the client's invention.

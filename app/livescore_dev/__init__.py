@@ -1,1 +1,1 @@
-"""The service on one laptop: embedded servers, all processes, replayed matches."""
+"""Development tools: the whole service on one machine with embedded servers, and the replay of real matches."""

@@ -1,4 +1,4 @@
-"""What a replay shows in the terminal: bars, the latest goals, and a table at the end."""
+"""The terminal display of a replay: progress bars, the latest goals, and a summary."""
 
 from collections import deque
 from types import TracebackType
@@ -10,12 +10,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-# Lines of the ticker: a busy minute of a match day, and still one glance.
+# Latest goals on display: enough for a busy minute of a match day.
 TICKER_LINES = 6
 
 
 class Display:
-    """Live progress of a replay; use it as a context manager."""
+    """Shows the progress of a replay while its context is active."""
 
     def __init__(self, console: Console, title: str) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -37,11 +37,11 @@ class Display:
     ) -> None:
         self._live.__exit__(kind, error, trace)
         if not self._console.is_terminal:
-            # The last line of a bar ends without a line break there.
+            # Rich writes no line break after the last bar of a file or pipe.
             self._console.line()
 
     def expect(self, matches: int, events: int) -> None:
-        """Set what there is to do."""
+        """Set the total numbers of matches and events."""
         self._progress.update(self._matches, total=matches)
         self._progress.update(self._events, total=events)
 
@@ -49,25 +49,25 @@ class Display:
         self._progress.advance(self._matches)
 
     def event_sent(self, goal: str | None) -> None:
-        """Count one event; a goal also enters the ticker."""
+        """Count an event. A goal is also added to the ticker."""
         self._waiting = ""
         self._progress.advance(self._events)
         if goal:
             self._ticker.append(goal)
 
     def waiting(self, reason: str) -> None:
-        """Say why nothing moves: a request is being repeated."""
+        """Show why the replay is waiting: a request is being retried."""
         self._waiting = f"waiting for the server: {reason}"
 
     def _render(self) -> RenderableType:
-        # Text, not markup: names from a file may contain brackets. A copy: Rich draws in a thread of its own.
+        # Text instead of markup, because names may contain brackets; a copy, because Rich renders in its own thread.
         lines = [Text(self._title, style="bold"), *(Text(goal) for goal in tuple(self._ticker))]
         waiting = [Text(self._waiting, style="yellow")] if self._waiting else []
         return Group(*lines, *waiting, self._progress)
 
 
 def table(rows: dict[str, int]) -> Table:
-    """The summary: one row per figure."""
+    """Return a table with one row per figure."""
     result = Table(show_header=False)
     for name, value in rows.items():
         result.add_row(name, str(value))

@@ -1,6 +1,6 @@
-"""Read tournaments and league seasons in the JSON formats of the openfootball project, from the oldest to today's.
+"""Reads tournaments and league seasons in the JSON formats of the openfootball project, old and new.
 
-The classes with ``File`` in their name mirror the file, so that an error names the field that its author sees;
+Classes with ``File`` in their name mirror the file, so that an error names the field that its author sees.
 :class:`Match` and its parts hold the meaning. Sources: https://github.com/openfootball/worldcup.json (and its siblings
 for other cups) and https://github.com/openfootball/football.json (leagues).
 """
@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 
 Side = Literal["home", "away"]
-# How a match ended, or why it did not. An unplayed match has no result yet and no reason for that.
+# How a match ended, or why it was not played. "unplayed" means: no result yet, and no reason given.
 Outcome = Literal["played", "awarded", "abandoned", "postponed", "cancelled", "unplayed"]
 
 
@@ -29,7 +29,7 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """One goal; ``side`` is the side it counts for, also when a player of the other one scored it."""
+    """A goal. ``side`` is the side that it counts for, even if a player of the other side scored it."""
 
     side: Side
     scorer: str | None
@@ -37,7 +37,7 @@ class Goal:
     stoppage: int = 0
     penalty: bool = False
     own_goal: bool = False
-    # Goals of both sides after this one, where the file tells: it orders goals of the same minute.
+    # Goals of both sides including this one, 0 if the file does not say; orders goals of the same minute.
     total: int = 0
 
 
@@ -45,7 +45,7 @@ class Goal:
 class Score:
     """The score at half-time, after 90 minutes, after 120 minutes, and of the penalty shoot-out.
 
-    An abandoned match has the score at which it was abandoned, an awarded one the score it was awarded with.
+    For an abandoned match it is the score at the abandonment, for an awarded match the score that was awarded.
     """
 
     half_time: Pair | None = None
@@ -55,13 +55,13 @@ class Score:
 
     @property
     def final(self) -> Pair | None:
-        """The score of the record (shoot-outs do not count), or None if the file has none."""
+        """The recorded final score, without the shoot-out; None if the file has no score."""
         return self.extra_time or self.full_time
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """One match; ``kick_off`` is in UTC."""
+    """A match; ``kick_off`` is in UTC."""
 
     home: str
     away: str
@@ -74,7 +74,7 @@ class Match:
 
     @property
     def decided(self) -> bool:
-        """Whether the match has a result, on the pitch or by decision."""
+        """True if the match has a result, on the pitch or by decision."""
         return self.outcome in {"played", "awarded"}
 
     @property
@@ -84,7 +84,7 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Tournament:
-    """A file: its name, its matches in the order of their kick-off, and warnings about entries that were skipped."""
+    """A file: its name, its matches ordered by kick-off, and warnings about skipped entries."""
 
     name: str
     matches: tuple[Match, ...]
@@ -92,10 +92,10 @@ class Tournament:
 
 
 class FormatError(Exception):
-    """The file cannot be read; the text names every match and field at fault."""
+    """The file cannot be read. The text names every match and field in error."""
 
 
-# The words for an outcome that the files and other feeds use, in lower case; every other word says nothing about it.
+# Values of `status` in the files and in other feeds, in lower case. Other values have no meaning here.
 OUTCOMES: dict[str, Outcome] = {
     "annulled": "cancelled",
     "canceled": "cancelled",
@@ -110,10 +110,10 @@ OUTCOMES: dict[str, Outcome] = {
     "w/o": "awarded",
 }
 
-# Files with more faults than this are of another format altogether.
+# Maximum number of errors shown: a file with more errors has another format.
 MAX_PROBLEMS = 10
 
-# Abbreviations that the files use instead of UTC offsets, in hours east of Greenwich.
+# Time zone abbreviations in the files → UTC offset in hours.
 ZONES = {"UTC": 0, "GMT": 0, "Z": 0, "WET": 0, "BST": 1, "WEST": 1, "CET": 1, "CEST": 2, "EET": 2, "EEST": 3, "MSK": 3}
 NOON = time(12, tzinfo=UTC)
 
@@ -128,10 +128,11 @@ class _Minute(NamedTuple):
 
 
 def _minute(value: Any) -> _Minute | None:
-    text = str(value).strip() if isinstance(value, int | str) and not isinstance(value, bool) else None
-    if value is None or text == "":
+    if isinstance(value, str):
+        value = value.strip()
+    if value in (None, ""):
         return None
-    found = _MINUTE.fullmatch(text or "")
+    found = None if isinstance(value, bool) else _MINUTE.fullmatch(str(value))
     if not found:
         raise ValueError('a minute is a number such as 90 or a text such as "90+3"')
     return _Minute(int(found["minute"]), int(found["stoppage"] or 0))
@@ -160,33 +161,37 @@ def _day(value: Any) -> Any:
 
 
 def _clock(value: Any) -> time | None:
-    """Read ``13:00 UTC-6``, ``20:45 CET`` or ``19:00``; the last has no zone yet."""
+    """Parse ``13:00 UTC-6``, ``20:45 CET`` or ``19:00``; the last has no time zone yet."""
     if value is None or value == "":
         return None
     found = _TIME.fullmatch(value.strip()) if isinstance(value, str) else None
-    if not found or int(found["hour"]) > 23 or int(found["minute"]) > 59:
+    hour, minute = (int(found["hour"]), int(found["minute"])) if found else (0, 0)
+    if not found or hour > 23 or minute > 59:
         raise ValueError('a time is a text such as "19:00" or "13:00 UTC-6"')
-    return time(int(found["hour"]), int(found["minute"]), tzinfo=_zone(found["zone"]))
+    return time(hour, minute, tzinfo=_zone(found["zone"]))
 
 
 def _zone(value: Any) -> timezone | None:
-    # Some editions say "?" where nobody knew.
+    # Some editions have "?" for an unknown time zone.
     if value in (None, "", "?"):
         return None
-    if isinstance(value, str) and value.upper() in ZONES:
-        return timezone(timedelta(hours=ZONES[value.upper()]))
-    found = _OFFSET.fullmatch(value.upper()) if isinstance(value, str) else None
-    if not found or int(found["hours"]) > 14 or int(found["minutes"] or 0) > 59:
+    text = value.upper() if isinstance(value, str) else ""
+    if text in ZONES:
+        return timezone(timedelta(hours=ZONES[text]))
+    found = _OFFSET.fullmatch(text)
+    hours, minutes = (int(found["hours"]), int(found["minutes"] or 0)) if found else (0, 0)
+    if not found or hours > 14 or minutes > 59:
         raise ValueError(f'unknown time zone {value!r}; write it as "UTC-6" or as one of {", ".join(ZONES)}')
-    east = timedelta(hours=int(found["hours"]), minutes=int(found["minutes"] or 0))
-    return timezone(-east if found["sign"] in "-\u2212" else east)
+    offset = timedelta(hours=hours, minutes=minutes)
+    is_west = found["sign"] in "-\u2212"
+    return timezone(-offset if is_west else offset)
 
 
 Count = Annotated[int, Field(ge=0, strict=True)]
 FilePair = Annotated[tuple[Count, Count] | None, BeforeValidator(_pair)]
 Name = Annotated[str, BeforeValidator(_team), Field(min_length=1)]
 Place = Annotated[str | None, BeforeValidator(_place)]
-# Before 1863 there were no rules to play by; the far end keeps conversions to UTC inside the calendar.
+# The rules of football date from 1863; the upper limit keeps conversions to UTC inside the calendar.
 Day = Annotated[date, BeforeValidator(_day), Field(ge=date(1863, 1, 1), lt=date(9999, 1, 1))]
 Clock = Annotated[time | None, BeforeValidator(_clock)]
 Zone = Annotated[timezone | None, PlainValidator(_zone)]
@@ -197,7 +202,7 @@ class _File(BaseModel):
 
 
 class FileGoal(_File):
-    """A goal as written; ``team`` only where a match has one list of goals for both sides."""
+    """A goal in the file; ``team`` only if a match has one list of goals for both sides."""
 
     name: str | None = None
     minute: Annotated[_Minute | None, BeforeValidator(_minute)] = None
@@ -222,7 +227,7 @@ class FileGoal(_File):
 
 
 class FileScore(_File):
-    """``score`` of today's files; older ones say ``score1``, ``score1et`` and so on in the match itself."""
+    """The field ``score``; older files have ``score1``, ``score1et`` and so on in the match itself."""
 
     ht: FilePair = None
     ft: FilePair = None
@@ -231,7 +236,7 @@ class FileScore(_File):
 
 
 class FileMatch(_File):
-    """A match as written, with the fields of every edition."""
+    """A match in the file, with the fields of all editions."""
 
     team1: Name
     team2: Name
@@ -312,7 +317,7 @@ def read(path: Path) -> Tournament:
     """Read a tournament.
 
     Raises:
-        FormatError: naming the file, and every match and field that cannot be read.
+        FormatError: The file cannot be read; the text names the file and every match and field in error.
     """
     document = _document(path)
     problems: list[str] = []
@@ -346,7 +351,7 @@ def _document(path: Path) -> dict[str, Any]:
 
 
 def _written(document: dict[str, Any], path: Path) -> Iterator[tuple[str | None, Any]]:
-    """Yield every match as written, with the name of the round that contains it."""
+    """Yield the raw data of every match and the name of the round that contains it."""
     if "rounds" not in document:
         yield from ((None, match) for match in _list(document, "matches", path))
         return
@@ -378,10 +383,10 @@ def _fault(issue: Any) -> str:
 
 
 def _without_repeats(matches: list[Match]) -> tuple[list[Match], list[str]]:
-    """Keep one entry per match, and return a warning for every other one.
+    """Keep one entry per match and return a warning for each repetition.
 
-    Teams and kick-off identify a match on the server. Of entries that share them the first with a result is kept,
-    because a file that lists a fixture again usually does so to add its result.
+    Teams and kick-off identify a match on the server. Of several entries with equal teams and kick-off, the first one
+    with a result is kept: a file usually repeats a fixture to add its result.
     """
     kept: dict[tuple[str, str, datetime], Match] = {}
     warnings = []

@@ -1,4 +1,4 @@
-"""Play a tournament through the public REST API by a virtual clock, and continue where an earlier run stopped."""
+"""Replays a tournament through the public REST API on a virtual clock, and resumes a replay that was stopped."""
 
 import asyncio
 import math
@@ -18,28 +18,37 @@ from livescore_dev.openfootball import Match, Tournament
 from livescore_dev.rest import Client, Record, RequestError, instant
 from livescore_dev.script import Step
 
-# Slower than this a match would take weeks.
+# At a lower speed a match would take weeks.
 MIN_SPEED = 0.01
-# A match whose kick-off is still to come by this machine's clock is played as if it were a century ago, so that it is
-# live at once and a second run finds it; its end gives it its real times.
+# A match with a kick-off in the future is created a century earlier, so that it is live at once and a second run finds
+# it. At the end of the match its times are corrected.
 CENTURY = timedelta(days=36525)
-# How much longer than planned a match may stay open: a replay that was stopped can be continued within this time.
+# Time that a match stays live after its planned end: a replay that was stopped can be resumed within this time.
 MARGIN = timedelta(days=1)
 
+# Status of abandoned matches: the service has no status "abandoned".
+_ABANDONED_STATUS = "cancelled"
 
 T = TypeVar("T")
 
 
 class ReplayError(Exception):
-    """The replay cannot continue, or ended with wrong scores; the text names match and field and the next step."""
+    """The replay cannot continue, or ended with wrong scores. The text names match, field and next step."""
 
 
 @dataclass(slots=True)
 class Summary:
     """Counts of a replay.
 
-    ``played`` includes abandoned and awarded matches, ``not_played`` those that are scheduled, postponed or cancelled,
-    ``skipped`` those that the server had already. The goals listed for ``corrected`` matches do not make the score.
+    Attributes:
+        matches: All matches of the file.
+        played: Matches with commentary, including abandoned and awarded ones.
+        not_played: Scheduled, postponed and cancelled matches.
+        skipped: Matches that the server already had.
+        events: Commentary entries written.
+        goals: Goals written.
+        corrected: Matches whose score was set, because the goals in the file do not add up to it.
+        mismatches: Differences between the final scores of the server and of the file.
     """
 
     matches: int = 0
@@ -52,24 +61,32 @@ class Summary:
     mismatches: list[str] = field(default_factory=list)
 
     def rows(self) -> dict[str, int]:
-        names = ("matches", "played", "not_played", "skipped", "events", "goals", "corrected")
-        return {**{name.replace("_", " "): getattr(self, name) for name in names}, "mismatches": len(self.mismatches)}
+        return {
+            "matches": self.matches,
+            "played": self.played,
+            "not played": self.not_played,
+            "skipped": self.skipped,
+            "events": self.events,
+            "goals": self.goals,
+            "corrected": self.corrected,
+            "mismatches": len(self.mismatches),
+        }
 
 
 async def replay(
     path: Path, *, speed: float, base_url: str, api_key: str | None, console: Console | None = None
 ) -> Summary:
-    """Play a file of the openfootball project through the REST API at ``base_url``.
+    """Replay a file of the openfootball project through the REST API.
 
     Args:
-        path: the file, see :mod:`livescore_dev.openfootball`.
-        speed: how many times faster than real time; gaps between matches are skipped.
-        base_url: where the API is, e.g. ``http://127.0.0.1:8000``.
-        api_key: a key that may write, where the server asks for one.
-        console: where progress and summary are shown; the terminal by default.
+        path: The file, see :mod:`livescore_dev.openfootball`.
+        speed: How many times faster than real time. Gaps between matches are skipped.
+        base_url: URL of the API, for example ``http://127.0.0.1:8000``.
+        api_key: API key of scope write or admin, if the server requires one.
+        console: Shows progress and summary; the terminal by default.
 
     Raises:
-        ReplayError: when the file or the server does not allow it, or when a final score differs from the file's.
+        ReplayError: The file cannot be read, the server rejects a request, or a final score differs from the file.
     """
     if not (math.isfinite(speed) and speed >= MIN_SPEED):
         raise ReplayError(f"--speed {speed} must be a number of at least {MIN_SPEED}")
@@ -92,7 +109,7 @@ async def replay(
 
 @dataclass(slots=True)
 class _Task:
-    """A match, its record on the server, and the steps left to write; ``steps`` is None if nothing at all is left."""
+    """A match, its record on the server, and the steps left to write; ``steps`` is None if the match is complete."""
 
     match: Match
     record: Record | None
@@ -100,7 +117,7 @@ class _Task:
 
     @property
     def began(self) -> timedelta:
-        """Return the time since kick-off at which the match starts or continues."""
+        """Time since kick-off at which the match starts or resumes."""
         return self.steps[0].at if self.steps else timedelta()
 
     @property
@@ -109,7 +126,7 @@ class _Task:
 
 
 class _Clock:
-    """A virtual clock that starts now and runs ``speed`` times as fast as the real one."""
+    """A virtual clock that starts now and runs ``speed`` times as fast as real time."""
 
     def __init__(self, speed: float) -> None:
         self._speed = speed
@@ -121,7 +138,7 @@ class _Clock:
 
 
 class _Player:
-    """Plays the matches of one tournament."""
+    """Replays the matches of a tournament."""
 
     def __init__(self, tournament: Tournament, client: Client, speed: float, display: Display) -> None:
         self.tournament = tournament
@@ -132,55 +149,64 @@ class _Player:
         self.corrected: set[int] = set()
 
     async def run(self) -> Summary:
-        tasks = await _together(_about(match, self._survey(match)) for match in self.tournament.matches)
+        tasks = await _gather(_name_match(match, self._survey(match)) for match in self.tournament.matches)
         self.display.expect(len(tasks), sum(len(task.steps or ()) for task in tasks))
+        remaining = []
         for task in tasks:
             if task.steps is None:
                 self._skip(task)
-        await self._perform([task for task in tasks if task.steps is not None])
+            else:
+                remaining.append(task)
+        await self._perform(remaining)
         return self.summary
 
     async def _perform(self, tasks: list[_Task]) -> None:
-        """Enter the matches without commentary at once, and play the others by the clock of the file."""
+        """Create the matches without commentary at once, and play the others on the virtual clock."""
         played = [task for task in tasks if script.plan(task.match)]
+        unplayed = [task for task in tasks if not script.plan(task.match)]
         starts = script.timeline([(task.match.kick_off + task.began, task.duration) for task in played])
         clock = _Clock(self.speed)
-        works = [(task, self._enter(task)) for task in tasks if not script.plan(task.match)]
-        works += [(task, self._play(task, start, clock)) for task, start in zip(played, starts, strict=True)]
-        await _together(_about(task.match, work) for task, work in works)
+        works = [_name_match(task.match, self._enter(task)) for task in unplayed]
+        for task, start in zip(played, starts, strict=True):
+            works.append(_name_match(task.match, self._play(task, start, clock)))
+        await _gather(works)
 
     async def _survey(self, match: Match) -> _Task:
+        """Find the record of a match on the server and the steps that are left to write."""
         record = await self.client.find(match.home, match.away, match.kick_off)
         if record is None and _opening(match) != match.kick_off:
             record = await self.client.find(match.home, match.away, _opening(match))
-        steps = script.plan(match)
+        steps: list[Step] | None = script.plan(match)
         if record is None:
             return _Task(match, None, steps)
         if steps:
-            return _Task(match, record, await self._remaining(match, record, steps))
-        return _Task(match, record, [] if await self._needs_status(match, record) else None)
+            steps = await self._remaining(match, record, steps)
+        elif not await self._needs_status(match, record):
+            steps = None
+        return _Task(match, record, steps)
 
     async def _remaining(self, match: Match, record: Record, steps: list[Step]) -> list[Step] | None:
         """Return the steps that an earlier run did not write, or None if the match is over on the server.
 
-        A match that an earlier run postponed is played now that the file has its result.
+        A match that an earlier run postponed is played as soon as the file has its result.
         """
-        right = _score(record) == match.score.final
-        over = record.status == "finished"
-        if record.status == "cancelled" or (over and right and record.end_time == script.record_end(match)):
+        has_final_score = _score(record) == match.score.final
+        is_finished = record.status == "finished"
+        has_final_times = record.end_time == script.record_end(match)
+        if record.status == "cancelled" or (is_finished and has_final_score and has_final_times):
             return None
         done = await self.client.commented(record.id)
         if done & script.LAST_STEPS:
-            return [] if right or not over else None
-        # Finished without a step: entered before it was played and ended by the clock, or written by another client.
-        if over and not done and (right or _score(record) != (0, 0)):
+            return [] if has_final_score or not is_finished else None
+        # Finished without a step: another client wrote it unless it is 0-0, the score of a match that the clock ended.
+        if is_finished and not done and (has_final_score or _score(record) != (0, 0)):
             return None
         return [step for step in steps if step.id not in done]
 
     async def _needs_status(self, match: Match, record: Record) -> bool:
-        """Return whether a match that was not played still has to be postponed or cancelled.
+        """Return True if a match that was not played still has to be postponed or cancelled.
 
-        A match with a score or commentary was played according to another client, and is left alone.
+        A match with a score or commentary was played according to another client, and is left unchanged.
         """
         if _unplayed_status(match) in {None, record.status}:
             return False
@@ -193,7 +219,7 @@ class _Player:
             self._check(task.match, task.record)
 
     async def _enter(self, task: _Task) -> None:
-        """Enter a match that was not played, and set the status that the clock would not give it."""
+        """Create a match that was not played, and set its status unless the clock decides it."""
         match = task.match
         status = _unplayed_status(match)
         record = task.record or await self._create(match, match.kick_off, self._end_of_entry(match))
@@ -204,13 +230,17 @@ class _Player:
         self.display.match_done()
 
     def _end_of_entry(self, match: Match) -> datetime:
-        """Return an end time in the future, so that the clock does not finish a match that was not played."""
+        """Return an end time in the future, so that the clock does not finish the match before its status is set."""
         end = script.record_end(match)
         return end if end > datetime.now(UTC) else self._hold(timedelta())
 
     async def _play(self, task: _Task, start: timedelta, clock: _Clock) -> None:
+        """Write the remaining steps of a match from ``start`` on the clock, then finish the match."""
         await clock.until(start)
-        record = task.record if task.record and not task.steps else await self._open(task)
+        if task.record is not None and not task.steps:
+            record = task.record
+        else:
+            record = await self._open(task)
         for step in task.steps or ():
             await clock.until(start + step.at - task.began)
             await self._correct(task.match, record.id, step)
@@ -221,15 +251,17 @@ class _Player:
 
     async def _open(self, task: _Task) -> Record:
         """Make the match live until long after its last step."""
-        start, end = _opening(task.match), self._hold(task.duration)
-        if task.record is None:
+        start = _opening(task.match)
+        end = self._hold(task.duration)
+        record = task.record
+        if record is None:
             return await self._create(task.match, start, end)
-        if task.record.status == "live" and task.record.end_time >= end:
-            return task.record
-        return await self.client.revise(task.record.id, startTime=instant(start), endTime=instant(end))
+        if record.status == "live" and record.end_time >= end:
+            return record
+        return await self.client.revise(record.id, startTime=instant(start), endTime=instant(end))
 
     def _hold(self, duration: timedelta) -> datetime:
-        """Return a midnight long after the replay, so that a repeated creation is the same request all day long."""
+        """Return a midnight long after the replay, so that a repeated creation is the same request all day."""
         end = datetime.now(UTC) + MARGIN + duration / self.speed
         return end.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
 
@@ -245,41 +277,50 @@ class _Player:
 
     async def _comment(self, match: Match, match_id: int, step: Step) -> None:
         await self.client.comment(match_id, step.body, self._key(match, step.id))
-        scored = step.body["eventType"] == "goal"
         self.summary.events += 1
-        self.summary.goals += scored
-        self.display.event_sent(f"{step.body['minute']}' {step.body['message']}" if scored else None)
+        goal = None
+        if step.body["eventType"] == "goal":
+            self.summary.goals += 1
+            goal = f"{step.body['minute']}' {step.body['message']}"
+        self.display.event_sent(goal)
 
     async def _correct(self, match: Match, match_id: int, step: Step) -> None:
-        """Set the score that the step states, where the goals listed in the file do not add up to it."""
-        last = step.id in script.LAST_STEPS
-        score = step.score or (match.score.final if last else None)
-        if score is not None and _score(await self.client.match(match_id)) != score:
+        """Set the score that the step states if the goals in the file do not add up to it."""
+        score = step.score
+        if score is None and step.id in script.LAST_STEPS:
+            score = match.score.final
+        if score is None:
+            return
+        if _score(await self.client.match(match_id)) != score:
             await self.client.set_score(match_id, score.home, score.away)
             self.corrected.add(match_id)
             self.summary.corrected = len(self.corrected)
 
     async def _finish(self, match: Match, match_id: int) -> None:
-        """End the match now, then set the times at which it really was played."""
-        times = {"startTime": instant(match.kick_off), "endTime": instant(script.record_end(match))}
+        """End the match now, then set the times of the real match."""
+        change = {"startTime": instant(match.kick_off), "endTime": instant(script.record_end(match))}
         if match.outcome == "abandoned":
-            self._check(match, await self.client.revise(match_id, status=_last_status(match), **times))
+            change["status"] = _ABANDONED_STATUS
         else:
             await self.client.end(match_id)
-            self._check(match, await self.client.revise(match_id, **times))
+        self._check(match, await self.client.revise(match_id, **change))
 
     def _check(self, match: Match, record: Record) -> None:
+        """Note a difference between the server and the file."""
         final = match.score.final
-        if match.decided and final and (record.status != "finished" or _score(record) != final):
-            actual = f"{record.home_score}{script.EN_DASH}{record.away_score}, {record.status}"
-            expected = f"{final.home}{script.EN_DASH}{final.away}"
-            self.summary.mismatches.append(
-                f"  match {record.id} ({match.title}): the server has {actual}, the file {expected} (field score): "
-                f"correct it with PATCH /matches/{record.id}"
-            )
+        if not match.decided or final is None:
+            return
+        if record.status == "finished" and _score(record) == final:
+            return
+        actual = f"{record.home_score}{script.EN_DASH}{record.away_score}, {record.status}"
+        expected = f"{final.home}{script.EN_DASH}{final.away}"
+        self.summary.mismatches.append(
+            f"  match {record.id} ({match.title}): the server has {actual}, the file {expected} (field score): "
+            f"correct it with PATCH /matches/{record.id}"
+        )
 
     def _key(self, match: Match, step: str) -> str:
-        """An Idempotency-Key: the same for the same step of the same match of the same tournament, in every run."""
+        """Return an Idempotency-Key, which is the same for a step in every run."""
         parts = (self.tournament.name, match.home, match.away, instant(match.kick_off), step)
         return str(uuid5(NAMESPACE_URL, "\n".join(("livescore-replay", *parts))))
 
@@ -289,15 +330,10 @@ def _opening(match: Match) -> datetime:
     return match.kick_off if match.kick_off <= datetime.now(UTC) else match.kick_off - CENTURY
 
 
-def _last_status(match: Match) -> str:
-    """Return the status of a match after its last step; the service has none for abandoned matches."""
-    return "cancelled" if match.outcome == "abandoned" else "finished"
-
-
 def _unplayed_status(match: Match) -> str | None:
     """Return the status of a match without commentary, or None if the clock decides it.
 
-    A fixture of the past without a result counts as postponed: the clock would finish it with 0-0.
+    A past fixture without a result counts as postponed, because the clock would finish it at 0-0.
     """
     if match.outcome in {"cancelled", "postponed"}:
         return match.outcome
@@ -308,16 +344,16 @@ def _score(record: Record) -> tuple[int, int]:
     return record.home_score, record.away_score
 
 
-async def _about(match: Match, work: Coroutine[Any, Any, T]) -> T:
-    """Let an error name the match."""
+async def _name_match(match: Match, work: Coroutine[Any, Any, T]) -> T:
+    """Await ``work`` and prefix its error with the match."""
     try:
         return await work
     except RequestError as error:
         raise RequestError(f"{match.title}: {error}") from error
 
 
-async def _together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Run all at once; the first failure stops the others and is raised."""
+async def _gather(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Run coroutines concurrently. The first error cancels the others and is raised."""
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(work) for work in works]

@@ -1,4 +1,4 @@
-"""A client of the public REST API that outlives restarts: every write can be repeated without doubling anything."""
+"""A client of the public REST API that survives restarts: every write can be retried without duplicates."""
 
 import asyncio
 import json
@@ -21,27 +21,27 @@ from tenacity import (
 
 from livescore import __version__
 
-# A restart of an API, of Redis or of PostgreSQL takes seconds; after a minute somebody has to look.
+# Timeout of outages: a restart of an API, of Redis or of PostgreSQL takes seconds.
 OUTAGE_SECONDS = 60.0
-# Limits of requests pass by themselves: be patient, but not for ever.
+# Timeout of rate limits, which end by themselves.
 THROTTLE_SECONDS = 900.0
-# Longest wait between two attempts in an outage, so that its end is noticed.
+# Longest delay between attempts in an outage, so that the end of the outage is noticed soon.
 MAX_BACKOFF_SECONDS = 3.0
-# Above the 10 s that the server allows itself for a request.
+# Longer than the 10 s that the server may take for a request.
 REQUEST_TIMEOUT_SECONDS = 15.0
 CONNECT_TIMEOUT_SECONDS = 5.0
-# Requests under way at once: enough to keep two cores busy, few enough to leave room for the audience.
+# Concurrent requests: enough to keep two cores busy, few enough to leave capacity for other clients.
 CONCURRENCY = 8
-# The largest page that the API gives.
+# Maximum page size of the API.
 PAGE = 100
 
 
 class RequestError(Exception):
-    """The server refused a request, or was away for too long; the text says what to do."""
+    """The server rejected a request or was unavailable for too long. The text says what to do."""
 
 
 class _Unavailable(Exception):
-    """Worth another attempt after ``retry_after`` seconds, or after a backoff when the server did not say."""
+    """The request can be retried after ``retry_after`` seconds; None means exponential backoff."""
 
     def __init__(self, reason: str, retry_after: float | None) -> None:
         self.retry_after = retry_after
@@ -49,11 +49,11 @@ class _Unavailable(Exception):
 
 
 class _Throttled(_Unavailable):
-    """Too many requests: the server is well."""
+    """The rate limit is exceeded; the server is available."""
 
 
 class Record(BaseModel):
-    """A match as the server has it."""
+    """A match on the server."""
 
     model_config = ConfigDict(alias_generator=to_camel, extra="ignore", frozen=True)
 
@@ -68,7 +68,7 @@ class Record(BaseModel):
 
 
 def instant(moment: datetime) -> str:
-    """UTC with milliseconds and ``Z``, as the API wants and gives it."""
+    """Format a time as the API does: UTC with milliseconds and ``Z``."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -76,13 +76,13 @@ _backoff = wait_random_exponential(multiplier=0.2, max=MAX_BACKOFF_SECONDS)
 
 
 def _pause(state: RetryCallState) -> float:
-    """Seconds to the next attempt: what the server asked for and a little at random, else exponential with jitter."""
+    """Return the delay of the next attempt in seconds: Retry-After, else exponential backoff, with jitter."""
     error = state.outcome.exception() if state.outcome else None
     asked = error.retry_after if isinstance(error, _Unavailable) else None
     return _backoff(state) if asked is None else asked + random.random()
 
 
-def _tell(state: RetryCallState) -> None:
+def _report_retry(state: RetryCallState) -> None:
     client: Client = state.args[0]
     error = state.outcome.exception() if state.outcome else None
     client.on_wait(str(error) or type(error).__name__)
@@ -91,13 +91,13 @@ def _tell(state: RetryCallState) -> None:
 class Client:
     """The part of the REST API that a replay needs.
 
-    Args:
-        base_url: where the server is, e.g. ``http://127.0.0.1:8000``.
-        api_key: a key that may write, where the server asks for one.
-        on_wait: told the reason whenever a request has to be repeated.
+    Every method retries its request, and raises a RequestError if the server rejects the request or is unavailable for
+    :data:`OUTAGE_SECONDS`.
 
-    Raises:
-        RequestError: every method, when the server refuses a request or is away for :data:`OUTAGE_SECONDS`.
+    Args:
+        base_url: URL of the server, for example ``http://127.0.0.1:8000``.
+        api_key: API key of scope write or admin, if the server requires one.
+        on_wait: Called with the reason before each retry.
     """
 
     def __init__(self, base_url: str, api_key: str | None, on_wait: Callable[[str], None]) -> None:
@@ -118,7 +118,7 @@ class Client:
         await self._http.aclose()
 
     async def find(self, home: str, away: str, start: datetime) -> Record | None:
-        """The match of these teams that starts at this very moment."""
+        """Return the match of these teams that starts at exactly ``start``, or None."""
         window = {"team": home, "from": instant(start), "to": instant(start + timedelta(milliseconds=1))}
         found = [_record(item) for item in await self._call("GET", "/matches", params={**window, "limit": PAGE})]
         return next((record for record in found if _identity(record) == (home, away, start)), None)
@@ -142,11 +142,11 @@ class Client:
         await self._call("POST", f"/matches/{match_id}/commentary", body, key)
 
     async def has_commentary(self, match_id: int) -> bool:
-        """Return whether a match has any commentary, of a replay or of another client."""
+        """Return True if a match has commentary of any client."""
         return bool(await self._call("GET", f"/matches/{match_id}/commentary", params={"limit": 1}))
 
     async def commented(self, match_id: int) -> set[str]:
-        """Return the steps of a replay that the commentary of a match already has."""
+        """Return the ids of the replay steps that the commentary of a match contains."""
         entries = await self._call("GET", f"/matches/{match_id}/commentary", params={"limit": PAGE})
         found = ((entry.get("metadata") or {}).get("replay") for entry in entries)
         return {step for step in found if isinstance(step, str)}
@@ -158,7 +158,7 @@ class Client:
         if key:
             request.headers["Idempotency-Key"] = key
         try:
-            return await self._through_limits(request)
+            return await self._retry_throttled(request)
         except (httpx.TransportError, _Unavailable) as error:
             reason = str(error) or type(error).__name__
             raise RequestError(
@@ -170,47 +170,47 @@ class Client:
         retry=retry_if_exception_type(_Throttled),
         wait=_pause,
         stop=stop_after_delay(THROTTLE_SECONDS),
-        before_sleep=_tell,
+        before_sleep=_report_retry,
         reraise=True,
     )
-    async def _through_limits(self, request: httpx.Request) -> Any:
-        return await self._through_outages(request)
+    async def _retry_throttled(self, request: httpx.Request) -> Any:
+        return await self._retry_outages(request)
 
     @retry(
         retry=retry_if_exception_type(httpx.TransportError)
         | retry_if_exception(lambda error: isinstance(error, _Unavailable) and not isinstance(error, _Throttled)),
         wait=_pause,
         stop=stop_after_delay(OUTAGE_SECONDS),
-        before_sleep=_tell,
+        before_sleep=_report_retry,
         reraise=True,
     )
-    async def _through_outages(self, request: httpx.Request) -> Any:
+    async def _retry_outages(self, request: httpx.Request) -> Any:
         async with self._slots:
             response = await self._http.send(request)
         return self._data(response)
 
     def _data(self, response: httpx.Response) -> Any:
-        """The ``data`` of an answer."""
+        """Return the ``data`` of a response, or raise the error that decides about a retry."""
         status = response.status_code
         if status == httpx.codes.TOO_MANY_REQUESTS:
             raise _Throttled("too many requests", _retry_after(response) or 1.0)
         if response.is_server_error or status == httpx.codes.REQUEST_TIMEOUT or _still_running(response):
             raise _Unavailable(f"{status} {_reason(response)}", _retry_after(response))
         if not response.is_success:
-            raise RequestError(self._refusal(response))
+            raise RequestError(self._rejection(response))
         try:
             return response.json()["data"]
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
             raise RequestError(f"{response.url} is not the REST API of LiveScore: check --base-url") from error
 
-    def _refusal(self, response: httpx.Response) -> str:
+    def _rejection(self, response: httpx.Response) -> str:
         if response.status_code == httpx.codes.UNAUTHORIZED:
-            known = "does not know this API key" if self.has_key else "wants an API key"
-            return f"{self.base_url} {known}: give --api-key one that may write (`livescore keys create` makes one)"
+            problem = "does not know this API key" if self.has_key else "requires an API key"
+            return f"{self.base_url} {problem}: set --api-key to a key that may write (see `livescore keys create`)"
         if response.status_code == httpx.codes.FORBIDDEN:
-            return f"{self.base_url}: this API key may not write: give --api-key one of scope write or admin"
+            return f"{self.base_url}: this API key may not write: set --api-key to a key of scope write or admin"
         request = response.request
-        return f"{request.method} {request.url.path} was refused with {response.status_code}: {_reason(response)}"
+        return f"{request.method} {request.url.path} was rejected with {response.status_code}: {_reason(response)}"
 
 
 def _checked_url(base_url: str) -> str:
@@ -225,7 +225,7 @@ def _checked_url(base_url: str) -> str:
 
 def _key_header(api_key: str | None) -> dict[str, str]:
     if api_key is not None and not (api_key.isascii() and api_key.isprintable()):
-        raise RequestError("--api-key has characters that no key has: copy it again")
+        raise RequestError("--api-key contains characters that no key has: copy the key again")
     return {"X-API-Key": api_key} if api_key else {}
 
 
@@ -237,7 +237,7 @@ def _record(data: Any) -> Record:
     try:
         return Record.model_validate(data)
     except ValidationError as error:
-        raise RequestError(f"the server's match is not as its contract says: {error.errors()[0]['msg']}") from error
+        raise RequestError(f"the server returned an invalid match: {error.errors()[0]['msg']}") from error
 
 
 def _retry_after(response: httpx.Response) -> float | None:
@@ -246,12 +246,12 @@ def _retry_after(response: httpx.Response) -> float | None:
 
 
 def _still_running(response: httpx.Response) -> bool:
-    """Whether an earlier attempt with the same Idempotency-Key has not ended yet."""
+    """Return True if an earlier attempt with the same Idempotency-Key is still running."""
     return response.status_code == httpx.codes.CONFLICT and "Idempotency-Key" in response.request.headers
 
 
 def _reason(response: httpx.Response) -> str:
-    """The error of the envelope with its details; the plain reason when a proxy answered."""
+    """Return the error and details of the envelope, or the HTTP reason if a proxy responded."""
     try:
         envelope = response.json()
         issues = (f"{issue['path']}: {issue['message']}" for issue in envelope.get("details") or ())

@@ -1,4 +1,4 @@
-"""The commentary of a match, minute by minute: pure functions of the match as its file describes it."""
+"""The commentary of a match: pure functions of the match as its file describes it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,15 +7,15 @@ from typing import Any
 
 from livescore_dev.openfootball import Goal, Match, Pair, Side
 
-# How long a record lasts from kick-off: two halves with their break, and thirty minutes more with extra time.
+# Recorded duration of a match: two halves with their break, and thirty minutes more with extra time.
 REGULAR_TIME = timedelta(hours=2)
 WITH_EXTRA_TIME = timedelta(hours=2, minutes=30)
 
-# What kicking a shoot-out takes, and the number of its period: after two halves and two of extra time.
+# Duration of a shoot-out, and the number of its period: after two halves and two periods of extra time.
 SHOOT_OUT_TIME = timedelta(minutes=10)
 SHOOT_OUT = 5
 
-# The last step of a match that was played, abandoned or awarded.
+# Ids of the last step of a match that was played, abandoned or awarded.
 END = "end"
 ABANDONED = "abandoned"
 AWARDED = "awarded"
@@ -30,11 +30,11 @@ class Step:
     """One commentary entry.
 
     Attributes:
-        id: stable within its match, so that a second run recognises the step.
-        at: time since kick-off.
-        body: the request body for the API.
-        score: the score that the text states, where the goals listed so far do not add up to it; else None. The match
-            must have this score before the entry is written.
+        id: Stable within its match, so that a second run recognises the step.
+        at: Time since kick-off.
+        body: Request body for the API.
+        score: Score that the text states, if the goals so far do not add up to it; else None. The match must have this
+            score before the entry is written.
     """
 
     id: str
@@ -45,7 +45,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """A part of a match, between two minutes of its clock; ``pause`` follows it (Laws of the Game, law 7)."""
+    """A period of a match from minute ``first`` to ``last``, followed by ``pause`` (Laws of the Game, law 7)."""
 
     number: int
     first: int
@@ -73,19 +73,19 @@ EXTRA_TIME = (
 
 
 def periods(match: Match) -> tuple[Period, ...]:
-    """Return the periods of a match; a shoot-out may follow without extra time."""
+    """Return the periods of a match. A shoot-out is no period: it may follow with or without extra time."""
     return HALVES + EXTRA_TIME if match.score.extra_time else HALVES
 
 
 def record_end(match: Match) -> datetime:
-    """Return the end of a match for the record: kick-off plus 2 h, or 2.5 h with extra time."""
+    """Return the recorded end of a match: kick-off plus 2 h, or 2.5 h with extra time."""
     return match.kick_off + (WITH_EXTRA_TIME if match.score.extra_time else REGULAR_TIME)
 
 
 def plan(match: Match) -> list[Step]:
     """Return the commentary of a match in order.
 
-    An abandoned match has what the file knows of it up to its abandonment, an awarded one a single entry, and a match
+    The commentary of an abandoned match ends with its abandonment. An awarded match has a single entry, and a match
     that was not played has none.
     """
     script = _Script(match)
@@ -101,10 +101,10 @@ def plan(match: Match) -> list[Step]:
 
 
 def timeline(spans: Sequence[tuple[datetime, timedelta]]) -> list[timedelta]:
-    """Return the start of each match on the virtual clock: as far apart as in the file, without the idle gaps.
+    """Return the start of each match on the virtual clock: spaced as in the file, without idle gaps.
 
     Args:
-        spans: kick-off and duration of each match, in the order of kick-off.
+        spans: Kick-off and duration of each match, ordered by kick-off.
     """
     starts: list[timedelta] = []
     if not spans:
@@ -140,7 +140,7 @@ def _period_at(minute: int, played: tuple[Period, ...]) -> Period:
 def _period_short_of_goals(
     side: Side, chosen: dict[int, list[Goal]], match: Match, played: tuple[Period, ...]
 ) -> Period:
-    """Return the period of a goal without a minute: the first one whose final score exceeds the goals placed so far."""
+    """Return the first period with a final score above the goals placed so far: the period of a goal without minute."""
     placed = 0
     for period in played:
         placed += sum(goal.side == side for goal in chosen[period.number])
@@ -153,7 +153,7 @@ def _period_short_of_goals(
 def _stated(match: Match, period: Period) -> Pair | None:
     """Return the score that the file gives for the end of a period.
 
-    The score of an abandoned match is the one of its abandonment, whatever the file calls it.
+    The final score of an abandoned match is its score at the abandonment, not at the end of a period.
     """
     score = match.score
     if match.outcome == "abandoned":
@@ -162,7 +162,7 @@ def _stated(match: Match, period: Period) -> Pair | None:
 
 
 class _Script:
-    """Writes the steps of one match while its clock and its score run."""
+    """Writes the steps of a match and keeps its clock and score meanwhile."""
 
     def __init__(self, match: Match) -> None:
         self.match = match
@@ -180,7 +180,7 @@ class _Script:
         yield self._end()
 
     def abandoned(self) -> Iterator[Step]:
-        """Yield the periods up to the one of the last goal, or nothing but the abandonment if no goal is known."""
+        """Yield the periods up to the last goal, then the abandonment; only the abandonment if no goal is known."""
         by_period = [entry for entry in _goals_by_period(self.match) if entry[1]]
         last = by_period[-1][0] if by_period else None
         for period, goals in _goals_by_period(self.match) if last else []:
@@ -209,7 +209,8 @@ class _Script:
         began = self.elapsed
         for goal in goals:
             minute = period.last if goal.minute is None else goal.minute
-            self.elapsed = began + timedelta(minutes=max(0, minute - period.first) + goal.stoppage)
+            minutes_played = max(0, minute - period.first) + goal.stoppage
+            self.elapsed = began + timedelta(minutes=minutes_played)
             yield self._goal(goal, minute, period.number)
         self.elapsed = max(self.elapsed, began + timedelta(minutes=period.last - period.first))
 
@@ -217,8 +218,11 @@ class _Script:
         name, text = period.opening
         if period.number > 1:
             return self._mark(name, f"{text} under way", period.first, period.number)
-        place = {"stage": self.match.stage, "ground": self.match.ground}
-        facts: dict[str, Any] = {key: value for key, value in place.items() if value}
+        facts: dict[str, Any] = {}
+        if self.match.stage:
+            facts["stage"] = self.match.stage
+        if self.match.ground:
+            facts["ground"] = self.match.ground
         return self._mark(name, f"{text}: {self.match.home} {EN_DASH} {self.match.away}", 0, 1, **facts)
 
     def _closing(self, period: Period) -> Step:
@@ -243,29 +247,33 @@ class _Script:
         return periods(self.match)[-1].last
 
     def _minute(self) -> int:
-        """Return the minute of the latest goal, as far as the file knows it."""
+        """Return the minute of the latest goal; 0 if the file contains none."""
         return max((goal.minute or 0 for goal in self.match.goals), default=0)
 
     def _goal(self, goal: Goal, minute: int, period: int) -> Step:
         self.goals[goal.side] += 1
         self.score = Pair(self.score.home + (goal.side == "home"), self.score.away + (goal.side == "away"))
-        kind = "own goal" if goal.own_goal else "penalty" if goal.penalty else ""
-        scorer = " ".join(part for part in (goal.scorer, f"({kind})" if kind else "") if part)
-        known = {"actor": goal.scorer} if goal.scorer else {}
+        kind = _kind(goal)
+        tags = ["goal"]
+        credit = [goal.scorer] if goal.scorer else []
+        if kind:
+            tags.append(kind.replace(" ", "-"))
+            credit.append(f"({kind})")
         line = self._line(self.score)
         body = {
             "minute": minute,
             "period": period,
             "eventType": "goal",
             "team": getattr(self.match, goal.side),
-            "message": f"Goal! {scorer} {EM_DASH} {line}" if scorer else f"Goal! {line}",
-            "tags": ["goal", *([kind.replace(" ", "-")] if kind else [])],
-            **known,
+            "message": f"Goal! {' '.join(credit)} {EM_DASH} {line}" if credit else f"Goal! {line}",
+            "tags": tags,
         }
+        if goal.scorer:
+            body["actor"] = goal.scorer
         return self._step(f"goal-{goal.side}-{self.goals[goal.side]}", body, _goal_facts(goal))
 
     def _mark(self, name: str, message: str, minute: int, period: int, score: Pair | None = None, **facts: Any) -> Step:
-        """Write an entry that is no goal; from it on the match has the score that its text states, if it states one."""
+        """Write an entry other than a goal. If its text states a score, the match has that score from then on."""
         kind = name.replace("-", "_")
         body = {"minute": minute, "period": period, "eventType": kind, "message": message, "tags": ["period"]}
         correction = score if score != self.score else None
@@ -273,7 +281,7 @@ class _Script:
         return self._step(name, body, facts, correction)
 
     def _step(self, name: str, body: dict[str, Any], facts: dict[str, Any], score: Pair | None = None) -> Step:
-        # The sequence keeps stoppage time of a half before the first minute of the next one.
+        # The sequence orders stoppage time of a half before the first minute of the next half.
         self.written += 1
         metadata = {**facts, "replay": name}
         return Step(name, self.elapsed, {**body, "sequence": self.written, "metadata": metadata}, score)
@@ -282,6 +290,18 @@ class _Script:
         return f"{self.match.home} {score.home}{EN_DASH}{score.away} {self.match.away}"
 
 
+def _kind(goal: Goal) -> str:
+    if goal.own_goal:
+        return "own goal"
+    return "penalty" if goal.penalty else ""
+
+
 def _goal_facts(goal: Goal) -> dict[str, Any]:
-    flags = {"penalty": goal.penalty, "ownGoal": goal.own_goal, "stoppage": goal.stoppage}
-    return {"scoreDelta": {goal.side: 1}, **{key: value for key, value in flags.items() if value}}
+    facts: dict[str, Any] = {"scoreDelta": {goal.side: 1}}
+    if goal.penalty:
+        facts["penalty"] = True
+    if goal.own_goal:
+        facts["ownGoal"] = True
+    if goal.stoppage:
+        facts["stoppage"] = goal.stoppage
+    return facts

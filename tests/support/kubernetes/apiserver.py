@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp.web
 import httpx
 
-from livescore_dev.servers import guarded
+from livescore_dev.processes import guarded
 from tests.support.kubernetes.access import Access
 from tests.support.kubernetes.certificates import Certificates
 from tests.support.kubernetes.kinds import KINDS, Json

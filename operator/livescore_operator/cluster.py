@@ -252,6 +252,19 @@ class Cluster:
         if response.status != 404:
             checked(response)
 
+    async def patch_metadata(self, manifest: Manifest, changes: Mapping[str, object]) -> bool:
+        """Merge changes into the metadata of an object as it was read; None removes a member.
+
+        Returns:
+            False if the object was written since it was read, or is gone: nothing was changed then.
+        """
+        metadata = manifest["metadata"]
+        target = path(manifest["kind"], metadata.get("namespace", ""), metadata["name"])
+        body = {"metadata": {"resourceVersion": metadata["resourceVersion"], **changes}}
+        headers = {"Content-Type": "application/merge-patch+json"}
+        response = await self._write("PATCH", target, {"fieldManager": FIELD_MANAGER}, body, headers)
+        return self._was_first(response, 404)
+
     async def delete(self, manifest: Manifest) -> None:
         """Delete this very object, not another one that has its name meanwhile; what it owns goes with it."""
         if manifest["kind"] == "PersistentVolumeClaim":

@@ -71,7 +71,7 @@ class Operator:
         """Work until SIGTERM or SIGINT, then give the Lease back."""
         stop = asyncio.Event()
         _heed(stop)
-        async with self._served(), self.adapter.served() if self.adapter else nullcontext():
+        async with self._served(), self.adapter.listener() if self.adapter else nullcontext():
             lead, *others = (asyncio.ensure_future(part) for part in (self.leadership.run(), *self._parts(stop)))
             done, _ = await asyncio.wait([lead, *others], return_when=asyncio.FIRST_COMPLETED)
             stop.set()

@@ -18,16 +18,12 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from livescore_operator.components.common import selector
 from livescore_operator.errors import Terminal, Transient
-from livescore_operator.metrics_api.access import (
-    Caller,
-    RequestHeaderConfig,
-    ServerTls,
-    SubjectAccessAuthorizer,
-    Unauthorized,
-    caller,
-)
-from livescore_operator.metrics_api.adapter import API_PODS, VERSIONS, Adapter, MetricsProvider, connections
+from livescore_operator.metrics_api.adapter import VERSIONS, Adapter
+from livescore_operator.metrics_api.authentication import RequestHeaderConfig, Unauthorized, User, authenticate
+from livescore_operator.metrics_api.authorization import MAX_CACHED, SubjectAccessAuthorizer
 from livescore_operator.metrics_api.certificates import Identity, make, renewed
+from livescore_operator.metrics_api.provider import API_PODS, MetricsProvider, read_connections
+from livescore_operator.metrics_api.tls import ServerTls
 from livescore_operator.resource import METRIC, LiveScore, Manifest
 from tests.support.kubernetes.certificates import Certificates
 from tests.support.kubernetes.stopping import stop
@@ -287,7 +283,7 @@ async def test_the_pods_themselves_are_asked() -> None:
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:
-        assert await connections(["127.0.0.1", "127.0.0.2"], runner.addresses[0][1]) == {"127.0.0.1": 7}
+        assert await read_connections(["127.0.0.1", "127.0.0.2"], runner.addresses[0][1]) == {"127.0.0.1": 7}
     finally:
         await stop(runner)
 
@@ -330,12 +326,12 @@ async def test_one_who_gives_up_takes_no_reading_from_the_others() -> None:
         return {"10.0.0.1": 1}
 
     values = MetricsProvider(World([pod("demo-0")]).find, slow)
-    first, second = (asyncio.create_task(values.read("sport")) for _ in range(2))
+    first, second = (asyncio.create_task(values.sample("sport")) for _ in range(2))
     await asked.wait()
     first.cancel()
     answer.set()
 
-    assert (await second).counts == {"demo-0": 1}
+    assert (await second).connections == {"demo-0": 1}
 
 
 # Access denied
@@ -497,11 +493,11 @@ async def test_answers_are_kept_of_few_and_errors_of_none() -> None:
     world = World(error=Transient("ApiServerUnreachable", "no answer"))
     reviews = SubjectAccessAuthorizer(world.review, lambda: world.clock)
     with pytest.raises(Transient):
-        await reviews.allows(Caller("jane"), {})
+        await reviews.allows(User("jane"), {})
     world.error = None
     for number in range(3000):
-        assert await reviews.allows(Caller(f"user-{number}"), {})
-    assert len(reviews._answers) <= 1000
+        assert await reviews.allows(User(f"user-{number}"), {})
+    assert len(reviews._cache) <= MAX_CACHED
 
 
 def headers(*pairs: tuple[str, str]) -> CIMultiDictProxy[str]:
@@ -523,22 +519,22 @@ def test_every_user_but_the_anonymous_one_is_authenticated(
     given: list[tuple[str, str]], groups: tuple[str, ...]
 ) -> None:
     trusted = RequestHeaderConfig("ca", user_headers=("X-User",), group_headers=("X-Group",))
-    assert caller(trusted, CERTIFICATE, headers(*given), 0.0).groups == groups
+    assert authenticate(trusted, CERTIFICATE, headers(*given), 0.0).groups == groups
 
 
 def test_the_first_header_that_is_given_names_the_user() -> None:
     trusted = RequestHeaderConfig("ca", user_headers=("X-None", "X-Empty", "X-User"))
-    found = caller(trusted, CERTIFICATE, headers(("X-Empty", ""), ("X-User", "jane")), 0.0)
-    assert found.user == "jane"
+    found = authenticate(trusted, CERTIFICATE, headers(("X-Empty", ""), ("X-User", "jane")), 0.0)
+    assert found.name == "jane"
 
 
 @pytest.mark.parametrize("certificate", [None, {}, {**CERTIFICATE, "subject": ()}])
 def test_who_is_not_named_is_not_believed(certificate: Json | None) -> None:
     trusted = RequestHeaderConfig("ca", frozenset({"proxy"}), ("X-User",))
     with pytest.raises(Unauthorized):
-        caller(trusted, certificate, headers(("X-User", "jane")), 0.0)
+        authenticate(trusted, certificate, headers(("X-User", "jane")), 0.0)
     with pytest.raises(Unauthorized):
-        caller(None, CERTIFICATE, headers(("X-User", "jane")), 0.0)
+        authenticate(None, CERTIFICATE, headers(("X-User", "jane")), 0.0)
 
 
 @pytest.mark.parametrize("text", ["{", '"x"', "[1]", "null", '{"a": 1}'])

@@ -11,8 +11,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from livescore_operator.metrics_api.access import RequestHeaderConfig, ServerTls
+from livescore_operator.metrics_api.authentication import RequestHeaderConfig
 from livescore_operator.metrics_api.certificates import AUTHORITY_LIFE, LIFE, SKEW, Identity, make, renewed
+from livescore_operator.metrics_api.tls import ServerTls
 
 HOST = "livescore-operator-metrics.livescore-system.svc"
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)

@@ -18,10 +18,18 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from livescore_operator.cluster import KINDS, Cluster, connect
-from livescore_operator.metrics_api.access import ServerTls, SubjectAccessAuthorizer
-from livescore_operator.metrics_api.adapter import GROUP, Adapter, MetricsProvider
+from livescore_operator.metrics_api.adapter import GROUP, Adapter
+from livescore_operator.metrics_api.authorization import SubjectAccessAuthorizer
 from livescore_operator.metrics_api.certificates import OVERLAP, Identity, make
-from livescore_operator.metrics_api.registration import AUTHENTICATION, PRIORITIES, Registration
+from livescore_operator.metrics_api.provider import MetricsProvider
+from livescore_operator.metrics_api.registration import (
+    AUTHENTICATION,
+    MAX_RESTORES,
+    PRIORITIES,
+    RESTORE_PERIOD,
+    Registration,
+)
+from livescore_operator.metrics_api.tls import ServerTls
 from livescore_operator.resource import METRIC
 from livescore_operator.settings import Settings
 from livescore_operator.telemetry import metrics
@@ -124,7 +132,7 @@ def foreign(version: str, namespace: str = "monitoring", **labels: str) -> Json:
 
 async def test_the_secret_is_made_by_the_first_one(kube: Kube, cluster: Cluster) -> None:
     replica = Replica(cluster, kube.namespace, leads=False)
-    assert await replica.registration.turn()
+    assert await replica.registration.check()
 
     secret = await kube.get("Secret", SECRET)
     assert secret["type"] == "kubernetes.io/tls"
@@ -135,27 +143,27 @@ async def test_the_secret_is_made_by_the_first_one(kube: Kube, cluster: Cluster)
 
 async def test_replicas_that_begin_together_show_the_same(kube: Kube, cluster: Cluster) -> None:
     replicas = [Replica(cluster, kube.namespace, leads=number == 3) for number in range(8)]
-    assert all(await asyncio.gather(*(replica.registration.turn() for replica in replicas)))
+    assert all(await asyncio.gather(*(replica.registration.check() for replica in replicas)))
     assert {replica.identity for replica in replicas} == {await kept(kube)}
 
 
 async def test_the_leader_renews_and_the_others_read(kube: Kube, cluster: Cluster) -> None:
     leader, other = Replica(cluster, kube.namespace), Replica(cluster, kube.namespace, leads=False)
     for replica in (leader, other):
-        await replica.registration.turn()
+        await replica.registration.check()
     before = await kept(kube)
     for replica in (leader, other):
         replica.now += LIFE * 2 / 3
 
-    await other.registration.turn()
+    await other.registration.check()
     assert await kept(kube) == before, "only the leader renews"
     with capture_logs() as logs:
-        await leader.registration.turn()
+        await leader.registration.check()
     after = await kept(kube)
     assert after.certificate != before.certificate
     assert after.authorities == before.authorities
     assert (leader.identity, other.identity) == (after, before)
-    await other.registration.turn()
+    await other.registration.check()
     assert other.identity == after
     assert "certificate renewed" in [line["event"] for line in logs]
     assert "PRIVATE" not in str(logs)
@@ -167,26 +175,26 @@ async def test_a_new_authority_is_registered_before_it_is_needed(kube: Kube, clu
         leader.now += timedelta(days=days)
         await leader.registration._keep_identity()
     assert (await kept(kube)).authorities.count("BEGIN") == 2
-    await leader.registration.turn()
+    await leader.registration.check()
     both = await kept(kube)
     assert await bundles(kube) == {both.authorities}
 
     leader.now += OVERLAP
-    await leader.registration.turn()
+    await leader.registration.check()
     assert (await kept(kube)).certificate != both.certificate
     assert await bundles(kube) == {both.authorities}
 
 
 async def test_one_who_was_slower_to_renew_takes_what_the_other_made(kube: Kube, cluster: Cluster) -> None:
     leader, old = Replica(cluster, kube.namespace), Replica(cluster, kube.namespace)
-    await leader.registration.turn()
+    await leader.registration.check()
     stale = await kube.get("Secret", SECRET)
     leader.now += LIFE * 2 / 3
     old.now += LIFE * 2 / 3
-    await leader.registration.turn()
+    await leader.registration.check()
 
     assert not await cluster.replace_secret({**stale, "data": make("x", old.now).data})
-    await old.registration.turn()
+    await old.registration.check()
     assert old.identity == leader.identity == await kept(kube)
 
 
@@ -200,19 +208,19 @@ async def test_a_secret_that_holds_nothing_useful_is_filled_by_the_leader(
     )
     other, leader = Replica(cluster, kube.namespace, leads=False), Replica(cluster, kube.namespace)
 
-    assert not await other.registration.turn()
+    assert not await other.registration.check()
     assert not other.tls.is_ready
-    assert await leader.registration.turn()
-    assert await other.registration.turn()
+    assert await leader.registration.check()
+    assert await other.registration.check()
     assert other.identity == await kept(kube)
     assert (await kube.get("Secret", SECRET))["metadata"]["labels"] == {"mine": "x"}
 
 
 async def test_a_secret_that_somebody_deleted_comes_back_and_is_trusted(kube: Kube, cluster: Cluster) -> None:
     leader = Replica(cluster, kube.namespace)
-    await leader.registration.turn()
+    await leader.registration.check()
     await kube.delete("Secret", SECRET)
-    await leader.registration.turn()
+    await leader.registration.check()
     assert await bundles(kube) == {(await kept(kube)).authorities}
 
 
@@ -222,7 +230,7 @@ async def test_a_secret_that_somebody_deleted_comes_back_and_is_trusted(kube: Ku
 async def test_both_versions_lead_to_the_service(kube: Kube, cluster: Cluster) -> None:
     leader = Replica(cluster, kube.namespace)
     with capture_logs() as logs:
-        assert await leader.registration.turn()
+        assert await leader.registration.check()
 
     for version, priority in PRIORITIES.items():
         spec = (await kube.get("APIService", f"{version}.{GROUP}"))["spec"]
@@ -242,22 +250,22 @@ async def test_nothing_is_written_while_nothing_changes(
     monkeypatch.setenv("KUBECONFIG", str(faults.access.write(tmp_path / "counted.yaml")))
     async with connect() as cluster:
         leader = Replica(cluster, kube.namespace)
-        await leader.registration.turn()
+        await leader.registration.check()
         assert faults.count("create", "patch") == 3
         faults.reset()
-        await leader.registration.turn()
+        await leader.registration.check()
     assert faults.count(*WRITES) == 0
     assert faults.count("get") == 5
 
 
 async def test_who_does_not_lead_registers_nothing_and_tells_what_is_so(kube: Kube, cluster: Cluster) -> None:
     other = Replica(cluster, kube.namespace, leads=False)
-    await other.registration.turn()
+    await other.registration.check()
     assert [await kube.find("APIService", name) for name in NAMES] == [None, None]
     assert (other.registration.state, metrics.ADAPTER_REGISTERED._value.get()) == ("Unknown", 0)
 
-    await Replica(cluster, kube.namespace).registration.turn()
-    await other.registration.turn()
+    await Replica(cluster, kube.namespace).registration.check()
+    await other.registration.check()
     assert other.registration.state == "Registered"
 
 
@@ -272,11 +280,11 @@ async def test_who_does_not_lead_registers_nothing_and_tells_what_is_so(kube: Ku
 )
 async def test_what_somebody_changes_is_taken_back(kube: Kube, cluster: Cluster, change: Json) -> None:
     leader = Replica(cluster, kube.namespace)
-    await leader.registration.turn()
+    await leader.registration.check()
     await kube.patch("APIService", NAMES[0], {"spec": change})
     await kube.delete("APIService", NAMES[1])
 
-    assert await leader.registration.turn()
+    assert await leader.registration.check()
     spec = (await kube.get("APIService", NAMES[0]))["spec"]
     assert (spec["service"]["name"], spec["versionPriority"]) == (SERVICE, 200)
     assert not spec.get("insecureSkipTLSVerify")
@@ -291,14 +299,14 @@ async def owners(kube: Kube) -> list[str]:
 
 async def test_they_go_with_the_role_by_which_they_were_made(kube: Kube, cluster: Cluster) -> None:
     leader = Replica(cluster, kube.namespace)
-    assert await leader.registration.turn()
+    assert await leader.registration.check()
     assert await owners(kube) == []
 
     for _ in range(2):
         role = await kube.create(
             {"apiVersion": KINDS["ClusterRole"][0], "kind": "ClusterRole", "metadata": {"name": ROLE}}
         )
-        assert await leader.registration.turn()
+        assert await leader.registration.check()
         assert await owners(kube) == [role["metadata"]["uid"]] * 2
         await kube.delete("ClusterRole", ROLE)
 
@@ -311,7 +319,7 @@ async def test_where_another_adapter_is_this_one_stays_out_and_says_so_once(
     leader = Replica(cluster, kube.namespace)
     with capture_logs() as logs:
         for _ in range(3):
-            assert await leader.registration.turn()
+            assert await leader.registration.check()
 
     found = [await kube.find("APIService", name) for name in NAMES]
     assert [one["spec"] for one in found if one] == [made["spec"]]
@@ -323,25 +331,123 @@ async def test_where_another_adapter_is_this_one_stays_out_and_says_so_once(
 
 async def test_an_adapter_that_comes_later_gets_the_group_and_gives_it_back(kube: Kube, cluster: Cluster) -> None:
     leader = Replica(cluster, kube.namespace)
-    await leader.registration.turn()
+    await leader.registration.check()
     theirs = foreign("v1beta1", **{"app.kubernetes.io/managed-by": "Helm"})
     await kube.delete("APIService", f"v1beta1.{GROUP}")
     await kube.create(theirs)
 
-    await leader.registration.turn()
+    await leader.registration.check()
     assert await kube.find("APIService", f"v1beta2.{GROUP}") is None
     assert leader.registration.other == "monitoring/prometheus-adapter"
 
     await kube.delete("APIService", f"v1beta1.{GROUP}")
-    await leader.registration.turn()
+    await leader.registration.check()
     assert leader.registration.state == "Registered"
     assert await bundles(kube) == {(await kept(kube)).authorities}
+
+
+async def redirect(kube: Kube, namespace: str, name: str, version: str = "v1beta2") -> None:
+    """Lead an APIService to another adapter's Service, as its installation does."""
+    service = {"namespace": namespace, "name": name, "port": 443}
+    await kube.patch("APIService", f"{version}.{GROUP}", {"spec": {"service": service}}, fieldManager="another")
+
+
+async def test_an_adapter_of_the_same_namespace_that_is_applied_again_and_again_keeps_the_group(
+    kube: Kube, cluster: Cluster
+) -> None:
+    leader = Replica(cluster, kube.namespace)
+    assert await leader.registration.check()
+    with capture_logs() as logs:
+        for _ in range(MAX_RESTORES):
+            await redirect(kube, kube.namespace, "prometheus-adapter")
+            assert await leader.registration.check()
+            assert (await kube.get("APIService", NAMES[0]))["spec"]["service"]["name"] == SERVICE
+        await redirect(kube, kube.namespace, "prometheus-adapter")
+        for _ in range(2):
+            assert await leader.registration.check()
+
+    theirs = await kube.get("APIService", NAMES[0])
+    assert theirs["spec"]["service"]["name"] == "prometheus-adapter"
+    assert await kube.find("APIService", NAMES[1]) is None, "no adapter with half of the versions"
+    assert leader.registration.other == f"{kube.namespace}/prometheus-adapter"
+    assert metrics.ADAPTER_REGISTERED._value.get() == 0
+    warnings = [line["event"] for line in logs if line["log_level"] == "warning"]
+    assert warnings == [
+        *["APIService was redirected; restoring it"] * MAX_RESTORES,
+        "another adapter serves the metrics API; this one stays out",
+    ]
+
+    successor = Replica(cluster, kube.namespace)
+    assert await successor.registration.check()
+    assert successor.registration.state == "OtherAdapter", "a restarted operator does not start the fight again"
+
+    await kube.delete("APIService", NAMES[0])
+    assert await leader.registration.check()
+    assert leader.registration.state == "Registered"
+
+
+async def test_mistakes_on_different_days_are_corrected_every_time(kube: Kube, cluster: Cluster) -> None:
+    leader = Replica(cluster, kube.namespace)
+    await leader.registration.check()
+    for _ in range(MAX_RESTORES + 1):
+        await redirect(kube, kube.namespace, "typo")
+        await leader.registration.check()
+        leader.now += RESTORE_PERIOD / (MAX_RESTORES - 1)
+    assert (await kube.get("APIService", NAMES[0]))["spec"]["service"]["name"] == SERVICE
+    assert leader.registration.state == "Registered"
+
+
+async def test_an_api_service_that_another_adapter_took_over_does_not_go_with_this_operator(
+    kube: Kube, cluster: Cluster
+) -> None:
+    await kube.create({"apiVersion": KINDS["ClusterRole"][0], "kind": "ClusterRole", "metadata": {"name": ROLE}})
+    leader = Replica(cluster, kube.namespace)
+    await leader.registration.check()
+    await redirect(kube, "monitoring", "prometheus-adapter")
+    await kube.patch("APIService", NAMES[0], {"metadata": {"labels": {"theirs": "x"}}}, fieldManager="another")
+
+    assert await leader.registration.check()
+
+    theirs = await kube.get("APIService", NAMES[0])
+    assert not theirs["metadata"].get("ownerReferences")
+    assert theirs["metadata"]["labels"] == {"theirs": "x"}
+    assert theirs["spec"]["service"]["namespace"] == "monitoring"
+
+
+async def test_an_api_service_of_another_livescore_operator_keeps_its_label_and_its_owner(
+    kube: Kube, cluster: Cluster
+) -> None:
+    await kube.create({"apiVersion": KINDS["ClusterRole"][0], "kind": "ClusterRole", "metadata": {"name": ROLE}})
+    other = Replica(cluster, "elsewhere")
+    other.registration._identity = make("elsewhere", other.now)
+    await other.registration._register()
+    before = await kube.get("APIService", NAMES[0])
+
+    leader = Replica(cluster, kube.namespace)
+    assert await leader.registration.check()
+
+    assert leader.registration.other == f"elsewhere/{SERVICE}"
+    assert (await kube.get("APIService", NAMES[0]))["metadata"] == before["metadata"]
+
+
+async def test_an_adapter_that_comes_between_reading_and_writing_is_not_overwritten(
+    kube: Kube, cluster: Cluster
+) -> None:
+    leader = Replica(cluster, kube.namespace)
+    await leader.registration.check()
+    await kube.patch("APIService", NAMES[0], {"spec": {"versionPriority": 7}})
+    read = {"v1beta2": await kube.get("APIService", NAMES[0])}
+    await redirect(kube, "monitoring", "prometheus-adapter")
+
+    assert await leader.registration._try(lambda: leader.registration._apply(read))
+
+    assert (await kube.get("APIService", NAMES[0]))["spec"]["service"]["namespace"] == "monitoring"
 
 
 async def test_an_operator_of_another_namespace_is_another_adapter(kube: Kube, cluster: Cluster) -> None:
     await kube.create(foreign("v1beta1", "other", **{"app.kubernetes.io/managed-by": "livescore-operator"}))
     leader = Replica(cluster, kube.namespace)
-    await leader.registration.turn()
+    await leader.registration.check()
     assert leader.registration.other == "other/prometheus-adapter"
 
 
@@ -350,7 +456,7 @@ async def test_a_group_that_the_api_server_itself_serves_is_left_alone(kube: Kub
     local["spec"] = {key: local["spec"][key] for key in ("group", "version", "groupPriorityMinimum", "versionPriority")}
     await kube.create(local)
     leader = Replica(cluster, kube.namespace)
-    await leader.registration.turn()
+    await leader.registration.check()
     assert leader.registration.other == "the API server itself"
 
 
@@ -371,8 +477,8 @@ async def test_one_step_that_fails_keeps_no_other_from_its_work(
     async def broken() -> None:
         raise ValueError("certificate")
 
-    monkeypatch.setattr(leader.registration, "_learn", broken)
-    assert not await leader.registration.turn()
+    monkeypatch.setattr(leader.registration, "_load_client_config", broken)
+    assert not await leader.registration.check()
     assert leader.registration.state == "Registered"
 
 
@@ -448,7 +554,7 @@ async def _registered(found: Aggregated, cluster: Cluster) -> AsyncIterator[None
     spec = {"type": "ExternalName", "externalName": "localhost"}
     await found.kube.create({"apiVersion": "v1", "kind": "Service", "metadata": {"name": SERVICE}, "spec": spec})
     try:
-        assert await replica.registration.turn()
+        assert await replica.registration.check()
         await eventually(found.available, 30)
         yield
     finally:

@@ -1,136 +1,73 @@
-"""The metrics adapter: custom.metrics.k8s.io for the open WebSockets of API pods, so that any HPA can scale on them.
+"""The HTTP API of the metrics adapter: ``custom.metrics.k8s.io`` with the open WebSockets of API pods.
 
-It is an aggregated API server: the API server sends on what it is asked below ``/apis/custom.metrics.k8s.io``. There is
-one metric, of pods; its values are read from the pods when somebody asks for them. Every answer that is none is a
-``Status`` object, as clients of Kubernetes expect it.
+The API server forwards requests below ``/apis/custom.metrics.k8s.io``. There is one metric, of pods. Errors are
+``Status`` objects, as Kubernetes clients expect.
 """
 
-import asyncio
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import datetime
 from http import HTTPStatus
+from typing import NamedTuple
 
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from livescore_operator.errors import ReconcileError, Terminal
-from livescore_operator.metrics_api.access import ServerTls, SubjectAccessAuthorizer, Unauthorized, caller
-from livescore_operator.pod_client import read
-from livescore_operator.resource import MANAGEMENT_PORT, METRIC, Manifest, timestamp
+from livescore_operator.metrics_api.authentication import Unauthorized, authenticate
+from livescore_operator.metrics_api.authorization import SubjectAccessAuthorizer
+from livescore_operator.metrics_api.provider import MetricsProvider
+from livescore_operator.metrics_api.tls import ServerTls
+from livescore_operator.resource import METRIC, Manifest, timestamp
 
 log = structlog.get_logger(__name__)
 
 GROUP = "custom.metrics.k8s.io"
 VERSIONS = ("v1beta2", "v1beta1")
-"""The preferred one first."""
+"""Served versions, the preferred one first."""
 
-# What the pods of every LiveScore's API carry.
-API_PODS = "app.kubernetes.io/name=livescore,app.kubernetes.io/component=api"
-
-# Seconds for which those who ask for the same pods share a reading: an HPA asks every 15 s, and people in between.
-SHARED_SECONDS = 2.0
-
-# Without a certificate, and without rights: all that they tell is that somebody is there.
+# Served without authentication: they reveal only that the process is running.
 PROBES = frozenset({"/healthz", "/livez", "/readyz"})
 
-# Where Kubernetes has a word of its own for what HTTP calls otherwise.
+# Status codes for which the reason of Kubernetes differs from the phrase of HTTP.
 REASONS = {500: "InternalError"}
-
-Pods = Callable[[str, str], Awaitable[Sequence[Manifest]]]
-"""The pods of a namespace that a label selector takes. Raises ReconcileError."""
-
-Connections = Callable[[Sequence[str]], Awaitable[Mapping[str, int]]]
-"""Open WebSockets by address; those that do not answer are missing."""
-
-
-async def connections(addresses: Sequence[str], port: int = MANAGEMENT_PORT) -> Mapping[str, int]:
-    """Open WebSockets by pod address, from the management ports of the pods."""
-    return {address: one.connections for address, one in (await read(addresses, port)).items()}
 
 
 class HttpError(Exception):
-    """An answer that is none."""
+    """An HTTP error response."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
         self.code = code
 
 
-# Values
+class _MetricPath(NamedTuple):
+    """The parts of the path of a metric: ``/VERSION/namespaces/NAMESPACE/RESOURCE/NAME/METRIC``."""
 
+    version: str
+    namespace: str
+    resource: str
+    name: str
+    metric: str
 
-@dataclass(frozen=True)
-class Reading:
-    """Open WebSockets by pod, and when that was so."""
-
-    at: datetime
-    counts: Mapping[str, int]
-
-
-class MetricsProvider:
-    """What the pods say. A pod that does not answer is missing: an HPA knows what to make of that.
-
-    Args:
-        pods: finds them.
-        connections: asks them.
-        clock: monotonic seconds.
-        now: the time that values are marked with.
-    """
-
-    def __init__(
-        self,
-        pods: Pods,
-        connections: Connections = connections,
-        clock: Callable[[], float] = time.monotonic,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
-        self._pods, self._connections = pods, connections
-        self._clock, self._now = clock, now
-        self._shared: dict[tuple[str, str], tuple[float, asyncio.Task[Reading]]] = {}
-
-    async def read(self, namespace: str, selector: str = "") -> Reading:
-        """The API pods of a namespace that a label selector takes.
-
-        Raises:
-            ReconcileError: the pods cannot be found.
-        """
-        now, key = self._clock(), (namespace, selector)
-        self._shared = {of: one for of, one in self._shared.items() if now - one[0] < SHARED_SECONDS}
-        if key not in self._shared:
-            self._shared[key] = (now, asyncio.create_task(self._ask(namespace, selector)))
-        # One who hangs up leaves the others their reading.
-        return await asyncio.shield(self._shared[key][1])
-
-    async def _ask(self, namespace: str, selector: str) -> Reading:
-        found = await self._pods(namespace, f"{API_PODS},{selector}" if selector else API_PODS)
-        addresses = {pod["metadata"]["name"]: pod["status"]["podIP"] for pod in found if _answers(pod)}
-        counts = await self._connections(list(addresses.values()))
-        known = {name: counts[address] for name, address in addresses.items() if address in counts}
-        return Reading(self._now(), known)
-
-
-def _answers(pod: Manifest) -> bool:
-    """Whether anybody would answer, and is there to stay."""
-    status = pod.get("status") or {}
-    running = status.get("phase") == "Running" and bool(status.get("podIP"))
-    return running and not pod["metadata"].get("deletionTimestamp")
-
-
-# HTTP
+    @classmethod
+    def of(cls, request: web.Request) -> "_MetricPath | None":
+        """Return the parts; None if the request is not for a metric."""
+        if "metric" not in request.match_info:
+            return None
+        return cls(*(request.match_info[field] for field in cls._fields))
 
 
 class Adapter:
-    """What is answered.
+    """The HTTP API.
 
     Args:
-        tls: knows who is trusted to say for whom is asked.
-        authorizer: knows what those may.
-        metrics: its values.
-        now: seconds since 1970, to see whether a certificate has expired.
+        tls: The TLS context of the listener.
+        authorizer: Reviews the rights of users.
+        metrics: Reads the metric.
+        now: Returns seconds since 1970, to reject expired client certificates.
     """
 
     def __init__(
@@ -140,32 +77,32 @@ class Adapter:
         metrics: MetricsProvider,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._tls, self._authorizer, self._metrics, self._now = tls, authorizer, metrics, now
+        self._tls = tls
+        self._authorizer = authorizer
+        self._metrics = metrics
+        self._now = now
 
     def application(self) -> web.Application:
-        """What a server with the tls's context serves."""
+        """Return the application to serve with the context of :class:`ServerTls`."""
         application = web.Application(middlewares=[self._guard])
+        root = f"/apis/{GROUP}/{{version:{'|'.join(VERSIONS)}}}"
         get = application.router.add_get
         for path in sorted(PROBES):
             get(path, _probe)
-        get("/apis", _groups)
+        get("/apis", _group_list)
         get(f"/apis/{GROUP}", _group)
         get("/openapi/v2", _openapi_2)
         get("/openapi/v3", _openapi_3)
-        versions = "|".join(VERSIONS)
-        get(f"/apis/{GROUP}/{{version:{versions}}}", _resources)
-        get(
-            f"/apis/{GROUP}/{{version:{versions}}}/namespaces/{{namespace}}/{{resource}}/{{name}}/{{metric}}",
-            self._metric,
-        )
+        get(root, _resource_list)
+        get(f"{root}/namespaces/{{namespace}}/{{resource}}/{{name}}/{{metric}}", self._metric)
         return application
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Let only those in who may, and make a Status of everything that goes wrong."""
+        """Authorize every request except probes, and convert errors to Status objects."""
         try:
             if request.path not in PROBES:
-                await self._admit(request)
+                await self._authorize(request)
             return await handler(request)
         except Unauthorized as error:
             return _status(401, str(error))
@@ -176,60 +113,69 @@ class Adapter:
         except ReconcileError as error:
             return _status(400 if isinstance(error, Terminal) else 503, error.message)
         except Exception:
-            log.exception("the metrics adapter failed", path=request.path)
-            return _status(500, "see the log of the operator")
+            log.exception("metrics adapter failed", path=request.path)
+            return _status(500, "internal error; see the log of the operator")
 
-    async def _admit(self, request: web.Request) -> None:
+    async def _authorize(self, request: web.Request) -> None:
         connection: ssl.SSLObject | None = request.get_extra_info("ssl_object")
         if connection is None or not self._tls.is_current(connection):
-            # Closed without an answer: clients that keep connections ask again on a new one.
+            # Close the connection, so that clients with keep-alive retry on a new one.
             request.protocol.force_close()
-            raise Unauthorized("this connection was opened to others")
-        asking = caller(self._tls.config, connection.getpeercert(), request.headers, self._now())
+            raise Unauthorized("the client CA was replaced after this connection was opened")
+        user = authenticate(self._tls.config, connection.getpeercert(), request.headers, self._now())
         if request.method not in ("GET", "HEAD"):
-            raise HttpError(405, f"{request.method} is not supported: metrics are read")
-        if not await self._authorizer.allows(asking, _attributes(request)):
-            raise HttpError(403, f'User "{asking.user}" cannot get {request.path}')
+            raise HttpError(405, f"{request.method} is not supported: metrics are read-only")
+        if not await self._authorizer.allows(user, _attributes(request)):
+            raise HttpError(403, f'User "{user.name}" cannot get {request.path}')
 
     async def _metric(self, request: web.Request) -> web.Response:
-        version, namespace, resource, name, metric = _parts(request)
-        if (resource, metric) != ("pods", METRIC):
-            raise HttpError(404, f"there is no metric {metric} of {resource}, only {METRIC} of pods")
+        path = _MetricPath.of(request)
+        if path is None or (path.resource, path.metric) != ("pods", METRIC):
+            raise HttpError(404, f"the only metric is {METRIC} of pods")
         if request.query.get("metricLabelSelector"):
-            raise HttpError(400, f"{METRIC} has no labels: leave metricLabelSelector out")
-        reading = await self._metrics.read(namespace, request.query.get("labelSelector", "") if name == "*" else "")
-        counts = reading.counts if name == "*" else _only(reading.counts, namespace, name)
-        items = [_value(version, namespace, pod, count, reading.at) for pod, count in sorted(counts.items())]
-        return web.json_response(_object(f"{GROUP}/{version}", "MetricValueList", metadata={}, items=items))
-
-
-def _parts(request: web.Request) -> tuple[str, str, str, str, str]:
-    found = request.match_info
-    return found["version"], found["namespace"], found["resource"], found["name"], found["metric"]
-
-
-def _only(counts: Mapping[str, int], namespace: str, name: str) -> Mapping[str, int]:
-    if name not in counts:
-        raise HttpError(404, f"no API pod {name} in namespace {namespace} tells its connections")
-    return {name: counts[name]}
+            raise HttpError(400, f"{METRIC} has no labels: remove metricLabelSelector")
+        if path.name == "*":
+            sample = await self._metrics.sample(path.namespace, request.query.get("labelSelector", ""))
+            names = sorted(sample.connections)
+        else:
+            sample = await self._metrics.sample(path.namespace)
+            if path.name not in sample.connections:
+                message = f"no API pod {path.name} in namespace {path.namespace} reports its connections"
+                raise HttpError(404, message)
+            names = [path.name]
+        items = [_value(path, name, sample.connections[name], sample.at) for name in names]
+        body = _object(f"{GROUP}/{path.version}", "MetricValueList", metadata={}, items=items)
+        return web.json_response(body)
 
 
 def _attributes(request: web.Request) -> Manifest:
-    """What is asked for, as a SubjectAccessReview says it."""
-    if "metric" not in request.match_info:
+    """Return the attributes of the SubjectAccessReview for a request."""
+    path = _MetricPath.of(request)
+    if path is None:
         return {"nonResourceAttributes": {"path": request.path, "verb": "get"}}
-    version, namespace, resource, name, metric = _parts(request)
-    attributes = {"group": GROUP, "version": version, "resource": resource, "subresource": metric}
-    return {"resourceAttributes": {**attributes, "namespace": namespace, "name": name, "verb": "get"}}
-
-
-def _value(version: str, namespace: str, pod: str, count: int, at: datetime) -> Manifest:
-    metric = {"metric": {"name": METRIC, "selector": None}} if version == "v1beta2" else {"metricName": METRIC}
     return {
-        "describedObject": {"kind": "Pod", "namespace": namespace, "name": pod, "apiVersion": "v1"},
+        "resourceAttributes": {
+            "group": GROUP,
+            "version": path.version,
+            "resource": path.resource,
+            "subresource": path.metric,
+            "namespace": path.namespace,
+            "name": path.name,
+            "verb": "get",
+        }
+    }
+
+
+def _value(path: _MetricPath, pod: str, connections: int, at: datetime) -> Manifest:
+    # v1beta1 names the metric by a string, v1beta2 by an object.
+    metric: Manifest = {"metricName": METRIC}
+    if path.version == "v1beta2":
+        metric = {"metric": {"name": METRIC, "selector": None}}
+    return {
+        "describedObject": {"kind": "Pod", "namespace": path.namespace, "name": pod, "apiVersion": "v1"},
         **metric,
         "timestamp": timestamp(at),
-        "value": str(count),
+        "value": str(connections),
     }
 
 
@@ -240,28 +186,33 @@ async def _probe(_: web.Request) -> web.Response:
     return web.Response(text="ok")
 
 
-async def _groups(_: web.Request) -> web.Response:
-    return web.json_response(_object("v1", "APIGroupList", groups=[_group_itself()]))
+async def _group_list(_: web.Request) -> web.Response:
+    return web.json_response(_object("v1", "APIGroupList", groups=[_group_body()]))
 
 
 async def _group(_: web.Request) -> web.Response:
-    return web.json_response(_object("v1", "APIGroup", **_group_itself()))
+    return web.json_response(_object("v1", "APIGroup", **_group_body()))
 
 
-def _group_itself() -> Manifest:
+def _group_body() -> Manifest:
     versions = [{"groupVersion": f"{GROUP}/{version}", "version": version} for version in VERSIONS]
     return {"name": GROUP, "versions": versions, "preferredVersion": versions[0]}
 
 
-async def _resources(request: web.Request) -> web.Response:
-    version = request.match_info["version"]
-    resource = {"name": f"pods/{METRIC}", "singularName": "", "namespaced": True, "kind": "MetricValueList"}
-    resources = [{**resource, "verbs": ["get"]}]
-    return web.json_response(_object("v1", "APIResourceList", groupVersion=f"{GROUP}/{version}", resources=resources))
+async def _resource_list(request: web.Request) -> web.Response:
+    resource = {
+        "name": f"pods/{METRIC}",
+        "singularName": "",
+        "namespaced": True,
+        "kind": "MetricValueList",
+        "verbs": ["get"],
+    }
+    group_version = f"{GROUP}/{request.match_info['version']}"
+    return web.json_response(_object("v1", "APIResourceList", groupVersion=group_version, resources=[resource]))
 
 
 async def _openapi_2(_: web.Request) -> web.Response:
-    """Whole, and without anything in it: the API server asks again and again for what it does not get."""
+    """Serve an empty document. Without one the API server retries continuously."""
     info = {"title": "LiveScore metrics", "version": VERSIONS[0]}
     return web.json_response({"swagger": "2.0", "info": info, "paths": {}})
 

@@ -1,10 +1,10 @@
-"""The adapter's own authority and the certificate that it signs: made, renewed, kept as the data of a Secret.
+"""The CA and the server certificate of the metrics adapter: created, renewed, and stored as the data of a Secret.
 
-Nobody else needs to trust this authority: the operator tells the API server of it in the APIServices. It is replaced
-in two steps, so that no moment is left in which what is shown is not what is trusted::
+Only the API server has to trust this CA; it learns it from the APIServices. The CA is replaced in two steps, so that
+the certificate in use is trusted at every moment::
 
-    new authority     trusted beside the old one, signs nothing yet
-    an hour later     signs a new certificate; the old authority stays trusted until it has expired
+    new CA            trusted in addition to the old one, signs nothing yet
+    an hour later     signs a new certificate; the old CA stays trusted until it expires
 """
 
 import base64
@@ -21,33 +21,33 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 AUTHORITY_LIFE = timedelta(days=365)
 
-# Short, since nobody can take a certificate of a lost key back.
+# Short, because a certificate cannot be revoked if its key leaks.
 LIFE = timedelta(days=90)
 
-# Part of its life after which a certificate is replaced; the last third is for people to notice that it was not.
+# Part of its lifetime after which a certificate is renewed. If renewal fails, the last third is left to notice it.
 RENEW_FRACTION = 2 / 3
 
-# Until a new authority signs. Replicas look at the Secret, and the leader at the APIServices, once a minute.
+# Time before a new CA signs. Replicas read the Secret, and the leader updates the APIServices, once a minute.
 OVERLAP = timedelta(hours=1)
 
-# How far the clock of an API server may be behind.
+# Tolerated clock skew of API servers: certificates are valid from this long before their creation.
 SKEW = timedelta(minutes=5)
 
 COMMON_NAME = "livescore-operator-metrics"
 
-# The names that the type kubernetes.io/tls has for them, and those that are usual beside it.
+# Keys of a Secret: those of type kubernetes.io/tls, and the usual names for a CA.
 CERTIFICATE, KEY, AUTHORITIES, AUTHORITY_KEY = "tls.crt", "tls.key", "ca.crt", "ca.key"
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Who the adapter is, in PEM.
+    """CA and server certificate of the adapter, in PEM.
 
     Attributes:
-        authorities: Certificates to trust, the newest first.
-        authority_key: Private key of the newest.
-        certificate: What is shown.
-        key: Its private key.
+        authorities: CA certificates to trust, the newest first.
+        certificate: Server certificate.
+        authority_key: Private key of the newest CA certificate.
+        key: Private key of the server certificate.
     """
 
     authorities: str
@@ -57,18 +57,20 @@ class Identity:
 
     @classmethod
     def read(cls, data: Mapping[str, str]) -> "Identity | None":
-        """That in the data of a Secret; None where it is not whole, or its keys are not those of its certificates."""
+        """Parse the data of a Secret. Returns None if a part is missing or a key does not match its certificate."""
         try:
             texts = [base64.b64decode(data[name]).decode() for name in (AUTHORITIES, CERTIFICATE, AUTHORITY_KEY, KEY)]
             identity = cls(*texts)
-            fits = _fits(identity.authorities, identity.authority_key) and _fits(identity.certificate, identity.key)
+            valid = _matches(identity.authorities, identity.authority_key) and _matches(
+                identity.certificate, identity.key
+            )
         except (KeyError, ValueError, TypeError, binascii.Error):
             return None
-        return identity if fits else None
+        return identity if valid else None
 
     @property
     def data(self) -> dict[str, str]:
-        """The data of a Secret."""
+        """The data for a Secret."""
         texts = {
             CERTIFICATE: self.certificate,
             KEY: self.key,
@@ -79,21 +81,22 @@ class Identity:
 
 
 def make(host: str, now: datetime) -> Identity:
-    """A new authority, and a certificate of it for ``host``; ``now`` is aware."""
+    """Create a CA and a server certificate for a DNS name. ``now`` has a time zone."""
     key = ec.generate_private_key(ec.SECP256R1())
     return _signed(host, [_authority(key, now)], key, now)
 
 
 def renewed(old: Identity, host: str, now: datetime) -> Identity:
-    """What the identity should be by now: ``old`` itself where nothing is due."""
-    authorities = [one for one in _certificates(old.authorities) if not _expired(one, now)]
+    """Return the identity after the next renewal step that is due; ``old`` itself if none is."""
+    authorities = [authority for authority in _certificates(old.authorities) if not _expired(authority, now)]
     certificate = x509.load_pem_x509_certificate(old.certificate.encode())
     if not authorities or _expired(certificate, now) or not _serves(certificate, authorities, host):
         return make(host, now)
     if _is_due(authorities[0], now):
         return _with_new_authority(old, authorities, now)
-    is_due = _is_due(certificate, now) or not _is_issuer(authorities[0], certificate)
-    if is_due and now - authorities[0].not_valid_before_utc - SKEW >= OVERLAP:
+    needs_signing = _is_due(certificate, now) or not _is_issuer(authorities[0], certificate)
+    created = authorities[0].not_valid_before_utc + SKEW
+    if needs_signing and now - created >= OVERLAP:
         return _signed(host, authorities, _private(old.authority_key), now)
     return old
 
@@ -112,11 +115,14 @@ def _signed(
 
 
 def _authority(key: ec.EllipticCurvePrivateKey, now: datetime) -> x509.Certificate:
-    # A name of its own: with two of the same name, whoever checks a chain would have to try both.
+    # A unique name: verifying a chain with two CAs of the same name would have to try both.
     name = _name(f"{COMMON_NAME} {now:%Y-%m-%d %H:%M:%S}")
-    builder = _builder(name, name, key, now, AUTHORITY_LIFE)
-    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-    return builder.add_extension(_usage(authority=True), critical=True).sign(key, hashes.SHA256())
+    return (
+        _builder(name, name, key, now, AUTHORITY_LIFE)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(authority=True), critical=True)
+        .sign(key, hashes.SHA256())
+    )
 
 
 def _certificate(
@@ -141,10 +147,14 @@ def _certificate(
 def _builder(
     subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, now: datetime, life: timedelta
 ) -> x509.CertificateBuilder:
-    builder = x509.CertificateBuilder(subject_name=subject, issuer_name=issuer, public_key=key.public_key())
     identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
-    builder = builder.serial_number(x509.random_serial_number()).add_extension(identifier, critical=False)
-    return builder.not_valid_before(now - SKEW).not_valid_after(now + life)
+    return (
+        x509.CertificateBuilder(subject_name=subject, issuer_name=issuer, public_key=key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - SKEW)
+        .not_valid_after(now + life)
+        .add_extension(identifier, critical=False)
+    )
 
 
 def _name(text: str) -> x509.Name:
@@ -165,13 +175,15 @@ def _usage(*, authority: bool) -> x509.KeyUsage:
     )
 
 
-# What is there
+# Inspection
 
 
 def _serves(certificate: x509.Certificate, authorities: Sequence[x509.Certificate], host: str) -> bool:
-    """Whether it is for this host, and of one of these authorities."""
+    """Return True if a certificate is valid for a host and issued by one of the CAs."""
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    return host in names.get_values_for_type(x509.DNSName) and any(_is_issuer(one, certificate) for one in authorities)
+    if host not in names.get_values_for_type(x509.DNSName):
+        return False
+    return any(_is_issuer(authority, certificate) for authority in authorities)
 
 
 def _is_issuer(authority: x509.Certificate, certificate: x509.Certificate) -> bool:
@@ -183,16 +195,17 @@ def _is_issuer(authority: x509.Certificate, certificate: x509.Certificate) -> bo
 
 
 def _is_due(certificate: x509.Certificate, now: datetime) -> bool:
-    start, end = certificate.not_valid_before_utc + SKEW, certificate.not_valid_after_utc
-    return now >= start + (end - start) * RENEW_FRACTION
+    start = certificate.not_valid_before_utc + SKEW
+    lifetime = certificate.not_valid_after_utc - start
+    return now >= start + lifetime * RENEW_FRACTION
 
 
 def _expired(certificate: x509.Certificate, now: datetime) -> bool:
     return now >= certificate.not_valid_after_utc
 
 
-def _fits(certificates: str, key: str) -> bool:
-    """Whether the first certificate is that of the key."""
+def _matches(certificates: str, key: str) -> bool:
+    """Return True if a key belongs to the first of the certificates."""
     return _certificates(certificates)[0].public_key() == _private(key).public_key()
 
 
@@ -206,15 +219,14 @@ def _certificates(text: str) -> list[x509.Certificate]:
 def _private(text: str) -> ec.EllipticCurvePrivateKey:
     key = serialization.load_pem_private_key(text.encode(), None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise TypeError("no key of an elliptic curve")
+        raise TypeError("not an elliptic-curve key")
     return key
 
 
 def _pem(certificates: Sequence[x509.Certificate]) -> str:
-    return "".join(one.public_bytes(serialization.Encoding.PEM).decode() for one in certificates)
+    return "".join(certificate.public_bytes(serialization.Encoding.PEM).decode() for certificate in certificates)
 
 
 def _pem_key(key: ec.EllipticCurvePrivateKey) -> str:
-    plain = serialization.NoEncryption()
-    form = serialization.PrivateFormat.PKCS8
-    return key.private_bytes(serialization.Encoding.PEM, form, plain).decode()
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return pem.decode()

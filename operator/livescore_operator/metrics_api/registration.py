@@ -1,68 +1,80 @@
-"""What makes an API server of the metrics adapter: whom it trusts, its certificate, and its APIServices.
+"""Registration of the metrics adapter with the API server: request-header CA, certificate and APIServices.
 
-Every replica reads all of it once a minute. The first one makes the Secret of the certificate; the leader alone renews
-it and registers. One group can have one adapter: where another one holds it, this one stays out.
+Every replica compares all three once a minute. The first replica creates the Secret of the certificate; only the leader
+renews it and writes the APIServices.
+
+A cluster has one metrics API. If another adapter serves it, this one stays out: it withdraws its own APIServices and
+reports the other one. An APIService that this adapter registered and another party redirected within its namespace is
+restored, as it may be a mistake; once it was redirected to the same Service ``MAX_RESTORES`` times, that Service is
+another adapter, and this one stays out instead of fighting over the APIService.
 """
 
 import asyncio
 import base64
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 import structlog
 
-from livescore_operator.cluster import KINDS, Cluster
+from livescore_operator.cluster import FIELD_MANAGER, KINDS, Cluster
 from livescore_operator.components.common import MANAGED_BY
 from livescore_operator.errors import FieldConflict, NotLeading, ReconcileError
-from livescore_operator.metrics_api.access import RequestHeaderConfig, ServerTls
 from livescore_operator.metrics_api.adapter import GROUP
+from livescore_operator.metrics_api.authentication import RequestHeaderConfig
 from livescore_operator.metrics_api.certificates import Identity, make, renewed
+from livescore_operator.metrics_api.tls import ServerTls
 from livescore_operator.resource import Manifest
 from livescore_operator.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 
-# Between two looks; what others change or break is noticed within it.
+# Interval of the checks: changes by others are noticed within it.
 INTERVAL_SECONDS = 60.0
 
-# After a look that failed.
+# Delay after a failed check.
 RETRY_SECONDS = 15.0
 
-# Where every cluster says who vouches for users.
+# ConfigMap with the request-header CA and header names.
 AUTHENTICATION = ("kube-system", "extension-apiserver-authentication")
 
-# Of the Service, whatever the port of the pods is.
+# Port of the Service. Its target port is the one that the pods listen on.
 PORT = 443
 
-# Of the versions among each other; clients take the highest that they know.
+# versionPriority of each version; clients take the highest that they know.
 PRIORITIES = {"v1beta2": 200, "v1beta1": 100}
 
-# Of the group among all others, the least: nobody looks for its short names.
+# groupPriorityMinimum, low because the short names of this group are not meant to win over any other.
 GROUP_PRIORITY = 100
+
+# Restores of an APIService from the same Service within RESTORE_PERIOD until that Service counts as another adapter.
+# GitOps tools reapply within minutes; a person who corrects a mistake needs one restore.
+MAX_RESTORES = 3
+RESTORE_PERIOD = timedelta(days=1)
 
 State = Literal["Unknown", "Registered", "OtherAdapter"]
 
 
 class Registration:
-    """Keeps the adapter known to the API server.
+    """Keeps the adapter registered.
 
     Args:
-        cluster: where that is.
-        tls: what learns whom to trust and what to show.
-        namespace: of the operator.
-        service: that leads to the adapters of all replicas.
-        role: the ClusterRole that admits to registration: who removes it removes the APIServices.
-        leading: whether this process leads.
-        led: waits until it does.
-        now: an aware time.
-        port: of the Service.
+        cluster: The API server.
+        tls: TLS context that gets the certificate and the request-header CA.
+        namespace: Namespace of the operator.
+        service: Service in front of the adapters of all replicas.
+        role: ClusterRole used as owner of the APIServices, so that they are garbage-collected with it.
+        leading: Returns True if this process is the leader.
+        led: Waits until this process is the leader.
+        now: Returns the current time, with a time zone.
+        port: Port of the Service.
 
     Attributes:
-        state: of the APIServices, as last seen.
-        other: the Service of another adapter that holds the group, as ``namespace/name``; empty where none does.
-        problem: why the last look failed, for people; empty if it did not.
+        state: State of the APIServices in the last check.
+        other: Service of the other adapter, as ``namespace/name``; empty without one.
+        problem: Why the last check failed, for people; empty if it succeeded.
     """
 
     def __init__(
@@ -77,79 +89,90 @@ class Registration:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         port: int = PORT,
     ) -> None:
-        self._cluster, self._tls = cluster, tls
-        self._namespace, self._service, self._role, self._port = namespace, service, role, port
-        self._leading, self._led, self._now = leading, led, now
+        self._cluster = cluster
+        self._tls = tls
+        self._namespace = namespace
+        self._service = service
+        self._role = role
+        self._port = port
+        self._leading = leading
+        self._led = led
+        self._now = now
         self._identity: Identity | None = None
+        # Times of recent restores, by name of the APIService and the Service to which it had been redirected.
+        self._restores: defaultdict[tuple[str, str], list[datetime]] = defaultdict(list)
         self.state: State = "Unknown"
         self.other = ""
-        self.problem = "not looked yet"
+        self.problem = "not checked yet"
 
     async def run(self) -> None:
-        """Look every minute, and whenever this process begins to lead, until cancelled."""
+        """Check every minute, and at once when this process becomes the leader, until cancelled."""
         while True:
             led = self._leading()
-            seconds = INTERVAL_SECONDS if await self.turn() else RETRY_SECONDS
+            seconds = INTERVAL_SECONDS if await self.check() else RETRY_SECONDS
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await (asyncio.Event().wait() if led else self._led())
 
-    async def turn(self) -> bool:
-        """Look once, do what follows from it, and return whether nothing failed."""
-        steps = (self._learn, self._keep_identity, self._register)
-        problems = [problem for step in steps if (problem := await self._try(step))]
-        self.problem = "; ".join(problems)
-        return not problems
+    async def check(self) -> bool:
+        """Run all steps once, even if one fails. Returns True if none failed."""
+        steps = (self._load_client_config, self._keep_identity, self._register)
+        problems = [await self._try(step) for step in steps]
+        self.problem = "; ".join(problem for problem in problems if problem)
+        return not self.problem
 
     async def _try(self, step: Callable[[], Awaitable[None]]) -> str:
-        """Return why a step failed; empty if it did not."""
+        """Return why a step failed; empty if it succeeded."""
         try:
             await step()
         except NotLeading:
             return "another process leads"
         except (ReconcileError, FieldConflict, ValueError) as error:
-            log.warning("the metrics adapter could not be kept up", error=str(error))
+            log.warning("registration of the metrics adapter failed", error=str(error))
             return str(error)
         return ""
 
-    # RequestHeaderConfig
-
-    async def _learn(self) -> None:
-        """Whom the API server gives its word by."""
-        found = await self._cluster.get("ConfigMap", *AUTHENTICATION)
-        self._tls.set_client_config(RequestHeaderConfig.read((found or {}).get("data") or {}))
+    async def _load_client_config(self) -> None:
+        """Load the request-header CA and header names."""
+        config_map = await self._cluster.get("ConfigMap", *AUTHENTICATION)
+        self._tls.set_client_config(RequestHeaderConfig.read((config_map or {}).get("data") or {}))
 
     # The certificate
 
     @property
     def _host(self) -> str:
-        """The name that API servers ask the adapter for."""
+        """The DNS name by which API servers connect to the adapter."""
         return f"{self._service}.{self._namespace}.svc"
 
+    @property
+    def _secret_name(self) -> str:
+        return f"{self._service}-tls"
+
     async def _keep_identity(self) -> None:
-        secret = await self._cluster.get("Secret", self._namespace, f"{self._service}-tls") or await self._made()
+        secret = await self._cluster.get("Secret", self._namespace, self._secret_name) or await self._create_secret()
         identity = Identity.read(secret.get("data") or {})
         if self._leading():
-            identity = await self._renewed(secret, identity)
+            identity = await self._renew(secret, identity)
         if identity is None:
-            raise ValueError(f"the Secret {self._service}-tls holds no certificate; the leader will make one")
+            raise ValueError(f"Secret {self._secret_name} has no usable certificate; the leader will create one")
         self._tls.set_identity(identity)
         self._identity = identity
 
-    async def _made(self) -> Manifest:
-        """The Secret that was not there: made by this replica, or by a faster one."""
+    async def _create_secret(self) -> Manifest:
+        """Create the missing Secret, and return it; another replica may have been faster."""
         secret = {
             "apiVersion": "v1",
             "kind": "Secret",
-            "metadata": {"name": f"{self._service}-tls", "namespace": self._namespace, "labels": MANAGED_BY},
+            "metadata": {"name": self._secret_name, "namespace": self._namespace, "labels": MANAGED_BY},
             "type": "kubernetes.io/tls",
             "data": make(self._host, self._now()).data,
         }
         if await self._cluster.create_secret(secret):
-            log.info("certificate made", host=self._host)
-        return await self._cluster.get("Secret", self._namespace, f"{self._service}-tls") or {}
+            log.info("certificate created", host=self._host)
+        return await self._cluster.get("Secret", self._namespace, self._secret_name) or {}
 
-    async def _renewed(self, secret: Manifest, old: Identity | None) -> Identity | None:
+    async def _renew(self, secret: Manifest, old: Identity | None) -> Identity | None:
+        """Store the next identity if a renewal is due. Returns the old one if it is not, or if the write was lost."""
         new = renewed(old, self._host, self._now()) if old else make(self._host, self._now())
         if new == old or not await self._cluster.replace_secret({**secret, "data": new.data}):
             return old
@@ -159,45 +182,94 @@ class Registration:
     # The APIServices
 
     async def _register(self) -> None:
-        names = {version: f"{version}.{GROUP}" for version in PRIORITIES}
-        found = {version: await self._cluster.get("APIService", "", name) for version, name in names.items()}
-        others = [_service(one) for one in found.values() if one is not None and not self._is_ours(one)]
+        registered: dict[str, Manifest | None] = {}
+        for version in PRIORITIES:
+            registered[version] = await self._cluster.get("APIService", "", f"{version}.{GROUP}")
+        existing = [api_service for api_service in registered.values() if api_service is not None]
+        others = [api_service for api_service in existing if not self._is_ours(api_service)]
         if self._leading():
-            await (self._withdraw(found) if others else self._apply(found))
-        elif None in found.values() and not others:
-            self._tell("Unknown", "")
+            if others:
+                await self._stay_out(existing)
+            else:
+                await self._apply(registered)
+        elif not others and len(existing) < len(PRIORITIES):
+            self._report("Unknown", "")
             return
-        self._tell("OtherAdapter" if others else "Registered", others[0] if others else "")
+        self._report("OtherAdapter" if others else "Registered", _service(others[0]) if others else "")
 
-    def _is_ours(self, found: Manifest) -> bool:
-        """Whether it was made by an operator in this namespace; one in another namespace is another adapter."""
-        labels = found["metadata"].get("labels") or {}
-        service = found["spec"].get("service") or {}
-        return MANAGED_BY.items() <= labels.items() and service.get("namespace") == self._namespace
+    def _is_ours(self, api_service: Manifest) -> bool:
+        """Return True if an operator in this namespace registered it, and no other adapter claims it."""
+        labels = api_service["metadata"].get("labels") or {}
+        service = api_service["spec"].get("service") or {}
+        if not MANAGED_BY.items() <= labels.items() or service.get("namespace") != self._namespace:
+            return False
+        return len(self._recent_restores(api_service)) < MAX_RESTORES
 
-    async def _apply(self, found: Mapping[str, Manifest | None]) -> None:
+    def _recent_restores(self, api_service: Manifest) -> list[datetime]:
+        restores = self._restores.get((api_service["metadata"]["name"], _service(api_service)), [])
+        return [at for at in restores if self._now() - at < RESTORE_PERIOD]
+
+    async def _apply(self, registered: Mapping[str, Manifest | None]) -> None:
         if self._identity is None:
             raise ValueError("there is no certificate yet that the API server could trust")
         owners = await self._owners()
-        for version, old in found.items():
+        for version, old in registered.items():
             new = self._api_service(version, self._identity, owners)
-            if old is None or not _holds(old, new):
-                # Where it was not there, nothing is forced: somebody may have been faster.
-                await self._cluster.apply(new, force=old is not None)
+            if old is None:
+                # Without force: another adapter may have registered in the meantime.
+                await self._cluster.apply(new)
+            elif not _matches(old, new):
+                self._note_restore(old)
+                # The API server rejects the write if the APIService was changed after it was read.
+                new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
+                await self._cluster.apply(new, force=True)
 
-    async def _withdraw(self, found: Mapping[str, Manifest | None]) -> None:
-        """Two adapters with a version each would be one of which half cannot be seen."""
-        for one in found.values():
-            if one is not None and self._is_ours(one):
-                await self._cluster.delete({**one, "kind": "APIService"})
+    def _note_restore(self, api_service: Manifest) -> None:
+        """Remember that an APIService leads to another Service than ours and is about to be restored."""
+        name, service = api_service["metadata"]["name"], _service(api_service)
+        if service != f"{self._namespace}/{self._service}":
+            self._restores[name, service] = [*self._recent_restores(api_service), self._now()]
+            log.warning("APIService was redirected; restoring it", api_service=name, service=service)
+
+    async def _stay_out(self, existing: list[Manifest]) -> None:
+        """Withdraw our APIServices: with one version each, two adapters would both be incomplete."""
+        for api_service in existing:
+            if self._is_ours(api_service):
+                await self._cluster.delete({**api_service, "kind": "APIService"})
+            elif not _is_applied_by_operator(api_service):
+                await self._disown(api_service)
+
+    async def _disown(self, api_service: Manifest) -> None:
+        """Remove our label and owner from an APIService that another adapter took over.
+
+        With our owner it would be garbage-collected when this operator is uninstalled.
+        """
+        metadata = api_service["metadata"]
+        labels = metadata.get("labels") or {}
+        owners = [owner for owner in _owners(api_service) if (owner["kind"], owner["name"]) != self._owner_key]
+        changes: Manifest = {}
+        if owners != _owners(api_service):
+            changes["ownerReferences"] = owners or None
+        if MANAGED_BY.items() <= labels.items():
+            changes["labels"] = dict.fromkeys(MANAGED_BY)
+        if changes:
+            await self._cluster.patch_metadata({**api_service, "kind": "APIService"}, changes)
+
+    @property
+    def _owner_key(self) -> tuple[str, str]:
+        return "ClusterRole", self._role
 
     async def _owners(self) -> list[Manifest]:
-        """What the APIServices go with: no manifest has them, and while they lead nowhere no namespace gets deleted."""
-        role = await self._cluster.get("ClusterRole", "", self._role)
+        """Return the owner of the APIServices; empty if there is no such ClusterRole.
+
+        No manifest contains the APIServices, so only an owner removes them with the operator. An APIService without an
+        adapter breaks discovery, and blocks the deletion of namespaces.
+        """
+        kind, name = self._owner_key
+        role = await self._cluster.get(kind, "", name)
         if role is None:
             return []
-        owner = {"apiVersion": KINDS["ClusterRole"][0], "kind": "ClusterRole", "name": self._role}
-        return [{**owner, "uid": role["metadata"]["uid"]}]
+        return [{"apiVersion": KINDS[kind][0], "kind": kind, "name": name, "uid": role["metadata"]["uid"]}]
 
     def _api_service(self, version: str, identity: Identity, owners: list[Manifest]) -> Manifest:
         return {
@@ -219,29 +291,39 @@ class Registration:
             },
         }
 
-    def _tell(self, state: State, other: str) -> None:
+    def _report(self, state: State, other: str) -> None:
+        """Export the state, and log it if it changed."""
         metrics.ADAPTER_REGISTERED.set(state == "Registered")
         if (state, other) == (self.state, self.other):
             return
         self.state, self.other = state, other
         if state == "OtherAdapter":
-            log.warning("another adapter serves the metrics API: this one stays out", group=GROUP, service=other)
+            log.warning("another adapter serves the metrics API; this one stays out", group=GROUP, service=other)
         else:
             log.info("metrics adapter", state=state)
 
 
-def _service(found: Manifest) -> str:
-    """Who serves an APIService."""
-    service = found["spec"].get("service") or {}
+def _service(api_service: Manifest) -> str:
+    """Return the Service of an APIService, as ``namespace/name``."""
+    service = api_service["spec"].get("service") or {}
     return f"{service['namespace']}/{service['name']}" if service else "the API server itself"
 
 
-def _owners(found: Manifest) -> list[Manifest]:
-    owners: list[Manifest] = found["metadata"].get("ownerReferences", [])
+def _owners(api_service: Manifest) -> list[Manifest]:
+    owners: list[Manifest] = api_service["metadata"].get("ownerReferences", [])
     return owners
 
 
-def _holds(old: Manifest, new: Manifest) -> bool:
-    """Whether it is as it should be; what is false is left out by the API server."""
+def _is_applied_by_operator(api_service: Manifest) -> bool:
+    """Return True if a LiveScore operator, of whatever namespace, set the Service of an APIService."""
+    for entry in api_service["metadata"].get("managedFields") or []:
+        spec = (entry.get("fieldsV1") or {}).get("f:spec") or {}
+        if entry.get("manager") == FIELD_MANAGER and "f:name" in (spec.get("f:service") or {}):
+            return True
+    return False
+
+
+def _matches(old: Manifest, new: Manifest) -> bool:
+    """Return True if an APIService is as it should be. The API server omits fields that are false."""
     spec: Manifest = new["spec"]
     return _owners(old) == _owners(new) and {key: old["spec"].get(key, False) for key in spec} == spec

@@ -1,25 +1,33 @@
-"""The metrics adapter as an aggregated API server: its parts, wired."""
+"""The metrics adapter of one operator process: its parts, wired."""
 
 from collections.abc import Sequence
 
 from livescore_operator.cluster import Cluster
 from livescore_operator.leadership import Leadership
 from livescore_operator.listener import Listener
-from livescore_operator.metrics_api.access import ServerTls, SubjectAccessAuthorizer
-from livescore_operator.metrics_api.adapter import Adapter, MetricsProvider
+from livescore_operator.metrics_api.adapter import Adapter
+from livescore_operator.metrics_api.authorization import SubjectAccessAuthorizer
+from livescore_operator.metrics_api.provider import MetricsProvider
 from livescore_operator.metrics_api.registration import Registration
+from livescore_operator.metrics_api.tls import ServerTls
 from livescore_operator.resource import Manifest
 from livescore_operator.settings import Settings
 
 
 class MetricsAdapter:
-    """The server of custom.metrics.k8s.io, in every replica: to answer needs no Lease."""
+    """The server of ``custom.metrics.k8s.io``. Every replica serves it; only the leader registers it.
 
-    def __init__(self, connected: Cluster, settings: Settings, leadership: Leadership) -> None:
-        self._cluster, self._settings = connected, settings
+    Attributes:
+        tls: The TLS context of the listener.
+        registration: The task that keeps certificate and APIServices up to date.
+    """
+
+    def __init__(self, cluster: Cluster, settings: Settings, leadership: Leadership) -> None:
+        self._cluster = cluster
+        self._settings = settings
         self.tls = ServerTls()
         self.registration = Registration(
-            connected,
+            cluster,
             self.tls,
             settings.pod_namespace,
             settings.metrics_adapter_service,
@@ -28,13 +36,12 @@ class MetricsAdapter:
             led=leadership.wait,
         )
 
-    def served(self) -> Listener:
-        """Serve it for the length of a block."""
-        application = Adapter(
-            self.tls, SubjectAccessAuthorizer(self._cluster.review), MetricsProvider(self._pods)
-        ).application()
+    def listener(self) -> Listener:
+        """Return the HTTPS server."""
+        authorizer = SubjectAccessAuthorizer(self._cluster.review)
+        application = Adapter(self.tls, authorizer, MetricsProvider(self._find_pods)).application()
         host, port = self._settings.host, self._settings.metrics_adapter_port
         return Listener(application, host, port, "metrics adapter", "METRICS_ADAPTER_PORT", self.tls.context)
 
-    async def _pods(self, namespace: str, selector: str) -> Sequence[Manifest]:
+    async def _find_pods(self, namespace: str, selector: str) -> Sequence[Manifest]:
         return await self._cluster.select("Pod", namespace, selector) or []

@@ -149,7 +149,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-async def test_everything_arrives_once_and_in_order_while_valkey_is(
+async def test_every_event_arrives_once_and_in_order_while_valkey_is(
     start: Start, own_valkey: Valkey, name: str
 ) -> None:
     fault = FAULTS[name]
@@ -161,7 +161,7 @@ async def test_everything_arrives_once_and_in_order_while_valkey_is(
         assert all(watcher.closes == [] for watcher in scenario.watchers)
 
 
-async def test_publications_that_silently_get_lost_are_found_by_the_audit(
+async def test_silently_lost_publications_are_found_by_the_audit(
     start: Start, own_valkey: Valkey, tmp_path: Path
 ) -> None:
     async with proxied(start, own_valkey, tmp_path) as (proxy, scenario):
@@ -172,7 +172,7 @@ async def test_publications_that_silently_get_lost_are_found_by_the_audit(
         scenario.assert_delays_below("all publications lost, none follows", AUDIT_SECONDS)
 
 
-async def test_a_gap_is_healed_at_once_by_the_next_event(start: Start, own_valkey: Valkey, tmp_path: Path) -> None:
+async def test_next_event_triggers_gap_fill_at_once(start: Start, own_valkey: Valkey, tmp_path: Path) -> None:
     async with proxied(start, own_valkey, tmp_path) as (proxy, scenario):
         proxy.rewrite = sometimes(lose_publication, 0.5, seed=1)
         await scenario.writer.write(100, pause=0.02)
@@ -182,9 +182,7 @@ async def test_a_gap_is_healed_at_once_by_the_next_event(start: Start, own_valke
         scenario.assert_delays_below("every second publication lost", POLL_SECONDS)
 
 
-async def test_connections_cut_in_the_middle_of_a_message_lose_nothing(
-    start: Start, own_valkey: Valkey, tmp_path: Path
-) -> None:
+async def test_connections_cut_within_a_message_lose_no_event(start: Start, own_valkey: Valkey, tmp_path: Path) -> None:
     async with proxied(start, own_valkey, tmp_path, both=True) as (proxy, scenario):
 
         async def cut() -> None:
@@ -196,7 +194,7 @@ async def test_connections_cut_in_the_middle_of_a_message_lose_nothing(
         scenario.assert_delays_below("connections cut", AUDIT_SECONDS)
 
 
-async def test_late_and_repeated_publications_change_nothing(start: Start, own_valkey: Valkey, tmp_path: Path) -> None:
+async def test_late_and_repeated_publications_are_ignored(start: Start, own_valkey: Valkey, tmp_path: Path) -> None:
     heard: list[Command] = []
 
     def record(command: Command) -> list[Command]:
@@ -218,7 +216,7 @@ async def test_late_and_repeated_publications_change_nothing(start: Start, own_v
         await scenario.assert_delivered()
 
 
-async def test_fault_6_an_api_killed_between_commit_and_publish_loses_nothing(
+async def test_fault_6_api_killed_between_commit_and_publish_loses_no_event(
     start: Start, own_valkey: Valkey, tmp_path: Path
 ) -> None:
     """The event is never published. The clients reconnect to the other instance, which delivers the rest."""
@@ -241,7 +239,7 @@ async def test_fault_6_an_api_killed_between_commit_and_publish_loses_nothing(
             assert [watcher.events(scenario.match_id) for watcher in scenario.watchers] == [feed, feed]
 
 
-async def test_an_api_killed_while_valkey_is_frozen_loses_nothing(start: Start, own_valkey: Valkey) -> None:
+async def test_api_killed_while_valkey_is_frozen_loses_no_event(start: Start, own_valkey: Valkey) -> None:
     one, two = await pair(start, own_valkey.url)
     async with DeliveryScenario(one, two) as scenario:
         own_valkey.pause()
@@ -259,7 +257,7 @@ async def test_an_api_killed_while_valkey_is_frozen_loses_nothing(start: Start, 
         await scenario.assert_delivered()
 
 
-async def test_busy_matches_do_not_keep_a_quiet_one_from_being_healed(start: Start, own_valkey: Valkey) -> None:
+async def test_gap_of_a_quiet_match_is_filled_despite_busy_matches(start: Start, own_valkey: Valkey) -> None:
     """During an outage, an instance polls a match it has just written to at once, and other matches at intervals."""
     async with DeliveryScenario(*await pair(start, own_valkey.url)) as scenario:
         quiet = await scenario.new_match(scenario.watchers[:1])
@@ -284,7 +282,7 @@ async def reconnected(watcher: TimingListener) -> None:
     await watcher.next("subscribed", start)
 
 
-async def test_a_client_that_comes_back_during_an_outage_gets_the_rest(start: Start, own_valkey: Valkey) -> None:
+async def test_client_reconnecting_during_an_outage_receives_the_rest(start: Start, own_valkey: Valkey) -> None:
     async with DeliveryScenario(*await pair(start, own_valkey.url)) as scenario:
 
         async def outage_and_moves() -> None:

@@ -87,7 +87,7 @@ async def restored(
 
 
 @pytest.mark.parametrize("backup", BACKUPS)
-async def test_connected_clients_get_a_snapshot_and_then_what_follows_it(
+async def test_connected_clients_receive_a_snapshot_and_later_events_after_a_restore(
     start: Start, own_postgres: OwnPostgres, tmp_path: Path, backup: str
 ) -> None:
     async with restored(start, own_postgres, tmp_path, backup) as scenario:
@@ -119,7 +119,7 @@ def after_snapshot(log: list[Message]) -> list[Message]:
 
 
 @pytest.mark.parametrize("backup", BACKUPS)
-async def test_a_client_that_comes_back_is_told_although_the_new_feed_has_passed_its_last_event(
+async def test_resuming_client_gets_a_snapshot_even_if_the_new_feed_passed_its_seq(
     start: Start, own_postgres: OwnPostgres, tmp_path: Path, backup: str
 ) -> None:
     async with restored(start, own_postgres, tmp_path, backup) as scenario:
@@ -144,7 +144,7 @@ async def check_rest(service: Service, match_id: int, since: int, epoch: str) ->
     assert page["snapshot"]["match"]["seq"] == page["seq"]
 
 
-async def test_a_restart_keeps_the_epoch_so_that_clients_recover(start: Start, own_postgres: OwnPostgres) -> None:
+async def test_restart_of_postgresql_keeps_the_epoch(start: Start, own_postgres: OwnPostgres) -> None:
     api = await start("api", DATABASE_URL=own_postgres.url)
     match_id = (await api.create_match())["id"]
     async with TimingListener(api.ws_url) as watcher:
@@ -159,7 +159,7 @@ async def test_a_restart_keeps_the_epoch_so_that_clients_recover(start: Start, o
         assert (answer["recovered"], answer["epoch"], answer["seq"]) == (True, epoch, 2)
 
 
-async def test_clients_of_all_matches_are_sent_away_to_read_them_anew(
+async def test_clients_of_all_matches_are_disconnected_after_a_restore(
     start: Start, own_postgres: OwnPostgres, tmp_path: Path
 ) -> None:
     async with (

@@ -53,7 +53,7 @@ def spend_transactions(url: str, count: int) -> None:
             connection.execute("SELECT pg_current_xact_id()")
 
 
-async def test_ids_of_before_get_snapshots_and_ids_of_after_only_what_follows(
+async def test_old_stream_ids_get_snapshots_and_new_ids_get_later_events(
     start: Start, own_postgres: OwnPostgres, new_postgres: OwnPostgres, tmp_path: Path
 ) -> None:
     old = await start("api", DATABASE_URL=own_postgres.url)
@@ -109,7 +109,7 @@ async def epoch_of(api: Service, match_id: int) -> str:
     return epoch
 
 
-async def test_a_stream_that_stays_open_over_a_restore_ends_and_its_id_gets_snapshots(
+async def test_stream_open_during_a_restore_ends_and_its_id_gets_snapshots(
     start: Start, own_postgres: OwnPostgres, tmp_path: Path
 ) -> None:
     api = await start("api", DATABASE_URL=own_postgres.url, AUDIT_INTERVAL_SECONDS="0.5")

@@ -55,7 +55,7 @@ def remaining(database_url: str) -> int:
         return len(connection.execute("SELECT FROM event").fetchall())
 
 
-async def test_a_websocket_that_resumes_from_before_the_horizon_gets_a_snapshot(pruned: Pruned) -> None:
+async def test_websocket_resuming_from_before_the_horizon_gets_a_snapshot(pruned: Pruned) -> None:
     for since in LOST:
         async with Listener(pruned.fresh.ws_url) as listener:
             answer = await listener.subscribe(pruned.match_id, since=since)
@@ -67,7 +67,7 @@ async def test_a_websocket_that_resumes_from_before_the_horizon_gets_a_snapshot(
             assert listener.events(pruned.match_id) == []
 
 
-async def test_a_websocket_that_resumes_from_behind_the_horizon_gets_the_rest(pruned: Pruned) -> None:
+async def test_websocket_resuming_from_after_the_horizon_gets_the_rest(pruned: Pruned) -> None:
     for since in KEPT:
         async with Listener(pruned.fresh.ws_url) as listener:
             assert (await listener.subscribe(pruned.match_id, since=since))["recovered"]
@@ -103,7 +103,7 @@ async def page_of(http: httpx.AsyncClient, match_id: int, since: int, wait: int 
     return page
 
 
-async def test_server_sent_events_from_before_the_horizon_begin_with_a_snapshot(pruned: Pruned) -> None:
+async def test_event_stream_from_before_the_horizon_starts_with_a_snapshot(pruned: Pruned) -> None:
     path = f"/matches/{pruned.match_id}/events/stream"
     async with pruned.fresh.client() as http:
         for since in LOST:
@@ -116,7 +116,7 @@ async def test_server_sent_events_from_before_the_horizon_begin_with_a_snapshot(
             assert (await anext(events)).json()["seq"] == 6
 
 
-async def test_a_client_that_stayed_connected_notices_nothing(start: Start, database_url: str) -> None:
+async def test_connected_client_is_unaffected_by_pruning(start: Start, database_url: str) -> None:
     api = await start("api")
     match_id = (await api.create_match())["id"]
     async with TimingListener(api.ws_url) as watcher:
@@ -131,9 +131,7 @@ async def test_a_client_that_stayed_connected_notices_nothing(start: Start, data
         assert watcher.of_type("snapshot") == []
 
 
-async def test_an_instance_that_slept_while_events_came_and_were_pruned_tells_the_state(
-    start: Start, database_url: str
-) -> None:
+async def test_instance_that_missed_pruned_events_sends_a_snapshot(start: Start, database_url: str) -> None:
     sleeper, other = await asyncio.gather(start("api"), start("api", REDIS_URL="unix:///nowhere/valkey.sock"))
     match_id = (await sleeper.create_match())["id"]
     async with TimingListener(sleeper.ws_url) as watcher:

@@ -96,7 +96,7 @@ async def logged_once(service: Service, server: str = "PostgreSQL") -> None:
     assert "Traceback" not in service.log
 
 
-async def test_a_standby_takes_over(
+async def test_writes_recover_when_a_standby_takes_over(
     start: Start, own_postgres: OwnPostgres, standby: Standby, address: Address
 ) -> None:
     api = await start("api", DATABASE_URL=address.url)
@@ -118,7 +118,7 @@ OUTAGES: dict[str, Callable[[OwnPostgres], Awaitable[None]]] = {
 
 
 @pytest.mark.parametrize("outage", OUTAGES)
-async def test_clients_see_every_write_that_was_acknowledged_around_a_promotion(
+async def test_connected_clients_see_every_write_acknowledged_around_a_promotion(
     start: Start, own_postgres: OwnPostgres, standby: Standby, address: Address, outage: str
 ) -> None:
     api = await start("api", DATABASE_URL=address.url)
@@ -141,7 +141,7 @@ async def test_clients_see_every_write_that_was_acknowledged_around_a_promotion(
         await all_seen(logs, writer)
 
 
-async def test_clients_that_resume_after_a_promotion_see_every_acknowledged_write(
+async def test_clients_resuming_after_a_promotion_see_every_acknowledged_write(
     start: Start, own_postgres: OwnPostgres, standby: Standby, address: Address
 ) -> None:
     api = await start("api", DATABASE_URL=address.url)
@@ -242,7 +242,7 @@ def seen(log: Sequence[Json], match_id: int) -> set[int]:
     return found
 
 
-async def test_an_address_that_leads_to_a_standby_first_and_to_the_primary_again(
+async def test_writes_recover_when_an_address_leads_to_the_primary_again(
     start: Start, own_postgres: OwnPostgres, standby: Standby, address: Address
 ) -> None:
     api = await start("api", DATABASE_URL=address.url)
@@ -256,7 +256,7 @@ async def test_an_address_that_leads_to_a_standby_first_and_to_the_primary_again
     await logged_once(api)
 
 
-async def test_a_server_that_becomes_read_only_refuses_writes_and_serves_reads(
+async def test_server_that_becomes_read_only_refuses_writes_and_serves_reads(
     start: Start, own_postgres: OwnPostgres
 ) -> None:
     api = await start("api", DATABASE_URL=own_postgres.url)
@@ -272,9 +272,7 @@ async def test_a_server_that_becomes_read_only_refuses_writes_and_serves_reads(
     await logged_once(api)
 
 
-async def test_the_first_write_to_a_read_only_server_is_already_answered_503(
-    start: Start, own_postgres: OwnPostgres
-) -> None:
+async def test_first_write_to_a_read_only_server_gets_503(start: Start, own_postgres: OwnPostgres) -> None:
     api = await start("api", DATABASE_URL=own_postgres.url)
     match = await api.create_match()
     set_read_only(own_postgres, "on")
@@ -282,7 +280,7 @@ async def test_the_first_write_to_a_read_only_server_is_already_answered_503(
     await refused(api, match, READ_ONLY)
 
 
-async def test_open_connections_to_a_read_only_server_are_given_up_for_one_that_takes_writes(
+async def test_connections_to_a_read_only_server_are_replaced_by_writable_ones(
     start: Start, own_postgres: OwnPostgres, standby: Standby, address: Address
 ) -> None:
     api = await start("api", DATABASE_URL=address.url)
@@ -296,9 +294,7 @@ async def test_open_connections_to_a_read_only_server_are_given_up_for_one_that_
     await served(api, monotonic())
 
 
-async def test_of_several_hosts_the_one_that_takes_writes_is_used(
-    start: Start, own_postgres: OwnPostgres, standby: Standby
-) -> None:
+async def test_writable_host_is_chosen_of_several(start: Start, own_postgres: OwnPostgres, standby: Standby) -> None:
     hosts = f"{standby.server.socket.parent},{own_postgres.server.socket.parent}"
     url = own_postgres.url.partition("?")[0] + f"?host={hosts}"
     api = await start("api", DATABASE_URL=url)
@@ -309,7 +305,7 @@ async def test_of_several_hosts_the_one_that_takes_writes_is_used(
 
 
 @pytest.mark.parametrize("kind", ["worker", "scheduler"])
-async def test_transitions_go_on_when_a_standby_takes_over(
+async def test_transitions_continue_when_a_standby_takes_over(
     start: Start, own_postgres: OwnPostgres, standby: Standby, address: Address, kind: Kind
 ) -> None:
     service = await start(kind, DATABASE_URL=address.url)
@@ -326,7 +322,9 @@ async def test_transitions_go_on_when_a_standby_takes_over(
     assert match.id
 
 
-async def test_transitions_go_on_when_a_server_takes_writes_again(start: Start, own_postgres: OwnPostgres) -> None:
+async def test_transitions_continue_when_a_server_becomes_writable_again(
+    start: Start, own_postgres: OwnPostgres
+) -> None:
     service = await start("worker", DATABASE_URL=own_postgres.url)
     match = await create_match(own_postgres.url, 1.0, 1000)
     set_read_only(own_postgres, "on")

@@ -80,7 +80,7 @@ POSTGRESQL = {
 
 
 @pytest.mark.parametrize("name", POSTGRESQL)
-async def test_everything_arrives_once_and_in_order_when_postgresql(
+async def test_every_event_arrives_once_and_in_order_when_postgresql(
     start: Start, own_postgres: OwnPostgres, name: str
 ) -> None:
     fault, reason = POSTGRESQL[name]
@@ -143,7 +143,7 @@ REDIS = {
 
 
 @pytest.mark.parametrize("name", REDIS)
-async def test_everything_arrives_once_and_in_order_when_redis(
+async def test_every_event_arrives_once_and_in_order_when_redis(
     start: Start, database_url: str, own_valkey: Valkey, name: str
 ) -> None:
     services = await started(start, REDIS_URL=own_valkey.url, HTTP_LIMIT="50 per 10 seconds")

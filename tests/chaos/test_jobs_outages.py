@@ -99,7 +99,7 @@ async def passed(moment: datetime) -> None:
     await asyncio.sleep(max(0.0, moment.timestamp() - time.time()) + 0.05)
 
 
-async def test_fault_3_a_failed_scheduling_does_not_matter(stack: Stack) -> None:
+async def test_fault_3_transition_happens_although_scheduling_failed(stack: Stack) -> None:
     await stack.valkey.stop()
     match = await stack.plan(0.5, 1.0)
     first, last = await wait_for_status(stack.postgres.url, match.id, "finished")
@@ -108,7 +108,7 @@ async def test_fault_3_a_failed_scheduling_does_not_matter(stack: Stack) -> None
     once(stack, match, "live", "finished")
 
 
-async def test_fault_4_after_the_downtime_of_every_worker_a_match_ends(stack: Stack) -> None:
+async def test_fault_4_match_ends_after_downtime_of_all_workers(stack: Stack) -> None:
     match = await stack.plan(-1, 1.0)
     await asyncio.gather(stack.worker.kill(), stack.scheduler.kill())
     await passed(match.end)
@@ -121,7 +121,7 @@ async def test_fault_4_after_the_downtime_of_every_worker_a_match_ends(stack: St
     once(stack, match, "finished")
 
 
-async def test_a_match_that_was_missed_altogether_finishes_in_one_step(stack: Stack) -> None:
+async def test_match_missed_entirely_finishes_in_one_step(stack: Stack) -> None:
     match = await stack.plan(0.8, 1.0)
     await asyncio.gather(stack.worker.kill(), stack.scheduler.kill())
     await passed(match.end)
@@ -131,7 +131,7 @@ async def test_a_match_that_was_missed_altogether_finishes_in_one_step(stack: St
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_kill_9_of_one_process_around_a_transition(stack: Stack, kind: Kind) -> None:
+async def test_transition_happens_when_one_process_is_killed(stack: Stack, kind: Kind) -> None:
     match = await stack.plan(1.0, 2.0)
     victim = stack.worker if kind == "worker" else stack.scheduler
     await victim.kill()
@@ -143,7 +143,7 @@ async def test_kill_9_of_one_process_around_a_transition(stack: Stack, kind: Kin
     once(stack, match, "live", "finished")
 
 
-async def test_a_flushed_redis_gets_its_hints_back(stack: Stack) -> None:
+async def test_hints_are_restored_after_redis_is_flushed(stack: Stack) -> None:
     soon_due, later = await stack.plan(1.0, 2.0), await stack.plan(100, 200)
     await stack.hinted(later)
     stack.valkey.flush()
@@ -154,7 +154,7 @@ async def test_a_flushed_redis_gets_its_hints_back(stack: Stack) -> None:
     once(stack, soon_due, "live", "finished")
 
 
-async def test_a_redis_killed_around_a_transition_and_back(stack: Stack) -> None:
+async def test_transition_happens_while_redis_is_killed(stack: Stack) -> None:
     match = await stack.plan(0.5, 2.0)
     await stack.valkey.kill()
     first = (await wait_for_status(stack.postgres.url, match.id, "live"))[0]
@@ -165,7 +165,7 @@ async def test_a_redis_killed_around_a_transition_and_back(stack: Stack) -> None
     once(stack, match, "live", "finished")
 
 
-async def test_a_frozen_redis_does_not_delay_transitions(stack: Stack) -> None:
+async def test_frozen_redis_does_not_delay_transitions(stack: Stack) -> None:
     matches = [await stack.plan(0.5 + number / 10, 1.5 + number / 10) for number in range(5)]
     stack.valkey.pause()
     for match in matches:
@@ -176,7 +176,7 @@ async def test_a_frozen_redis_does_not_delay_transitions(stack: Stack) -> None:
         once(stack, match, "live", "finished")
 
 
-async def test_matches_created_while_redis_was_away_get_their_hints_when_it_is_back(stack: Stack) -> None:
+async def test_matches_created_during_a_redis_outage_get_hints_afterwards(stack: Stack) -> None:
     await stack.valkey.stop()
     match = await stack.plan(100, 200)
     # A scheduler that has not noticed the outage would plan the missed hints only with its next sweep, within a minute.
@@ -185,7 +185,7 @@ async def test_matches_created_while_redis_was_away_get_their_hints_when_it_is_b
     await stack.hinted(match)
 
 
-async def test_the_processes_work_with_redis_again_after_it_was_away(stack: Stack) -> None:
+async def test_processes_reconnect_to_redis_after_an_outage(stack: Stack) -> None:
     await stack.valkey.stop()
     for service in (stack.worker, stack.scheduler):
         await service.logged("server is away")
@@ -200,7 +200,7 @@ async def test_the_processes_work_with_redis_again_after_it_was_away(stack: Stac
 
 
 @pytest.mark.parametrize("fault", ["restart", "kill"])
-async def test_postgresql_away_around_a_transition(stack: Stack, fault: str) -> None:
+async def test_transition_happens_after_an_outage_of_postgresql(stack: Stack, fault: str) -> None:
     match = await stack.plan(0.5, 100)
     await (stack.postgres.kill() if fault == "kill" else stack.postgres.stop())
     await passed(match.start)
@@ -211,7 +211,7 @@ async def test_postgresql_away_around_a_transition(stack: Stack, fault: str) -> 
     once(stack, match, "live")
 
 
-async def test_a_frozen_postgresql_around_a_transition(stack: Stack) -> None:
+async def test_transition_happens_after_postgresql_was_frozen(stack: Stack) -> None:
     match = await stack.plan(0.5, 100)
     stack.postgres.pause()
     await passed(match.start)
@@ -222,7 +222,7 @@ async def test_a_frozen_postgresql_around_a_transition(stack: Stack) -> None:
     once(stack, match, "live")
 
 
-async def test_new_times_move_the_transition(stack: Stack) -> None:
+async def test_changed_times_move_the_transition(stack: Stack) -> None:
     match = await stack.plan(1.0, 100)
     start = soon(2.0)
     await change_match(stack.postgres.url, match.id, start_time=start)
@@ -233,7 +233,7 @@ async def test_new_times_move_the_transition(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("status", ["cancelled", "postponed"])
-async def test_a_match_that_is_called_off_never_starts(stack: Stack, status: str) -> None:
+async def test_match_that_is_called_off_never_starts(stack: Stack, status: str) -> None:
     # Far enough in the future that a busy machine changes the status before the start.
     match, other = await stack.plan(3.0, 3.5), await stack.plan(3.0, 3.6)
     await stack.hinted(match)
@@ -245,7 +245,7 @@ async def test_a_match_that_is_called_off_never_starts(stack: Stack, status: str
 
 
 @pytest.mark.parametrize("fault", ["none", "redis", "frozen redis", "postgresql"])
-async def test_sigterm_ends_both_processes_soon_whatever_is_away(stack: Stack, fault: str) -> None:
+async def test_sigterm_ends_both_processes_promptly_during_an_outage(stack: Stack, fault: str) -> None:
     if fault == "redis":
         await stack.valkey.stop()
     if fault == "frozen redis":
@@ -260,7 +260,7 @@ async def test_sigterm_ends_both_processes_soon_whatever_is_away(stack: Stack, f
     assert list(codes) == [0, 0]
 
 
-async def test_fault_8_worker_and_scheduler_warn_of_a_redis_that_may_evict_jobs(
+async def test_fault_8_worker_and_scheduler_warn_if_redis_may_evict_jobs(
     start: Start, own_postgres: OwnPostgres, own_valkey: Valkey
 ) -> None:
     with redis.Redis.from_url(own_valkey.url) as client:
@@ -271,7 +271,7 @@ async def test_fault_8_worker_and_scheduler_warn_of_a_redis_that_may_evict_jobs(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_probes_tell_whether_the_last_sweep_succeeded(
+async def test_probes_report_the_result_of_the_last_sweep(
     start: Start, own_postgres: OwnPostgres, own_valkey: Valkey, kind: Kind
 ) -> None:
     await own_postgres.stop()
@@ -290,7 +290,7 @@ async def test_probes_tell_whether_the_last_sweep_succeeded(
         assert name in metrics
 
 
-async def test_a_job_that_a_killed_scheduler_left_behind_is_moved_by_the_next_one(stack: Stack) -> None:
+async def test_next_scheduler_recovers_the_job_of_a_killed_one(stack: Stack) -> None:
     await stack.scheduler.kill()
     hints = Hints(rq_client(stack.settings), stack.settings, stack.deployment)
     hints.write(Plan(99, "live", soon(-9), soon(-5)))

@@ -52,7 +52,7 @@ async def use(api: Service) -> None:
 
 @pytest.mark.parametrize("fault", [_stop, _kill])
 @pytest.mark.parametrize("server", ["PostgreSQL", "Redis"])
-async def test_every_process_logs_an_outage_once_when_it_begins_and_once_when_it_ends(
+async def test_every_process_logs_start_and_end_of_an_outage_once(
     start: Start, own_postgres: OwnPostgres, own_valkey: Valkey, server: str, fault: Break
 ) -> None:
     services = await asyncio.gather(
@@ -80,7 +80,7 @@ async def test_every_process_logs_an_outage_once_when_it_begins_and_once_when_it
 
 
 @pytest.mark.parametrize("arguments", [("migrate",), ("keys", "list"), ("keys", "create", "desk")])
-async def test_a_command_says_in_one_line_that_postgresql_is_away(forked: Command, arguments: tuple[str, ...]) -> None:
+async def test_command_reports_a_postgresql_outage_in_one_line(forked: Command, arguments: tuple[str, ...]) -> None:
     url = "postgresql://nobody:secret@127.0.0.1:1/none"
     done = await forked(*arguments, DATABASE_URL=url, REDIS_URL="redis://127.0.0.1:1")
     assert done.returncode == 1

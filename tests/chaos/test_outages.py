@@ -70,7 +70,7 @@ OUTAGES: dict[str, tuple[Act, Act]] = {
 
 
 @pytest.mark.parametrize("name", OUTAGES)
-async def test_nothing_is_lost_or_doubled_and_sockets_stay_open_while_postgres_is(
+async def test_no_event_is_lost_and_sockets_stay_open_while_postgres_is(
     start: Start, own_postgres: OwnPostgres, name: str
 ) -> None:
     begin, end = OUTAGES[name]
@@ -97,7 +97,7 @@ async def test_nothing_is_lost_or_doubled_and_sockets_stay_open_while_postgres_i
 
 
 @pytest.mark.parametrize("name", ["stopped fast", "frozen"])
-async def test_requests_answer_503_within_their_time_out_and_probes_say_why_while_postgres_is(
+async def test_requests_get_503_in_time_and_probes_give_the_reason_while_postgres_is(
     start: Start, own_postgres: OwnPostgres, name: str
 ) -> None:
     begin, end = OUTAGES[name]
@@ -154,7 +154,7 @@ async def check_probes(service: Service) -> None:
         assert (await http.get("/health/live")).status_code == 200
 
 
-async def test_a_subscription_asked_for_while_postgres_is_away_is_refused_and_works_afterwards(
+async def test_subscription_is_refused_during_a_postgres_outage_and_works_afterwards(
     start: Start, own_postgres: OwnPostgres
 ) -> None:
     async with served(start, own_postgres) as scenario:
@@ -173,7 +173,7 @@ async def test_a_subscription_asked_for_while_postgres_is_away_is_refused_and_wo
         await scenario.assert_delivered()
 
 
-async def test_postgres_and_valkey_restarted_together_lose_nothing(
+async def test_simultaneous_restart_of_postgres_and_valkey_loses_no_event(
     start: Start, own_postgres: OwnPostgres, own_valkey: Valkey
 ) -> None:
     apis = (start("api", DATABASE_URL=own_postgres.url, REDIS_URL=own_valkey.url) for _ in range(2))
@@ -193,7 +193,7 @@ async def test_postgres_and_valkey_restarted_together_lose_nothing(
         await scenario.assert_delivered()
 
 
-async def test_an_api_that_starts_without_its_servers_becomes_ready_when_they_are_there(
+async def test_api_started_without_servers_becomes_ready_once_they_are_up(
     start: Start, own_postgres: OwnPostgres, own_valkey: Valkey
 ) -> None:
     await asyncio.gather(own_postgres.stop(), own_valkey.stop())

@@ -52,12 +52,12 @@ def refusal(chart: Path, *settings: str) -> str:
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
-def test_lint_finds_nothing(variant: Variant) -> None:
+def test_helm_lint_reports_nothing(variant: Variant) -> None:
     tools.run("helm", "lint", "--strict", str(variant.chart), "--values", str(variant.values))
 
 
 @pytest.mark.parametrize("chart", ALL, ids=lambda chart: chart.name)
-def test_a_package_holds_no_values_of_tests(chart: Path, tmp_path: Path) -> None:
+def test_package_contains_no_test_values(chart: Path, tmp_path: Path) -> None:
     tools.run("helm", "package", str(chart), "--destination", str(tmp_path))
     (package,) = tmp_path.iterdir()
     assert package.name == f"{chart.name}-{chart_yaml(chart)['version']}.tgz"
@@ -66,12 +66,12 @@ def test_a_package_holds_no_values_of_tests(chart: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(CHARTS)))
-def test_what_is_generated_is_up_to_date(path: Path) -> None:
+def test_generated_files_are_up_to_date(path: Path) -> None:
     assert path.read_text() == files()[path], "run `make charts`"
 
 
 @pytest.mark.parametrize("chart", ALL, ids=lambda chart: chart.name)
-def test_the_version_is_that_of_the_project(chart: Path) -> None:
+def test_chart_version_matches_the_project(chart: Path) -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     about = chart_yaml(chart)
     assert (about["version"], about["appVersion"]) == (version, version)
@@ -79,7 +79,7 @@ def test_the_version_is_that_of_the_project(chart: Path) -> None:
     assert [image["image"].rpartition(":")[2] for image in images] == [version]
 
 
-def test_the_hub_is_told_of_the_resource_that_there_is() -> None:
+def test_artifact_hub_annotations_describe_the_crd() -> None:
     annotations = chart_yaml(OPERATOR)["annotations"]
     (told,) = yaml.safe_load(annotations["artifacthub.io/crds"])
     (example,) = yaml.safe_load(annotations["artifacthub.io/crdsExamples"])
@@ -95,13 +95,13 @@ def definition(*arguments: str) -> list[dict[str, Any]]:
     return [one for one in parsed(template(OPERATOR, *arguments)) if one["kind"] == "CustomResourceDefinition"]
 
 
-def test_the_crd_is_that_of_the_model_and_is_kept_when_the_release_goes() -> None:
+def test_crd_matches_the_model_and_survives_uninstallation() -> None:
     (found,) = definition()
     assert found["spec"] == crd()["spec"]
     assert found["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
 
 
-def test_the_crd_can_be_left_to_somebody_else() -> None:
+def test_crd_installation_can_be_disabled() -> None:
     assert definition("--set", "crds.install=false") == []
 
 
@@ -124,7 +124,7 @@ def leaves(values: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tupl
 
 
 @pytest.mark.parametrize("chart", ALL, ids=lambda chart: chart.name)
-def test_no_value_is_admitted_that_there_is_not(chart: Path) -> None:
+def test_unknown_values_are_refused(chart: Path) -> None:
     loose = [path for path, one in objects(schema(chart)) if one.get("additionalProperties") is not False]
     assert loose == []
 
@@ -139,7 +139,7 @@ def objects(found: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[s
         yield from objects(found["items"], f"{path}[]")
 
 
-def test_every_setting_of_the_operator_can_be_given_but_those_that_the_chart_decides() -> None:
+def test_all_operator_settings_except_those_of_the_chart_are_accepted() -> None:
     names = {name.upper() for name in Settings.model_fields if not name.startswith("metrics_adapter")}
     assert schema(OPERATOR)["properties"]["settings"]["properties"].keys() == names - OWN_SETTINGS
 
@@ -176,7 +176,7 @@ def test_every_setting_of_the_operator_can_be_given_but_those_that_the_chart_dec
         (LIVESCORE, "test.seconds=0", "at '/test/seconds'"),
     ],
 )
-def test_a_wrong_value_is_refused_with_its_path(chart: Path, setting: str, path: str) -> None:
+def test_invalid_value_is_refused_with_its_path(chart: Path, setting: str, path: str) -> None:
     assert path in refusal(chart, setting)
 
 
@@ -189,11 +189,11 @@ def test_a_wrong_value_is_refused_with_its_path(chart: Path, setting: str, path:
         'global={"anything":1}',
     ],
 )
-def test_what_the_crd_leaves_open_is_open(setting: str) -> None:
+def test_fields_without_a_schema_accept_any_value(setting: str) -> None:
     assert template(LIVESCORE, "--set-json", setting)
 
 
-def test_a_server_is_either_here_or_elsewhere() -> None:
+def test_server_is_either_managed_or_external() -> None:
     said = refusal(LIVESCORE, 'spec.redis.mode="standalone"', 'secrets.redisUrl="redis://elsewhere"')
     assert "spec.redis.mode is standalone, and secrets has the URL of an external one" in said
 
@@ -203,7 +203,7 @@ def livescore(*arguments: str) -> Manifest:
     return found
 
 
-def test_null_takes_a_value_away(tmp_path: Path) -> None:
+def test_null_removes_a_value(tmp_path: Path) -> None:
     values = tmp_path / "values.yaml"
     spec = {"api": {"ingress": {"host": "scores.example"}, "replicas": 3, "resources": {"limits": {"memory": "1Gi"}}}}
     values.write_text(json.dumps({"spec": {**spec, "redis": {"storage": {"size": "2Gi"}}}}))
@@ -216,7 +216,7 @@ def test_null_takes_a_value_away(tmp_path: Path) -> None:
     assert not found["api"]["resources"]["limits"]
 
 
-def test_a_null_in_a_file_of_values_takes_nothing_else_away(tmp_path: Path) -> None:
+def test_null_in_a_values_file_removes_only_its_value(tmp_path: Path) -> None:
     values = tmp_path / "values.yaml"
     values.write_text("spec:\n  api: {ingress: null, securityMode: null, replicas: 4}\n  worker: null\n")
     assert livescore("--values", str(values))["spec"] == {"api": {"replicas": 4}, "image": f"livescore:{VERSION}"}
@@ -252,7 +252,7 @@ def key_of(manifest: Manifest) -> tuple[str, str]:
     return manifest["kind"], manifest["metadata"]["name"]
 
 
-def test_null_takes_a_whole_part_of_the_operator_away() -> None:
+def test_null_removes_a_section_of_the_operator_chart() -> None:
     nulls = ("networkPolicy", "podDisruptionBudget", "monitoring", "resources", "podLabels.a", "settings.LOG_LEVEL")
     given = ("podLabels.a=b", "settings.LOG_LEVEL=DEBUG", "podLabels.c=d", *(f"{name}=null" for name in nulls))
     manifests = parsed(template(OPERATOR, *(word for one in given for word in ("--set", one))))
@@ -265,7 +265,7 @@ def test_null_takes_a_whole_part_of_the_operator_away() -> None:
     assert "LOG_LEVEL" not in {one["name"] for one in container["containers"][0]["env"]}
 
 
-def test_the_registry_of_images_counts_for_every_image_that_has_none() -> None:
+def test_image_registry_applies_to_images_without_one() -> None:
     registry = ("--set", "global.imageRegistry=registry.example/mirror/")
     found = livescore(*registry)["spec"]
     assert found["image"] == f"registry.example/mirror/livescore:{VERSION}"
@@ -290,7 +290,7 @@ def test_the_registry_of_images_counts_for_every_image_that_has_none() -> None:
     assert "postgres" not in livescore()["spec"]
 
 
-def test_a_large_number_stays_one(tmp_path: Path) -> None:
+def test_large_integer_is_rendered_exactly(tmp_path: Path) -> None:
     values = tmp_path / "values.yaml"
     values.write_text("spec: {autoscaling: {targetConnectionsPerPod: 1000000}}\n")
     (resource,) = (one for one in parsed(template(LIVESCORE, "--values", str(values))) if one["kind"] == "LiveScore")
@@ -300,7 +300,7 @@ def test_a_large_number_stays_one(tmp_path: Path) -> None:
 # Two releases
 
 
-def test_operators_of_two_releases_in_one_namespace_have_nothing_in_common() -> None:
+def test_two_operator_releases_in_one_namespace_share_no_objects() -> None:
     def names(*arguments: str) -> set[tuple[str, str]]:
         found = parsed(template(OPERATOR, "--set", "crds.install=false", *arguments))
         return {(one["kind"], one["metadata"]["name"]) for one in found}
@@ -316,7 +316,7 @@ def test_operators_of_two_releases_in_one_namespace_have_nothing_in_common() -> 
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
-def test_every_pod_keeps_to_the_restricted_standard(variant: Variant) -> None:
+def test_every_pod_meets_the_restricted_standard(variant: Variant) -> None:
     found = list(pods(variant.objects()))
     assert found
     for spec in found:
@@ -340,12 +340,12 @@ def kinds(*arguments: str) -> set[str]:
     return {one["kind"] for one in parsed(template(OPERATOR, *arguments))}
 
 
-def test_objects_of_the_prometheus_operator_are_there_where_it_is() -> None:
+def test_prometheus_objects_are_rendered_only_if_their_api_exists() -> None:
     assert kinds().isdisjoint({"ServiceMonitor", "PrometheusRule", "ConfigMap"})
     assert kinds("--api-versions", PROMETHEUS) >= {"ServiceMonitor", "PrometheusRule", "ConfigMap"}
 
 
-def test_the_alerts_are_those_of_the_documents() -> None:
+def test_alerts_match_the_documentation() -> None:
     rows = re.findall(
         r"^\| (\w+) \| `([^`]+)` \| (\d+) m \| \[[^]]+\]\(runbooks/([^)]+)\) \|$",
         (ROOT / "docs" / "operator.md").read_text(),
@@ -357,7 +357,7 @@ def test_the_alerts_are_those_of_the_documents() -> None:
     ]
 
 
-def test_the_alerts_are_rendered_as_they_are_written() -> None:
+def test_alerts_are_rendered_unchanged() -> None:
     rendered = template(OPERATOR, "--api-versions", PROMETHEUS, "--set", "monitoring.rules.runbookUrl=https://x/y/")
     (rule,) = (one for one in parsed(rendered) if one["kind"] == "PrometheusRule")
     (group,) = rule["spec"]["groups"]
@@ -379,7 +379,7 @@ def expressions() -> list[str]:
     return [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
 
 
-def test_the_dashboard_and_the_alerts_name_only_metrics_that_there_are() -> None:
+def test_dashboard_and_alerts_use_existing_metrics() -> None:
     alerts = [one["expr"] for one in yaml.safe_load(ALERTS.read_text())]
     variables = [one["query"] for one in json.loads(DASHBOARD.read_text())["templating"]["list"]]
     named = {name for text in [*expressions(), *alerts, str(variables)] for name in re.findall(r"livescore_\w+", text)}
@@ -402,7 +402,7 @@ def test_the_dashboard_shows(metric: str) -> None:
     assert any(metric in expression for expression in expressions())
 
 
-def test_the_panels_of_the_dashboard_have_places_of_their_own_and_the_chosen_source() -> None:
+def test_dashboard_panels_do_not_overlap_and_use_the_selected_source() -> None:
     panels = json.loads(DASHBOARD.read_text())["panels"]
     taken = [
         (panel["gridPos"]["x"] + x, panel["gridPos"]["y"] + y)

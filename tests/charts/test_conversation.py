@@ -27,7 +27,7 @@ async def conversation(url: str, program: Path = PROGRAM, **environment: str) ->
     )
 
 
-async def test_it_hears_of_the_match_that_it_creates_and_cancels_it(service: Service) -> None:
+async def test_program_receives_the_match_it_creates_and_cancels_it(service: Service) -> None:
     done = await conversation(service.base_url)
 
     assert done.returncode == 0, done.stdout + done.stderr
@@ -37,7 +37,7 @@ async def test_it_hears_of_the_match_that_it_creates_and_cancels_it(service: Ser
     assert (found["sport"], found["status"]) == ("test", "cancelled")
 
 
-async def test_the_program_of_the_release_is_this_one(service: Service, tmp_path: Path) -> None:
+async def test_release_contains_this_program(service: Service, tmp_path: Path) -> None:
     (config,) = (one for one in parsed(template(LIVESCORE)) if one["kind"] == "ConfigMap")
     program = tmp_path / "conversation.py"
     program.write_text(config["data"]["conversation.py"])
@@ -45,7 +45,7 @@ async def test_the_program_of_the_release_is_this_one(service: Service, tmp_path
     assert (await conversation(service.base_url, program)).returncode == 0
 
 
-async def test_it_needs_a_key_where_one_is_needed(start: Start, database_url: str, redis_url: str) -> None:
+async def test_program_uses_a_key_where_one_is_required(start: Start, database_url: str, redis_url: str) -> None:
     keys = {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
     made = await livescore("keys", "create", "helm", "--scope", "write", **keys)
     api = await start("api", SECURITY_MODE="LIVE", READ_KEYS_REQUIRED="true")
@@ -57,7 +57,7 @@ async def test_it_needs_a_key_where_one_is_needed(start: Start, database_url: st
     assert admitted.returncode == 0, admitted.stdout
 
 
-async def test_it_fails_where_nobody_answers() -> None:
+async def test_program_fails_when_no_server_answers() -> None:
     port = Port()
     try:
         done = await conversation(f"http://127.0.0.1:{port.number}")
@@ -67,6 +67,6 @@ async def test_it_fails_where_nobody_answers() -> None:
 
 
 @pytest.mark.parametrize("library", ["httpx", "websockets"])
-def test_the_image_has_what_it_imports(library: str) -> None:
+def test_image_contains_the_program_s_imports(library: str) -> None:
     lock = (LIVESCORE.parents[1] / "requirements" / "app.lock").read_text()
     assert f"\n{library}==" in lock

@@ -72,7 +72,7 @@ def in_order(items: list[Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=str)
-def test_both_ways_lead_to_the_same_objects(pair: Pair) -> None:
+def test_chart_and_kustomization_produce_the_same_objects(pair: Pair) -> None:
     rendered = by_key(parsed(template(OPERATOR, *pair.values)), pair)
     built = by_key(parsed(kustomized(pair.folder)), pair)
 

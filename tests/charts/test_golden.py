@@ -31,11 +31,11 @@ def with_names(manifest: Manifest, files: dict[str, str]) -> Manifest:
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
-def test_what_is_rendered_is_what_was_read_and_found_good(variant: Variant) -> None:
+def test_rendered_chart_matches_the_golden_file(variant: Variant) -> None:
     assert shown(variant) == golden(variant).read_text(), "run `make charts` and review the diff"
 
 
-def test_every_golden_file_has_its_variant() -> None:
+def test_every_golden_file_has_a_variant() -> None:
     assert sorted(GOLDEN.rglob("*.yaml")) == sorted(map(golden, VARIANTS))
 
 

@@ -47,7 +47,7 @@ def cluster(kubeconfig: Path) -> Cluster:
 
 
 @pytest.mark.timeout(180)
-def test_a_release_comes_changes_goes_back_and_goes(cluster: Cluster) -> None:
+def test_release_is_installed_upgraded_rolled_back_and_uninstalled(cluster: Cluster) -> None:
     operator = ("livescore-operator", str(OPERATOR), "--namespace", SYSTEM)
     demo = ("demo", str(LIVESCORE), "--namespace", SPORTS)
 
@@ -73,7 +73,7 @@ def test_a_release_comes_changes_goes_back_and_goes(cluster: Cluster) -> None:
     assert cluster.kubectl("get", "lsc", "-A", "-o", "name") == ""
 
 
-def test_what_somebody_else_changed_is_not_overwritten_unasked(cluster: Cluster) -> None:
+def test_foreign_changes_are_not_overwritten_without_force(cluster: Cluster) -> None:
     demo = ("demo", str(LIVESCORE), "--namespace", SPORTS)
     cluster.helm("install", *demo, "--set", "spec.api.replicas=3")
     cluster.kubectl("scale", "lsc", "demo", "-n", SPORTS, "--replicas=5")
@@ -85,7 +85,7 @@ def test_what_somebody_else_changed_is_not_overwritten_unasked(cluster: Cluster)
     cluster.helm("uninstall", "demo", "--namespace", SPORTS)
 
 
-def test_what_the_values_do_not_name_is_left_to_kubectl_scale(cluster: Cluster) -> None:
+def test_replicas_without_a_value_are_left_to_kubectl_scale(cluster: Cluster) -> None:
     demo = ("demo", str(LIVESCORE), "--namespace", SPORTS)
     cluster.helm("install", *demo)
     cluster.kubectl("scale", "lsc", "demo", "-n", SPORTS, "--replicas=5")

@@ -23,31 +23,31 @@ def count(text: str) -> int:
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
-def test_every_variant_of_a_chart(kubeconfig: Path, variant: Variant) -> None:
+def test_server_accepts_every_chart_variant(kubeconfig: Path, variant: Variant) -> None:
     text = variant.text()
     assert len(dry_run(kubeconfig, text)) == count(text)
 
 
 @pytest.mark.parametrize("name", KUSTOMIZATIONS)
-def test_every_kustomization(kubeconfig: Path, name: str) -> None:
+def test_server_accepts_every_kustomization(kubeconfig: Path, name: str) -> None:
     text = kustomized(name)
     assert len(dry_run(kubeconfig, text)) == count(text)
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
-def test_every_sample(kubeconfig: Path, path: Path) -> None:
+def test_server_accepts_every_sample(kubeconfig: Path, path: Path) -> None:
     text = path.read_text()
     assert len(dry_run(kubeconfig, text)) == count(text)
 
 
-def test_a_pod_that_is_not_restricted_would_be_noticed(kubeconfig: Path) -> None:
+def test_unrestricted_pod_is_detected(kubeconfig: Path) -> None:
     spec = {"containers": [{"name": "x", "image": "x"}]}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": spec}
     with pytest.raises(tools.ToolError, match="violates PodSecurity"):
         dry_run(kubeconfig, yaml.safe_dump(pod), "--namespace", "sports")
 
 
-def test_a_field_that_does_not_exist_would_be_noticed(kubeconfig: Path) -> None:
+def test_unknown_field_is_detected(kubeconfig: Path) -> None:
     (text,) = (path.read_text() for path in SAMPLES if path.stem == "minimal")
     with pytest.raises(tools.ToolError, match=re.escape(".spec.imagine")):
         dry_run(kubeconfig, text.replace("  image:", "  imagine:"), "--namespace", "sports")

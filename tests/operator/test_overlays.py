@@ -63,7 +63,7 @@ def test_production_is_what_the_chart_makes() -> None:
         assert rendered[key] == manifest, key
 
 
-def test_the_alerts_are_those_of_the_documents() -> None:
+def test_alerts_match_the_documentation() -> None:
     rows = re.findall(
         r"^\| (\w+) \| `([^`]+)` \| (\d+) m \|", (ROOT / "docs" / "operator.md").read_text(), re.MULTILINE
     )

@@ -26,7 +26,7 @@ async def test_a_match_has_a_strong_etag(http: httpx.AsyncClient, path: str) -> 
 
 
 @pytest.mark.parametrize("form", ["{}", "W/{}", '"other", {}', 'W/"other" ,W/{}', "*"])
-async def test_what_the_client_has_is_not_sent_again(http: httpx.AsyncClient, path: str, form: str) -> None:
+async def test_current_etag_gets_304(http: httpx.AsyncClient, path: str, form: str) -> None:
     etag = await tag(http, path)
     answer = await http.get(path, headers={"If-None-Match": form.format(etag)})
     assert (answer.status_code, answer.content) == (304, b"")
@@ -35,7 +35,7 @@ async def test_what_the_client_has_is_not_sent_again(http: httpx.AsyncClient, pa
 
 
 @pytest.mark.parametrize("form", ['"other"', "", "nonsense", '"', '"{}"'])
-async def test_what_the_client_does_not_have_is_sent(http: httpx.AsyncClient, path: str, form: str) -> None:
+async def test_outdated_etag_gets_the_body(http: httpx.AsyncClient, path: str, form: str) -> None:
     await tag(http, path)
     answer = await http.get(path, headers={"If-None-Match": form})
     assert answer.status_code == 200
@@ -47,7 +47,7 @@ async def test_an_unknown_match_has_no_etag_to_match(http: httpx.AsyncClient) ->
     assert (answer.status_code, "ETag" in answer.headers) == (404, False)
 
 
-async def test_every_event_makes_another_etag_at_once(http: httpx.AsyncClient, service: Service, path: str) -> None:
+async def test_every_event_changes_the_etag_at_once(http: httpx.AsyncClient, service: Service, path: str) -> None:
     match_id = int(path.rpartition("/")[2])
     goal = {"eventType": "goal", "metadata": {"scoreDelta": {"home": 1}}}
     answer = await http.get(path)
@@ -61,7 +61,7 @@ async def test_every_event_makes_another_etag_at_once(http: httpx.AsyncClient, s
     assert len(set(etags)) == 6
 
 
-async def test_the_same_etag_is_the_same_body(http: httpx.AsyncClient, path: str) -> None:
+async def test_equal_etags_mean_equal_bodies(http: httpx.AsyncClient, path: str) -> None:
     await http.patch(f"{path}/end")
     first = await http.get(path)
     await http.patch(path, json={"status": "finished"})  # pins the status without a visible change
@@ -69,7 +69,7 @@ async def test_the_same_etag_is_the_same_body(http: httpx.AsyncClient, path: str
     assert (first.headers["ETag"], first.content) == (second.headers["ETag"], second.content)
 
 
-async def test_an_unchanged_match_is_answered_without_postgresql(start: Start, own_postgres: OwnPostgres) -> None:
+async def test_unchanged_match_is_served_without_postgresql(start: Start, own_postgres: OwnPostgres) -> None:
     api = await start("api", DATABASE_URL=own_postgres.url, DATABASE_TIMEOUT_SECONDS="1")
     known, unknown = [f"/matches/{(await api.create_match())['id']}" for _ in range(2)]
     async with api.client() as http, Listener(api.ws_url) as listener:
@@ -86,7 +86,7 @@ async def test_an_unchanged_match_is_answered_without_postgresql(start: Start, o
             own_postgres.resume()
 
 
-async def test_a_write_on_one_instance_changes_the_etag_of_the_other(start: Start) -> None:
+async def test_write_on_one_instance_changes_the_etag_on_the_other(start: Start) -> None:
     writer, reader = await start("api"), await start("api")
     match = await writer.create_match()
     path = f"/matches/{match['id']}"
@@ -104,7 +104,7 @@ async def test_a_write_on_one_instance_changes_the_etag_of_the_other(start: Star
     [(-60, 60, 1), (60, 90, 5), (-90, -60, 60)],
     ids=["live", "scheduled", "finished"],
 )
-async def test_a_match_may_be_kept_as_long_as_its_status_lets_expect(
+async def test_cache_lifetime_of_a_match_depends_on_its_status(
     http: httpx.AsyncClient, service: Service, start_in: float, end_in: float, max_age: int
 ) -> None:
     match = await service.create_match(startTime=instant(start_in), endTime=instant(end_in))
@@ -112,12 +112,12 @@ async def test_a_match_may_be_kept_as_long_as_its_status_lets_expect(
     assert answer.headers["Cache-Control"] == f"public, max-age={max_age}"
 
 
-async def test_lists_may_be_kept_for_a_second(http: httpx.AsyncClient, path: str) -> None:
+async def test_lists_are_cacheable_for_a_second(http: httpx.AsyncClient, path: str) -> None:
     for listed in ("/matches", f"{path}/commentary"):
         assert (await http.get(listed)).headers["Cache-Control"] == "public, max-age=1"
 
 
-async def test_what_needs_a_key_is_kept_by_nobody_else(start: Start) -> None:
+async def test_responses_that_need_a_key_are_not_publicly_cacheable(start: Start) -> None:
     api = await start("api", READ_KEYS_REQUIRED="true", DEV_API_KEY="development")
     match = await api.create_match()
     async with api.client() as http:

@@ -45,7 +45,7 @@ async def test_help_names_every_command() -> None:
 
 
 @pytest.mark.parametrize("arguments", [("serve",), ("api", "--port", "1"), ("replay",)])
-async def test_what_is_no_command_ends_with_2(forked: Command, arguments: tuple[str, ...]) -> None:
+async def test_unknown_command_exits_with_2(forked: Command, arguments: tuple[str, ...]) -> None:
     done = await forked(*arguments, **NOWHERE)
 
     assert (done.returncode, done.stdout) == (2, "")
@@ -53,7 +53,7 @@ async def test_what_is_no_command_ends_with_2(forked: Command, arguments: tuple[
 
 
 @pytest.mark.parametrize(("command", "version"), [("openapi", "3.1"), ("asyncapi", "3.")])
-async def test_descriptions_are_json_and_need_no_configuration(command: str, version: str) -> None:
+async def test_descriptions_are_printed_as_json_without_configuration(command: str, version: str) -> None:
     done = await livescore(command)
 
     assert done.returncode == 0, done.stderr
@@ -61,7 +61,7 @@ async def test_descriptions_are_json_and_need_no_configuration(command: str, ver
 
 
 @pytest.mark.parametrize("command", ["api", "worker", "scheduler", "migrate"])
-async def test_a_wrong_configuration_ends_with_2_and_names_every_fault(forked: Command, command: str) -> None:
+async def test_invalid_configuration_exits_with_2_and_lists_every_error(forked: Command, command: str) -> None:
     done = await forked(command, PORT="eighty", SECURITY_MODE="ON", REDIS_URL="redis://127.0.0.1:1")
 
     assert (done.returncode, done.stdout) == (2, "")
@@ -74,7 +74,7 @@ async def test_a_wrong_configuration_ends_with_2_and_names_every_fault(forked: C
 
 
 @pytest.mark.parametrize("command", ["api", "worker", "scheduler", "migrate", "keys list", "dev"])
-async def test_both_urls_are_judged_alike_by_every_command(forked: Command, command: str) -> None:
+async def test_every_command_validates_both_urls_alike(forked: Command, command: str) -> None:
     wrong = {
         "DATABASE_URL": "mysql://desk:s3cr3t@localhost/scores",
         "REDIS_URL": "redis://:s3cr3t@localhost?decode_responses=true",
@@ -91,7 +91,7 @@ async def test_both_urls_are_judged_alike_by_every_command(forked: Command, comm
     assert "s3cr3t" not in done.stderr
 
 
-async def test_every_process_reads_the_urls_as_people_have_them(
+async def test_every_process_accepts_common_spellings_of_the_urls(
     start: Start, forked: Command, database_url: str, redis_url: str
 ) -> None:
     """URLs with a trailing newline as in a Secret, an upper-case scheme, and SQLAlchemy's name of the driver."""
@@ -112,7 +112,7 @@ async def test_every_process_reads_the_urls_as_people_have_them(
         assert "away" not in process.log
 
 
-async def test_migrating_again_changes_nothing(postgres_server: Postgres) -> None:
+async def test_repeated_migration_changes_nothing(postgres_server: Postgres) -> None:
     name = postgres_server.create_database()
     url = postgres_server.url_of(name)
     with psycopg.connect(url, autocommit=True) as connection:
@@ -127,7 +127,7 @@ async def test_migrating_again_changes_nothing(postgres_server: Postgres) -> Non
     postgres_server.drop_database(name)
 
 
-async def test_migrating_without_a_database_is_one_line(forked: Command) -> None:
+async def test_migration_without_a_database_fails_with_one_line(forked: Command) -> None:
     done = await forked("migrate", **NOWHERE)
 
     assert (done.returncode, done.stdout) == (1, "")
@@ -136,7 +136,7 @@ async def test_migrating_without_a_database_is_one_line(forked: Command) -> None
 
 
 @pytest.mark.parametrize("name", ["PORT", "MANAGEMENT_PORT"])
-async def test_a_port_that_is_taken_is_one_line(forked: Command, name: str, taken: str) -> None:
+async def test_occupied_port_fails_with_one_line(forked: Command, name: str, taken: str) -> None:
     ports = {"HOST": "127.0.0.1", "MANAGEMENT_HOST": "127.0.0.1", "PORT": "0", "MANAGEMENT_PORT": "0", name: taken}
 
     done = await forked("api", **NOWHERE, **ports)
@@ -147,7 +147,7 @@ async def test_a_port_that_is_taken_is_one_line(forked: Command, name: str, take
     assert done.stderr.count("\n") == 1
 
 
-async def test_an_address_of_another_machine_is_one_line(forked: Command) -> None:
+async def test_foreign_address_fails_with_one_line(forked: Command) -> None:
     # An address of the range for documentation, which no machine has.
     done = await forked("api", **NOWHERE, HOST="192.0.2.1", PORT="0")
 
@@ -156,7 +156,7 @@ async def test_an_address_of_another_machine_is_one_line(forked: Command) -> Non
 
 
 @pytest.mark.parametrize("kind", ["api", "worker", "scheduler"])
-async def test_a_process_stops_cleanly_and_soon(start_command: Start, kind: Kind) -> None:
+async def test_process_stops_cleanly_and_promptly(start_command: Start, kind: Kind) -> None:
     process = await start_command(kind)
     began = time.monotonic()
 
@@ -167,7 +167,7 @@ async def test_a_process_stops_cleanly_and_soon(start_command: Start, kind: Kind
 
 
 @pytest.mark.parametrize("kind", ["api", "worker", "scheduler"])
-async def test_a_process_stops_without_its_servers(start: Start, kind: Kind) -> None:
+async def test_process_stops_without_its_servers(start: Start, kind: Kind) -> None:
     process = await start(kind, ready=False, DATABASE_TIMEOUT_SECONDS="1", **NOWHERE)
     await eventually(lambda: process.log)
     began = time.monotonic()
@@ -177,7 +177,7 @@ async def test_a_process_stops_without_its_servers(start: Start, kind: Kind) -> 
     assert time.monotonic() - began < STOP_SECONDS
 
 
-async def test_an_api_stops_although_clients_stay(start: Start) -> None:
+async def test_api_stops_while_clients_are_connected(start: Start) -> None:
     api = await start("api")
     async with Listener(api.ws_url) as listener, api.client() as http:
         await http.get("/matches")
@@ -189,7 +189,7 @@ async def test_an_api_stops_although_clients_stay(start: Start) -> None:
         assert await listener.until_closed() == 1012
 
 
-async def test_ctrl_c_stops_too(start: Start) -> None:
+async def test_ctrl_c_stops_the_api(start: Start) -> None:
     api = await start("api")
 
     api.signal(signal.SIGINT)

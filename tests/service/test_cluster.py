@@ -68,7 +68,7 @@ def _settings(cluster: valkeys.Cluster, **overrides: str) -> Settings:
     return load(database_url="postgresql://localhost/x", redis_url=cluster.url, **overrides)
 
 
-async def test_a_job_process_publishes_to_the_shard_of_each_channel(cluster: valkeys.Cluster) -> None:
+async def test_job_process_publishes_to_the_shard_of_each_channel(cluster: valkeys.Cluster) -> None:
     events = [Event.from_row(number, 2, "commentary", "{}", 0.0, "") for number in range(1, 21)]
     broker = brokers.create(_settings(cluster))
     async with broker.subscription() as subscription:
@@ -89,7 +89,7 @@ async def _hear(subscription: Subscription, count: int) -> list[int]:
     return heard
 
 
-async def test_instances_share_one_limit(start: Start, cluster: valkeys.Cluster) -> None:
+async def test_instances_share_one_rate_limit(start: Start, cluster: valkeys.Cluster) -> None:
     limits = {"SECURITY_MODE": "LIVE", "HTTP_LIMIT": "40 per 60 seconds"}
     one, two = await asyncio.gather(*(start("api", ready=False, REDIS_URL=cluster.url, **limits) for _ in range(2)))
     await asyncio.gather(one.logged("Uvicorn running"), two.logged("Uvicorn running"))
@@ -101,7 +101,7 @@ async def test_instances_share_one_limit(start: Start, cluster: valkeys.Cluster)
     assert statuses[-10:] == [429] * 10
 
 
-async def test_limits_hold_when_a_shard_is_gone(cluster: valkeys.Cluster) -> None:
+async def test_rate_limits_hold_when_a_shard_is_down(cluster: valkeys.Cluster) -> None:
     limiter = Limiter(
         _settings(cluster, http_limit="20 per 60 seconds", redis_timeout_seconds="0.5"), lambda: DEPLOYMENT
     )

@@ -48,7 +48,7 @@ async def test_events_reach_subscribers_on_both_shards(cluster: valkeys.Cluster)
     await broker.close()
 
 
-async def test_a_shard_that_dies_ends_the_subscription(cluster: valkeys.Cluster) -> None:
+async def test_death_of_a_shard_ends_the_subscription(cluster: valkeys.Cluster) -> None:
     broker = brokers.create(_settings(cluster, redis_timeout_seconds="0.5"))
     async with broker.subscription() as subscription:
         await subscription.connect([channel(number) for number in range(1, 21)])

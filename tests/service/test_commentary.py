@@ -50,7 +50,7 @@ async def types_of(service: Service, match_id: int) -> list[str]:
 # Create
 
 
-async def test_commentary_is_answered_with_all_its_members_in_order(http: httpx.AsyncClient, match_id: int) -> None:
+async def test_commentary_response_has_all_members_in_order(http: httpx.AsyncClient, match_id: int) -> None:
     answer = await http.post(f"/matches/{match_id}/commentary", json={"minute": 0, "message": "Kick-off"})
     assert answer.status_code == 201
     made = answer.json()["data"]
@@ -73,7 +73,7 @@ async def test_commentary_is_answered_with_all_its_members_in_order(http: httpx.
     }
 
 
-async def test_every_member_is_kept(http: httpx.AsyncClient, match_id: int) -> None:
+async def test_every_member_is_stored(http: httpx.AsyncClient, match_id: int) -> None:
     sent = {
         "minute": 45,
         "sequence": -2147483648,
@@ -90,7 +90,7 @@ async def test_every_member_is_kept(http: httpx.AsyncClient, match_id: int) -> N
     assert list(made["metadata"]) == ["z", "a", ""]
 
 
-async def test_the_path_names_the_match_and_not_the_body(
+async def test_match_id_comes_from_the_path_not_the_body(
     http: httpx.AsyncClient, service: Service, match_id: int
 ) -> None:
     other = await service.create_match()
@@ -121,7 +121,7 @@ async def test_an_unknown_match_has_no_commentary(http: httpx.AsyncClient) -> No
 # The score
 
 
-async def test_a_goal_moves_the_score_in_the_same_transaction(
+async def test_goal_changes_the_score_in_the_same_transaction(
     http: httpx.AsyncClient, service: Service, match_id: int
 ) -> None:
     made = await service.comment(match_id, **goal(home=1))
@@ -132,7 +132,7 @@ async def test_a_goal_moves_the_score_in_the_same_transaction(
     assert update["data"] == {"matchId": match_id, "homeScore": 1, "awayScore": 0}
 
 
-async def test_only_a_goal_moves_the_score(http: httpx.AsyncClient, service: Service, match_id: int) -> None:
+async def test_only_goals_change_the_score(http: httpx.AsyncClient, service: Service, match_id: int) -> None:
     await service.comment(match_id, **{**goal(home=1), "eventType": "disallowed"})
     await service.comment(match_id, eventType="goal")
     assert await score(http, match_id) == (0, 0)
@@ -148,7 +148,7 @@ async def test_a_score_beyond_int4_is_a_conflict(http: httpx.AsyncClient, servic
 # Correct
 
 
-async def test_only_what_is_given_is_corrected(http: httpx.AsyncClient, service: Service, match_id: int) -> None:
+async def test_patch_changes_only_given_members(http: httpx.AsyncClient, service: Service, match_id: int) -> None:
     made = await service.comment(match_id, actor="A", tags=["x"], metadata={"a": 1})
     answer = await http.patch(f"/matches/{match_id}/commentary/{made['id']}", json={"message": "better", "tags": []})
     assert answer.status_code == 200
@@ -177,7 +177,7 @@ async def test_the_score_follows_a_corrected_goal(
     assert await score(http, match_id) == expected
 
 
-async def test_what_becomes_a_goal_counts(http: httpx.AsyncClient, service: Service, match_id: int) -> None:
+async def test_commentary_corrected_to_a_goal_counts(http: httpx.AsyncClient, service: Service, match_id: int) -> None:
     made = await service.comment(match_id, metadata={"scoreDelta": {"away": 1}})
     await http.patch(f"/matches/{match_id}/commentary/{made['id']}", json={"eventType": "goal"})
     assert await score(http, match_id) == (0, 1)
@@ -186,7 +186,7 @@ async def test_what_becomes_a_goal_counts(http: httpx.AsyncClient, service: Serv
 # Delete
 
 
-async def test_a_deleted_goal_takes_its_score_with_it(http: httpx.AsyncClient, service: Service, match_id: int) -> None:
+async def test_deleting_a_goal_reverts_its_score(http: httpx.AsyncClient, service: Service, match_id: int) -> None:
     made = await service.comment(match_id, **goal(away=1))
     answer = await http.delete(f"/matches/{match_id}/commentary/{made['id']}")
     assert (answer.status_code, answer.json()) == (200, {"data": {"id": made["id"], "matchId": match_id}})
@@ -196,7 +196,7 @@ async def test_a_deleted_goal_takes_its_score_with_it(http: httpx.AsyncClient, s
     assert await types_of(service, match_id) == expected
 
 
-async def test_a_goal_taken_back_after_the_score_was_set_does_not_go_below_zero(
+async def test_reverted_goal_does_not_lower_a_set_score_below_zero(
     http: httpx.AsyncClient, service: Service, match_id: int
 ) -> None:
     made = await service.comment(match_id, **goal(home=1))
@@ -205,7 +205,7 @@ async def test_a_goal_taken_back_after_the_score_was_set_does_not_go_below_zero(
     assert await score(http, match_id) == (0, 4)
 
 
-async def test_commentary_can_be_deleted_once(http: httpx.AsyncClient, service: Service, match_id: int) -> None:
+async def test_commentary_can_be_deleted_only_once(http: httpx.AsyncClient, service: Service, match_id: int) -> None:
     made = await service.comment(match_id)
     first, second = [await http.delete(f"/matches/{match_id}/commentary/{made['id']}") for _ in range(2)]
     assert first.status_code == 200

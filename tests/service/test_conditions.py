@@ -44,7 +44,7 @@ async def etag(http: httpx.AsyncClient, made: tuple[httpx.Response, httpx.Respon
 
 
 @pytest.mark.parametrize("prefix", ["", "/api"])
-async def test_what_was_created_is_named_with_its_place_and_version(http: httpx.AsyncClient, prefix: str) -> None:
+async def test_created_resources_have_location_and_etag(http: httpx.AsyncClient, prefix: str) -> None:
     key, body = {"Idempotency-Key": uuid4().hex}, match_body()
     match, again = [await http.post(f"{prefix}/matches", json=body, headers=key) for _ in range(2)]
     place = f"{prefix}/matches/{match.json()['data']['id']}"
@@ -63,7 +63,7 @@ async def test_what_was_created_is_named_with_its_place_and_version(http: httpx.
     assert change.headers["ETag"] == (await http.get(place)).headers["ETag"]
 
 
-async def test_an_entry_is_read_until_it_is_deleted_and_only_below_its_match(http: httpx.AsyncClient) -> None:
+async def test_entry_is_readable_below_its_match_until_deleted(http: httpx.AsyncClient) -> None:
     match, other = [await http.post("/matches", json=match_body()) for _ in range(2)]
     entry = await http.post(f"{match.headers['Location']}/commentary", json={"minute": 1, "message": "m"})
     place, tag = entry.headers["Location"], entry.headers["ETag"]
@@ -102,7 +102,7 @@ async def test_a_write_with_the_current_etag_takes_effect(
         ("If-None-Match", 'W/{current}, "other"'),
     ],
 )
-async def test_a_write_whose_condition_fails_has_no_effect(
+async def test_write_with_a_failed_precondition_has_no_effect(
     http: httpx.AsyncClient, made: tuple[httpx.Response, httpx.Response], write: Write, name: str, form: str
 ) -> None:
     current, first = await etag(http, made), made[0].headers["ETag"]
@@ -114,7 +114,7 @@ async def test_a_write_whose_condition_fails_has_no_effect(
 
 @pytest.mark.parametrize("name", ["If-Match", "If-None-Match"])
 @pytest.mark.parametrize("value", ["", "abc", '"abc', '*, "a"'])
-async def test_a_malformed_condition_is_bad_input_and_has_no_effect(
+async def test_malformed_precondition_gets_400_and_has_no_effect(
     http: httpx.AsyncClient, made: tuple[httpx.Response, httpx.Response], write: Write, name: str, value: str
 ) -> None:
     current = await etag(http, made)
@@ -123,12 +123,12 @@ async def test_a_malformed_condition_is_bad_input_and_has_no_effect(
     assert await etag(http, made) == current
 
 
-async def test_any_state_will_do_and_what_does_not_exist_is_not_found(http: httpx.AsyncClient, write: Write) -> None:
+async def test_asterisk_matches_any_state_and_unknown_resources_get_404(http: httpx.AsyncClient, write: Write) -> None:
     assert (await http.patch("/matches/2147483647", json={"sport": "x"}, headers={"If-Match": "*"})).status_code == 404
     assert (await write({"If-Match": "*", "If-None-Match": '"other"'})).status_code in (200, 201)
 
 
-async def test_of_many_changes_of_the_same_state_one_wins(http: httpx.AsyncClient, service: Service) -> None:
+async def test_one_of_many_concurrent_changes_succeeds(http: httpx.AsyncClient, service: Service) -> None:
     match = await http.post("/matches", json=match_body())
     place, condition = match.headers["Location"], {"If-Match": match.headers["ETag"]}
     changes = [
@@ -142,7 +142,7 @@ async def test_of_many_changes_of_the_same_state_one_wins(http: httpx.AsyncClien
     assert len(await feed_of(service.base_url, match.json()["data"]["id"])) == 2
 
 
-async def test_of_many_corrections_of_the_same_entry_one_wins(
+async def test_one_of_many_concurrent_corrections_succeeds(
     http: httpx.AsyncClient, made: tuple[httpx.Response, httpx.Response]
 ) -> None:
     entry = made[1]
@@ -157,7 +157,7 @@ async def test_of_many_corrections_of_the_same_entry_one_wins(
     assert set(answers) <= {200, 412, 404}
 
 
-async def test_another_entry_does_not_change_the_version_of_this_one(
+async def test_other_entries_do_not_change_an_entry_s_version(
     http: httpx.AsyncClient, made: tuple[httpx.Response, httpx.Response]
 ) -> None:
     match, entry = made
@@ -167,7 +167,7 @@ async def test_another_entry_does_not_change_the_version_of_this_one(
     assert (await http.patch(entry.headers["Location"], json={"minute": 4}, headers=condition)).status_code == 412
 
 
-async def test_a_replayed_request_gets_its_first_answer_though_its_condition_no_longer_holds(
+async def test_replayed_request_gets_its_first_response_despite_a_stale_precondition(
     http: httpx.AsyncClient, made: tuple[httpx.Response, httpx.Response]
 ) -> None:
     headers = {"If-Match": await etag(http, made), "Idempotency-Key": uuid4().hex}
@@ -177,7 +177,7 @@ async def test_a_replayed_request_gets_its_first_answer_though_its_condition_no_
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_reads_know_both_conditions_in_several_lines(
+async def test_reads_support_both_conditions_over_several_lines(
     http: httpx.AsyncClient, made: tuple[httpx.Response, httpx.Response], method: str
 ) -> None:
     current, path = await etag(http, made), made[0].headers["Location"]
@@ -194,6 +194,6 @@ async def test_reads_know_both_conditions_in_several_lines(
     assert await status(("If-Match", "malformed")) == 400
 
 
-async def test_a_list_has_no_etag_to_be_met_by_a_new_match(http: httpx.AsyncClient) -> None:
+async def test_lists_have_no_etag(http: httpx.AsyncClient) -> None:
     for headers, status in (({"If-Match": "*"}, 201), ({"If-Match": '"x"'}, 412), ({"If-None-Match": "*"}, 412)):
         assert (await http.post("/matches", json=match_body(), headers=headers)).status_code == status

@@ -33,7 +33,7 @@ def _is_envelope(body: bytes) -> bool:
 # Caps
 
 
-async def test_an_address_beyond_its_share_gets_429(start: Start) -> None:
+async def test_address_over_its_connection_limit_gets_429(start: Start) -> None:
     api = await start("api", MAX_CONNECTIONS_PER_ADDRESS="2")
     async with Listener(api.ws_url), Listener(api.ws_url):
         status, headers, body = await refused(api.port)
@@ -44,7 +44,7 @@ async def test_an_address_beyond_its_share_gets_429(start: Start) -> None:
         assert await _connections(api) == 1
 
 
-async def test_a_full_process_answers_503(start: Start) -> None:
+async def test_full_process_responds_with_503(start: Start) -> None:
     api = await start("api", MAX_CONNECTIONS="2")
     async with Listener(api.ws_url), Listener(api.ws_url):
         status, headers, body = await refused(api.port)
@@ -55,7 +55,7 @@ async def test_a_full_process_answers_503(start: Start) -> None:
         pass
 
 
-async def test_a_refusal_is_no_error_of_the_server(start: Start) -> None:
+async def test_refused_handshake_is_not_logged_as_an_error(start: Start) -> None:
     """A flood of handshakes would otherwise fill the log."""
     api = await start("api", MAX_CONNECTIONS="1")
     async with Listener(api.ws_url):
@@ -64,7 +64,7 @@ async def test_a_refusal_is_no_error_of_the_server(start: Start) -> None:
     assert "handshake" not in api.log
 
 
-async def test_streams_count_as_connections_and_are_counted_off(start: Start) -> None:
+async def test_streams_count_as_connections_until_they_end(start: Start) -> None:
     api = await start("api", MAX_CONNECTIONS_PER_ADDRESS="2")
     async with api.client() as http:
         for _ in range(5):
@@ -112,12 +112,12 @@ async def guarded(start: Start) -> Service:
 
 
 @pytest.mark.parametrize("headers", [{"X-API-Key": SECRET}, {"Authorization": f"Bearer {SECRET}"}])
-async def test_a_required_key_may_come_in_a_header(guarded: Service, headers: dict[str, str]) -> None:
+async def test_required_key_is_accepted_in_a_header(guarded: Service, headers: dict[str, str]) -> None:
     async with Listener(guarded.ws_url, options={"additional_headers": headers}) as listener:
         await listener.ask({"type": "ping"}, "pong")
 
 
-async def test_a_required_key_may_come_in_the_address_for_browsers(guarded: Service) -> None:
+async def test_required_key_is_accepted_in_the_url_for_browsers(guarded: Service) -> None:
     async with Listener(f"{guarded.ws_url}?apiKey={SECRET}&matchId=1") as listener:
         await listener.next("subscribed")
     async with httpx.AsyncClient(base_url=guarded.base_url) as http:
@@ -127,20 +127,20 @@ async def test_a_required_key_may_come_in_the_address_for_browsers(guarded: Serv
 
 
 @pytest.mark.parametrize("path", ["/ws", "/api/ws", "/ws?apiKey=", "/ws?apiKey=wrong", "/ws?apiKey=lsk_1_wrong"])
-async def test_without_a_valid_key_the_handshake_is_answered_401(guarded: Service, path: str) -> None:
+async def test_handshake_without_a_valid_key_gets_401(guarded: Service, path: str) -> None:
     status, headers, body = await refused(guarded.port, path)
     assert (status, _is_envelope(body)) == (401, True)
     assert "www-authenticate" in headers
     assert (await refused(guarded.port, path, "Authorization: Bearer wrong"))[0] == 401
 
 
-async def test_streams_need_the_key_too(guarded: Service) -> None:
+async def test_streams_require_the_key_too(guarded: Service) -> None:
     async with httpx.AsyncClient(base_url=guarded.base_url) as http:
         for path in ("/events/stream", "/matches/1/events", "/matches/1/events/stream"):
             assert (await http.get(path)).status_code == 401
 
 
-async def test_a_key_in_the_address_is_not_logged(guarded: Service) -> None:
+async def test_key_in_the_url_is_not_logged(guarded: Service) -> None:
     async with Listener(f"{guarded.ws_url}?apiKey={SECRET}") as listener:
         await listener.ask({"type": "ping"}, "pong")
     async with httpx.AsyncClient(base_url=guarded.base_url) as http:
@@ -149,7 +149,7 @@ async def test_a_key_in_the_address_is_not_logged(guarded: Service) -> None:
     assert SECRET not in guarded.log
 
 
-async def test_readers_need_no_key_unless_it_is_required(start: Start) -> None:
+async def test_reads_need_no_key_unless_required(start: Start) -> None:
     api = await start("api", DEV_API_KEY=SECRET)
     async with Listener(api.ws_url) as listener:
         await listener.ask({"type": "ping"}, "pong")
@@ -163,7 +163,7 @@ async def test_a_foreign_web_page_is_refused(service: Service) -> None:
     assert (status, _is_envelope(body)) == (403, True)
 
 
-async def test_the_host_s_own_pages_and_programs_may_connect(service: Service) -> None:
+async def test_same_origin_pages_and_programs_may_connect(service: Service) -> None:
     for headers in ({}, {"Origin": service.base_url}):
         async with Listener(service.ws_url, options={"additional_headers": headers}) as listener:
             await listener.ask({"type": "ping"}, "pong")
@@ -177,7 +177,7 @@ async def test_allowed_origins_may_connect(start: Start) -> None:
     assert (await refused(api.port, "/ws", "Origin: https://three.example"))[0] == 403
 
 
-async def test_any_origin_may_connect_where_all_are_allowed(start: Start) -> None:
+async def test_any_origin_may_connect_if_all_are_allowed(start: Start) -> None:
     api = await start("api", ALLOWED_ORIGINS="*")
     async with Listener(api.ws_url, options={"additional_headers": {"Origin": "https://any.example"}}):
         pass
@@ -186,7 +186,7 @@ async def test_any_origin_may_connect_where_all_are_allowed(start: Start) -> Non
 # The rate of handshakes
 
 
-async def test_the_sixth_handshake_in_two_seconds_is_answered_429_before_the_upgrade(start: Start) -> None:
+async def test_sixth_handshake_in_two_seconds_gets_429_before_the_upgrade(start: Start) -> None:
     api = await start("api", SECURITY_MODE="LIVE")
     for _ in range(5):
         async with Listener(api.ws_url):
@@ -209,7 +209,7 @@ async def test_a_dry_run_only_logs(start: Start) -> None:
                 pass
 
 
-async def test_clients_that_give_up_while_redis_is_asked_are_counted_off(start: Start) -> None:
+async def test_clients_disconnecting_during_the_limit_check_are_uncounted(start: Start) -> None:
     """The limit is checked in Redis before the upgrade, and the client may disconnect meanwhile."""
     api = await start("api", SECURITY_MODE="LIVE", HANDSHAKE_LIMIT="1000 per second", MAX_CONNECTIONS="5")
     for _ in range(50):
@@ -234,7 +234,7 @@ async def test_fault_11_a_wrong_upgrade_path_is_refused_and_closed(service: Serv
     assert (status, json.loads(body)) == (404, {"error": "Not found"})
 
 
-async def test_fault_11_nothing_of_a_wrong_upgrade_path_stays(start: Start) -> None:
+async def test_fault_11_wrong_upgrade_path_leaves_no_descriptor(start: Start) -> None:
     """Fault 11: the server closes its side, so no file descriptor is left."""
     api = await start("api")
     assert api.process is not None
@@ -276,7 +276,7 @@ async def test_a_broken_handshake_is_refused(service: Service, replaced: str, by
 
 
 @pytest.mark.parametrize("path", ["/ws", "/api/ws"])
-async def test_ws_without_an_upgrade_is_answered_426_with_a_sentence(service: Service, path: str) -> None:
+async def test_ws_without_an_upgrade_gets_426_with_an_explanation(service: Service, path: str) -> None:
     async with service.client() as http:
         answer = await http.get(path)
         assert (await http.post(path)).status_code == 405

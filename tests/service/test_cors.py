@@ -99,7 +99,7 @@ async def test_a_refused_key_is_readable(start: Start) -> None:
     assert_readable(answer)
 
 
-async def test_over_the_limit_a_page_reads_when_to_return(start: Start) -> None:
+async def test_rate_limited_page_can_read_retry_after(start: Start) -> None:
     api = await start("api", ALLOWED_ORIGINS=PAGE, SECURITY_MODE="LIVE", HTTP_LIMIT="2 per minute")
     async with page(api) as http:
         answers = [await http.get("/matches") for _ in range(4)]
@@ -113,7 +113,7 @@ async def test_over_the_limit_a_page_reads_when_to_return(start: Start) -> None:
     assert preflight.headers["Access-Control-Allow-Origin"] == PAGE
 
 
-async def test_a_preflight_names_what_is_allowed(api: Service) -> None:
+async def test_preflight_lists_allowed_methods_and_headers(api: Service) -> None:
     async with page(api) as http:
         answer = await http.options("/matches", headers=PREFLIGHT)
         other = await http.options("/matches", headers={**PREFLIGHT, "Origin": "https://evil.example"})
@@ -127,7 +127,7 @@ async def test_a_preflight_names_what_is_allowed(api: Service) -> None:
     assert plain.status_code == 405
 
 
-async def test_other_origins_are_served_without_leave_to_read_and_logged(api: Service) -> None:
+async def test_other_origins_get_no_cors_headers_and_are_logged(api: Service) -> None:
     async with page(api) as http:
         for origin in ("https://evil.example", "http://app.example", "null"):
             answer = await http.get("/matches", headers={"Origin": origin})
@@ -137,13 +137,13 @@ async def test_other_origins_are_served_without_leave_to_read_and_logged(api: Se
     await api.logged("https://evil.example")
 
 
-async def test_all_origins_are_told_to_caches_without_a_page(start: Start) -> None:
+async def test_allowing_all_origins_is_visible_to_caches(start: Start) -> None:
     api = await start("api", ALLOWED_ORIGINS="*")
     async with api.client() as http:
         assert (await http.get("/matches")).headers["Access-Control-Allow-Origin"] == "*"
 
 
-async def test_sockets_and_requests_admit_the_same_pages(api: Service) -> None:
+async def test_sockets_and_requests_accept_the_same_origins(api: Service) -> None:
     async with Listener(api.ws_url, options={"additional_headers": ORIGIN}):
         pass
     async with page(api) as http:

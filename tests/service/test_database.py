@@ -41,7 +41,7 @@ async def timed_read(database: Database) -> float:
     return monotonic() - began
 
 
-async def test_the_next_request_after_a_restart_is_served_at_once_however_many_connections_were_idle(
+async def test_first_request_after_a_restart_is_served_at_once(
     own_postgres: OwnPostgres,
 ) -> None:
     async with opened(own_postgres.url, size=CONNECTIONS, timeout=5) as database:
@@ -51,9 +51,7 @@ async def test_the_next_request_after_a_restart_is_served_at_once_however_many_c
 
 
 @pytest.mark.parametrize("write", [False, True])
-async def test_a_request_during_a_restart_is_served_as_soon_as_postgresql_is(
-    own_postgres: OwnPostgres, write: bool
-) -> None:
+async def test_request_during_a_restart_is_served_once_postgresql_is_up(own_postgres: OwnPostgres, write: bool) -> None:
     async with opened(own_postgres.url, size=CONNECTIONS, timeout=10) as database:
         await fill(database)
         await own_postgres.stop()
@@ -67,7 +65,7 @@ async def test_a_request_during_a_restart_is_served_as_soon_as_postgresql_is(
         assert monotonic() - back < PROMPT_SECONDS
 
 
-async def test_connections_that_the_server_closes_when_idle_are_replaced_and_no_outage(
+async def test_idle_connections_closed_by_the_server_are_replaced_without_an_outage(
     own_postgres: OwnPostgres,
 ) -> None:
     execute(
@@ -82,7 +80,7 @@ async def test_connections_that_the_server_closes_when_idle_are_replaced_and_no_
         assert database.fault is None
 
 
-async def test_connections_that_an_administrator_ends_are_replaced(own_postgres: OwnPostgres) -> None:
+async def test_terminated_connections_are_replaced(own_postgres: OwnPostgres) -> None:
     async with opened(own_postgres.url, size=CONNECTIONS, timeout=5) as database:
         for _ in range(3):
             await fill(database)
@@ -90,7 +88,7 @@ async def test_connections_that_an_administrator_ends_are_replaced(own_postgres:
             assert await timed_read(database) < PROMPT_SECONDS
 
 
-async def test_a_read_whose_connection_breaks_is_repeated_and_a_write_is_not(own_postgres: OwnPostgres) -> None:
+async def test_read_is_retried_after_a_broken_connection_and_write_is_not(own_postgres: OwnPostgres) -> None:
     end = "SELECT pg_terminate_backend(pg_backend_pid()) FROM catalog WHERE last_match_id = 0"
     async with opened(own_postgres.url, size=2, timeout=5) as database:
 
@@ -109,7 +107,7 @@ async def test_a_read_whose_connection_breaks_is_repeated_and_a_write_is_not(own
         assert len(attempts) == 1
 
 
-async def test_a_server_without_a_free_connection_is_no_outage_while_others_are_in_use(
+async def test_too_many_connections_is_not_an_outage_while_others_work(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connect, opened_so_far = sessions.connect, 0
@@ -129,7 +127,7 @@ async def test_a_server_without_a_free_connection_is_no_outage_while_others_are_
         assert database.fault is None
 
 
-async def test_a_request_that_waits_too_long_for_a_statement_is_refused_in_time(database_url: str) -> None:
+async def test_request_waiting_too_long_for_a_statement_is_refused_in_time(database_url: str) -> None:
     async with opened(database_url, size=1, timeout=0.3) as database:
         began = monotonic()
         with pytest.raises(DatabaseAway):
@@ -236,7 +234,7 @@ async def test_every_connection_commits_to_disk_and_reads_committed_rows(unusual
 
 
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII", "EUC_JP"])
-async def test_a_database_that_cannot_hold_every_text_is_refused_with_a_sentence(
+async def test_database_with_a_limited_encoding_is_refused_with_the_reason(
     postgres_server: Postgres, start: Start, forked: Command, encoding: str
 ) -> None:
     name = f"encoded_{encoding.lower()}"

@@ -33,7 +33,7 @@ async def test_the_service_serves_the_document_that_the_command_prints(service: 
     assert answer.headers["content-type"] == "application/json"
 
 
-def test_every_reference_of_the_document_leads_somewhere() -> None:
+def test_every_reference_of_the_document_resolves() -> None:
     references = list(references_in(asyncapi.document()))
     assert len(references) > 50
     for reference in references:
@@ -60,7 +60,7 @@ def test_every_message_has_a_name_a_summary_and_a_place_in_a_channel() -> None:
         assert message["summary"].endswith(".")
 
 
-def test_operations_speak_only_of_messages_of_their_channel() -> None:
+def test_operations_reference_only_messages_of_their_channel() -> None:
     document = asyncapi.document()
     for operation in document["operations"].values():
         assert operation["action"] in {"send", "receive"}
@@ -83,7 +83,7 @@ def test_the_query_of_the_socket_is_described() -> None:
     assert set(query["properties"]) == {"matchId", "all", "since", "epoch", "apiKey"}
 
 
-def test_columns_that_clients_do_not_see_are_not_described() -> None:
+def test_internal_columns_are_not_described() -> None:
     described = asyncapi.document()["components"]["schemas"]["Match"]["properties"]
     assert len(described) == len(Match.model_fields) - len({"pinned", "pruned_seq", "pruned_txid", "restored_seq"})
 
@@ -112,28 +112,28 @@ def test_columns_that_clients_do_not_see_are_not_described() -> None:
         None,
     ],
 )
-async def test_a_wrong_message_is_caught(message: Any) -> None:
+async def test_invalid_message_is_detected(message: Any) -> None:
     assert validation.message_faults(json.dumps(message))
     with pytest.raises(Undocumented):
         validation.check_message(json.dumps(message))
 
 
-def test_text_that_is_no_json_is_caught() -> None:
+def test_text_that_is_not_json_is_detected() -> None:
     assert validation.message_faults('{"type":"pong"')
 
 
-def test_a_right_message_passes() -> None:
+def test_valid_message_passes() -> None:
     validation.check_message(json.dumps(SCORE))
 
 
-def test_a_message_of_another_channel_is_caught() -> None:
+def test_message_of_another_channel_is_detected() -> None:
     pong = json.dumps({"type": "pong"})
     validation.check_message(pong)
     with pytest.raises(Undocumented):
         validation.check_message(pong, "matchStream")
 
 
-async def test_a_listener_fails_on_a_wrong_message(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_listener_fails_on_an_invalid_message(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.support.clients.message_faults", lambda _: ("not as documented",))
     with pytest.raises(Undocumented):
         async with Listener(service.ws_url):
@@ -164,7 +164,7 @@ def answer(status: int, content: Any, path: str = "/matches/7", **headers: str) 
         answer(200, {"data": [{**SCORE, "data": {}}], "seq": 2, "epoch": "e", "recovered": True}, "/matches/7/events"),
     ],
 )
-async def test_a_wrong_answer_is_caught(wrong: httpx.Response) -> None:
+async def test_invalid_response_is_detected(wrong: httpx.Response) -> None:
     with pytest.raises(Undocumented):
         await validation.check_answer(wrong)
 
@@ -181,7 +181,7 @@ async def test_a_wrong_answer_is_caught(wrong: httpx.Response) -> None:
         answer(200, {"data": [SCORE], "seq": 2, "epoch": "e", "recovered": True}, "/matches/7/events"),
     ],
 )
-async def test_a_right_answer_passes(right: httpx.Response) -> None:
+async def test_valid_response_passes(right: httpx.Response) -> None:
     await validation.check_answer(right)
 
 
@@ -202,7 +202,7 @@ class Conversation(Listener):
         await super().send(message)
 
 
-async def test_every_documented_message_is_really_sent(start: Start) -> None:
+async def test_every_documented_message_is_sent(start: Start) -> None:
     api = await start("api")
     async with Conversation(api.ws_url) as talk:
         match_id = await every_event(api, lambda match_id: talk.subscribe(match_id))
@@ -245,7 +245,7 @@ async def drain(api: Service) -> None:
         (await http.post("/drain")).raise_for_status()
 
 
-async def test_both_streams_send_what_is_documented_for_them(service: Service) -> None:
+async def test_both_streams_send_documented_messages(service: Service) -> None:
     heard: dict[str, set[str]] = {"matchStream": set(), "stream": set()}
     match_id = (await service.create_match())["id"]
     async with service.client() as http, asyncio.timeout(30):
@@ -266,7 +266,7 @@ async def test_both_streams_send_what_is_documented_for_them(service: Service) -
 
 
 @pytest.mark.parametrize("query", ["matchId=1&matchId=2&since=0", "all=1", "matchId=1&epoch=x&since=1&apiKey=none"])
-async def test_the_documented_query_is_understood(service: Service, query: str) -> None:
+async def test_documented_query_is_accepted(service: Service, query: str) -> None:
     await service.create_match()
     async with asyncio.timeout(30), connect(f"{service.ws_url}?{query}", proxy=None) as socket:
         kinds: list[str] = []

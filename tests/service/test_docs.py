@@ -32,7 +32,7 @@ async def test_the_root_names_every_route(http: httpx.AsyncClient) -> None:
     assert described["endpoints"] == root.ENDPOINTS
 
 
-async def test_the_page_for_people_shows_every_operation_and_loads_nothing(service: Service) -> None:
+async def test_documentation_page_shows_every_operation_and_loads_nothing(service: Service) -> None:
     async with httpx.AsyncClient(base_url=service.base_url, verify=False) as http:
         page = await http.get("/docs")
     assert page.headers["content-type"].startswith("text/html")

@@ -60,7 +60,7 @@ async def test_fault_9_sigterm_leaves_no_socket_open(start: Start) -> None:
     assert "Traceback" not in api.log
 
 
-async def test_clients_that_follow_the_hint_lose_nothing_on_a_rolling_restart(start: Start) -> None:
+async def test_clients_following_hints_lose_no_event_on_a_rolling_restart(start: Start) -> None:
     here, there = await asyncio.gather(start("api"), start("api"))
     match_id = (await here.create_match())["id"]
     async with AsyncExitStack() as stack:
@@ -87,7 +87,7 @@ async def _write(api: Service, match_id: int, count: int) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_post_drain_closes_all_and_the_process_goes_on(start: Start) -> None:
+async def test_post_drain_closes_all_sockets_and_keeps_the_process_running(start: Start) -> None:
     api = await start("api")
     async with AsyncExitStack() as stack:
         listeners = await _listeners(stack, api, CLIENTS)
@@ -103,7 +103,7 @@ async def test_post_drain_closes_all_and_the_process_goes_on(start: Start) -> No
     assert (await _manage(api, "POST", "/drain")).status_code == 202
 
 
-async def test_readiness_says_draining_before_anybody_is_closed(start: Start) -> None:
+async def test_readiness_reports_draining_before_any_close(start: Start) -> None:
     api = await start("api", DRAIN_GRACE_SECONDS="2")
     async with Listener(api.ws_url) as listener:
         await _manage(api, "POST", "/drain")
@@ -154,7 +154,7 @@ async def test_a_drain_can_be_cancelled(start: Start) -> None:
         assert not listener.of_type("reconnect")
 
 
-async def test_a_cancelled_drain_accepts_again(start: Start) -> None:
+async def test_cancelled_drain_accepts_connections_again(start: Start) -> None:
     api = await start("api")
     await _manage(api, "POST", "/drain")
     assert (await refused(api.port))[0] == 503
@@ -182,7 +182,7 @@ async def test_a_drain_ends_within_its_time(start: Start) -> None:
             _was_told(listener, 200)
 
 
-async def test_sigterm_during_a_drain_ends_the_process(start: Start) -> None:
+async def test_sigterm_during_a_drain_stops_the_process(start: Start) -> None:
     api = await start("api", DRAIN_GRACE_SECONDS="0.5")
     async with Listener(api.ws_url) as listener:
         await _manage(api, "POST", "/drain")
@@ -205,7 +205,7 @@ async def test_a_drain_cannot_be_cancelled_after_sigterm(start: Start) -> None:
         _was_told(listener, 200)
 
 
-async def test_newcomers_during_the_grace_do_not_keep_a_drain_from_its_end(start: Start) -> None:
+async def test_connections_during_the_grace_do_not_prolong_the_drain(start: Start) -> None:
     api = await start("api", DRAIN_GRACE_SECONDS="0.5")
     async with AsyncExitStack() as stack:
         listeners = await _listeners(stack, api, 3)
@@ -237,7 +237,7 @@ async def test_a_drain_ends_streams_and_long_polls(start: Start) -> None:
         assert monotonic() - started < 5
 
 
-async def test_a_draining_process_does_not_let_pollers_wait(start: Start) -> None:
+async def test_draining_process_answers_long_polls_at_once(start: Start) -> None:
     api = await start("api")
     match_id = (await api.create_match())["id"]
     await _manage(api, "POST", "/drain")
@@ -252,7 +252,7 @@ async def _poll(api: Service, match_id: int) -> dict[str, Any]:
     return content
 
 
-async def test_sigterm_with_a_stream_and_a_long_poll_open_is_quick(start: Start) -> None:
+async def test_sigterm_with_open_stream_and_long_poll_is_quick(start: Start) -> None:
     api = await start("api")
     match_id = (await api.create_match())["id"]
     async with api.client() as http, http.stream("GET", "/events/stream") as stream:
@@ -268,7 +268,7 @@ async def test_sigterm_with_a_stream_and_a_long_poll_open_is_quick(start: Start)
         assert [line async for line in lines if "commentary" in line] == []
 
 
-async def test_a_client_that_reads_nothing_does_not_hold_the_drain_up(start: Start) -> None:
+async def test_client_that_reads_nothing_does_not_delay_the_drain(start: Start) -> None:
     api = await start("api")
     reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
     writer.write(handshake(api.port))
@@ -282,7 +282,7 @@ async def test_a_client_that_reads_nothing_does_not_hold_the_drain_up(start: Sta
 # Shedding
 
 
-async def test_shed_closes_as_many_of_those_that_can_resume(start: Start) -> None:
+async def test_shed_closes_the_requested_number_of_resumable_sockets(start: Start) -> None:
     api = await start("api")
     match_id = (await api.create_match())["id"]
     async with AsyncExitStack() as stack:
@@ -307,7 +307,7 @@ async def test_shed_closes_as_many_of_those_that_can_resume(start: Start) -> Non
         assert (await _connections(api))["draining"] is False
 
 
-async def test_nobody_is_shed_during_a_drain(start: Start) -> None:
+async def test_no_socket_is_shed_during_a_drain(start: Start) -> None:
     api = await start("api", DRAIN_GRACE_SECONDS="1")
     match_id = (await api.create_match())["id"]
     async with Listener(f"{api.ws_url}?matchId={match_id}") as listener:
@@ -324,13 +324,13 @@ WRONG = ["", "0", "-1", "x", "1.5", "99999999999", "%C2%B2", "07", "1_0", "+1", 
 
 @pytest.mark.parametrize("value", WRONG)
 @pytest.mark.parametrize(("query", "name"), [("count=", "count"), ("count=1&perSecond=", "perSecond")])
-async def test_a_wrong_number_is_refused_by_its_name(service: Service, query: str, name: str, value: str) -> None:
+async def test_invalid_number_is_refused_with_its_name(service: Service, query: str, name: str, value: str) -> None:
     answer = await _manage(service, "POST", f"/shed?{query}{value.format(name=name)}")
     assert (answer.status_code, _faulty(answer)) == (400, [[name]])
 
 
 @pytest.mark.parametrize(("path", "name"), [("/shed", "count"), ("/drain?cancel=yes", "cancel")])
-async def test_a_command_that_is_none_does_nothing(service: Service, path: str, name: str) -> None:
+async def test_unknown_command_does_nothing(service: Service, path: str, name: str) -> None:
     answer = await _manage(service, "POST", path)
     assert (answer.status_code, _faulty(answer)) == (400, [[name]])
     assert (await _connections(service))["draining"] is False
@@ -340,7 +340,7 @@ def _faulty(answer: httpx.Response) -> list[list[str]]:
     return [detail["path"] for detail in answer.json()["details"]]
 
 
-async def test_connections_names_sockets_and_subscriptions(start: Start) -> None:
+async def test_connections_reports_sockets_and_subscriptions(start: Start) -> None:
     api = await start("api")
     empty = {"instance": api.name, **NONE_OPEN, "draining": False}
     assert await _connections(api) == empty
@@ -361,7 +361,7 @@ async def test_connections_names_sockets_and_subscriptions(start: Start) -> None
     assert await _connections(api) == empty
 
 
-async def test_clients_cannot_reach_the_management_port_s_routes(service: Service) -> None:
+async def test_management_routes_are_not_public(service: Service) -> None:
     async with service.client() as http:
         for method, path in (
             ("POST", "/drain"),

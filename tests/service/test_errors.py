@@ -43,7 +43,7 @@ async def test_an_unknown_route_is_json(http: httpx.AsyncClient, path: str) -> N
     ],
 )
 @pytest.mark.parametrize("method", ["PUT", "OPTIONS", "TRACE", "QUERY"])
-async def test_a_wrong_method_is_told_which_are_right(
+async def test_wrong_method_gets_405_with_the_allowed_ones(
     http: httpx.AsyncClient, path: str, allowed: str, method: str
 ) -> None:
     answer = await http.request(method, path)
@@ -67,7 +67,7 @@ async def test_a_body_over_100_kb_is_too_large(http: httpx.AsyncClient) -> None:
     assert list(answer.json()) == ["error"]
 
 
-async def test_a_body_of_100_kb_is_not(http: httpx.AsyncClient, service: Service) -> None:
+async def test_body_of_100_kb_is_accepted(http: httpx.AsyncClient, service: Service) -> None:
     match = await service.create_match()
     body = {"minute": 1, "message": "x"}
     body["message"] = "x" * (102_400 - len(json.dumps(body, separators=(",", ":"))) + 1)
@@ -79,9 +79,7 @@ async def test_a_body_of_100_kb_is_not(http: httpx.AsyncClient, service: Service
 # PostgreSQL
 
 
-async def test_without_postgresql_everything_that_needs_it_is_503_at_once(
-    start: Start, own_postgres: OwnPostgres
-) -> None:
+async def test_without_postgresql_requests_get_503_at_once(start: Start, own_postgres: OwnPostgres) -> None:
     api = await start("api", DATABASE_URL=own_postgres.url, DATABASE_TIMEOUT_SECONDS="2")
     match = await api.create_match()
     async with api.client() as http:
@@ -105,7 +103,7 @@ async def test_without_postgresql_everything_that_needs_it_is_503_at_once(
         assert (await http.post("/matches", json={})).status_code == 400
 
 
-async def test_requests_to_a_database_that_hangs_end_in_time_and_leave_nothing_behind(
+async def test_requests_to_a_hanging_database_end_in_time_and_leave_nothing(
     start: Start, own_postgres: OwnPostgres
 ) -> None:
     api = await start("api", DATABASE_URL=own_postgres.url, DATABASE_TIMEOUT_SECONDS="1")
@@ -123,7 +121,7 @@ async def test_requests_to_a_database_that_hangs_end_in_time_and_leave_nothing_b
                 await asyncio.sleep(0.05)
 
 
-async def test_a_fault_of_our_own_is_500_without_a_word_about_it(start: Start, database_url: str) -> None:
+async def test_internal_error_gets_500_without_details(start: Start, database_url: str) -> None:
     api = await start("api", LOG_FORMAT="json")
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("ALTER TABLE commentary RENAME TO elsewhere")
@@ -157,7 +155,7 @@ WRITES: list[tuple[str, str, Any]] = [
 ]
 
 
-async def test_every_write_needs_a_key_that_may_write(guarded: tuple[Service, dict[str, str]]) -> None:
+async def test_every_write_requires_a_key_with_write_scope(guarded: tuple[Service, dict[str, str]]) -> None:
     api, keys = guarded
     async with api.client() as http:
         for method, path, body in WRITES:
@@ -173,7 +171,7 @@ async def test_every_write_needs_a_key_that_may_write(guarded: tuple[Service, di
             assert strong.status_code < 300, strong.text
 
 
-async def test_who_may_not_write_learns_nothing_about_the_request(guarded: tuple[Service, dict[str, str]]) -> None:
+async def test_unauthorized_write_reveals_nothing_about_the_request(guarded: tuple[Service, dict[str, str]]) -> None:
     api, _ = guarded
     async with api.client() as http:
         assert (await http.post("/matches", json={})).status_code == 401
@@ -187,7 +185,7 @@ async def test_reads_are_public(guarded: tuple[Service, dict[str, str]]) -> None
             assert (await http.get(path)).status_code == 200
 
 
-async def test_reads_need_a_key_where_it_is_required(start: Start) -> None:
+async def test_reads_need_a_key_if_required(start: Start) -> None:
     api = await start("api", READ_KEYS_REQUIRED="true", DEV_API_KEY="development")
     match = await api.create_match()
     paths = ["/matches", f"/matches/{match['id']}", f"/matches/{match['id']}/commentary"]

@@ -34,7 +34,7 @@ async def _events(api: Service, match_id: int, **params: Any) -> dict[str, Any]:
     return content
 
 
-async def test_the_whole_feed_comes_without_parameters(service: Service, match_id: int) -> None:
+async def test_request_without_parameters_returns_the_whole_feed(service: Service, match_id: int) -> None:
     answer = await _events(service, match_id)
     assert list(answer) == ["data", "seq", "epoch", "recovered"]
     assert (answer["seq"], answer["recovered"]) == (EVENTS, True)
@@ -43,13 +43,13 @@ async def test_the_whole_feed_comes_without_parameters(service: Service, match_i
 
 
 @pytest.mark.parametrize("since", range(EVENTS + 1))
-async def test_since_gives_what_comes_after(service: Service, match_id: int, since: int) -> None:
+async def test_since_returns_later_events(service: Service, match_id: int, since: int) -> None:
     answer = await _events(service, match_id, since=since)
     assert [event["seq"] for event in answer["data"]] == list(range(since + 1, EVENTS + 1))
     assert answer["seq"] == EVENTS
 
 
-async def test_limit_bounds_a_page_and_pages_join_without_a_gap(service: Service, match_id: int) -> None:
+async def test_limit_bounds_pages_and_pages_have_no_gaps(service: Service, match_id: int) -> None:
     seqs: list[int] = []
     while page := (await _events(service, match_id, since=seqs[-1] if seqs else 0, limit=3))["data"]:
         assert len(page) <= 3
@@ -57,17 +57,17 @@ async def test_limit_bounds_a_page_and_pages_join_without_a_gap(service: Service
     assert seqs == list(range(1, EVENTS + 1))
 
 
-async def test_the_same_events_come_below_api(service: Service, match_id: int) -> None:
+async def test_events_are_also_served_below_api(service: Service, match_id: int) -> None:
     async with service.client() as http:
         assert (await http.get(f"/api/matches/{match_id}/events")).json() == await _events(service, match_id)
 
 
-async def test_an_answer_is_never_cached(service: Service, match_id: int) -> None:
+async def test_response_is_never_cacheable(service: Service, match_id: int) -> None:
     assert (await _get(service, match_id)).headers["cache-control"] == "no-store"
 
 
 @pytest.mark.parametrize("params", [{"since": EVENTS + 1}, {"since": 2, "epoch": "another"}])
-async def test_what_cannot_be_told_is_a_snapshot(service: Service, match_id: int, params: dict[str, Any]) -> None:
+async def test_unrecoverable_position_gets_a_snapshot(service: Service, match_id: int, params: dict[str, Any]) -> None:
     answer = await _events(service, match_id, **params)
     assert (answer["data"], answer["seq"], answer["recovered"]) == ([], EVENTS, False)
     async with service.client() as http:
@@ -76,7 +76,7 @@ async def test_what_cannot_be_told_is_a_snapshot(service: Service, match_id: int
     assert answer["snapshot"]["commentary"] == commentary
 
 
-async def test_before_the_pruned_horizon_there_is_a_snapshot(service: Service, match_id: int) -> None:
+async def test_position_before_the_pruning_horizon_gets_a_snapshot(service: Service, match_id: int) -> None:
     with psycopg.connect(service.environment["DATABASE_URL"]) as database:
         database.execute("UPDATE match SET pruned_seq = 5 WHERE id = %s", [match_id])
         database.execute("DELETE FROM event WHERE match_id = %s AND seq <= 5", [match_id])
@@ -85,7 +85,7 @@ async def test_before_the_pruned_horizon_there_is_a_snapshot(service: Service, m
     assert (answer["recovered"], [event["seq"] for event in answer["data"]]) == (True, [6, 7, 8])
 
 
-async def test_the_epoch_of_an_answer_is_accepted_with_the_next_question(service: Service, match_id: int) -> None:
+async def test_epoch_of_a_response_is_accepted_by_the_next_request(service: Service, match_id: int) -> None:
     epoch = (await _events(service, match_id))["epoch"]
     assert (await _events(service, match_id, since=7, epoch=epoch))["recovered"] is True
 
@@ -109,7 +109,7 @@ async def test_the_epoch_of_an_answer_is_accepted_with_the_next_question(service
         "wait=inf",
     ],
 )
-async def test_a_wrong_query_is_refused(service: Service, match_id: int, query: str) -> None:
+async def test_invalid_query_is_refused(service: Service, match_id: int, query: str) -> None:
     async with service.client() as http:
         answer = await http.get(f"/matches/{match_id}/events?{query}")
     assert answer.status_code == 400
@@ -126,13 +126,13 @@ async def test_an_unknown_match_is_not_found(service: Service) -> None:
 # Long poll
 
 
-async def test_a_poll_is_answered_at_once_when_there_is_something(service: Service, match_id: int) -> None:
+async def test_poll_returns_existing_events_at_once(service: Service, match_id: int) -> None:
     started = monotonic()
     assert len((await _events(service, match_id, since=EVENTS - 2, wait=20))["data"]) == 2
     assert monotonic() - started < 5
 
 
-async def test_a_poll_is_answered_by_the_next_event(service: Service, match_id: int) -> None:
+async def test_poll_returns_the_next_event(service: Service, match_id: int) -> None:
     polling = asyncio.create_task(_events(service, match_id, since=EVENTS, wait=20))
     await asyncio.sleep(0.3)
     assert not polling.done()
@@ -143,14 +143,14 @@ async def test_a_poll_is_answered_by_the_next_event(service: Service, match_id: 
     assert answer["seq"] == EVENTS + 1
 
 
-async def test_a_poll_without_an_event_ends_when_its_time_is_up(service: Service, match_id: int) -> None:
+async def test_poll_without_an_event_ends_at_its_timeout(service: Service, match_id: int) -> None:
     started = monotonic()
     answer = await _events(service, match_id, since=EVENTS, wait=0.7)
     assert 0.7 <= monotonic() - started < 3
     assert (answer["data"], answer["seq"], answer["recovered"]) == ([], EVENTS, True)
 
 
-async def test_a_poll_hears_of_what_is_written_on_another_instance(start: Start) -> None:
+async def test_poll_returns_events_written_on_another_instance(start: Start) -> None:
     here, there = await asyncio.gather(start("api"), start("api"))
     match_id = (await here.create_match())["id"]
     polls = [asyncio.create_task(_events(there, match_id, since=1, wait=20)) for _ in range(5)]
@@ -161,7 +161,7 @@ async def test_a_poll_hears_of_what_is_written_on_another_instance(start: Start)
             assert [event["seq"] for event in answer["data"]] == [2]
 
 
-async def test_polling_on_and_on_loses_and_doubles_nothing(start: Start) -> None:
+async def test_repeated_polls_return_each_event_once(start: Start) -> None:
     here, there = await asyncio.gather(start("api"), start("api"))
     match_id = (await here.create_match())["id"]
 
@@ -179,7 +179,7 @@ async def test_polling_on_and_on_loses_and_doubles_nothing(start: Start) -> None
     assert seqs == list(range(1, 42))
 
 
-async def test_a_poll_ahead_of_the_feed_does_not_wait(service: Service, match_id: int) -> None:
+async def test_poll_ahead_of_the_feed_returns_at_once(service: Service, match_id: int) -> None:
     started = monotonic()
     assert (await _events(service, match_id, since=EVENTS + 5, wait=20))["recovered"] is False
     assert monotonic() - started < 5

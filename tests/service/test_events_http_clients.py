@@ -71,7 +71,7 @@ async def shout(api: Service, match_id: int, times: int) -> None:
 # Numbers of connections
 
 
-async def test_open_streams_and_long_polls_are_shown_apart_from_websockets(start: Start) -> None:
+async def test_streams_and_long_polls_are_counted_separately_from_websockets(start: Start) -> None:
     api = await start("api")
     match_id = (await api.create_match())["id"]
     async with AsyncExitStack() as stack:
@@ -88,7 +88,7 @@ async def test_open_streams_and_long_polls_are_shown_apart_from_websockets(start
     assert await metric(api, "livescore_long_polls") == 0
 
 
-async def test_a_waiting_long_poll_counts_as_a_connection_until_its_client_is_gone(start: Start) -> None:
+async def test_waiting_long_poll_counts_as_a_connection_until_its_client_disconnects(start: Start) -> None:
     api = await start("api", MAX_CONNECTIONS="1")
     match_id = (await api.create_match())["id"]
     path = f"/matches/{match_id}/events"
@@ -103,7 +103,7 @@ async def test_a_waiting_long_poll_counts_as_a_connection_until_its_client_is_go
 
 
 @pytest.mark.parametrize("stream", [ALL, "match"])
-async def test_streams_that_nobody_reads_make_room_for_others(start: Start, stream: str) -> None:
+async def test_unread_streams_are_closed_to_free_places(start: Start, stream: str) -> None:
     """The limit in bytes is that of WebSockets, and nothing waits for such a client indefinitely."""
     api = await start("api", MAX_CONNECTIONS="3", SLOW_CONSUMER_BYTES=str(BOUND))
     match_id = (await api.create_match())["id"]
@@ -123,7 +123,7 @@ async def test_streams_that_nobody_reads_make_room_for_others(start: Start, stre
     assert "[error" not in api.log
 
 
-async def test_a_history_that_nobody_reads_is_bounded_in_time(start: Start) -> None:
+async def test_unread_history_is_bounded_in_time(start: Start) -> None:
     """The requested history does not count towards the limit in bytes."""
     api = await start("api", PING_INTERVAL_SECONDS="1")
     match_id = (await api.create_match())["id"]
@@ -134,7 +134,7 @@ async def test_a_history_that_nobody_reads_is_bounded_in_time(start: Start) -> N
     assert await metric(api, "livescore_slow_consumers_closed_total") == 1
 
 
-async def test_a_page_of_the_catch_up_is_bounded_in_bytes(start: Start) -> None:
+async def test_catch_up_page_is_bounded_in_bytes(start: Start) -> None:
     api = await start("api", SLOW_CONSUMER_BYTES=str(BOUND))
     match_id = (await api.create_match())["id"]
     await shout(api, match_id, 10)
@@ -150,7 +150,7 @@ async def test_a_page_of_the_catch_up_is_bounded_in_bytes(start: Start) -> None:
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this kernel has no TCP_USER_TIMEOUT")
-def test_the_kernel_gives_up_peers_of_every_kind_of_connection() -> None:
+def test_kernel_drops_dead_peers_of_all_connections() -> None:
     """Accepted sockets inherit the option from the listening socket: streams, long polls and idle connections."""
     from livescore import server
 
@@ -167,7 +167,7 @@ def test_the_kernel_gives_up_peers_of_every_kind_of_connection() -> None:
 
 
 @pytest.mark.parametrize("path", [ALL, "/matches/{id}/events/stream", "/matches/{id}/events?since=1&wait=25"])
-async def test_head_is_answered_at_once_and_holds_nothing(start: Start, path: str) -> None:
+async def test_head_responds_at_once_and_holds_no_place(start: Start, path: str) -> None:
     """Later requests on the same connection are answered too."""
     api = await start("api", MAX_CONNECTIONS="1")
     match_id = (await api.create_match())["id"]
@@ -207,7 +207,7 @@ async def last_blocks(api: Service, path: str = ALL, **headers: str) -> tuple[in
         return 200, [one async for one in blocks]
 
 
-async def test_an_event_source_beyond_the_cap_is_asked_to_come_back_and_others_get_the_status(start: Start) -> None:
+async def test_event_source_over_the_cap_gets_retry_and_others_get_the_status(start: Start) -> None:
     api = await start("api", MAX_CONNECTIONS="1")
     async with request(api, ALL):
         await until_held(api, 1)
@@ -220,7 +220,7 @@ async def test_an_event_source_beyond_the_cap_is_asked_to_come_back_and_others_g
                 assert refused.json()["error"]
 
 
-async def test_an_event_source_over_the_rate_limit_is_asked_to_come_back_when_it_may(start: Start) -> None:
+async def test_event_source_over_the_rate_limit_gets_the_time_to_retry(start: Start) -> None:
     api = await start("api", SECURITY_MODE="LIVE", HTTP_LIMIT="2 per 30 seconds", ALLOWED_ORIGINS="https://a.example")
     async with api.client() as http:
         for _ in range(2):
@@ -239,7 +239,7 @@ async def test_an_event_source_over_the_rate_limit_is_asked_to_come_back_when_it
             assert (await http.get(path, headers=EVENT_SOURCE)).status_code == 429, "no stream"
 
 
-async def test_an_event_source_survives_a_drain_that_is_cancelled(start: Start) -> None:
+async def test_event_source_survives_a_cancelled_drain(start: Start) -> None:
     api = await start("api", DRAIN_SECONDS="0.1")
     match_id = (await api.create_match())["id"]
     async with api.client() as http, event_blocks(http, ALL) as blocks, asyncio.timeout(30):
@@ -257,7 +257,7 @@ async def test_an_event_source_survives_a_drain_that_is_cancelled(start: Start) 
             assert '"seq":2' in str((await anext(again)).data)
 
 
-async def test_an_event_source_survives_postgresql_away(start: Start, own_postgres: OwnPostgres) -> None:
+async def test_event_source_survives_an_outage_of_postgresql(start: Start, own_postgres: OwnPostgres) -> None:
     api = await start("api", DATABASE_URL=own_postgres.url, DATABASE_TIMEOUT_SECONDS="1")
     match_id = (await api.create_match())["id"]
     await own_postgres.stop()
@@ -266,7 +266,7 @@ async def test_an_event_source_survives_postgresql_away(start: Start, own_postgr
         assert (only.id, only.data, only.retry_ms >= 1_000) == ("1", None, True)
 
 
-async def test_an_event_source_that_is_wrong_gets_the_error(service: Service) -> None:
+async def test_invalid_event_source_request_gets_the_error(service: Service) -> None:
     """Reconnecting would not help, so 400, 401 and 404 end an EventSource."""
     async with service.client() as http:
         for path, status in ((f"{ALL}?lastEventId=x", 400), ("/matches/2000000000/events/stream", 404)):

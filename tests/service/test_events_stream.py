@@ -40,7 +40,7 @@ async def _take(events: AsyncIterator[ServerSentEvent], count: int) -> list[Serv
         return [await anext(events) for _ in range(count)]
 
 
-async def test_a_new_stream_says_where_it_stands_and_goes_on_from_there(service: Service, match_id: int) -> None:
+async def test_new_stream_reports_its_position_and_continues_from_there(service: Service, match_id: int) -> None:
     async with _stream(service, match_id) as events:
         first = await anext(events)
         said = first.json()
@@ -65,7 +65,7 @@ async def test_last_event_id_resumes_at_every_position(service: Service, match_i
         assert (await _take(events, 1))[0].id == str(EVENTS + 1)
 
 
-async def test_since_in_the_address_resumes_and_the_header_wins(service: Service, match_id: int) -> None:
+async def test_since_in_the_url_resumes_and_the_header_takes_precedence(service: Service, match_id: int) -> None:
     async with _stream(service, match_id, query="?since=6") as events:
         assert [event.id for event in await _take(events, 3)] == ["6", "7", "8"]
     async with _stream(service, match_id, last_event_id="7", query="?since=1") as events:
@@ -73,7 +73,7 @@ async def test_since_in_the_address_resumes_and_the_header_wins(service: Service
 
 
 @pytest.mark.parametrize(("last", "query"), [(str(EVENTS + 1), ""), ("3", "?epoch=another")])
-async def test_what_cannot_be_told_is_a_snapshot(service: Service, match_id: int, last: str, query: str) -> None:
+async def test_unrecoverable_position_gets_a_snapshot(service: Service, match_id: int, last: str, query: str) -> None:
     async with _stream(service, match_id, last, query) as events:
         said, snapshot = await _take(events, 2)
         assert said.json()["recovered"] is False
@@ -83,7 +83,7 @@ async def test_what_cannot_be_told_is_a_snapshot(service: Service, match_id: int
         assert (await _take(events, 1))[0].id == str(EVENTS + 1)
 
 
-async def test_before_the_pruned_horizon_there_is_a_snapshot(service: Service, match_id: int) -> None:
+async def test_position_before_the_pruning_horizon_gets_a_snapshot(service: Service, match_id: int) -> None:
     with psycopg.connect(service.environment["DATABASE_URL"]) as database:
         database.execute("UPDATE match SET pruned_seq = 5 WHERE id = %s", [match_id])
         database.execute("DELETE FROM event WHERE match_id = %s AND seq <= 5", [match_id])
@@ -94,7 +94,7 @@ async def test_before_the_pruned_horizon_there_is_a_snapshot(service: Service, m
         assert [event.id for event in await _take(events, 4)] == ["5", "6", "7", "8"]
 
 
-async def test_the_headers_keep_proxies_from_holding_the_stream_back(service: Service, match_id: int) -> None:
+async def test_headers_disable_buffering_in_proxies(service: Service, match_id: int) -> None:
     async with service.client() as http, http.stream("GET", f"/matches/{match_id}/events/stream") as stream:
         assert stream.headers["content-type"].startswith("text/event-stream")
         assert stream.headers["cache-control"] == "no-store"
@@ -102,7 +102,7 @@ async def test_the_headers_keep_proxies_from_holding_the_stream_back(service: Se
         assert await anext(stream.aiter_lines()) == "retry: 1000"
 
 
-async def test_a_silent_stream_has_a_heartbeat(service: Service, match_id: int) -> None:
+async def test_idle_stream_has_a_heartbeat(service: Service, match_id: int) -> None:
     """The heartbeat is a comment, which clients do not treat as an event, every 15 seconds."""
     async with service.client() as http, http.stream("GET", f"/matches/{match_id}/events/stream", timeout=30) as stream:
         started = monotonic()
@@ -113,7 +113,7 @@ async def test_a_silent_stream_has_a_heartbeat(service: Service, match_id: int) 
 
 
 @pytest.mark.parametrize("last", ["x", "-1", "1.5", "2147483648", "99999999999", "1 2"])
-async def test_a_wrong_last_event_id_is_refused(service: Service, match_id: int, last: str) -> None:
+async def test_invalid_last_event_id_is_refused(service: Service, match_id: int, last: str) -> None:
     answer = await _get(service, f"/matches/{match_id}/events/stream", last)
     assert answer.status_code == 400
     assert answer.json()["details"][0]["path"] == ["Last-Event-ID"]
@@ -129,7 +129,7 @@ async def _get(api: Service, path: str, last_event_id: str | None = None) -> htt
         return await http.get(path, headers={"Last-Event-ID": last_event_id} if last_event_id else {})
 
 
-async def test_streams_on_two_instances_tell_the_same(start: Start) -> None:
+async def test_streams_on_two_instances_send_the_same_events(start: Start) -> None:
     here, there = await asyncio.gather(start("api"), start("api"))
     match_id = (await here.create_match())["id"]
     async with _stream(here, match_id, "1") as one, _stream(there, match_id, "1") as two:
@@ -140,7 +140,7 @@ async def test_streams_on_two_instances_tell_the_same(start: Start) -> None:
     assert [event.json() for event in first[1:]] == [event.json() for event in second[1:]] == feed[1:]
 
 
-async def test_a_client_that_comes_and_goes_loses_and_doubles_nothing(start: Start) -> None:
+async def test_reconnecting_client_receives_each_event_once(start: Start) -> None:
     here, there = await asyncio.gather(start("api"), start("api"))
     match_id = (await here.create_match())["id"]
 
@@ -166,7 +166,7 @@ async def test_a_client_that_comes_and_goes_loses_and_doubles_nothing(start: Sta
     assert turns > 10
 
 
-async def test_fault_17_a_stream_that_is_not_read_is_cut_off_and_can_resume(start: Start) -> None:
+async def test_fault_17_unread_stream_is_cut_off_and_can_resume(start: Start) -> None:
     """Fault 17 for streams: buffered data is bounded, the stream ends, and the client resumes from its last id."""
     api = await start("api", SLOW_CONSUMER_BYTES="65536")
     match_id = (await api.create_match())["id"]

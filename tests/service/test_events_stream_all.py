@@ -63,7 +63,7 @@ async def _with_id(api: Service, events: AsyncIterator[ServerSentEvent], match_i
     return event.id
 
 
-async def test_every_event_of_every_match_comes_once(service: Service) -> None:
+async def test_every_event_of_every_match_arrives_once(service: Service) -> None:
     async with _stream(service) as events:
         await _begin(events)
         first, second = [(await service.create_match())["id"] for _ in range(2)]
@@ -73,7 +73,7 @@ async def test_every_event_of_every_match_comes_once(service: Service) -> None:
     assert places == [(first, 1), (second, 1), (first, 2), (second, 2), (first, 3)]
 
 
-async def test_resuming_on_another_instance_tells_what_was_written_between(start: Start) -> None:
+async def test_resuming_on_another_instance_returns_missed_events(start: Start) -> None:
     here, there = await asyncio.gather(start("api"), start("api"))
     matches = [(await here.create_match())["id"] for _ in range(3)]
     async with _stream(here) as events:
@@ -93,7 +93,7 @@ async def test_resuming_on_another_instance_tells_what_was_written_between(start
     assert sorted(map(_place, told)) == sorted([*expected, (new, 1), (new, 2)])
 
 
-async def test_a_client_may_leave_after_any_event_of_a_resumption(start: Start) -> None:
+async def test_client_can_disconnect_after_any_resumed_event(start: Start) -> None:
     """The id of an event covers that event and all before it, but none of the events still to come."""
     api = await start("api")
     matches = [(await api.create_match())["id"] for _ in range(3)]
@@ -118,7 +118,7 @@ async def test_a_client_may_leave_after_any_event_of_a_resumption(start: Start) 
         assert await _read_what_comes(events, 0.5) == []
 
 
-async def test_leaving_right_after_the_greeting_loses_nothing(start: Start) -> None:
+async def test_disconnecting_after_the_first_block_loses_no_event(start: Start) -> None:
     api = await start("api")
     match_id = (await api.create_match())["id"]
     async with _stream(api) as events:
@@ -135,7 +135,7 @@ async def test_leaving_right_after_the_greeting_loses_nothing(start: Start) -> N
         assert [_place(event) for event in await _read(events, 1)] == [(match_id, head + 1)]
 
 
-async def test_coming_and_going_between_instances_under_load_is_exactly_once(start: Start) -> None:
+async def test_alternating_instances_under_load_delivers_exactly_once(start: Start) -> None:
     here, there = await asyncio.gather(start("api"), start("api"))
     matches = [(await here.create_match())["id"] for _ in range(4)]
     async with _stream(here) as events:
@@ -176,7 +176,7 @@ async def _write(api: Service, match_id: int) -> None:
             await asyncio.sleep(0.03)
 
 
-async def test_more_than_one_query_brings_is_told_on_resuming(start: Start, database_url: str) -> None:
+async def test_resume_larger_than_one_query_is_complete(start: Start, database_url: str) -> None:
     api = await start("api")
     match_id = (await api.create_match())["id"]
     async with _stream(api) as events:
@@ -200,14 +200,14 @@ async def test_more_than_one_query_brings_is_told_on_resuming(start: Start, data
 
 
 @pytest.mark.parametrize("last", ["x", "1~", "1~2", "1~2.", "-1", "1~2.3~", "1 ~2.3", "9" * 20, "1~99999999999.1"])
-async def test_an_id_that_no_stream_gave_is_refused(service: Service, last: str) -> None:
+async def test_forged_stream_id_is_refused(service: Service, last: str) -> None:
     async with service.client() as http:
         answer = await http.get("/events/stream", headers={"Last-Event-ID": last})
     assert answer.status_code == 400
     assert answer.json()["details"][0]["path"] == ["Last-Event-ID"]
 
 
-async def test_the_stream_is_the_same_below_api(service: Service) -> None:
+async def test_stream_is_also_served_below_api(service: Service) -> None:
     async with service.client() as http, event_stream(http, "/api/events/stream") as events:
         await _begin(events)
         made = (await http.post("/matches", json=match_body())).json()["data"]

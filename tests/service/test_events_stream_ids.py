@@ -43,7 +43,7 @@ def places(messages: list[Json]) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("path", [ALL, "match"])
-async def test_the_acknowledgement_of_a_first_subscriber_can_be_resumed_from(start: Start, path: str) -> None:
+async def test_acknowledgement_of_the_first_subscriber_is_resumable(start: Start, path: str) -> None:
     """No other client follows a match on this instance, and the connection is cut before the first event."""
     api = await start("api")
     match_id = (await api.create_match())["id"]
@@ -59,7 +59,7 @@ async def test_the_acknowledgement_of_a_first_subscriber_can_be_resumed_from(sta
 
 
 @pytest.mark.parametrize("path", [ALL, "match"])
-async def test_every_block_has_an_id_also_the_heartbeat(start: Start, path: str) -> None:
+async def test_every_block_including_the_heartbeat_has_an_id(start: Start, path: str) -> None:
     api = await start("api")
     match_id = (await api.create_match())["id"]
     path = ALL if path == ALL else of_match(match_id)
@@ -78,7 +78,7 @@ async def test_every_block_has_an_id_also_the_heartbeat(start: Start, path: str)
         assert places([event.json(), *await rest(events)]) == [(match_id, 3)]
 
 
-async def test_an_old_transaction_that_runs_on_doubles_nothing(start: Start, database_url: str) -> None:
+async def test_long_running_transaction_causes_no_duplicates(start: Start, database_url: str) -> None:
     """The old transaction holds back the horizon, possibly for hours if its session was forgotten."""
     api = await start("api", AUDIT_INTERVAL_SECONDS="0.2")
     one, two = [(await api.create_match())["id"] for _ in range(2)]
@@ -97,7 +97,7 @@ async def test_an_old_transaction_that_runs_on_doubles_nothing(start: Start, dat
             assert places(await rest(events, 2)) == [(two, 3)]
 
 
-async def test_events_that_are_committed_out_of_order_come_once(start: Start, database_url: str) -> None:
+async def test_events_committed_out_of_order_arrive_once(start: Start, database_url: str) -> None:
     """A transaction with a lower id commits after the stream has sent a later event and read new horizons."""
     api = await start("api", AUDIT_INTERVAL_SECONDS="0.2")
     early, late = [(await api.create_match())["id"] for _ in range(2)]
@@ -123,7 +123,7 @@ def commentary(match_id: int) -> Json:
     return {**plain, **empty, "match_id": match_id, "request_id": "test", "home": 0, "away": 0, "scores": False}
 
 
-async def test_ids_stay_short_enough_for_proxies_while_many_matches_change(start: Start) -> None:
+async def test_ids_stay_short_while_many_matches_change(start: Start) -> None:
     api = await start("api", AUDIT_INTERVAL_SECONDS="60")
     count = MAX_LATE_MATCHES + 100
     async with stream(api, ALL) as events:
@@ -135,7 +135,7 @@ async def test_ids_stay_short_enough_for_proxies_while_many_matches_change(start
     assert lengths[-1] < max(lengths), "a new horizon was due"
 
 
-async def test_a_client_may_be_cut_off_anywhere_in_a_long_history(start: Start, database_url: str) -> None:
+async def test_client_can_be_cut_off_anywhere_in_a_long_history(start: Start, database_url: str) -> None:
     api = await start("api")
     matches = [(await api.create_match())["id"] for _ in range(3)]
     async with stream(api, ALL) as events:
@@ -164,9 +164,7 @@ async def test_a_client_may_be_cut_off_anywhere_in_a_long_history(start: Start, 
         assert await rest(events) == []
 
 
-async def test_pruned_events_that_a_client_missed_are_replaced_by_the_state_of_their_match(
-    start: Start, database_url: str
-) -> None:
+async def test_missed_pruned_events_are_replaced_by_a_snapshot(start: Start, database_url: str) -> None:
     api = await start("api")
     seen, missed, other = [(await api.create_match())["id"] for _ in range(3)]
     async with api.client() as http:
@@ -192,7 +190,7 @@ FOREIGN = ["812~7.42~9.3", "812", "0", "0123456789ab~5:9:", "0123456789ab~5:9:6,
 
 
 @pytest.mark.parametrize("last", FOREIGN)
-async def test_an_id_of_another_feed_gets_the_state_of_every_match(start: Start, last: str) -> None:
+async def test_id_of_another_feed_gets_a_snapshot_of_every_match(start: Start, last: str) -> None:
     """Also ids of the first version of the service, which did not contain the feed."""
     api = await start("api")
     matches = [(await api.create_match())["id"] for _ in range(12)]
@@ -214,7 +212,7 @@ async def test_an_id_of_another_feed_gets_the_state_of_every_match(start: Start,
 
 
 @pytest.mark.parametrize("change", ["future", "ahead", "unknown match"])
-async def test_an_id_ahead_of_the_feed_is_not_recovered(start: Start, change: str) -> None:
+async def test_id_ahead_of_the_feed_is_not_recovered(start: Start, change: str) -> None:
     """A copy of the data files keeps the epoch, so only the client's position reveals the difference."""
     api = await start("api")
     match_id = (await api.create_match())["id"]
@@ -254,7 +252,7 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize("last", MALFORMED)
-async def test_an_id_that_no_stream_gives_is_named(service: Service, last: str) -> None:
+async def test_invalid_stream_id_is_named_in_the_error(service: Service, last: str) -> None:
     async with service.client() as http:
         by_header = await http.get(ALL, headers={b"Last-Event-ID": last.encode()})
         by_query = await http.get(ALL, params={"lastEventId": last})
@@ -272,7 +270,7 @@ async def test_control_characters_in_an_id_are_refused(service: Service, path: s
     assert answer.status_code == 400
 
 
-async def test_a_page_gives_the_id_in_the_address_and_the_header_wins(start: Start) -> None:
+async def test_id_in_the_url_resumes_and_the_header_takes_precedence(start: Start) -> None:
     """A new EventSource has no id yet, and a page cannot set the header."""
     api = await start("api")
     match_id = (await api.create_match())["id"]
@@ -289,7 +287,7 @@ async def test_a_page_gives_the_id_in_the_address_and_the_header_wins(start: Sta
         assert [event.id for event in await take(events, 2)] == ["2", "3"]
 
 
-async def test_ids_of_one_match_carry_the_epoch_for_clients_that_know_it(start: Start) -> None:
+async def test_ids_of_one_match_carry_a_known_epoch(start: Start) -> None:
     api = await start("api")
     match_id = (await api.create_match())["id"]
     await api.comment(match_id)
@@ -310,7 +308,7 @@ async def test_ids_of_one_match_carry_the_epoch_for_clients_that_know_it(start: 
         assert (state.json()["type"], state.id) == ("snapshot", f"2~{epoch}")
 
 
-async def test_a_first_subscriber_waits_for_a_slow_database_or_is_refused_in_time(
+async def test_first_subscriber_waits_for_a_slow_database_or_is_refused_in_time(
     start: Start, own_postgres: OwnPostgres
 ) -> None:
     api = await start("api", DATABASE_URL=own_postgres.url, DATABASE_TIMEOUT_SECONDS="1")
@@ -333,7 +331,7 @@ async def test_a_first_subscriber_waits_for_a_slow_database_or_is_refused_in_tim
         assert places([event.json() for event in (await take(events, 2))[1:]]) == [(match_id, 2)]
 
 
-async def test_a_websocket_of_all_matches_misses_nothing_after_its_acknowledgement(start: Start) -> None:
+async def test_websocket_of_all_matches_misses_no_event_after_its_acknowledgement(start: Start) -> None:
     """The client is the first subscriber to all matches on this instance, while matches change."""
     here, there = await asyncio.gather(start("api"), start("api"))
     match_id = (await there.create_match())["id"]

@@ -161,7 +161,7 @@ async def check_resume(store: Store, match_id: int, feed: list[Event]) -> None:
 
 @settings(EXAMPLES, max_examples=60)
 @given(programs=writers)
-def test_concurrent_writers_make_one_gap_free_feed_per_match_and_the_score_of_its_events(
+def test_concurrent_writers_produce_gap_free_feeds_with_matching_scores(
     database_url: str, programs: list[list[Operation]]
 ) -> None:
     async def run() -> None:
@@ -221,7 +221,7 @@ class Editor:
 
 @settings(EXAMPLES, max_examples=12)
 @given(before=writers, meanwhile=writers)
-def test_a_client_that_resumes_anywhere_while_others_write_gets_exactly_the_rest(
+def test_client_resuming_during_writes_receives_exactly_the_rest(
     service: Service, before: list[list[Operation]], meanwhile: list[list[Operation]]
 ) -> None:
     asyncio.run(resume_everywhere(service, before, meanwhile))

@@ -41,7 +41,7 @@ async def _flood(api: Service, first: bytes, repeated: bytes) -> int:
                 await sending
 
 
-async def test_flooders_are_closed_and_counted_while_everybody_else_is_served(live: Service) -> None:
+async def test_flooders_are_closed_and_counted_while_others_are_served(live: Service) -> None:
     match = await live.create_match()
     async with Listener(f"{live.ws_url}?matchId={match['id']}") as listener, live.client() as http:
         floods = [asyncio.create_task(_flood(live, *FLOODS[name])) for name in FLOODS for _ in range(3)]
@@ -56,7 +56,7 @@ async def test_flooders_are_closed_and_counted_while_everybody_else_is_served(li
     assert await _metric(live, 'livescore_sockets_closed_total{code="1008"}') == len(floods)
 
 
-async def test_a_thousand_matches_in_the_address_are_fifty_subscriptions_and_one_error(service: Service) -> None:
+async def test_thousand_matches_in_the_url_give_fifty_subscriptions_and_one_error(service: Service) -> None:
     query = "&".join(f"matchId={number}" for number in range(1, 601))
     async with raw_websocket(service.port, f"/ws?{query}") as client:
         kinds = [(await client.answer())["type"] for _ in range(51)]
@@ -65,7 +65,7 @@ async def test_a_thousand_matches_in_the_address_are_fifty_subscriptions_and_one
         assert (await client.answer())["type"] == "pong"
 
 
-async def test_one_match_a_thousand_times_in_the_address_is_one_subscription(service: Service) -> None:
+async def test_match_repeated_in_the_url_is_one_subscription(service: Service) -> None:
     query = "&".join(["matchId=7"] * 800)
     async with raw_websocket(service.port, f"/ws?{query}") as client:
         assert (await client.answer())["type"] == "subscribed"
@@ -73,7 +73,7 @@ async def test_one_match_a_thousand_times_in_the_address_is_one_subscription(ser
         assert (await client.answer())["type"] == "pong"
 
 
-async def test_matches_that_do_not_exist_can_be_followed_by_turns(service: Service) -> None:
+async def test_unknown_matches_can_be_followed_in_turn(service: Service) -> None:
     async with raw_websocket(service.port) as client:
         for number in range(5):
             ids = ",".join(str(2_000_000_000 + 50 * number + place) for place in range(50))
@@ -119,7 +119,7 @@ async def test_handshakes_with_a_body_are_answered_and_closed_at_once(service: S
         writer.close()
 
 
-async def test_a_greeting_of_tls_is_answered_and_closed(service: Service) -> None:
+async def test_tls_handshake_is_answered_and_closed(service: Service) -> None:
     reader, writer = await _stalled(service, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 200)
     async with asyncio.timeout(9):
         assert (await reader.read()).startswith(b"HTTP/1.1 400 ")

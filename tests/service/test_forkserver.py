@@ -21,7 +21,7 @@ SCHEDULER = {
 }
 
 
-def test_environment_output_and_exit_code_are_its_own(service_forks: ForkServer, tmp_path: Path) -> None:
+def test_forked_process_has_its_own_environment_output_and_exit_code(service_forks: ForkServer, tmp_path: Path) -> None:
     said = []
     for commit, arguments, code in (("c0ffee", "--version", 0), ("decaf", "--version", 0), ("", "--wrong", 2)):
         with (tmp_path / "log").open("wb") as log:
@@ -32,7 +32,9 @@ def test_environment_output_and_exit_code_are_its_own(service_forks: ForkServer,
     assert said[:2] == ["livescore 0.1.0 (c0ffee)\n", "livescore 0.1.0 (decaf)\n"]
 
 
-def test_it_leads_a_session_and_the_signal_that_ends_it_is_told(service_forks: ForkServer, tmp_path: Path) -> None:
+def test_forked_process_leads_a_session_and_reports_its_terminating_signal(
+    service_forks: ForkServer, tmp_path: Path
+) -> None:
     with (tmp_path / "log").open("wb") as log:
         process = service_forks.run(["scheduler"], inherited() | SCHEDULER, log)
     assert process.poll() is None
@@ -46,7 +48,7 @@ def test_it_leads_a_session_and_the_signal_that_ends_it_is_told(service_forks: F
     process.kill()
 
 
-async def test_it_ends_with_its_fork_server(tmp_path: Path) -> None:
+async def test_forked_process_ends_with_its_fork_server(tmp_path: Path) -> None:
     with forkserver.running("livescore", "livescore.cli") as forks, (tmp_path / "log").open("wb") as log:
         process = forks.run(["scheduler"], inherited() | SCHEDULER, log)
 
@@ -55,7 +57,7 @@ async def test_it_ends_with_its_fork_server(tmp_path: Path) -> None:
     assert process.wait(60) == -signal.SIGKILL
 
 
-def test_those_that_end_at_the_same_time_are_all_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_simultaneous_exits_are_all_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "fleeting.py").write_text("import os\ndef main(): os._exit(7)\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     with forkserver.running("fleeting", "fleeting") as forks, (tmp_path / "log").open("wb") as log:

@@ -9,9 +9,7 @@ import pytest
 from tests.support.servers import Postgres
 
 
-def test_a_process_that_ended_after_it_was_listed_is_passed_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_process_that_ended_after_it_was_listed_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with subprocess.Popen(["true"]) as process:
         ended = psutil.Process(process.pid)
     server = Postgres(tmp_path)

@@ -24,7 +24,7 @@ async def until(http: httpx.AsyncClient, path: str, status: int, timeout: float 
     return answer
 
 
-async def test_a_healthy_service_names_its_parts(service: Service) -> None:
+async def test_healthy_service_lists_its_parts(service: Service) -> None:
     async with service.client() as http:
         answer = await until(http, "/health", 200)
     health = answer.json()
@@ -50,7 +50,7 @@ async def test_readiness_names_the_open_connections(start: Start) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_the_management_port_answers_the_same_probes(service: Service, path: str) -> None:
+async def test_management_port_serves_the_same_probes(service: Service, path: str) -> None:
     async with service.client() as http:
         public, private = await http.get(path), await http.get(service.management_url + path)
     assert public.status_code == private.status_code == 200
@@ -72,7 +72,7 @@ async def test_fault_14_without_redis_the_service_is_degraded_ready_and_quick(st
         await until(http, "/health", 200)
 
 
-async def test_fault_15_without_postgresql_health_says_so(start: Start, own_postgres: OwnPostgres) -> None:
+async def test_fault_15_health_reports_missing_postgresql(start: Start, own_postgres: OwnPostgres) -> None:
     api = await start("api", DATABASE_URL=own_postgres.url)
     async with api.client() as http:
         await own_postgres.stop()
@@ -87,7 +87,7 @@ async def test_fault_15_without_postgresql_health_says_so(start: Start, own_post
         await until(http, "/health", 200)
 
 
-async def test_a_database_that_hangs_is_found_out_within_three_seconds(start: Start, own_postgres: OwnPostgres) -> None:
+async def test_hanging_database_is_detected_within_three_seconds(start: Start, own_postgres: OwnPostgres) -> None:
     api = await start("api", DATABASE_URL=own_postgres.url)
     async with api.client() as http:
         own_postgres.pause()
@@ -101,9 +101,7 @@ async def test_a_database_that_hangs_is_found_out_within_three_seconds(start: St
         await until(http, "/health/ready", 200)
 
 
-async def test_an_instance_is_neither_ready_nor_healthy_on_a_schema_that_is_too_old(
-    start: Start, database_url: str
-) -> None:
+async def test_instance_with_an_outdated_schema_is_neither_ready_nor_healthy(start: Start, database_url: str) -> None:
     api = await start("api")
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '0001'")
@@ -157,7 +155,7 @@ async def test_an_instance_is_degraded_and_ready_while_postgresql_answers_and(
             assert "livescore_database_up 1.0" in (await http.get(api.management_url + "/metrics")).text
 
 
-async def test_a_draining_node_is_not_ready_and_still_alive(start: Start) -> None:
+async def test_draining_instance_is_not_ready_but_alive(start: Start) -> None:
     api = await start("api", DRAIN_GRACE_SECONDS="2")
     async with api.client() as http:
         await http.post(f"{api.management_url}/drain")
@@ -175,7 +173,7 @@ async def test_probes_are_not_limited(start: Start) -> None:
 
 
 @pytest.mark.parametrize("accept", ["application/json", "*/*"])
-async def test_the_root_says_what_this_is(service: Service, accept: str) -> None:
+async def test_root_describes_the_service(service: Service, accept: str) -> None:
     async with service.client() as http:
         answer = await http.get("/", headers={"Accept": accept})
         about = answer.json()

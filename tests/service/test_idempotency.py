@@ -24,7 +24,7 @@ def key() -> dict[str, str]:
     return {"Idempotency-Key": uuid4().hex}
 
 
-async def test_the_same_key_and_body_get_the_first_answer_again(http: httpx.AsyncClient, key: dict[str, str]) -> None:
+async def test_same_key_and_body_get_the_first_response_again(http: httpx.AsyncClient, key: dict[str, str]) -> None:
     body = match_body()
     first, second = [await http.post("/matches", json=body, headers=key) for _ in range(2)]
     assert first.status_code == second.status_code == 201
@@ -32,7 +32,7 @@ async def test_the_same_key_and_body_get_the_first_answer_again(http: httpx.Asyn
     assert (REPLAYED in first.headers, second.headers[REPLAYED]) == (False, "true")
 
 
-async def test_a_replayed_commentary_is_stored_and_told_once(
+async def test_replayed_commentary_is_stored_and_published_once(
     http: httpx.AsyncClient, service: Service, key: dict[str, str]
 ) -> None:
     match = await service.create_match()
@@ -44,7 +44,7 @@ async def test_a_replayed_commentary_is_stored_and_told_once(
     assert feed[-1]["data"]["homeScore"] == 1
 
 
-async def test_the_same_body_may_be_written_differently(http: httpx.AsyncClient, key: dict[str, str]) -> None:
+async def test_equivalent_bodies_count_as_the_same(http: httpx.AsyncClient, key: dict[str, str]) -> None:
     body = match_body()
     await http.post("/matches", json=body, headers=key)
     otherwise = json.dumps(dict(reversed(body.items())), indent=3)
@@ -61,7 +61,7 @@ async def test_another_body_with_the_same_key_is_refused(http: httpx.AsyncClient
     assert answer.json() == {"error": "This Idempotency-Key was used for another request"}
 
 
-async def test_a_key_is_of_one_path(http: httpx.AsyncClient, service: Service, key: dict[str, str]) -> None:
+async def test_key_applies_to_one_path(http: httpx.AsyncClient, service: Service, key: dict[str, str]) -> None:
     matches = [await service.create_match() for _ in range(2)]
     body = {"minute": 1, "message": "m"}
     paths = [f"/matches/{match['id']}/commentary" for match in matches]
@@ -87,7 +87,7 @@ async def test_a_match_that_was_not_found_leaves_its_key_unused(
     assert (accepted.status_code, REPLAYED in accepted.headers) == (201, False)
 
 
-async def test_of_many_at_once_one_has_the_effect(
+async def test_one_of_many_concurrent_requests_takes_effect(
     http: httpx.AsyncClient, service: Service, key: dict[str, str]
 ) -> None:
     match = await service.create_match()
@@ -100,7 +100,7 @@ async def test_of_many_at_once_one_has_the_effect(
     assert len(await feed_of(service.base_url, match["id"])) == 2
 
 
-async def test_while_the_first_is_running_the_second_is_told_so(
+async def test_second_request_gets_409_while_the_first_is_running(
     start: Start, database_url: str, key: dict[str, str]
 ) -> None:
     api = await start("api")
@@ -137,7 +137,7 @@ async def test_a_key_of_255_characters_is_accepted_and_two_keys_are_not(http: ht
     assert (await http.post("/matches", json=match_body(), headers=[longest, longest])).status_code == 400
 
 
-async def test_a_key_is_of_one_caller(start: Start, tmp_path: Path, key: dict[str, str]) -> None:
+async def test_key_applies_to_one_caller(start: Start, tmp_path: Path, key: dict[str, str]) -> None:
     callers = [generate(name, ["write"]) for name in ("one", "two")]
     file = tmp_path / "keys.json"
     file.write_text(json.dumps([asdict(record) for _, record in callers]))

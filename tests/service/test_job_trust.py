@@ -132,7 +132,7 @@ def said(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -
 
 
 @pytest.mark.parametrize("job", REFUSED.values(), ids=REFUSED.keys())
-def test_a_worker_refuses(
+def test_worker_refuses(
     job: Fields,
     serving: Worker,
     redis_client: redis.Redis,
@@ -157,7 +157,7 @@ def test_a_worker_refuses(
 
 
 @pytest.mark.parametrize("job", REFUSED.values(), ids=REFUSED.keys())
-def test_the_scheduler_refuses(job: Fields, settings: Settings, redis_client: redis.Redis, woken: list[str]) -> None:
+def test_scheduler_refuses(job: Fields, settings: Settings, redis_client: redis.Redis, woken: list[str]) -> None:
     put(redis_client, "planted", job)
     hints = Hints(rq_client(settings), settings, DEPLOYMENT)
     hints.schedule(Plan(7, "live", soon(-9), soon(-5)).hints()[0])
@@ -172,7 +172,7 @@ def test_the_scheduler_refuses(job: Fields, settings: Settings, redis_client: re
 
 
 @pytest.mark.parametrize("job_id", [b"\xff\xfe", b"a b", b"../../x", b"", b"a:b", "é".encode(), b"x" * 10_000])
-def test_an_id_that_is_none_stops_neither_process(
+def test_invalid_job_id_stops_neither_process(
     job_id: bytes, serving: Worker, settings: Settings, redis_client: redis.Redis, woken: list[str]
 ) -> None:
     hints = Hints(rq_client(settings), settings, DEPLOYMENT)
@@ -189,7 +189,7 @@ def test_an_id_that_is_none_stops_neither_process(
     assert hints.known() == {}
 
 
-def test_a_job_that_is_no_hash_stops_neither_process(
+def test_job_that_is_not_a_hash_stops_neither_process(
     serving: Worker, settings: Settings, redis_client: redis.Redis, woken: list[str]
 ) -> None:
     hints = Hints(rq_client(settings), settings, DEPLOYMENT)
@@ -207,7 +207,7 @@ def test_a_job_that_is_no_hash_stops_neither_process(
     assert hints.known() == {}
 
 
-def test_maintenance_reads_no_group_and_calls_nothing(
+def test_maintenance_loads_and_calls_nothing(
     serving: Worker, redis_client: redis.Redis, woken: list[str], tmp_path: Path
 ) -> None:
     exploit = pickle.dumps(Exploit(tmp_path / "made"))
@@ -226,7 +226,7 @@ def test_maintenance_reads_no_group_and_calls_nothing(
     assert not (tmp_path / "made").exists()
 
 
-def test_a_valid_job_runs_and_leaves_nothing(
+def test_valid_job_runs_and_leaves_nothing(
     serving: Worker, settings: Settings, redis_client: redis.Redis, woken: list[str]
 ) -> None:
     hints = Hints(rq_client(settings), settings, DEPLOYMENT)
@@ -240,7 +240,7 @@ def test_a_valid_job_runs_and_leaves_nothing(
     assert redis_client.keys("rq:job:*") == []
 
 
-async def test_what_is_planted_for_real_processes_makes_nothing(
+async def test_planted_jobs_have_no_effect_on_real_processes(
     start: Start, database_url: str, redis_client: redis.Redis, tmp_path: Path
 ) -> None:
     """Plant jobs for the processes, and commands for a worker through Pub/Sub, which none of ours subscribes to."""

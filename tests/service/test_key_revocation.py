@@ -67,7 +67,7 @@ async def read_to_end(api: Service, path: str, text: str, opened: asyncio.Event)
         return answer.status_code
 
 
-async def test_a_revoked_key_closes_what_it_opened_and_nothing_else(start: Start, keys: KeyFile) -> None:
+async def test_revoked_key_closes_only_its_own_connections(start: Start, keys: KeyFile) -> None:
     revoked, kept = keys.create("write"), keys.create()
     api = await start("api", API_KEYS_FILE=str(keys.path), READ_KEYS_REQUIRED="true")
     async with httpx.AsyncClient(base_url=api.base_url, verify=False, timeout=60) as http, AsyncExitStack() as stack:
@@ -104,7 +104,7 @@ async def test_a_revoked_key_closes_what_it_opened_and_nothing_else(start: Start
     assert "without completing response" not in api.log
 
 
-async def test_a_stream_that_still_waits_for_the_database_is_refused(
+async def test_revoked_stream_waiting_for_the_database_is_refused(
     start: Start, keys: KeyFile, own_postgres: OwnPostgres
 ) -> None:
     text = keys.create()
@@ -190,7 +190,7 @@ async def test_anonymous_writes_can_be_allowed_in_production(start: Start, tmp_p
     assert "0123456789abcdef" not in api.log
 
 
-async def test_the_admin_key_of_a_file_writes_until_the_file_holds_another(start: Start, tmp_path: Path) -> None:
+async def test_admin_key_of_a_file_is_valid_until_the_file_changes(start: Start, tmp_path: Path) -> None:
     file = tmp_path / "admin-key"
     file.write_text("lsk_admin_first-0123456789\n")
     api = await start("api", ENVIRONMENT="production", ADMIN_KEY_FILE=str(file))

@@ -61,14 +61,14 @@ async def becomes(wanted: int, api: Service, **headers: str) -> None:
             await asyncio.sleep(0.1)
 
 
-async def test_without_any_key_everybody_may_write(start: Start) -> None:
+async def test_writes_are_public_without_any_key(start: Start) -> None:
     api = await start("api")
 
     assert await status(api) == 201
     assert await status(api, Authorization="Bearer whatever") == 201
 
 
-async def test_a_key_opens_what_its_scope_says_in_either_header(start: Start, keys: Keys) -> None:
+async def test_key_grants_its_scope_in_either_header(start: Start, keys: Keys) -> None:
     reader, writer, admin = [await keys.create(scope, scope) for scope in ("read", "write", "admin")]
     api = await start("api")
 
@@ -81,7 +81,7 @@ async def test_a_key_opens_what_its_scope_says_in_either_header(start: Start, ke
     assert await status(api, Authorization=f"Basic {writer}") == 401
 
 
-async def test_every_write_asks_for_a_key_and_no_read_does(start: Start, keys: Keys) -> None:
+async def test_every_write_requires_a_key_and_no_read_does(start: Start, keys: Keys) -> None:
     writer = await keys.create("desk", "write")
     api = await start("api")
 
@@ -105,7 +105,7 @@ async def test_every_write_asks_for_a_key_and_no_read_does(start: Start, keys: K
             assert (await http.get(path)).status_code == 200, path
 
 
-async def test_a_refusal_says_what_is_missing_in_the_envelope(start: Start) -> None:
+async def test_refusal_names_the_missing_key_in_the_envelope(start: Start) -> None:
     api = await start("api", DEV_API_KEY=SECRET)
 
     async with httpx.AsyncClient(base_url=api.base_url, verify=False) as http:
@@ -115,7 +115,7 @@ async def test_a_refusal_says_what_is_missing_in_the_envelope(start: Start) -> N
     assert answer.headers["WWW-Authenticate"] == 'Bearer realm="livescore"'
 
 
-async def test_a_key_made_or_revoked_counts_within_seconds(start: Start, keys: Keys) -> None:
+async def test_created_or_revoked_key_takes_effect_within_seconds(start: Start, keys: Keys) -> None:
     api = await start("api")
 
     text = await keys.create("desk", "write")
@@ -139,7 +139,7 @@ async def test_keys_survive_an_outage_of_postgresql(
     assert await status(api, **{"X-API-Key": text}) == 503
 
 
-async def test_a_file_of_keys_opens_doors_and_is_read_again(
+async def test_key_file_grants_access_and_is_reloaded(
     forked: Command, start: Start, own_postgres: OwnPostgres, redis_url: str, tmp_path: Path
 ) -> None:
     elsewhere = Keys(forked, own_postgres.url, redis_url).environment
@@ -156,14 +156,14 @@ async def test_a_file_of_keys_opens_doors_and_is_read_again(
     assert text.split("_", 2)[2] not in made.stdout
 
 
-async def test_the_key_for_development_may_write(start: Start) -> None:
+async def test_development_key_may_write(start: Start) -> None:
     api = await start("api", DEV_API_KEY=SECRET)
 
     assert await status(api) == 401
     assert await status(api, **{"X-API-Key": SECRET}) == 201
 
 
-async def test_reads_and_sockets_need_a_key_where_it_is_required(start: Start) -> None:
+async def test_reads_and_sockets_need_a_key_if_required(start: Start) -> None:
     api = await start("api", DEV_API_KEY=SECRET, READ_KEYS_REQUIRED="true")
     headers = {"X-API-Key": SECRET}
 
@@ -181,7 +181,7 @@ async def test_reads_and_sockets_need_a_key_where_it_is_required(start: Start) -
             assert listener.log[0]["type"] == "welcome"
 
 
-async def test_only_the_digest_is_kept_and_nothing_is_logged(start: Start, keys: Keys, database_url: str) -> None:
+async def test_only_the_digest_is_stored_and_no_key_is_logged(start: Start, keys: Keys, database_url: str) -> None:
     text = await keys.create("desk", "write")
     api = await start("api", LOG_LEVEL="DEBUG")
     await status(api, Authorization=f"Bearer {text}")
@@ -194,7 +194,7 @@ async def test_only_the_digest_is_kept_and_nothing_is_logged(start: Start, keys:
     assert secret not in api.log
 
 
-async def test_the_list_has_every_key_and_no_secret(keys: Keys) -> None:
+async def test_list_shows_every_key_and_no_secret(keys: Keys) -> None:
     desk, screen = await keys.create("desk [red]", "write"), await keys.create("screen", "read")
     await keys.revoke(screen)
 
@@ -205,7 +205,7 @@ async def test_the_list_has_every_key_and_no_secret(keys: Keys) -> None:
     assert [line.count(":") for line in shown.splitlines() if line.startswith("│")] == [1, 2]
 
 
-async def test_revoking_twice_is_no_error_and_revoking_nothing_is(forked: Command, keys: Keys) -> None:
+async def test_revoking_twice_succeeds_and_revoking_an_unknown_key_fails(forked: Command, keys: Keys) -> None:
     text = await keys.create("desk", "write")
     await keys.revoke(text)
     await keys.revoke(text)
@@ -219,13 +219,13 @@ async def test_revoking_twice_is_no_error_and_revoking_nothing_is(forked: Comman
 @pytest.mark.parametrize(
     "arguments", [("create", ""), ("create", "two\nlines"), ("create", "desk", "--scope", "all"), ("create",)]
 )
-async def test_wrong_arguments_are_refused(forked: Command, keys: Keys, arguments: tuple[str, ...]) -> None:
+async def test_invalid_arguments_are_refused(forked: Command, keys: Keys, arguments: tuple[str, ...]) -> None:
     done = await forked("keys", *arguments, **keys.environment)
 
     assert (done.returncode, done.stdout) == (2, "")
 
 
-async def test_a_database_that_cannot_be_reached_is_one_line_without_its_password(forked: Command) -> None:
+async def test_unreachable_database_is_reported_in_one_line_without_password(forked: Command) -> None:
     url = "postgresql://desk:tr0ub4dor@127.0.0.1:1/x"
 
     done = await forked("keys", "list", DATABASE_URL=url, REDIS_URL="redis://127.0.0.1:1")
@@ -236,7 +236,9 @@ async def test_a_database_that_cannot_be_reached_is_one_line_without_its_passwor
     assert "tr0ub4dor" not in done.stderr
 
 
-async def test_a_database_without_schema_is_told_how_to_get_one(forked: Command, postgres_server: Postgres) -> None:
+async def test_missing_schema_is_reported_with_the_command_to_create_it(
+    forked: Command, postgres_server: Postgres
+) -> None:
     url = postgres_server.url_of("postgres")
 
     done = await forked("keys", "list", DATABASE_URL=url, REDIS_URL="redis://127.0.0.1:1")

@@ -33,7 +33,7 @@ async def made(api: Service, start: float, end: float, **fields: Any) -> dict[st
     return await api.create_match(startTime=instant(start), endTime=instant(end), **fields)
 
 
-async def test_fixtures_are_what_is_live_and_what_begins_in_time(start: Start) -> None:
+async def test_fixtures_are_live_matches_and_those_starting_soon(start: Start) -> None:
     api = await start("api")
     async with management_of(api) as http:
         assert await fixtures(http) == []
@@ -52,7 +52,7 @@ async def test_fixtures_are_what_is_live_and_what_begins_in_time(start: Start) -
         assert list((await fixtures(http))[0]) == list(names)
 
 
-async def test_those_that_begin_together_are_in_order_of_their_ids(start: Start) -> None:
+async def test_fixtures_with_equal_start_are_ordered_by_id(start: Start) -> None:
     api = await start("api")
     together = {"startTime": instant(60), "endTime": instant(600)}
     made_then = [(await api.create_match(**together))["id"] for _ in range(5)]
@@ -61,7 +61,7 @@ async def test_those_that_begin_together_are_in_order_of_their_ids(start: Start)
         assert ids(await fixtures(http)) == [earlier, *made_then]
 
 
-async def test_a_match_that_is_off_is_no_fixture(start: Start) -> None:
+async def test_cancelled_match_is_not_a_fixture(start: Start) -> None:
     api = await start("api")
     *moved, other = [(await made(api, 60, 600))["id"] for _ in range(4)]
     async with api.client() as http:
@@ -71,7 +71,7 @@ async def test_a_match_that_is_off_is_no_fixture(start: Start) -> None:
         assert ids(await fixtures(http)) == [other]
 
 
-async def test_a_match_whose_moment_has_come_and_whose_row_says_scheduled_is_there(start: Start) -> None:
+async def test_overdue_scheduled_match_is_a_fixture(start: Start) -> None:
     api = await start("api")
     match_id = (await made(api, 0.3, 600))["id"]
     async with management_of(api) as http, asyncio.timeout(10):
@@ -81,7 +81,7 @@ async def test_a_match_whose_moment_has_come_and_whose_row_says_scheduled_is_the
         assert [(fixture["id"], fixture["status"]) for fixture in found] == [(match_id, "scheduled")], "nobody sweeps"
 
 
-async def test_no_more_fixtures_than_anybody_needs(start: Start, database_url: str) -> None:
+async def test_number_of_fixtures_is_bounded(start: Start, database_url: str) -> None:
     api = await start("api")
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(
@@ -98,13 +98,15 @@ WRONG = ["", "-1", "x", "1.5", "86401", "99999999999", "007", "1&withinSeconds=2
 
 
 @pytest.mark.parametrize("value", WRONG)
-async def test_a_wrong_time_is_refused_by_its_name(service: Service, value: str) -> None:
+async def test_invalid_time_is_refused_with_its_name(service: Service, value: str) -> None:
     async with management_of(service) as http:
         answer = await http.get(f"/fixtures?withinSeconds={value}")
     assert (answer.status_code, [detail["path"] for detail in answer.json()["details"]]) == (400, [["withinSeconds"]])
 
 
-async def test_without_postgresql_there_is_a_503_and_the_rest_answers(start: Start, own_postgres: OwnPostgres) -> None:
+async def test_fixtures_get_503_without_postgresql_and_other_routes_work(
+    start: Start, own_postgres: OwnPostgres
+) -> None:
     api = await start("api", DATABASE_URL=own_postgres.url, DATABASE_TIMEOUT_SECONDS="1")
     async with management_of(api) as http:
         own_postgres.pause()
@@ -122,7 +124,7 @@ async def test_without_postgresql_there_is_a_503_and_the_rest_answers(start: Sta
         assert answer.json().keys() == {"error", "reason"}
 
 
-async def test_what_is_not_there_is_answered_as_everywhere(service: Service) -> None:
+async def test_unknown_management_route_gets_the_usual_error(service: Service) -> None:
     async with management_of(service) as http:
         missing, wrong = await http.get("/nothing"), await http.get("/drain")
     assert (missing.status_code, missing.json()) == (404, {"error": "Not found"})
@@ -137,7 +139,7 @@ REFUSED: list[dict[str, str]] = [
 
 
 @pytest.mark.parametrize("kind", ["api", "worker", "scheduler"])
-async def test_no_web_page_uses_a_management_port(start: Start, kind: Kind) -> None:
+async def test_web_pages_cannot_use_a_management_port(start: Start, kind: Kind) -> None:
     service = await start(kind)
     async with management_of(service) as http:
         for path in ("/metrics", "/health/live", "/health/ready"):
@@ -157,7 +159,7 @@ async def test_every_process_serves_its_metrics(start: Start, kind: Kind) -> Non
     assert "livescore_queue_depth" in answer.text
 
 
-async def test_no_web_page_drains_an_instance(service: Service) -> None:
+async def test_web_pages_cannot_drain_an_instance(service: Service) -> None:
     forms = [{"Content-Type": kind} for kind in ("text/plain", "application/x-www-form-urlencoded")]
     async with management_of(service) as http:
         for path in ("/drain", "/shed?count=1", "/drain?cancel=true"):

@@ -46,7 +46,7 @@ async def types_of(service: Service, match_id: int) -> list[str]:
 # Create
 
 
-async def test_a_created_match_is_answered_with_all_its_members_in_order(http: httpx.AsyncClient) -> None:
+async def test_created_match_has_all_members_in_order(http: httpx.AsyncClient) -> None:
     body = match_body(startTime="2026-02-20T15:00:00Z", endTime="2026-02-20T17:00:00.5Z", homeScore="3")
     answer = await http.post("/matches", json=body)
     assert answer.status_code == 201
@@ -59,20 +59,20 @@ async def test_a_created_match_is_answered_with_all_its_members_in_order(http: h
 
 
 @pytest.mark.parametrize(("start", "end", "status"), [(60, 90, "scheduled"), (-60, 60, "live"), (-90, -60, "finished")])
-async def test_the_clock_gives_a_new_match_its_status_and_the_body_does_not(
+async def test_status_of_a_new_match_follows_the_clock_not_the_body(
     http: httpx.AsyncClient, start: float, end: float, status: str
 ) -> None:
     body = match_body(startTime=instant(start), endTime=instant(end), status="cancelled", id=1, unknown=[])
     assert (await http.post("/matches", json=body)).json()["data"]["status"] == status
 
 
-async def test_fault_16_a_match_of_the_first_century_stays_there(http: httpx.AsyncClient) -> None:
+async def test_fault_16_match_of_the_first_century_keeps_its_year(http: httpx.AsyncClient) -> None:
     body = match_body(startTime="0001-01-01T00:00:00Z", endTime="0099-12-31T23:59:59.999Z")
     match = (await http.post("/matches", json=body)).json()["data"]
     assert (match["startTime"], match["endTime"]) == ("0001-01-01T00:00:00.000Z", "0099-12-31T23:59:59.999Z")
 
 
-async def test_text_comes_back_as_it_was_sent(http: httpx.AsyncClient) -> None:
+async def test_text_is_returned_unchanged(http: httpx.AsyncClient) -> None:
     name = 'Ünïted "Ѳ" \\ 🏟\u2028\n\t</script>'
     match = (await http.post("/matches", json=match_body(homeTeam=name))).json()["data"]
     assert match["homeTeam"] == name
@@ -89,7 +89,7 @@ async def test_both_prefixes_serve_the_same_matches(http: httpx.AsyncClient) -> 
 # List
 
 
-async def test_fault_7_the_newest_match_comes_first_and_ties_are_broken(http: httpx.AsyncClient, sport: str) -> None:
+async def test_fault_7_newest_match_is_first_and_ties_are_ordered(http: httpx.AsyncClient, sport: str) -> None:
     made = [(await http.post("/matches", json=match_body(sport=sport))).json()["data"]["id"] for _ in range(5)]
     assert await listed(http, sport=sport) == sorted(made, reverse=True)
 
@@ -101,7 +101,7 @@ async def test_limit_bounds_the_list(http: httpx.AsyncClient, service: Service, 
     assert len(await listed(http, sport=sport, limit=100)) == 3
 
 
-async def test_pages_by_cursor_hold_every_match_once(http: httpx.AsyncClient, service: Service, sport: str) -> None:
+async def test_cursor_pages_contain_every_match_once(http: httpx.AsyncClient, service: Service, sport: str) -> None:
     made = [(await service.create_match(sport=sport))["id"] for _ in range(7)]
     seen: list[int] = []
     query: Json = {"sport": sport, "limit": 3}
@@ -124,7 +124,7 @@ async def test_the_last_page_has_no_cursor_even_when_it_is_full(
     assert (len(page["data"]), page["nextCursor"]) == (2, None)
 
 
-async def test_times_with_any_offset_are_stored_and_shown_in_utc(http: httpx.AsyncClient, sport: str) -> None:
+async def test_times_with_any_offset_are_returned_in_utc(http: httpx.AsyncClient, sport: str) -> None:
     times = {"startTime": "2026-02-20T20:30:00+05:30", "endTime": "2026-02-20t13:00:00.5-0330"}
     match = (await http.post("/matches", json=match_body(sport=sport, **times))).json()["data"]
     assert (match["startTime"], match["endTime"]) == ("2026-02-20T15:00:00.000Z", "2026-02-20T16:30:00.500Z")
@@ -195,7 +195,7 @@ async def test_an_unknown_match_is_not_found(http: httpx.AsyncClient) -> None:
 # Change
 
 
-async def test_a_match_is_corrected_member_by_member(http: httpx.AsyncClient, service: Service) -> None:
+async def test_patch_corrects_single_members(http: httpx.AsyncClient, service: Service) -> None:
     match = await service.create_match()
     answer = await http.patch(f"/matches/{match['id']}", json={"homeTeam": "Z", "awayScore": "2"})
     assert answer.status_code == 200
@@ -206,7 +206,7 @@ async def test_a_match_is_corrected_member_by_member(http: httpx.AsyncClient, se
 
 
 @pytest.mark.parametrize("status", ["postponed", "cancelled", "finished"])
-async def test_a_match_can_be_given_a_status(http: httpx.AsyncClient, service: Service, status: str) -> None:
+async def test_status_can_be_set_by_patch(http: httpx.AsyncClient, service: Service, status: str) -> None:
     match = await service.create_match()
     answer = await http.patch(f"/matches/{match['id']}", json={"status": status})
     assert answer.json()["data"]["status"] == status
@@ -220,7 +220,7 @@ async def test_a_match_can_be_given_a_status(http: httpx.AsyncClient, service: S
     }
 
 
-async def test_new_times_move_the_status(http: httpx.AsyncClient, service: Service) -> None:
+async def test_changed_times_update_the_status(http: httpx.AsyncClient, service: Service) -> None:
     match = await service.create_match()
     times = {"startTime": instant(3600), "endTime": instant(7200)}
     answer = await http.patch(f"/matches/{match['id']}", json=times)
@@ -235,13 +235,13 @@ async def test_an_end_before_the_stored_start_is_refused(http: httpx.AsyncClient
     assert await types_of(service, match["id"]) == ["match_created"]
 
 
-async def test_a_patch_that_changes_nothing_makes_no_event(http: httpx.AsyncClient, service: Service) -> None:
+async def test_patch_without_changes_creates_no_event(http: httpx.AsyncClient, service: Service) -> None:
     match = await service.create_match()
     answer = await http.patch(f"/matches/{match['id']}", json={"homeTeam": match["homeTeam"]})
     assert (answer.status_code, answer.json()["data"]) == (200, match)
 
 
-async def test_the_score_of_a_live_match_is_set(http: httpx.AsyncClient, service: Service) -> None:
+async def test_score_of_a_live_match_can_be_set(http: httpx.AsyncClient, service: Service) -> None:
     match = await service.create_match()
     answer = await http.patch(f"/matches/{match['id']}/score", json={"homeScore": 2, "awayScore": "1"})
     assert (answer.json()["data"]["homeScore"], answer.json()["data"]["awayScore"]) == (2, 1)
@@ -250,14 +250,14 @@ async def test_the_score_of_a_live_match_is_set(http: httpx.AsyncClient, service
     assert event["data"] == {"matchId": match["id"], "homeScore": 2, "awayScore": 1}
 
 
-async def test_the_score_is_not_set_unless_live(http: httpx.AsyncClient, service: Service) -> None:
+async def test_score_cannot_be_set_unless_live(http: httpx.AsyncClient, service: Service) -> None:
     match = await service.create_match(startTime=instant(60), endTime=instant(90))
     answer = await http.patch(f"/matches/{match['id']}/score", json={"homeScore": 2, "awayScore": 1})
     assert answer.status_code == 409
     assert "scheduled" in answer.json()["error"]
 
 
-async def test_a_live_match_is_ended_once(http: httpx.AsyncClient, service: Service) -> None:
+async def test_live_match_can_be_ended_only_once(http: httpx.AsyncClient, service: Service) -> None:
     match = await service.create_match()
     first, second = [await http.patch(f"/matches/{match['id']}/end") for _ in range(2)]
     assert first.json()["data"]["status"] == "finished"
@@ -265,7 +265,7 @@ async def test_a_live_match_is_ended_once(http: httpx.AsyncClient, service: Serv
     assert await types_of(service, match["id"]) == ["match_created", "match_status_changed"]
 
 
-async def test_a_scheduled_match_is_not_ended(http: httpx.AsyncClient, service: Service) -> None:
+async def test_scheduled_match_cannot_be_ended(http: httpx.AsyncClient, service: Service) -> None:
     match = await service.create_match(startTime=instant(60), endTime=instant(90))
     assert (await http.patch(f"/matches/{match['id']}/end")).status_code == 409
 

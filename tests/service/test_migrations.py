@@ -88,7 +88,7 @@ def migrate(forks: ForkServer, url: str, log_file: Path) -> Forked:
         return forks.run(["migrate"], environment, log)
 
 
-def test_upgrade_may_be_repeated(empty_url: str) -> None:
+def test_upgrade_is_idempotent(empty_url: str) -> None:
     assert migrations.upgrade(empty_url) == schema.HEAD
     before = tables(empty_url)
     assert migrations.upgrade(empty_url) == schema.HEAD
@@ -107,7 +107,7 @@ def test_upgrade_works_from_many_processes_at_once(empty_url: str, service_forks
         assert connection.execute("SELECT last_match_id FROM catalog").fetchall() == [(0,)]
 
 
-async def test_an_upgrade_that_dies_leaves_nothing_behind_and_its_lock_to_the_next(
+async def test_killed_upgrade_leaves_nothing_and_releases_its_lock(
     empty_url: str, service_forks: ForkServer, tmp_path: Path
 ) -> None:
     holder = psycopg.connect(empty_url)
@@ -122,7 +122,7 @@ async def test_an_upgrade_that_dies_leaves_nothing_behind_and_its_lock_to_the_ne
     assert {"match", "commentary", "event"} <= tables(empty_url)
 
 
-def test_downgrade_removes_everything_and_upgrade_brings_it_back(empty_url: str) -> None:
+def test_downgrade_removes_everything_and_upgrade_restores_it(empty_url: str) -> None:
     migrations.upgrade(empty_url)
     whole = tables(empty_url)
     with engine_of(empty_url).connect() as connection:
@@ -140,12 +140,12 @@ def test_models_and_migrations_describe_the_same_schema(empty_url: str, monkeypa
         command.check(migrations.config(connection))
 
 
-def test_the_revision_a_node_knows_is_the_latest_file() -> None:
+def test_known_revision_is_the_latest_file() -> None:
     assert ScriptDirectory.from_config(migrations.config()).get_current_head() == schema.HEAD
 
 
 @pytest.mark.parametrize("kind", ["api", "worker", "scheduler"])
-async def test_a_process_is_ready_on_its_own_schema_and_on_newer_ones(start: Start, empty_url: str, kind: Kind) -> None:
+async def test_process_is_ready_on_its_own_and_newer_schemas(start: Start, empty_url: str, kind: Kind) -> None:
     service = await start(kind, ready=False, DATABASE_URL=empty_url)
     async with httpx.AsyncClient(base_url=service.management_url, timeout=5) as http:
         await objects(http, "the database has no schema yet: run `livescore migrate`")
@@ -168,7 +168,7 @@ async def test_a_process_is_ready_on_its_own_schema_and_on_newer_ones(start: Sta
     assert "Traceback" not in service.log
 
 
-async def test_running_processes_serve_the_data_of_an_older_schema_once_it_is_migrated(
+async def test_running_processes_serve_an_older_schema_once_migrated(
     start: Start, forked: Command, empty_url: str
 ) -> None:
     with engine_of(empty_url).connect() as connection:
@@ -201,9 +201,7 @@ async def test_running_processes_serve_the_data_of_an_older_schema_once_it_is_mi
         assert (await api.create_match())["id"] == 8
 
 
-async def test_a_newer_version_migrates_under_running_processes_without_a_failed_request(
-    start: Start, forked: Command, database_url: str
-) -> None:
+async def test_migration_by_a_newer_version_fails_no_request(start: Start, forked: Command, database_url: str) -> None:
     """The newer schema has more columns and tables, as in the first of the two steps of every change."""
     api, _ = await asyncio.gather(start("api"), start("worker"))
     async with DeliveryScenario(api, await start("api")) as scenario:
@@ -225,7 +223,7 @@ async def test_a_newer_version_migrates_under_running_processes_without_a_failed
     assert "Traceback" not in api.log
 
 
-async def test_migrate_leaves_a_schema_alone_that_is_none_of_livescore(forked: Command, database_url: str) -> None:
+async def test_migrate_refuses_a_foreign_schema(forked: Command, database_url: str) -> None:
     set_version(database_url, "ae1027a6acf")
     done = await forked("migrate", DATABASE_URL=database_url, REDIS_URL="redis://127.0.0.1:1")
     assert (done.returncode, done.stdout) == (1, "")

@@ -5,7 +5,7 @@ import httpx
 from tests.support.service import Service
 
 
-async def test_every_operation_is_documented_with_its_answers(service: Service) -> None:
+async def test_every_operation_is_documented_with_its_responses(service: Service) -> None:
     async with service.client() as http:
         document = (await http.get("/openapi.json")).json()
     operations = [operation for path in document["paths"].values() for operation in path.values()]

@@ -88,7 +88,7 @@ async def test_a_client_that_reads_nothing_is_closed(database_url: str, redis_ur
 
 
 @pytest.mark.parametrize("path", ["/ws", "/api/ws"])
-async def test_a_stop_closes_sockets_with_a_code(database_url: str, redis_url: str, path: str) -> None:
+async def test_shutdown_closes_sockets_with_a_code(database_url: str, redis_url: str, path: str) -> None:
     async with _served(database_url, redis_url) as port:
         listener = Listener(f"ws://127.0.0.1:{port}{path}")
         await listener.__aenter__()

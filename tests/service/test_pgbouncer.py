@@ -42,7 +42,7 @@ def bouncer(
 
 
 @pytest.mark.parametrize("bouncer", ["transaction"], indirect=True)
-async def test_migrations_of_many_processes_at_once_need_no_direct_connection(
+async def test_concurrent_migrations_need_no_direct_connection(
     bouncer: PgBouncer, empty_url: str, forked: Command
 ) -> None:
     runs = [forked("migrate", DATABASE_URL=bouncer.url, REDIS_URL="redis://127.0.0.1:1") for _ in range(5)]
@@ -52,7 +52,7 @@ async def test_migrations_of_many_processes_at_once_need_no_direct_connection(
         assert connection.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone() == (0,)
 
 
-async def test_everything_works_with_more_clients_than_connections(
+async def test_service_works_with_more_clients_than_connections(
     bouncer: PgBouncer, start: Start, forked: Command
 ) -> None:
     migrations.upgrade(bouncer.url)
@@ -92,7 +92,7 @@ async def test_everything_works_with_more_clients_than_connections(
 
 
 @pytest.mark.parametrize("bouncer", ["transaction"], indirect=True)
-async def test_limits_and_isolation_are_those_of_the_transaction_and_reach_no_other_client(
+async def test_timeouts_and_isolation_are_local_to_the_transaction(
     bouncer: PgBouncer,
 ) -> None:
     names = ("statement_timeout", "transaction_isolation", "synchronous_commit", "DateStyle", "TimeZone")
@@ -113,7 +113,7 @@ async def test_limits_and_isolation_are_those_of_the_transaction_and_reach_no_ot
 
 
 @pytest.mark.parametrize("bouncer", ["transaction"], indirect=True)
-async def test_statements_are_prepared_only_where_nothing_stands_in_between(bouncer: PgBouncer, empty_url: str) -> None:
+async def test_statements_are_prepared_only_on_direct_connections(bouncer: PgBouncer, empty_url: str) -> None:
     for url, prepared, expected in (
         (empty_url, "auto", 1),
         (empty_url, "off", None),
@@ -125,7 +125,7 @@ async def test_statements_are_prepared_only_where_nothing_stands_in_between(boun
         await connection.close()
 
 
-async def test_a_read_only_server_behind_pgbouncer(
+async def test_read_only_server_behind_pgbouncer_is_detected(
     start: Start, own_postgres: OwnPostgres, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     bouncer = PgBouncer(tmp_path_factory.mktemp("b"), own_postgres, own_postgres.url, "transaction")
@@ -155,7 +155,7 @@ async def test_a_read_only_server_behind_pgbouncer(
         bouncer.close()
 
 
-def test_the_way_to_postgresql_is_found_out_by_itself(database_url: str) -> None:
+def test_pgbouncer_is_detected_automatically(database_url: str) -> None:
     connection, facts = sessions.connect_sync(database_url, Profile())
     assert not facts.pooled
     connection.close()

@@ -151,13 +151,13 @@ def _assert_answered(connection: Connection, size: int = 0, path: str = "/x") ->
 # Deadlines
 
 
-def test_a_connection_that_sends_nothing_gets_408(client: Connect) -> None:
+def test_silent_connection_gets_408(client: Connect) -> None:
     connection = client()
     _assert_refused(connection, 408, "Request timeout")
     assert TIMEOUT * 0.9 < connection.seconds() < TIMEOUT + 2
 
 
-def test_a_head_that_trickles_in_gets_408_although_bytes_keep_coming(client: Connect) -> None:
+def test_slow_head_gets_408_although_bytes_keep_arriving(client: Connect) -> None:
     connection = client()
     connection.send(b"GET /x HTTP/1.1\r\n")
     trickle = threading.Thread(target=_trickle, args=(connection, b"a"), daemon=True)
@@ -166,7 +166,7 @@ def test_a_head_that_trickles_in_gets_408_although_bytes_keep_coming(client: Con
     assert connection.seconds() < TIMEOUT + 2
 
 
-def test_empty_lines_before_a_request_do_not_hold_the_connection(client: Connect) -> None:
+def test_empty_lines_before_a_request_do_not_extend_the_deadline(client: Connect) -> None:
     connection = client()
     connection.send(GET)
     _assert_answered(connection)
@@ -183,27 +183,27 @@ def _trickle(connection: Connection, data: bytes) -> None:
         return
 
 
-def test_a_body_that_does_not_come_gets_408(client: Connect) -> None:
+def test_missing_body_gets_408(client: Connect) -> None:
     connection = client()
     connection.send(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nabc")
     _assert_refused(connection, 408, "Request timeout")
     assert TIMEOUT * 0.9 < connection.seconds() < TIMEOUT + 2
 
 
-def test_a_chunked_body_that_does_not_end_gets_408(client: Connect) -> None:
+def test_unfinished_chunked_body_gets_408(client: Connect) -> None:
     connection = client()
     connection.send(b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
     _assert_refused(connection, 408, "Request timeout")
 
 
-def test_a_body_that_does_not_come_after_the_answer_ends_the_connection(client: Connect) -> None:
+def test_missing_body_after_the_response_ends_the_connection(client: Connect) -> None:
     connection = client()
     connection.send(b"POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nabc")
     _assert_answered(connection, path="/early")
     assert connection.ended()
 
 
-def test_the_deadline_of_a_later_request_begins_with_its_first_byte(client: Connect) -> None:
+def test_deadline_of_a_later_request_starts_with_its_first_byte(client: Connect) -> None:
     connection = client()
     connection.send(GET)
     _assert_answered(connection)
@@ -214,13 +214,13 @@ def test_the_deadline_of_a_later_request_begins_with_its_first_byte(client: Conn
     _assert_refused(connection, 408, "Request timeout")
 
 
-def test_a_slow_application_is_not_the_clients_fault(client: Connect) -> None:
+def test_slow_application_does_not_time_out_the_client(client: Connect) -> None:
     connection = client()
     connection.send(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
     _assert_answered(connection, path="/slow")
 
 
-def test_an_unfinished_pipelined_request_does_not_spoil_the_answer_before_it(client: Connect) -> None:
+def test_unfinished_pipelined_request_does_not_affect_the_previous_response(client: Connect) -> None:
     connection = client()
     connection.send(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\nGET /x HT")
     _assert_answered(connection, path="/slow")
@@ -259,14 +259,14 @@ def test_a_path_over_the_bound_gets_431(client: Connect) -> None:
     _assert_refused(connection, 431, "Request header fields too large")
 
 
-def test_a_head_without_end_gets_431_as_soon_as_it_passes_the_bound(client: Connect) -> None:
+def test_endless_head_gets_431_once_over_the_bound(client: Connect) -> None:
     connection = client()
     connection.send(_head(MAX_HEAD)[:-4])
     _assert_refused(connection, 431, "Request header fields too large")
     assert connection.seconds() < TIMEOUT + LINGER_SECONDS
 
 
-def test_the_bound_counts_each_head_and_no_body(client: Connect) -> None:
+def test_bound_applies_to_each_head_and_not_to_bodies(client: Connect) -> None:
     connection = client()
     body = b"b" * MAX_BODY
     request = b"POST /x HTTP/1.1\r\nHost: a\r\nX: %s\r\nContent-Length: %d\r\n\r\n%s"
@@ -304,14 +304,14 @@ def test_malformed_http_gets_a_json_400(client: Connect, data: bytes) -> None:
     _assert_refused(connection, 400, "Malformed HTTP request")
 
 
-def test_nonsense_after_a_good_request_does_not_spoil_its_answer(client: Connect) -> None:
+def test_garbage_after_a_request_does_not_affect_its_response(client: Connect) -> None:
     connection = client()
     connection.send(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\nnonsense\r\n\r\n")
     _assert_answered(connection, path="/slow")
     assert connection.ended()
 
 
-def test_chunk_extensions_without_end_are_not_read_for_ever(client: Connect) -> None:
+def test_endless_chunk_extensions_are_cut_off(client: Connect) -> None:
     connection = client()
     connection.send(b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1;")
     try:
@@ -332,14 +332,14 @@ def test_a_body_at_the_bound_is_served(client: Connect) -> None:
 
 
 @pytest.mark.parametrize("length", [b"%d" % (MAX_BODY + 1), b"18446744073709551615", b"00000000000000000000003000"])
-def test_a_longer_declared_body_gets_413_before_it_is_sent(client: Connect, length: bytes) -> None:
+def test_oversized_declared_body_gets_413_before_it_is_sent(client: Connect, length: bytes) -> None:
     connection = client()
     connection.send(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: " + length + b"\r\n\r\n")
     _assert_refused(connection, 413, "Payload too large")
     assert connection.seconds() < TIMEOUT + LINGER_SECONDS + 1
 
 
-def test_a_client_that_awaits_100_continue_gets_413_instead(client: Connect) -> None:
+def test_client_awaiting_100_continue_gets_413_instead(client: Connect) -> None:
     connection = client()
     connection.send(b"POST /x HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 999999\r\n\r\n")
     _assert_refused(connection, 413, "Payload too large")
@@ -353,14 +353,14 @@ def test_a_chunked_body_at_the_bound_is_served(client: Connect) -> None:
     _assert_answered(connection, size=MAX_BODY)
 
 
-def test_a_chunked_body_gets_413_as_soon_as_it_passes_the_bound(client: Connect) -> None:
+def test_chunked_body_gets_413_once_over_the_bound(client: Connect) -> None:
     connection = client()
     chunk = b"%x\r\n%s\r\n" % (MAX_BODY + 1, b"b" * (MAX_BODY + 1))
     connection.send(b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk)
     _assert_refused(connection, 413, "Payload too large")
 
 
-def test_a_client_that_goes_on_sending_still_reads_its_413(client: Connect) -> None:
+def test_client_that_keeps_sending_still_receives_its_413(client: Connect) -> None:
     connection = client()
     connection.send(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000\r\n\r\n")
     connection.send(b"b" * 2_000_000)
@@ -388,7 +388,7 @@ def test_a_websocket_outlives_the_deadline_of_requests(port: int) -> None:
         assert websocket.recv(PATIENCE) == "welcome"
 
 
-def test_the_head_of_an_upgrade_is_bounded_too(client: Connect) -> None:
+def test_head_of_an_upgrade_is_bounded_too(client: Connect) -> None:
     connection = client()
     connection.send(
         b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
@@ -403,7 +403,7 @@ def test_an_unknown_upgrade_is_served_as_an_ordinary_request(client: Connect) ->
     _assert_answered(connection)
 
 
-def test_the_server_serves_others_while_somebody_stalls(client: Connect) -> None:
+def test_server_serves_others_while_a_client_stalls(client: Connect) -> None:
     stalled = [client() for _ in range(20)]
     for connection in stalled:
         connection.send(b"GET /x HTTP/1.1\r\n")
@@ -415,13 +415,13 @@ def test_the_server_serves_others_while_somebody_stalls(client: Connect) -> None
 
 @pytest.mark.parametrize("requests", [1, 3])
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
-def test_a_client_that_does_not_read_its_answers_is_cut_off(client: Connect, requests: int, version: str) -> None:
+def test_client_that_does_not_read_its_responses_is_cut_off(client: Connect, requests: int, version: str) -> None:
     stalled = client()
     stalled.send(f"GET /large HTTP/{version}\r\nHost: a\r\n\r\n".encode() * requests)
     stalled.await_reset()
 
 
-def test_a_client_that_reads_slowly_gets_its_answer(client: Connect) -> None:
+def test_slowly_reading_client_gets_its_response(client: Connect) -> None:
     reader = client()
     reader.send(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
     received = 0

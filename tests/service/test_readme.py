@@ -67,7 +67,7 @@ async def says(process: asyncio.subprocess.Process, text: bytes) -> None:
             said += more
 
 
-async def test_what_is_typed_beside_make_run_plays_a_tournament_and_shows_it(start: Start, tmp_path: Path) -> None:
+async def test_readme_commands_replay_and_show_a_tournament(start: Start, tmp_path: Path) -> None:
     api, folder = await start("api"), prepared(tmp_path)
     replay, everything, matches, stream = lines()
     async with typed(everything, api, folder) as watching:

@@ -103,13 +103,13 @@ async def test_final_scores_equal_the_file(service: Service, copy: Copy, name: s
     assert summary.mismatches == []
 
 
-async def test_goals_that_do_not_add_up_are_corrected(service: Service, copy: Copy) -> None:
+async def test_inconsistent_goals_are_corrected(service: Service, copy: Copy) -> None:
     summary = await play(copy(ROUNDS), service)
 
     assert (summary.goals, summary.corrected) == (5, 1)
 
 
-async def test_a_match_to_come_is_scheduled_and_a_cancelled_one_is_cancelled(service: Service, copy: Copy) -> None:
+async def test_future_match_is_scheduled_and_cancelled_match_is_cancelled(service: Service, copy: Copy) -> None:
     today, rounds = copy(TODAY), copy(ROUNDS)
 
     await play(today, service)
@@ -183,7 +183,7 @@ async def test_a_postponed_match_is_played_once_the_file_has_its_score(service: 
     await stands_as_in(file, service)
 
 
-async def test_the_score_agrees_with_the_text_of_every_entry(service: Service, copy: Copy) -> None:
+async def test_score_agrees_with_the_text_of_every_entry(service: Service, copy: Copy) -> None:
     """The second match has scores without goals, the third misses a goal at half-time."""
     file = copy(TODAY)
     first, second, third, _ = json.loads(file.read_text())["matches"]
@@ -236,7 +236,7 @@ async def test_repeated_matches_are_skipped_with_a_warning(service: Service, cop
 
 
 @pytest.mark.parametrize("name", [TODAY, ROUNDS])
-async def test_a_second_run_doubles_nothing(service: Service, copy: Copy, name: str) -> None:
+async def test_second_run_creates_no_duplicates(service: Service, copy: Copy, name: str) -> None:
     file = copy(name)
     await play(file, service)
 
@@ -246,7 +246,7 @@ async def test_a_second_run_doubles_nothing(service: Service, copy: Copy, name: 
     assert (summary.skipped, summary.events) == (4, 0)
 
 
-async def test_two_runs_at_once_double_nothing(service: Service, copy: Copy) -> None:
+async def test_concurrent_runs_create_no_duplicates(service: Service, copy: Copy) -> None:
     file = copy(TODAY)
 
     await asyncio.gather(play(file, service), play(file, service))
@@ -255,7 +255,7 @@ async def test_two_runs_at_once_double_nothing(service: Service, copy: Copy) -> 
 
 
 @pytest.mark.parametrize("seconds", [0.1, 0.3, 0.6])
-async def test_a_stopped_run_is_continued(service: Service, copy: Copy, seconds: float) -> None:
+async def test_interrupted_run_can_be_continued(service: Service, copy: Copy, seconds: float) -> None:
     file = copy(TODAY)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(play(file, service, SLOW), seconds)
@@ -323,7 +323,7 @@ async def test_progress_and_summary_are_shown(service: Service, copy: Copy) -> N
     assert "mismatches" in shown.getvalue()
 
 
-async def test_keys_are_asked_for_and_used(start: Start, copy: Copy) -> None:
+async def test_missing_keys_are_reported_and_given_ones_used(start: Start, copy: Copy) -> None:
     api = await start("api", DEV_API_KEY="a-key-for-this-test-alone")
     file = copy(TODAY)
 
@@ -336,7 +336,7 @@ async def test_keys_are_asked_for_and_used(start: Start, copy: Copy) -> None:
     await stands_as_in(file, api)
 
 
-async def test_limits_of_requests_are_waited_for(start: Start, copy: Copy) -> None:
+async def test_rate_limits_are_respected(start: Start, copy: Copy) -> None:
     limited, free = await start("api", SECURITY_MODE="LIVE", HTTP_LIMIT="40 per 1 seconds"), await start("api")
     file = copy(TODAY)
 
@@ -345,7 +345,7 @@ async def test_limits_of_requests_are_waited_for(start: Start, copy: Copy) -> No
     await stands_as_in(file, free)
 
 
-async def test_it_outlives_the_death_of_the_api(start: Start, copy: Copy) -> None:
+async def test_replay_survives_the_death_of_the_api(start: Start, copy: Copy) -> None:
     api = await start("api")
     file = copy(TODAY)
     run = asyncio.create_task(play(file, api, SLOW))
@@ -358,7 +358,7 @@ async def test_it_outlives_the_death_of_the_api(start: Start, copy: Copy) -> Non
     await stands_as_in(file, api)
 
 
-async def test_it_outlives_a_restart_of_postgresql(start: Start, own_postgres: OwnPostgres, copy: Copy) -> None:
+async def test_replay_survives_a_restart_of_postgresql(start: Start, own_postgres: OwnPostgres, copy: Copy) -> None:
     api = await start("api", DATABASE_URL=own_postgres.url)
     file = copy(TODAY)
     run = asyncio.create_task(play(file, api, SLOW))
@@ -370,7 +370,7 @@ async def test_it_outlives_a_restart_of_postgresql(start: Start, own_postgres: O
     await stands_as_in(file, api)
 
 
-async def test_it_outlives_the_death_of_valkey(start: Start, own_valkey: Valkey, copy: Copy) -> None:
+async def test_replay_survives_the_death_of_valkey(start: Start, own_valkey: Valkey, copy: Copy) -> None:
     api = await start("api", REDIS_URL=own_valkey.url)
     file = copy(TODAY)
     run = asyncio.create_task(play(file, api, SLOW))
@@ -392,7 +392,7 @@ async def test_it_outlives_the_death_of_valkey(start: Start, own_valkey: Valkey,
         ({"api_key": "two\nlines"}, "--api-key contains characters that no key has"),
     ],
 )
-async def test_bad_options_are_named(options: dict[str, Any], named: str) -> None:
+async def test_invalid_options_are_named(options: dict[str, Any], named: str) -> None:
     usual: dict[str, Any] = {"speed": 1.0, "base_url": "http://127.0.0.1:8000", "api_key": None}
 
     with pytest.raises(ReplayError) as caught:
@@ -401,7 +401,7 @@ async def test_bad_options_are_named(options: dict[str, Any], named: str) -> Non
     assert named in str(caught.value)
 
 
-async def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+async def test_unreadable_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ReplayError, match=r"none\.json cannot be opened"):
         await replay(tmp_path / "none.json", speed=1, base_url="http://127.0.0.1:8000", api_key=None)
 

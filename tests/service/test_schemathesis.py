@@ -48,7 +48,7 @@ OPTIONS = [
 
 
 @pytest.mark.timeout(SECONDS + 300)
-async def test_no_request_is_answered_otherwise_than_openapi_says(start: Start, tmp_path: Path) -> None:
+async def test_responses_conform_to_openapi(start: Start, tmp_path: Path) -> None:
     service = await start("api", LOG_LEVEL="ERROR")
     await populate(service)
     found = search(f"{service.base_url}/openapi.json", tmp_path)

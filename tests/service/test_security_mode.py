@@ -15,7 +15,7 @@ INSIST_SECONDS = 60.0
 """Timeout until a dry run has logged an excess, which it detects after the response."""
 
 
-async def test_fault_12_nothing_optional_is_needed_to_start(start: Start) -> None:
+async def test_fault_12_optional_settings_are_not_needed_to_start(start: Start) -> None:
     """Fault 12: a missing optional key prevented the start."""
     api = await start("api")
     assert not {"SECURITY_MODE", "API_KEYS_FILE", "DEV_API_KEY", "ALLOWED_ORIGINS"} & api.environment.keys()
@@ -38,7 +38,7 @@ async def _is_refused(url: str) -> bool:
         return error.response.status_code == 429
 
 
-async def test_fault_18_unset_is_dry_run_for_requests_and_handshakes(start: Start) -> None:
+async def test_fault_18_unset_mode_is_dry_run_for_requests_and_handshakes(start: Start) -> None:
     """Fault 18: with the security mode unset, the original's parts disagreed on it."""
     api = await start("api")
     assert await _refusals(api) == (0, 0)
@@ -47,14 +47,14 @@ async def test_fault_18_unset_is_dry_run_for_requests_and_handshakes(start: Star
             assert await _refusals(api) == (0, 0)
 
 
-async def test_fault_18_live_is_live_for_requests_and_handshakes(start: Start) -> None:
+async def test_fault_18_live_mode_limits_requests_and_handshakes(start: Start) -> None:
     api = await start("api", SECURITY_MODE="LIVE")
     requests, handshakes = await _refusals(api)
     assert requests >= REQUESTS - 50
     assert handshakes >= HANDSHAKES - 5
 
 
-async def test_a_limit_of_one_address_is_not_anothers(start: Start) -> None:
+async def test_rate_limits_are_separate_per_address(start: Start) -> None:
     api = await start("api", SECURITY_MODE="LIVE", TRUSTED_PROXIES="127.0.0.0/8")
     one = {"X-Forwarded-For": "192.0.2.1"}
     async with api.client() as http:

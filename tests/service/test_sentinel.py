@@ -33,7 +33,7 @@ def _settings(watched: valkeys.Watched, **overrides: str) -> Settings:
     return load(database_url="postgresql://localhost/x", redis_url=watched.url, **overrides)
 
 
-async def test_a_failover_loses_and_doubles_nothing_and_events_come_by_redis_again(
+async def test_failover_delivers_each_event_once_and_redis_is_used_again(
     start: Start, watched: valkeys.Watched
 ) -> None:
     kinds: list[Kind] = ["api", "api", "worker", "scheduler"]
@@ -80,7 +80,7 @@ def _relayed(api: Service) -> float:
     return float(count)
 
 
-async def test_a_primary_that_is_demoted_ends_the_subscription(watched: valkeys.Watched) -> None:
+async def test_demoted_primary_ends_the_subscription(watched: valkeys.Watched) -> None:
     broker = brokers.create(_settings(watched, redis_timeout_seconds="2"))
     async with broker.subscription() as subscription:
         await subscription.connect(["channel"])
@@ -110,7 +110,7 @@ async def _hears_itself(broker: Broker) -> bool:
     return False
 
 
-async def test_limits_are_shared_by_way_of_the_primary(watched: valkeys.Watched) -> None:
+async def test_rate_limits_are_shared_through_the_primary(watched: valkeys.Watched) -> None:
     settings = _settings(watched, http_limit="20 per 60 seconds")
     limiters = [Limiter(settings, lambda: DEPLOYMENT), Limiter(settings, lambda: DEPLOYMENT)]
     allowed = [(await each.hit("http", "a")).allowed for _ in range(20) for each in limiters]
@@ -121,7 +121,7 @@ async def test_limits_are_shared_by_way_of_the_primary(watched: valkeys.Watched)
         await each.close()
 
 
-async def test_servers_with_a_password_and_sentinels_without_one(watched: valkeys.Watched) -> None:
+async def test_servers_may_have_a_password_and_sentinels_none(watched: valkeys.Watched) -> None:
     async with watched.primary.client() as client:
         await client.config_set("requirepass", "s3cr3t")
     async with watched.sentinel.client() as sentinel:

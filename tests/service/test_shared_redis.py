@@ -130,7 +130,7 @@ async def transitions_happen(services: list[Whole]) -> None:
 
 
 @pytest.mark.parametrize("other_number", [0, 7])
-async def test_two_services_on_one_redis_never_cross(
+async def test_two_services_on_one_redis_are_isolated(
     start: Start,
     database_url: str,
     other_database_url: str,
@@ -157,7 +157,7 @@ async def test_two_services_on_one_redis_never_cross(
         assert [name for name in names if sum(id in name for id in ids) != 1] == []
 
 
-async def test_a_copy_of_a_database_on_the_same_redis_does_not_reach_the_clients_of_the_original(
+async def test_copied_database_on_the_same_redis_does_not_reach_the_original_s_clients(
     start: Start, copied_database_url: str, database_url: str, redis_url: str
 ) -> None:
     one, two = origin_of(database_url), origin_of(copied_database_url)
@@ -175,7 +175,7 @@ async def test_a_copy_of_a_database_on_the_same_redis_does_not_reach_the_clients
             assert dropped["epoch"] > 20
 
 
-async def test_a_copy_with_a_prefix_of_its_own_shares_nothing(
+async def test_copy_with_its_own_prefix_shares_nothing(
     start: Start, copied_database_url: str, database_url: str, redis_url: str, redis_client: redis.Redis
 ) -> None:
     async with (
@@ -215,7 +215,7 @@ async def test_a_foreign_envelope_is_dropped_and_counted(
             assert [message["data"]["message"] for message in each.of_type("commentary")] == ["true"]
 
 
-async def test_a_database_that_becomes_another_deployment_is_followed_by_every_process(
+async def test_every_process_follows_a_change_of_deployment(
     start: Start, database_url: str, redis_url: str, redis_client: redis.Redis
 ) -> None:
     async with whole(start, database_url, redis_url, AUDIT_INTERVAL_SECONDS="0.2") as service:
@@ -231,7 +231,7 @@ async def test_a_database_that_becomes_another_deployment_is_followed_by_every_p
         await transitions_happen([service])
 
 
-def test_the_deployment_survives_a_dump_and_the_epoch_does_not(postgres_server: Postgres, database_url: str) -> None:
+def test_deployment_survives_a_dump_but_the_epoch_does_not(postgres_server: Postgres, database_url: str) -> None:
     before = origin_of(database_url)
     dump = subprocess.run([program("pg_dump"), database_url], check=True, capture_output=True, timeout=60).stdout
     postgres_server.server.create_database("restored")
@@ -245,9 +245,7 @@ def test_the_deployment_survives_a_dump_and_the_epoch_does_not(postgres_server: 
     assert after.epoch != before.epoch
 
 
-def test_databases_that_are_migrated_by_themselves_are_different_deployments(
-    database_url: str, other_database_url: str
-) -> None:
+def test_separately_migrated_databases_are_different_deployments(database_url: str, other_database_url: str) -> None:
     assert deployment_of(database_url) != deployment_of(other_database_url)
 
 
@@ -262,7 +260,7 @@ def others(database_url: str, redis_url: str) -> list[Hints]:
     return [Hints(rq_client(settings), settings, deployment) for deployment in deployments]
 
 
-def test_a_scheduler_leaves_the_jobs_of_another_deployment(
+def test_scheduler_ignores_jobs_of_other_deployments(
     database_url: str, redis_url: str, others: list[Hints], redis_client: redis.Redis
 ) -> None:
     one, two = others
@@ -279,7 +277,7 @@ def test_a_scheduler_leaves_the_jobs_of_another_deployment(
     assert Job.exists(two.deployment.job_id("match-7-end"), connection=redis_client)
 
 
-async def test_a_redis_user_of_the_documents_is_allowed_what_a_service_needs(
+async def test_documented_redis_user_has_sufficient_permissions(
     start: Start, database_url: str, redis_url: str, redis_client: redis.Redis
 ) -> None:
     (rule,) = re.findall(r"^ACL SETUSER .*$", (DOCS / "operations.md").read_text(), re.MULTILINE)

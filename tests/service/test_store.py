@@ -51,7 +51,7 @@ async def seqs(store: Store, match_id: int, since: int = 0) -> list[int]:
     return [event.seq for event in await store.events(match_id, since)]
 
 
-async def test_match_ids_have_no_gap_whoever_creates_and_whatever_fails(store: Store) -> None:
+async def test_match_ids_have_no_gap_despite_concurrency_and_failures(store: Store) -> None:
     async def fail() -> None:
         with pytest.raises(psycopg.Error):
             await store.create_match({**dict.fromkeys(("sport", "home_team", "away_team")), **_broken()}, "test")
@@ -67,7 +67,7 @@ def _broken() -> dict[str, Any]:
     return {"start": now, "end": now + timedelta(hours=1), "home_score": 0, "away_score": 0}
 
 
-async def test_missed_brings_what_is_beyond_of_every_match_in_one_query(store: Store) -> None:
+async def test_missed_returns_later_events_of_all_matches_in_one_query(store: Store) -> None:
     first, second, third = [await create(store) for _ in range(3)]
     for match_id in (first, second, third):
         await comment(store, match_id, 3)
@@ -77,7 +77,7 @@ async def test_missed_brings_what_is_beyond_of_every_match_in_one_query(store: S
     assert await store.missed({}) == []
 
 
-async def test_a_feed_lacks_events_only_when_it_ends_before_what_was_delivered(store: Store) -> None:
+async def test_feed_lacks_events_only_if_it_ends_before_the_delivered_seq(store: Store) -> None:
     match_id = await create(store)
     await comment(store, match_id)
     assert not await store.lacks({})
@@ -87,16 +87,14 @@ async def test_a_feed_lacks_events_only_when_it_ends_before_what_was_delivered(s
     assert await store.lacks({999: 1})
 
 
-async def test_the_epoch_is_renewed_once_however_many_find_the_feed_older(store: Store) -> None:
+async def test_epoch_is_renewed_once_by_concurrent_instances(store: Store) -> None:
     before = await store.epoch()
     renewed = await asyncio.gather(*(store.renew_epoch(before) for _ in range(5)))
     assert len(set(renewed)) == 1
     assert renewed[0] == await store.epoch() != before
 
 
-async def test_events_since_a_horizon_include_those_of_a_transaction_that_was_open_then(
-    store: Store, database_url: str
-) -> None:
+async def test_events_since_a_horizon_include_those_of_transactions_open_then(store: Store, database_url: str) -> None:
     early, late = await create(store), await create(store)
     async with await psycopg.AsyncConnection.connect(database_url) as open_one:
         parameters = {"match_id": early, "request_id": "open", "home": 0, "away": 0, "scores": False}
@@ -111,7 +109,7 @@ async def test_events_since_a_horizon_include_those_of_a_transaction_that_was_op
     assert set((await store.changed(horizon)).items()) >= {(early, 2), (late, 3)}
 
 
-async def test_more_events_than_one_batch_are_all_brought(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_events_beyond_one_batch_are_all_returned(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "BATCH", 4)
     horizon = await store.horizon()
     for match_id in [await create(store) for _ in range(3)]:
@@ -120,7 +118,7 @@ async def test_more_events_than_one_batch_are_all_brought(store: Store, monkeypa
     assert told == [(match_id, seq) for match_id in (1, 2, 3) for seq in range(1, 7)]
 
 
-async def test_a_goal_that_is_corrected_by_many_at_once_counts_what_it_ends_as(store: Store) -> None:
+async def test_concurrently_corrected_goal_counts_in_its_final_form(store: Store) -> None:
     match_id = await create(store)
     await comment(store, match_id, **GOAL)
     goal = int((await _first_commentary(store, match_id))["id"])
@@ -144,7 +142,7 @@ async def score(store: Store, match_id: int) -> tuple[int, int]:
     return row[0], row[1]
 
 
-async def test_a_write_that_is_refused_leaves_no_gap(store: Store) -> None:
+async def test_refused_write_leaves_no_gap(store: Store) -> None:
     match_id = await create(store)
 
     async def overflow() -> None:
@@ -155,7 +153,7 @@ async def test_a_write_that_is_refused_leaves_no_gap(store: Store) -> None:
     assert await seqs(store, match_id) == list(range(1, 12))
 
 
-async def test_a_key_used_by_many_at_once_writes_once(store: Store) -> None:
+async def test_concurrent_use_of_a_key_writes_once(store: Store) -> None:
     match_id = await create(store)
     key = IdempotencyKey("POST /matches/1/commentary", "key", b"same")
 
@@ -169,7 +167,7 @@ async def test_a_key_used_by_many_at_once_writes_once(store: Store) -> None:
     assert await seqs(store, match_id) == [1, 2]
 
 
-async def test_events_of_matches_over_long_ago_are_pruned_and_no_others(store: Store) -> None:
+async def test_only_events_of_matches_finished_long_ago_are_pruned(store: Store) -> None:
     finished, live = await create(store), await create(store)
     for match_id in (finished, live):
         await comment(store, match_id, 2)
@@ -182,7 +180,7 @@ async def test_events_of_matches_over_long_ago_are_pruned_and_no_others(store: S
     assert await prune(store, age=0) == 0
 
 
-async def test_a_pruned_match_goes_on_where_it_stood(store: Store) -> None:
+async def test_pruned_match_continues_its_seq(store: Store) -> None:
     match_id = await create(store)
     await store.revise_match(match_id, lambda before, _: end(before), "test")
     await prune(store, age=0)
@@ -198,7 +196,7 @@ async def prune(store: Store, age: float) -> int:
     return await store.database.execute(sql.PRUNE, {"age": age, "limit": 10})
 
 
-async def test_the_score_can_be_set_while_live_only(store: Store) -> None:
+async def test_score_can_be_set_only_while_live(store: Store) -> None:
     match_id = await create(store)
 
     def set_to_two(before: MatchState, _: datetime) -> Revision:
@@ -212,7 +210,7 @@ async def test_the_score_can_be_set_while_live_only(store: Store) -> None:
     assert await seqs(store, match_id) == [1, 2, 3]
 
 
-async def test_a_database_that_hangs_is_away_within_the_time_out_and_works_afterwards(
+async def test_hanging_database_counts_as_away_within_the_timeout_and_recovers(
     own_postgres: OwnPostgres,
 ) -> None:
     async with opened(own_postgres.url, size=2, timeout=1) as database:

@@ -81,9 +81,7 @@ async def test_a_match_starts_and_then_ends(database_url: str, sweeper: Sweeper)
     assert seqs(database_url, match.id) == [1, 2, 3]
 
 
-async def test_a_match_whose_start_and_end_have_passed_finishes_in_one_step(
-    database_url: str, sweeper: Sweeper
-) -> None:
+async def test_match_past_its_start_and_end_finishes_in_one_step(database_url: str, sweeper: Sweeper) -> None:
     match = await scheduled(database_url, -10, -5)
     assert sweeper.sweep() == 1
     assert sweeper.sweep() == 0
@@ -97,7 +95,7 @@ async def test_nothing_happens_before_the_moment(database_url: str, sweeper: Swe
 
 
 @pytest.mark.parametrize("status", ["postponed", "cancelled", "finished"])
-async def test_a_status_given_by_hand_is_left_alone(database_url: str, sweeper: Sweeper, status: str) -> None:
+async def test_manually_set_status_is_kept(database_url: str, sweeper: Sweeper, status: str) -> None:
     match = await create_match(database_url, 100, 200)
     await change_match(database_url, match.id, status=status)
     move(database_url, match.id, -10, -5)
@@ -105,9 +103,7 @@ async def test_a_status_given_by_hand_is_left_alone(database_url: str, sweeper: 
     assert [change.new for change in transitions(database_url, match.id)] == [status]
 
 
-async def test_eight_sweepers_at_once_make_exactly_one_event_of_each_transition(
-    database_url: str, settings: Settings
-) -> None:
+async def test_eight_concurrent_sweepers_create_one_event_per_transition(database_url: str, settings: Settings) -> None:
     matches = [await scheduled(database_url, -1, 100) for _ in range(MATCHES)]
     assert sum(sweep_together(settings)) == MATCHES
     assert [len(transitions(database_url, match.id)) for match in matches] == [1] * MATCHES
@@ -135,9 +131,7 @@ def sweep_together(settings: Settings, beside: Callable[[], None] | None = None)
     return moved
 
 
-async def test_fault_5_no_race_between_a_check_of_the_status_and_its_update(
-    database_url: str, settings: Settings
-) -> None:
+async def test_fault_5_status_check_and_update_do_not_race(database_url: str, settings: Settings) -> None:
     """Every match is cancelled by hand at the moment when eight sweepers try to start it."""
     matches = [await scheduled(database_url, -1, 100) for _ in range(20)]
 
@@ -157,7 +151,7 @@ async def test_fault_5_no_race_between_a_check_of_the_status_and_its_update(
     assert all(transitions(database_url, match.id)[-1].new == "live" for match in matches[10:])
 
 
-async def test_a_locked_match_does_not_hold_up_the_others(database_url: str, sweeper: Sweeper) -> None:
+async def test_locked_match_does_not_delay_others(database_url: str, sweeper: Sweeper) -> None:
     locked, free = await scheduled(database_url, -1, 100), await scheduled(database_url, -1, 100)
     with closing(psycopg.connect(database_url)) as connection:
         connection.execute("SELECT 1 FROM match WHERE id = %s FOR UPDATE", [locked.id])
@@ -167,7 +161,7 @@ async def test_a_locked_match_does_not_hold_up_the_others(database_url: str, swe
     assert len(transitions(database_url, free.id)) == len(transitions(database_url, locked.id)) == 1
 
 
-async def test_a_transition_is_published_to_its_match_and_to_everything(
+async def test_transition_is_published_to_its_match_and_to_all_matches(
     database_url: str, sweeper: Sweeper, redis_client: redis.Redis
 ) -> None:
     match = await scheduled(database_url, -1, 100)
@@ -213,7 +207,7 @@ def test_old_idempotency_keys_and_events_are_deleted(database_url: str, redis_ur
 # Hints
 
 
-async def test_planned_jobs_stand_in_the_scheduler_and_are_json(hints: Hints, redis_client: redis.Redis) -> None:
+async def test_planned_jobs_are_scheduled_as_json(hints: Hints, redis_client: redis.Redis) -> None:
     start, end = soon(100), soon(200)
     hints.write(Plan(7, "scheduled", start, end))
     assert hints.known() == {"match-7-start": int(start.timestamp()), "match-7-end": int(end.timestamp())}
@@ -223,7 +217,9 @@ async def test_planned_jobs_stand_in_the_scheduler_and_are_json(hints: Hints, re
     assert redis_client.ttl(Job.key_for(DEPLOYMENT.job_id("match-7-start"))) == -1
 
 
-async def test_new_times_move_the_jobs_and_a_cancellation_removes_them(hints: Hints, redis_client: redis.Redis) -> None:
+async def test_changed_times_move_the_jobs_and_cancellation_removes_them(
+    hints: Hints, redis_client: redis.Redis
+) -> None:
     hints.write(Plan(7, "scheduled", soon(100), soon(200)))
     later = soon(500)
     hints.write(Plan(7, "live", soon(-1), later))
@@ -233,7 +229,7 @@ async def test_new_times_move_the_jobs_and_a_cancellation_removes_them(hints: Hi
     assert redis_client.keys("rq:job:*") == []
 
 
-async def test_the_schedule_writes_what_is_planned(settings: Settings, hints: Hints) -> None:
+async def test_schedule_writes_planned_jobs(settings: Settings, hints: Hints) -> None:
     schedule = Schedule(settings, lambda: DEPLOYMENT)
     await schedule.start()
     schedule.plan(7, "scheduled", soon(100), soon(200))
@@ -257,7 +253,7 @@ async def test_reconciling_restores_lost_hints_and_removes_stale_ones(
     assert reconcile(hints, database) == 0
 
 
-async def test_reconciling_leaves_what_lies_beyond_the_next_day(
+async def test_reconciling_ignores_matches_beyond_the_next_day(
     database_url: str, hints: Hints, database: Database
 ) -> None:
     far = await create_match(database_url, 200_000, 300_000)
@@ -266,7 +262,7 @@ async def test_reconciling_leaves_what_lies_beyond_the_next_day(
     assert len(hints.known()) == 2
 
 
-async def test_a_job_reaches_the_sweeper_of_the_worker(start: Start, settings: Settings) -> None:
+async def test_job_wakes_the_sweeper_of_the_worker(start: Start, settings: Settings) -> None:
     """Sweeps run once a minute, so only a hint can start a match within the second."""
     kinds: tuple[Kind, ...] = ("worker", "scheduler")
     for service in [await start(kind, SWEEP_INTERVAL_SECONDS="60") for kind in kinds]:
@@ -297,9 +293,7 @@ async def test_transitions_are_on_time(start: Start, settings: Settings) -> None
     assert sorted(lateness)[20] < 0.3
 
 
-def test_a_crashed_schedulers_lock_stands_in_the_way_for_a_second_only(
-    settings: Settings, redis_client: redis.Redis
-) -> None:
+def test_lock_of_a_crashed_scheduler_expires_within_a_second(settings: Settings, redis_client: redis.Redis) -> None:
     connection = rq_client(settings)
     crashed = Scheduler(connection, settings, DEPLOYMENT)
     assert crashed._lock.acquire(blocking=False)
@@ -318,7 +312,7 @@ def test_one_unreadable_job_does_not_stop_the_scheduler(
 # Fault 8
 
 
-def test_fault_8_a_redis_that_may_evict_jobs_is_warned_of(
+def test_fault_8_eviction_policy_of_redis_is_warned_about(
     own_valkey: Valkey, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with redis.Redis.from_url(own_valkey.url) as client:
@@ -329,7 +323,7 @@ def test_fault_8_a_redis_that_may_evict_jobs_is_warned_of(
         assert "set maxmemory-policy to noeviction" in said(caplog, capsys)
 
 
-def test_fault_8_a_redis_that_forbids_config_is_accepted(own_valkey: Valkey) -> None:
+def test_fault_8_redis_that_forbids_config_is_accepted(own_valkey: Valkey) -> None:
     with redis.Redis.from_url(own_valkey.url) as admin:
         admin.execute_command("ACL SETUSER hosted on nopass ~* &* +@all -config")
     with redis.Redis.from_url(own_valkey.url, username="hosted", password="any") as client:

@@ -40,7 +40,7 @@ async def post(http: httpx.AsyncClient, path: str, content: str | bytes, method:
 
 @pytest.mark.parametrize("member", ["sport", "homeTeam", "awayTeam"])
 @pytest.mark.parametrize("value", ["", None, 1, ["x"], "a\0b", "x" * 501])
-async def test_names_of_a_match_are_text(http: httpx.AsyncClient, member: str, value: Any) -> None:
+async def test_match_names_must_be_text(http: httpx.AsyncClient, member: str, value: Any) -> None:
     answer = await http.post("/matches", json=match_body(**{member: value}))
     assert places(answer, "Invalid request body") == [[member]]
 
@@ -62,36 +62,36 @@ async def test_names_of_a_match_are_text(http: httpx.AsyncClient, member: str, v
         None,
     ],
 )
-async def test_times_of_a_match_are_iso_8601_with_an_offset(http: httpx.AsyncClient, member: str, value: Any) -> None:
+async def test_match_times_must_be_iso_8601_with_an_offset(http: httpx.AsyncClient, member: str, value: Any) -> None:
     answer = await http.post("/matches", json=match_body(**{member: value}))
     assert places(answer, "Invalid request body") == [[member]]
 
 
 @pytest.mark.parametrize("end", ["2026-02-20T15:00:00Z", "2026-02-20T14:59:59.999Z", "2026-02-20T15:00:00.0001Z"])
-async def test_a_match_ends_strictly_after_it_starts(http: httpx.AsyncClient, end: str) -> None:
+async def test_match_must_end_after_its_start(http: httpx.AsyncClient, end: str) -> None:
     answer = await http.post("/matches", json=match_body(startTime="2026-02-20T15:00:00Z", endTime=end))
     assert places(answer, "Invalid request body") == [["endTime"]]
 
 
 @pytest.mark.parametrize("value", [-1, 1.5, 2**31, 2**63, 2**64, 10**400, "-1", "", "x", "9999999999", None, True, []])
-async def test_scores_are_integers_of_four_bytes(http: httpx.AsyncClient, value: Any) -> None:
+async def test_scores_must_be_int4(http: httpx.AsyncClient, value: Any) -> None:
     answer = await http.post("/matches", json=match_body(homeScore=value))
     assert places(answer, "Invalid request body") in ([["homeScore"]], [[]])
 
 
-async def test_every_fault_is_named_at_once(http: httpx.AsyncClient) -> None:
+async def test_all_errors_are_reported_at_once(http: httpx.AsyncClient) -> None:
     expected: list[Path] = [["sport"], ["homeTeam"], ["awayTeam"], ["startTime"], ["endTime"]]
     assert places(await http.post("/matches", json={}), "Invalid request body") == expected
 
 
 @pytest.mark.parametrize("body", [[], "text", 1, None, True])
-async def test_a_body_is_an_object(http: httpx.AsyncClient, body: Any) -> None:
+async def test_body_must_be_an_object(http: httpx.AsyncClient, body: Any) -> None:
     answer = await post(http, "/matches", json.dumps(body))
     assert places(answer, "Invalid request body") == [[]]
     assert answer.json()["details"][0]["message"] == "Input should be a JSON object"
 
 
-async def test_a_wrong_type_is_named_in_the_terms_of_json(http: httpx.AsyncClient, commentary: str) -> None:
+async def test_type_errors_use_json_terms(http: httpx.AsyncClient, commentary: str) -> None:
     answer = await post(http, commentary, json.dumps({"minute": 1, "message": "m", "metadata": [], "tags": {}}))
     assert {detail["message"] for detail in answer.json()["details"]} == {
         "Input should be a JSON object",
@@ -130,7 +130,7 @@ async def test_a_wrong_type_is_named_in_the_terms_of_json(http: httpx.AsyncClien
         ("tags", {}),
     ],
 )
-async def test_members_of_commentary_have_their_types(
+async def test_commentary_members_are_type_checked(
     http: httpx.AsyncClient, commentary: str, member: str, value: Any
 ) -> None:
     answer = await http.post(commentary, json={"minute": 1, "message": "m", member: value})
@@ -153,14 +153,14 @@ async def test_minute_and_message_are_required(http: httpx.AsyncClient, commenta
         ({"eventType": "goal", "metadata": {"scoreDelta": {"away": "1"}}}, ["metadata", "scoreDelta", "away"]),
     ],
 )
-async def test_a_fault_inside_is_named_by_its_whole_path(
+async def test_nested_error_has_its_full_path(
     http: httpx.AsyncClient, commentary: str, members: Json, place: Path
 ) -> None:
     answer = await http.post(commentary, json={"minute": 1, "message": "m", **members})
     assert places(answer, "Invalid request body") == [place]
 
 
-async def test_many_faults_are_answered_by_few_details(http: httpx.AsyncClient, commentary: str) -> None:
+async def test_number_of_reported_errors_is_bounded(http: httpx.AsyncClient, commentary: str) -> None:
     metadata = {str(number): "\0" for number in range(5_000)}
     answer = await http.post(commentary, json={"minute": 1, "message": "m", "metadata": metadata})
     assert len(places(answer, "Invalid request body")) == 20
@@ -168,7 +168,7 @@ async def test_many_faults_are_answered_by_few_details(http: httpx.AsyncClient, 
 
 @pytest.mark.parametrize("body", [{}, {"unknown": 1}])
 @pytest.mark.parametrize("path", ["", "/commentary/1"])
-async def test_a_patch_changes_something(http: httpx.AsyncClient, service: Service, path: str, body: Json) -> None:
+async def test_empty_patch_is_refused(http: httpx.AsyncClient, service: Service, path: str, body: Json) -> None:
     match = await service.create_match()
     answer = await http.patch(f"/matches/{match['id']}{path}", json=body)
     assert places(answer, "Invalid request body") == [[]]
@@ -193,7 +193,7 @@ async def test_a_patch_is_checked_like_a_new_match(
 
 
 @pytest.mark.parametrize("body", [{}, {"homeScore": 1}, {"homeScore": 1, "awayScore": None}])
-async def test_a_score_has_two_sides(http: httpx.AsyncClient, service: Service, body: Json) -> None:
+async def test_score_requires_both_sides(http: httpx.AsyncClient, service: Service, body: Json) -> None:
     match = await service.create_match()
     answer = await http.patch(f"/matches/{match['id']}/score", json=body)
     assert ["awayScore"] in places(answer, "Invalid request body")
@@ -225,13 +225,11 @@ async def test_a_score_has_two_sides(http: httpx.AsyncClient, service: Service, 
     ],
     ids=range(17),
 )
-async def test_fault_13_what_is_no_json_is_bad_input(
-    http: httpx.AsyncClient, commentary: str, content: str | bytes
-) -> None:
+async def test_fault_13_malformed_json_gets_400(http: httpx.AsyncClient, commentary: str, content: str | bytes) -> None:
     assert places(await post(http, commentary, content), "Invalid request body") == [[]]
 
 
-async def test_fault_13_deep_metadata_is_refused(http: httpx.AsyncClient, commentary: str) -> None:
+async def test_fault_13_deeply_nested_metadata_is_refused(http: httpx.AsyncClient, commentary: str) -> None:
     deep = '{"minute":1,"message":"m","metadata":' + '{"a":' * 40 + "1" + "}" * 41
     assert places(await post(http, commentary, deep), "Invalid request body") == [["metadata", *["a"] * 32]]
 
@@ -253,7 +251,7 @@ HEADERS: list[dict[str, str]] = [
 
 @pytest.mark.parametrize("levels", [40, 254, 255, 1_020, 1_024, 15_000])
 @pytest.mark.parametrize("opening", ["[", '{"a":'])
-async def test_nesting_is_judged_alike_whatever_the_route_and_the_headers(
+async def test_nesting_limit_is_the_same_for_all_routes_and_headers(
     http: httpx.AsyncClient, commentary: str, levels: int, opening: str
 ) -> None:
     deep = opening * levels + "1" + {"[": "]"}.get(opening, "}") * levels
@@ -266,7 +264,7 @@ async def test_nesting_is_judged_alike_whatever_the_route_and_the_headers(
 
 
 @pytest.mark.parametrize("number", ["-0", "-0.0", "1e22", "18446744073709551615", "18446744073709551616", "5e-324"])
-async def test_a_number_that_parses_is_stored_with_and_without_an_idempotency_key(
+async def test_parsed_numbers_are_stored_with_and_without_an_idempotency_key(
     http: httpx.AsyncClient, commentary: str, number: str
 ) -> None:
     body = f'{{"minute":1,"message":"m","metadata":{{"n":{number}}},"unknown":{number}}}'
@@ -275,34 +273,32 @@ async def test_a_number_that_parses_is_stored_with_and_without_an_idempotency_ke
         assert (answer.status_code, answer.json()["data"]["metadata"]) == (201, {"n": json.loads(number)})
 
 
-async def test_a_fault_under_a_long_key_is_answered_shortly(http: httpx.AsyncClient, commentary: str) -> None:
+async def test_error_below_a_long_key_has_a_short_path(http: httpx.AsyncClient, commentary: str) -> None:
     metadata = {"k" * 50_000: ["\0"] * 1_000}
     answer = await http.post(commentary, json={"minute": 1, "message": "m", "metadata": metadata})
     assert places(answer, "Invalid request body")[0] == ["metadata", "k" * 100, 0]
     assert len(answer.content) < 10_000
 
 
-async def test_a_compressed_body_is_refused_with_the_header_at_fault(http: httpx.AsyncClient, commentary: str) -> None:
+async def test_compressed_body_is_refused_naming_the_header(http: httpx.AsyncClient, commentary: str) -> None:
     headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
     answer = await http.post(commentary, content=gzip.compress(b'{"minute":1,"message":"m"}'), headers=headers)
     assert places(answer, "Invalid request body") == [["Content-Encoding"]]
 
 
-async def test_numbers_that_only_floating_point_holds_are_kept_as_such(
-    http: httpx.AsyncClient, commentary: str
-) -> None:
+async def test_large_numbers_are_kept_as_floats(http: httpx.AsyncClient, commentary: str) -> None:
     body = '{"minute":1.0,"message":"m","metadata":{"big":123456789012345678901234567890,"small":5e-324}}'
     made = (await post(http, commentary, body)).json()["data"]
     assert (made["minute"], made["metadata"]) == (1, {"big": 123456789012345678901234567890.0, "small": 5e-324})
 
 
-async def test_the_last_of_a_repeated_member_counts_as_in_javascript(http: httpx.AsyncClient, commentary: str) -> None:
+async def test_last_of_repeated_members_counts(http: httpx.AsyncClient, commentary: str) -> None:
     made = (await post(http, commentary, '{"minute":"x","message":"m","minute":2}')).json()["data"]
     assert made["minute"] == 2
 
 
 @pytest.mark.parametrize("media_type", ["text/plain", "application/x-www-form-urlencoded", "application/json+x", ""])
-async def test_a_body_is_called_json(http: httpx.AsyncClient, commentary: str, media_type: str) -> None:
+async def test_body_requires_a_json_media_type(http: httpx.AsyncClient, commentary: str, media_type: str) -> None:
     content = b'{"minute":1,"message":"m"}'
     answer = await http.post(commentary, content=content, headers={"Content-Type": media_type})
     assert places(answer, "Invalid request body") == [[]]
@@ -319,12 +315,12 @@ async def test_the_media_type_may_have_parameters_and_capitals(http: httpx.Async
 
 @pytest.mark.parametrize("path", ["/matches", "/matches/1/commentary"])
 @pytest.mark.parametrize("limit", ["", "0", "101", "-1", "1.5", "1e1", "abc", "%31%00", "٣", "99999999999", "true"])
-async def test_a_limit_is_an_integer_from_1_to_100(http: httpx.AsyncClient, path: str, limit: str) -> None:
+async def test_limit_must_be_an_integer_from_1_to_100(http: httpx.AsyncClient, path: str, limit: str) -> None:
     assert places(await http.get(f"{path}?limit={limit}"), "Invalid query") == [["limit"]]
 
 
 @pytest.mark.parametrize("query", ["limit=1&limit=1", "from=x&from=x", "cursor=1-1&cursor=1-2"])
-async def test_a_parameter_of_one_value_is_given_once(http: httpx.AsyncClient, query: str) -> None:
+async def test_single_valued_parameter_must_not_be_repeated(http: httpx.AsyncClient, query: str) -> None:
     assert places(await http.get(f"/matches?{query}"), "Invalid query") == [[query.partition("=")[0]]]
 
 
@@ -350,11 +346,11 @@ async def test_a_parameter_of_one_value_is_given_once(http: httpx.AsyncClient, q
         ("cursor=1-ffffffff", ["cursor"]),
     ],
 )
-async def test_filters_are_checked(http: httpx.AsyncClient, query: str, place: Path) -> None:
+async def test_filters_are_validated(http: httpx.AsyncClient, query: str, place: Path) -> None:
     assert places(await http.get(f"/matches?{query}"), "Invalid query") == [place]
 
 
-async def test_a_cursor_that_was_tampered_with_is_refused(http: httpx.AsyncClient, service: Service) -> None:
+async def test_tampered_cursor_is_refused(http: httpx.AsyncClient, service: Service) -> None:
     for _ in range(2):
         await service.create_match()
     cursor = (await http.get("/matches?limit=1")).json()["nextCursor"]
@@ -372,7 +368,7 @@ async def test_unknown_parameters_are_ignored(http: httpx.AsyncClient) -> None:
 @pytest.mark.parametrize(
     "match_id", ["0", "-1", "1.5", "abc", "01", "2147483648", "9" * 400, "%00", "%ff", "1%0A", "٣"]
 )
-async def test_fault_13_a_match_id_is_a_positive_integer_of_four_bytes(http: httpx.AsyncClient, match_id: str) -> None:
+async def test_fault_13_match_id_must_be_a_positive_int4(http: httpx.AsyncClient, match_id: str) -> None:
     requests: list[tuple[str, str, Json | None]] = [
         ("GET", "", None),
         ("GET", "/commentary", None),
@@ -388,7 +384,7 @@ async def test_fault_13_a_match_id_is_a_positive_integer_of_four_bytes(http: htt
 
 @pytest.mark.parametrize("commentary_id", ["0", "x", "2147483648"])
 @pytest.mark.parametrize("method", ["PATCH", "DELETE"])
-async def test_a_commentary_id_is_a_positive_integer_of_four_bytes(
+async def test_commentary_id_must_be_a_positive_int4(
     http: httpx.AsyncClient, commentary: str, method: str, commentary_id: str
 ) -> None:
     answer = await http.request(method, f"{commentary}/{commentary_id}", json={"message": "m"})

@@ -25,14 +25,14 @@ async def _barrier(listener: Listener) -> list[Message]:
     return [message for message in listener.log[start:] if message["type"] not in ("pong", "match_created")]
 
 
-async def test_the_welcome_is_exactly_that_of_the_original(service: Service) -> None:
+async def test_welcome_matches_the_original(service: Service) -> None:
     async with connect(service.ws_url, compression=None, proxy=None) as websocket:
         assert await websocket.recv() == json.dumps(
             {"type": "welcome", "message": "Connected to Live Score API", "instance": "shared"}, separators=(",", ":")
         )
 
 
-async def test_the_path_below_api_is_the_same(service: Service) -> None:
+async def test_websocket_is_also_served_below_api(service: Service) -> None:
     async with Listener(service.ws_url.replace("/ws", "/api/ws")) as listener:
         assert listener.log[0]["type"] == "welcome"
 
@@ -52,7 +52,7 @@ async def test_subscribe_and_unsubscribe_are_acknowledged(service: Service) -> N
         assert await listener.unsubscribe(match["id"]) == {"type": "unsubscribed", "matchId": match["id"]}
 
 
-async def test_a_match_that_is_not_there_yet_can_be_followed(service: Service) -> None:
+async def test_unknown_match_can_be_followed(service: Service) -> None:
     async with Listener(service.ws_url) as listener:
         assert (await listener.subscribe(INT4_MAX))["seq"] == 0
         assert (await listener.unsubscribe(INT4_MAX))["matchId"] == INT4_MAX
@@ -63,7 +63,7 @@ async def test_unsubscribe_without_a_subscription_is_acknowledged(service: Servi
         assert (await listener.unsubscribe(7))["matchId"] == 7
 
 
-async def test_nothing_comes_after_unsubscribe(service: Service) -> None:
+async def test_no_event_arrives_after_unsubscribe(service: Service) -> None:
     match = await service.create_match()
     async with Listener(service.ws_url) as stays, Listener(service.ws_url) as leaves:
         for listener in (stays, leaves):
@@ -91,7 +91,7 @@ async def test_nothing_comes_after_unsubscribe(service: Service) -> None:
         True,
     ],
 )
-async def test_what_is_no_known_message_is_answered_and_the_socket_stays_open(service: Service, message: Any) -> None:
+async def test_unknown_message_gets_an_error_and_keeps_the_socket_open(service: Service, message: Any) -> None:
     async with Listener(service.ws_url) as listener:
         for data in (json.dumps(message), json.dumps(message).encode()):
             await listener.send(data)
@@ -102,7 +102,7 @@ async def test_what_is_no_known_message_is_answered_and_the_socket_stays_open(se
 
 @pytest.mark.parametrize("match_id", ["7", 7.5, None, True, False, [7], {"id": 7}, "", "abc"])
 @pytest.mark.parametrize("kind", ["subscribe", "unsubscribe"])
-async def test_a_match_id_that_is_no_integer_is_named(service: Service, kind: str, match_id: Any) -> None:
+async def test_non_integer_match_id_is_named(service: Service, kind: str, match_id: Any) -> None:
     async with Listener(service.ws_url) as listener:
         await listener.send({"type": kind, "matchId": match_id})
         await listener.send({"type": kind})
@@ -112,7 +112,7 @@ async def test_a_match_id_that_is_no_integer_is_named(service: Service, kind: st
 
 
 @pytest.mark.parametrize("member", [{"since": 3}, {"since": 0, "epoch": "abc"}])
-async def test_a_subscription_that_does_not_resume_says_so(service: Service, member: dict[str, Any]) -> None:
+async def test_non_resumable_subscription_is_reported(service: Service, member: dict[str, Any]) -> None:
     async with Listener(service.ws_url) as listener:
         for kind, more in (("setSubscriptions", {"matchIds": [7]}), ("subscribeAll", {})):
             await listener.send({"type": kind, **more, **member})
@@ -124,7 +124,7 @@ async def test_a_subscription_that_does_not_resume_says_so(service: Service, mem
 
 
 @pytest.mark.parametrize("text", ["7.0", "7", "70e-1", "0.7e1"])
-async def test_an_integer_may_be_written_with_a_fraction_of_zero(service: Service, text: str) -> None:
+async def test_integer_with_a_zero_fraction_is_accepted(service: Service, text: str) -> None:
     """Integers as defined by JavaScript's Number.isInteger."""
     async with Listener(service.ws_url) as listener:
         await listener.send(f'{{"type":"subscribe","matchId":{text}}}')
@@ -140,7 +140,7 @@ async def test_a_match_id_out_of_range_is_an_invalid_message(service: Service, m
 
 
 @pytest.mark.parametrize("since", ["1", 1.5, -1, True, [], INT4_MAX + 1])
-async def test_a_since_that_is_no_seq_is_an_invalid_message(service: Service, since: Any) -> None:
+async def test_invalid_since_is_an_invalid_message(service: Service, since: Any) -> None:
     async with Listener(service.ws_url) as listener:
         error = await listener.ask({"type": "subscribe", "matchId": 7, "since": since}, "error")
         assert error["code"] == "invalid_message"
@@ -148,7 +148,7 @@ async def test_a_since_that_is_no_seq_is_an_invalid_message(service: Service, si
 
 
 @pytest.mark.parametrize("epoch", [1, [], {}, True])
-async def test_an_epoch_that_is_no_string_is_an_invalid_message(service: Service, epoch: Any) -> None:
+async def test_non_string_epoch_is_an_invalid_message(service: Service, epoch: Any) -> None:
     async with Listener(service.ws_url) as listener:
         error = await listener.ask({"type": "subscribe", "matchId": 7, "since": 0, "epoch": epoch}, "error")
         assert error["code"] == "invalid_message"
@@ -161,13 +161,13 @@ async def test_text_that_is_not_json_is_an_error(service: Service, text: str) ->
         assert await listener.next("error") == INVALID_JSON
 
 
-async def test_bytes_are_read_like_text(service: Service) -> None:
+async def test_binary_messages_are_read_like_text(service: Service) -> None:
     async with raw_websocket(service.port) as client:
         assert await client.ask(frame(BINARY, b"\x00\x01\x02")) == INVALID_JSON
         assert await client.ask(frame(BINARY, b'{"type":"ping"}')) == {"type": "pong"}
 
 
-async def test_nesting_of_100_000_levels_is_only_invalid(service: Service) -> None:
+async def test_deep_nesting_is_an_invalid_message(service: Service) -> None:
     async with raw_websocket(service.port) as client:
         assert await client.ask(frame(TEXT, b"[" * 100_000 + b"]" * 100_000)) == INVALID_JSON
         assert await client.ask(frame(TEXT, b'{"type":"ping"}')) == {"type": "pong"}
@@ -188,7 +188,7 @@ async def test_a_frame_over_one_mib_closes_with_1009(service: Service) -> None:
 # Many matches
 
 
-async def test_set_subscriptions_replaces_what_was_followed(service: Service) -> None:
+async def test_set_subscriptions_replaces_subscriptions(service: Service) -> None:
     first, second, third = [(await service.create_match())["id"] for _ in range(3)]
     async with Listener(service.ws_url) as listener:
         await listener.subscribe(first)
@@ -205,7 +205,7 @@ async def test_set_subscriptions_replaces_what_was_followed(service: Service) ->
         assert [event["matchId"] for event in listener.of_type("commentary")] == [second, third]
 
 
-async def test_set_subscriptions_to_nothing_ends_all(service: Service) -> None:
+async def test_empty_set_subscriptions_ends_all(service: Service) -> None:
     match = await service.create_match()
     async with Listener(service.ws_url) as listener, Listener(service.ws_url) as witness:
         await listener.subscribe(match["id"])
@@ -218,13 +218,13 @@ async def test_set_subscriptions_to_nothing_ends_all(service: Service) -> None:
 
 
 @pytest.mark.parametrize("match_ids", [None, 7, "7", {"7": 7}, [7, "8"], [7.5], [True], [None], [0], [-1], [2**31]])
-async def test_a_wrong_list_of_matches_is_an_invalid_message(service: Service, match_ids: Any) -> None:
+async def test_invalid_match_list_is_an_invalid_message(service: Service, match_ids: Any) -> None:
     async with Listener(service.ws_url) as listener:
         error = await listener.ask({"type": "setSubscriptions", "matchIds": match_ids}, "error")
         assert error["code"] == "invalid_message"
 
 
-async def test_a_match_named_twice_is_followed_once(service: Service) -> None:
+async def test_repeated_match_is_followed_once(service: Service) -> None:
     match = await service.create_match()
     async with Listener(service.ws_url) as listener:
         message = {"type": "setSubscriptions", "matchIds": [match["id"], float(match["id"]), match["id"]]}
@@ -235,7 +235,7 @@ async def test_a_match_named_twice_is_followed_once(service: Service) -> None:
         assert len(listener.of_type("commentary")) == 1
 
 
-async def test_subscribe_all_hears_every_match_once(service: Service) -> None:
+async def test_subscribe_all_receives_every_match_once(service: Service) -> None:
     before = await announced_match(service)
     async with Listener(service.ws_url) as listener:
         await listener.subscribe(before["id"])
@@ -251,7 +251,7 @@ async def test_subscribe_all_hears_every_match_once(service: Service) -> None:
         assert [event["seq"] for event in listener.events(later["id"])] == [1, 2]
 
 
-async def test_unsubscribe_all_ends_everything(service: Service) -> None:
+async def test_unsubscribe_all_ends_all_subscriptions(service: Service) -> None:
     match = await service.create_match()
     async with Listener(service.ws_url) as listener, Listener(service.ws_url) as witness:
         await witness.subscribe(match["id"])
@@ -265,7 +265,7 @@ async def test_unsubscribe_all_ends_everything(service: Service) -> None:
         assert not listener.of_type("commentary")
 
 
-async def test_back_from_all_to_single_matches(service: Service) -> None:
+async def test_single_subscriptions_work_after_unsubscribe_all(service: Service) -> None:
     first, second = [(await service.create_match())["id"] for _ in range(2)]
     async with Listener(f"{service.ws_url}?all=1") as listener:
         await listener.next("subscribedAll")
@@ -277,7 +277,7 @@ async def test_back_from_all_to_single_matches(service: Service) -> None:
         assert [event["matchId"] for event in listener.of_type("commentary")] == [second]
 
 
-async def test_a_single_match_beside_all_is_acknowledged_and_heard_once(service: Service) -> None:
+async def test_single_subscription_in_addition_to_all_receives_events_once(service: Service) -> None:
     match = await service.create_match()
     async with Listener(f"{service.ws_url}?all=1") as listener:
         await listener.next("subscribedAll")
@@ -295,7 +295,7 @@ def _follow(match_id: int, **more: Any) -> Message:
 # Subscriptions in the URL
 
 
-async def test_the_address_may_name_matches(service: Service) -> None:
+async def test_url_may_name_matches(service: Service) -> None:
     first, second = [(await service.create_match())["id"] for _ in range(2)]
     async with Listener(f"{service.ws_url}?matchId={first}&matchId={second}") as listener:
         await listener.until(lambda log: sum(message["type"] == "subscribed" for message in log) == 2)
@@ -306,7 +306,7 @@ async def test_the_address_may_name_matches(service: Service) -> None:
         await all_reach([listener], second, 2)
 
 
-async def test_the_address_may_say_since_when(service: Service) -> None:
+async def test_url_may_contain_since(service: Service) -> None:
     match = await announced_match(service)
     for _ in range(3):
         await service.comment(match["id"])
@@ -319,7 +319,7 @@ async def test_the_address_may_say_since_when(service: Service) -> None:
         assert (await listener.next("subscribed"))["recovered"] is False
 
 
-async def test_the_address_may_name_as_many_matches_as_one_may_follow(service: Service) -> None:
+async def test_url_may_name_the_maximum_number_of_matches(service: Service) -> None:
     """Subscriptions in the URL do not use tokens of the bucket."""
     query = "&".join(f"matchId={match_id}" for match_id in range(1, 51))
     async with Listener(f"{service.ws_url}?{query}") as listener:
@@ -328,7 +328,7 @@ async def test_the_address_may_name_as_many_matches_as_one_may_follow(service: S
         assert (await listener.ask(_follow(51), "error"))["code"] == "too_many_subscriptions"
 
 
-async def test_the_address_may_ask_for_all(service: Service) -> None:
+async def test_url_may_subscribe_to_all(service: Service) -> None:
     match = await service.create_match()
     async with Listener(f"{service.ws_url}?all=1") as listener:
         await listener.next("subscribedAll")
@@ -353,7 +353,7 @@ async def test_the_address_may_ask_for_all(service: Service) -> None:
         ("matchId=7&epoch=a&epoch=b", ["epoch"]),
     ],
 )
-async def test_an_unusable_query_is_answered_with_the_parameter_at_fault(
+async def test_invalid_query_gets_an_error_naming_the_parameter(
     service: Service, query: str, members: list[str]
 ) -> None:
     async with Listener(f"{service.ws_url}?{query}") as listener:
@@ -365,7 +365,7 @@ async def test_an_unusable_query_is_answered_with_the_parameter_at_fault(
         assert (await listener.subscribe(7))["matchId"] == 7
 
 
-async def test_all_cannot_resume_and_says_so(service: Service) -> None:
+async def test_since_with_all_is_refused(service: Service) -> None:
     async with Listener(f"{service.ws_url}?all=1&since=5") as listener:
         await listener.ask(PING, "pong")
         assert [error["message"] for error in listener.of_type("error")] == ["since cannot be used with all"]
@@ -373,7 +373,7 @@ async def test_all_cannot_resume_and_says_so(service: Service) -> None:
 
 
 @pytest.mark.parametrize("query", ["x=1", "%zz=1"])
-async def test_an_address_that_asks_for_nothing_known_is_ignored(service: Service, query: str) -> None:
+async def test_unknown_query_parameters_are_ignored(service: Service, query: str) -> None:
     async with Listener(f"{service.ws_url}?{query}") as listener:
         await listener.ask(PING, "pong")
         assert [message["type"] for message in listener.log if message["type"] != "match_created"] == [
@@ -383,7 +383,7 @@ async def test_an_address_that_asks_for_nothing_known_is_ignored(service: Servic
 
 
 @pytest.mark.parametrize("query", ["matchId=0", "matchId=2147483648", "matchId=99999999999999", "matchId=7&since=x"])
-async def test_an_address_out_of_range_is_an_error_message_and_no_refusal(service: Service, query: str) -> None:
+async def test_out_of_range_query_is_an_error_message_not_a_refusal(service: Service, query: str) -> None:
     async with Listener(f"{service.ws_url}?{query}") as listener:
         await listener.ask(PING, "pong")
         codes = [message["code"] for message in listener.of_type("error")]
@@ -408,7 +408,7 @@ async def test_more_than_50_single_subscriptions_are_refused(service: Service) -
         assert (await listener.subscribe(51))["matchId"] == 51
 
 
-async def test_the_21st_message_at_once_is_refused_and_the_bucket_refills(start: Start) -> None:
+async def test_21st_message_of_a_burst_is_refused_and_the_bucket_refills(start: Start) -> None:
     api = await start("api", INBOUND_PER_SECOND="2")
     async with raw_websocket(api.port) as client:
         await client.send(frame(TEXT, b'{"type":"ping"}') * 25)
@@ -424,7 +424,7 @@ async def test_the_21st_message_at_once_is_refused_and_the_bucket_refills(start:
             pytest.fail("the bucket does not refill")
 
 
-async def test_even_mistakes_are_charged(service: Service) -> None:
+async def test_invalid_messages_use_tokens(service: Service) -> None:
     async with raw_websocket(service.port) as client:
         await client.send(frame(TEXT, b'{"type":"nothing"}') * 21)
         codes = [(await client.answer())["code"] for _ in range(21)]

@@ -61,7 +61,7 @@ async def test_fault_1_match_created_reaches_every_client_of_every_instance_once
             assert [(message["seq"], message["matchId"]) for message in created] == [(1, m["id"]) for m in made]
 
 
-async def test_fault_2_commentary_comes_once_where_it_was_posted(start: Start) -> None:
+async def test_fault_2_commentary_is_delivered_once_where_it_was_posted(start: Start) -> None:
     """Fault 2: commentary was delivered twice on the instance it was posted to."""
     here, there = await _two(start)
     match_id = (await here.create_match())["id"]
@@ -91,7 +91,7 @@ async def test_events_carry_type_seq_match_and_data_in_the_shape_of_the_original
     assert list(commentary["data"])[: len(COMMENTARY_KEYS)] == COMMENTARY_KEYS
 
 
-async def test_a_change_of_status_is_told(service: Service) -> None:
+async def test_status_change_is_delivered(service: Service) -> None:
     match_id = (await service.create_match())["id"]
     async with Listener(service.ws_url) as listener, service.client() as http:
         await listener.subscribe(match_id)
@@ -127,7 +127,7 @@ async def test_every_kind_of_change_is_an_event_in_order(service: Service) -> No
         assert {event["type"] for event in feed[5:]} == {"match_updated", "match_status_changed"}
 
 
-async def test_events_of_other_matches_are_not_heard(service: Service) -> None:
+async def test_events_of_other_matches_are_not_delivered(service: Service) -> None:
     mine, other = [(await service.create_match())["id"] for _ in range(2)]
     async with Listener(service.ws_url) as listener:
         await listener.subscribe(mine)
@@ -137,7 +137,7 @@ async def test_events_of_other_matches_are_not_heard(service: Service) -> None:
         assert [event["matchId"] for event in listener.of_type("commentary")] == [mine]
 
 
-async def test_many_writers_on_two_instances_make_one_order_for_all(start: Start) -> None:
+async def test_concurrent_writers_on_two_instances_produce_one_order(start: Start) -> None:
     here, there = await _two(start)
     match_id = (await here.create_match())["id"]
     async with (
@@ -167,7 +167,7 @@ async def _write(api: Service, match_id: int, count: int) -> None:
             (await http.post(f"/matches/{match_id}/commentary", json=body)).raise_for_status()
 
 
-async def test_reading_from_the_start_does_not_double_the_announcement(start: Start) -> None:
+async def test_resuming_from_the_start_does_not_repeat_the_announcement(start: Start) -> None:
     """A client that reads a new match from the start before the broadcast receives ``match_created`` once."""
     here, there = await _two(start)
     async with here.client() as http, Listener(there.ws_url) as witness:

@@ -137,7 +137,7 @@ async def _is_unharmed(api: Service, listener: Listener, match_id: int) -> None:
     assert "[critical" not in api.log
 
 
-async def test_20_000_random_frames_do_no_harm(start: Start) -> None:
+async def test_service_survives_20_000_random_frames(start: Start) -> None:
     api = await start("api", INBOUND_BURST="1000000", INBOUND_PER_SECOND="1000000")
     match_id = (await api.create_match())["id"]
     chance = random.Random(SEED)
@@ -151,7 +151,7 @@ async def test_20_000_random_frames_do_no_harm(start: Start) -> None:
         assert not listener.closes
 
 
-async def test_random_bytes_do_no_harm(start: Start) -> None:
+async def test_service_survives_random_bytes(start: Start) -> None:
     """The server reads no more than it must, whatever length the bytes announce."""
     api = await start("api")
     match_id = (await api.create_match())["id"]
@@ -163,7 +163,7 @@ async def test_random_bytes_do_no_harm(start: Start) -> None:
         await _is_unharmed(api, listener, match_id)
 
 
-async def test_random_bytes_with_the_default_limits_do_no_harm(start: Start) -> None:
+async def test_service_survives_random_bytes_with_default_limits(start: Start) -> None:
     """The error responses of the token bucket are bounded like everything else."""
     api = await start("api")
     match_id = (await api.create_match())["id"]
@@ -175,7 +175,7 @@ async def test_random_bytes_with_the_default_limits_do_no_harm(start: Start) -> 
 
 
 @pytest.mark.parametrize("size", [1, 10, 100])
-async def test_a_broken_handshake_of_random_bytes_does_no_harm(service: Service, size: int) -> None:
+async def test_service_survives_a_handshake_of_random_bytes(service: Service, size: int) -> None:
     chance = random.Random(size)
     for _ in range(50):
         reader, writer = await asyncio.open_connection("127.0.0.1", service.port)

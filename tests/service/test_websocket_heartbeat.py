@@ -20,7 +20,7 @@ async def _connections(api: Service) -> int:
     return count
 
 
-async def test_a_ping_comes_every_interval_to_who_answers(start: Start) -> None:
+async def test_answering_client_is_pinged_every_interval(start: Start) -> None:
     api = await start("api", PING_INTERVAL_SECONDS=str(INTERVAL_SECONDS))
     async with raw_websocket(api.port) as client:
         moments = []
@@ -33,7 +33,7 @@ async def test_a_ping_comes_every_interval_to_who_answers(start: Start) -> None:
         assert all(0.5 * INTERVAL_SECONDS < pause < 2 * INTERVAL_SECONDS for pause in pauses), pauses
 
 
-async def test_who_does_not_answer_by_the_next_ping_is_dropped(start: Start) -> None:
+async def test_client_without_a_pong_by_the_next_ping_is_dropped(start: Start) -> None:
     api = await start("api", PING_INTERVAL_SECONDS=str(INTERVAL_SECONDS))
     async with Listener(api.ws_url) as answering, raw_websocket(api.port) as silent:
         assert (await silent.receive()).opcode == PING
@@ -46,7 +46,7 @@ async def test_who_does_not_answer_by_the_next_ping_is_dropped(start: Start) -> 
     await _until_connections(api, 0)
 
 
-async def test_whatever_a_client_says_is_a_sign_of_life(start: Start) -> None:
+async def test_any_client_message_counts_as_a_sign_of_life(start: Start) -> None:
     api = await start("api", PING_INTERVAL_SECONDS=str(INTERVAL_SECONDS))
     async with raw_websocket(api.port) as client:
         for _ in range(3):
@@ -56,7 +56,7 @@ async def test_whatever_a_client_says_is_a_sign_of_life(start: Start) -> None:
         assert await _connections(api) == 1
 
 
-async def test_a_frozen_client_is_dropped_although_its_connection_stays_open(start: Start) -> None:
+async def test_frozen_client_is_dropped_despite_an_open_connection(start: Start) -> None:
     api = await start("api", PING_INTERVAL_SECONDS="0.3")
     reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
     try:

@@ -53,7 +53,9 @@ async def test_fault_10_a_thousand_subscriptions_are_one_delivery(start: Start) 
         assert len(listener.of_type("commentary")) == 1
 
 
-async def test_fault_10_channels_are_released_with_their_last_listener(start: Start, redis_client: redis.Redis) -> None:
+async def test_fault_10_channels_are_released_with_their_last_subscriber(
+    start: Start, redis_client: redis.Redis
+) -> None:
     """Fault 10: nothing of former subscribers remains in the process or in Redis."""
     api = await start("api")
     matches = [(await api.create_match())["id"] for _ in range(3)]
@@ -84,7 +86,7 @@ async def test_a_released_match_can_be_followed_again(start: Start, redis_client
         await eventually(lambda: not _channels(redis_client), 2 * LINGER_SECONDS)
 
 
-async def test_nothing_stays_of_those_who_follow_all(start: Start, redis_client: redis.Redis) -> None:
+async def test_subscriptions_to_all_leave_nothing_behind(start: Start, redis_client: redis.Redis) -> None:
     api = await start("api")
     for _ in range(5):
         async with Listener(f"{api.ws_url}?all=1") as listener:
@@ -98,7 +100,7 @@ async def test_nothing_stays_of_those_who_follow_all(start: Start, redis_client:
     await eventually(lambda: not feed(), 2 * LINGER_SECONDS)
 
 
-async def test_all_can_be_followed_while_the_last_follower_of_all_is_being_forgotten(start: Start) -> None:
+async def test_all_can_be_followed_while_the_last_subscriber_is_released(start: Start) -> None:
     api = await start("api")
     match_id = (await api.create_match())["id"]
     seq = 1
@@ -111,7 +113,7 @@ async def test_all_can_be_followed_while_the_last_follower_of_all_is_being_forgo
         await asyncio.sleep(pause)
 
 
-async def test_clients_that_vanish_in_every_way_are_counted_off(start: Start) -> None:
+async def test_every_kind_of_disconnect_is_uncounted(start: Start) -> None:
     api = await start("api")
     match_id = (await api.create_match())["id"]
     for _ in range(10):
@@ -133,7 +135,7 @@ async def test_clients_that_vanish_in_every_way_are_counted_off(start: Start) ->
     assert "[error" not in api.log
 
 
-async def test_a_client_that_is_gone_before_its_subscription_holds_is_not_subscribed(start: Start) -> None:
+async def test_client_disconnected_before_its_subscription_is_not_subscribed(start: Start) -> None:
     api = await start("api")
     for match_id in range(1, 60):
         async with raw_websocket(api.port, f"/ws?matchId={match_id}") as client:

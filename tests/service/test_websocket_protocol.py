@@ -46,12 +46,12 @@ async def test_messages_of_every_length_encoding_are_read(service: Service, size
 
 
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
-async def test_an_empty_message_is_no_json(service: Service, opcode: int) -> None:
+async def test_empty_message_is_not_json(service: Service, opcode: int) -> None:
     async with raw_websocket(service.port) as client:
         assert await client.ask(frame(opcode)) == INVALID_JSON
 
 
-async def test_a_message_may_come_in_a_binary_frame(service: Service) -> None:
+async def test_message_in_a_binary_frame_is_accepted(service: Service) -> None:
     async with raw_websocket(service.port) as client:
         assert await client.ask(frame(BINARY, QUESTION)) == ANSWER
 
@@ -63,7 +63,7 @@ async def test_a_length_may_be_encoded_longer_than_needed(service: Service) -> N
         assert await client.ask(head + key + masked(QUESTION, key)) == ANSWER
 
 
-async def test_a_mask_of_zeros_is_a_mask(service: Service) -> None:
+async def test_zero_mask_is_accepted(service: Service) -> None:
     async with raw_websocket(service.port) as client:
         assert await client.ask(bytes([0x80 | TEXT, 0x80 | len(QUESTION)]) + bytes(4) + QUESTION) == ANSWER
 
@@ -81,7 +81,7 @@ async def test_a_frame_beyond_one_mib_closes_with_1009(service: Service, opcode:
         assert await client.closed() == TOO_BIG
 
 
-async def test_the_reason_arrives_although_the_client_is_still_sending(service: Service) -> None:
+async def test_close_reason_arrives_although_the_client_is_still_sending(service: Service) -> None:
     """A TCP reset would discard the close frame with the reason."""
     async with raw_websocket(service.port) as client:
         head = bytes([0x80 | TEXT, 0x80 | 127]) + struct.pack("!Q", 64 * ONE_MIB)
@@ -119,7 +119,7 @@ async def test_ten_pings_in_one_segment_are_answered_in_order(service: Service) 
         assert [(await client.receive()).payload for _ in range(10)] == [b"%d" % number for number in range(10)]
 
 
-async def test_a_ping_octet_by_octet_is_answered(service: Service) -> None:
+async def test_ping_sent_byte_by_byte_is_answered(service: Service) -> None:
     async with raw_websocket(service.port) as client:
         await client.send(*_octets(frame(PING, b"slowly")))
         assert (await client.receive()).payload == b"slowly"
@@ -177,7 +177,7 @@ async def test_fragments_of_one_byte_make_a_message(service: Service, opcode: in
         assert await client.ask(*_fragments(opcode, QUESTION)) == ANSWER
 
 
-async def test_empty_fragments_count_for_nothing(service: Service) -> None:
+async def test_empty_fragments_are_ignored(service: Service) -> None:
     async with raw_websocket(service.port) as client:
         parts = [frame(TEXT, fin=False), frame(CONTINUATION, QUESTION, fin=False), frame(CONTINUATION)]
         assert await client.ask(*parts) == ANSWER
@@ -219,13 +219,13 @@ async def test_a_continuation_after_the_last_fragment_is_a_protocol_error(servic
 
 
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
-async def test_a_message_inside_another_is_a_protocol_error(service: Service, opcode: int) -> None:
+async def test_message_within_another_is_a_protocol_error(service: Service, opcode: int) -> None:
     async with raw_websocket(service.port) as client:
         await client.send(frame(TEXT, QUESTION[:5], fin=False), frame(opcode, QUESTION))
         assert await client.closed() == PROTOCOL_ERROR
 
 
-async def test_a_whole_message_after_fragments_is_read(service: Service) -> None:
+async def test_complete_message_after_fragments_is_read(service: Service) -> None:
     async with raw_websocket(service.port) as client:
         for _ in range(3):
             assert await client.ask(*_fragments(TEXT, QUESTION)) == ANSWER
@@ -247,7 +247,7 @@ async def test_a_whole_message_after_fragments_is_read(service: Service) -> None
         b"\xf8\x88\x80\x80\x80",
     ],
 )
-async def test_text_that_is_no_utf_8_closes_with_1007(service: Service, text: bytes) -> None:
+async def test_invalid_utf_8_text_closes_with_1007(service: Service, text: bytes) -> None:
     async with raw_websocket(service.port) as client:
         await client.send(frame(TEXT, text))
         assert await _code_of_close(client) == INVALID_DATA
@@ -257,7 +257,7 @@ async def test_text_that_is_no_utf_8_closes_with_1007(service: Service, text: by
 
 
 @pytest.mark.parametrize("text", ["κόσμε", "𝄞", "\x00", "�", "\U0010ffff", "￾"])
-async def test_utf_8_may_be_cut_anywhere(service: Service, text: str) -> None:
+async def test_utf_8_may_be_split_anywhere(service: Service, text: str) -> None:
     message = json.dumps({"type": "ping", "x": text}, ensure_ascii=False).encode()
     start = message.index(b"x") + 3
     async with raw_websocket(service.port) as client:
@@ -266,7 +266,7 @@ async def test_utf_8_may_be_cut_anywhere(service: Service, text: str) -> None:
             assert await client.ask(b"".join(parts)) == ANSWER
 
 
-async def test_bytes_that_are_no_utf_8_are_no_json(service: Service) -> None:
+async def test_non_utf_8_bytes_are_not_json(service: Service) -> None:
     """Binary frames have no encoding that they could violate."""
     async with raw_websocket(service.port) as client:
         assert await client.ask(frame(BINARY, b"\xff\xfe")) == INVALID_JSON
@@ -295,13 +295,13 @@ async def test_a_close_without_a_code_is_answered_without_a_code(service: Servic
         assert await client.closed() == 1005
 
 
-async def test_a_close_with_half_a_code_is_a_protocol_error(service: Service) -> None:
+async def test_close_with_a_truncated_code_is_a_protocol_error(service: Service) -> None:
     async with raw_websocket(service.port) as client:
         await client.send(frame(CLOSE, b"\x03"))
         assert await client.closed() == PROTOCOL_ERROR
 
 
-async def test_a_reason_that_is_no_utf_8_closes_with_1007(service: Service) -> None:
+async def test_close_reason_in_invalid_utf_8_closes_with_1007(service: Service) -> None:
     async with raw_websocket(service.port) as client:
         await client.send(close_frame(1000, b"\xff\xfe"))
         assert await client.closed() in (INVALID_DATA, PROTOCOL_ERROR)
@@ -312,7 +312,7 @@ async def test_a_reason_that_is_no_utf_8_closes_with_1007(service: Service) -> N
     [frame(TEXT, QUESTION), frame(PING), close_frame(1000), b"\xff\xff\xff\xff"],
     ids=["text", "ping", "close", "garbage"],
 )
-async def test_what_comes_after_a_close_is_ignored(service: Service, after: bytes) -> None:
+async def test_data_after_a_close_is_ignored(service: Service, after: bytes) -> None:
     async with raw_websocket(service.port) as client:
         await client.send(close_frame(1000) + after)
         received = await client.receive()
@@ -326,7 +326,7 @@ async def test_a_close_between_fragments_closes(service: Service) -> None:
         assert await client.closed() in (1000, PROTOCOL_ERROR)
 
 
-async def test_messages_before_a_close_in_the_same_segment_do_no_harm(service: Service) -> None:
+async def test_messages_before_a_close_in_the_same_segment_are_handled(service: Service) -> None:
     async with raw_websocket(service.port) as client:
         await client.send(frame(TEXT, QUESTION) * 3 + close_frame(1000))
         assert await client.closed() == 1000
@@ -353,7 +353,7 @@ async def test_a_ping_cut_at_every_position_is_answered(service: Service) -> Non
             assert (await client.receive()).payload == payload
 
 
-async def test_a_message_octet_by_octet_is_read(service: Service) -> None:
+async def test_message_sent_byte_by_byte_is_read(service: Service) -> None:
     async with raw_websocket(service.port) as client:
         assert await client.ask(*_octets(frame(TEXT, QUESTION))) == ANSWER
 
@@ -375,7 +375,7 @@ async def test_a_segment_may_end_inside_the_next_frame(service: Service, cut: in
         assert await client.ask(two[half + cut :]) == ANSWER
 
 
-async def test_a_hasty_client_that_speaks_before_it_is_accepted_does_no_harm(service: Service) -> None:
+async def test_client_that_sends_before_acceptance_is_served(service: Service) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
     client = RawWebSocket(reader, writer)
     await client.send(handshake(service.port), frame(TEXT, QUESTION), frame(PING, b"early"))

@@ -33,7 +33,7 @@ async def _resumed(listener: Listener, match_id: int, since: int, **fields: Any)
 
 
 @pytest.mark.parametrize("since", range(EVENTS + 1))
-async def test_resuming_tells_everything_since(service: Service, match_id: int, since: int) -> None:
+async def test_resuming_returns_every_later_event(service: Service, match_id: int, since: int) -> None:
     feed = await feed_of(service.base_url, match_id)
     async with Listener(service.ws_url) as listener:
         subscribed, *events = await _resumed(listener, match_id, since)
@@ -54,9 +54,7 @@ async def test_resuming_at_every_seq_on_one_socket(service: Service, match_id: i
             await asyncio.sleep(0.2)  # two messages each: within the token bucket
 
 
-async def test_resuming_a_match_that_is_followed_already_does_not_double_what_comes(
-    service: Service, match_id: int
-) -> None:
+async def test_resuming_a_followed_match_does_not_duplicate_events(service: Service, match_id: int) -> None:
     async with Listener(service.ws_url) as listener:
         await listener.subscribe(match_id)
         assert len(await _resumed(listener, match_id, EVENTS - 2)) == 3
@@ -66,7 +64,7 @@ async def test_resuming_a_match_that_is_followed_already_does_not_double_what_co
         assert [event["seq"] for event in listener.events(match_id)] == [EVENTS - 1, EVENTS, EVENTS + 1]
 
 
-async def test_without_since_only_new_events_come(service: Service, match_id: int) -> None:
+async def test_without_since_only_new_events_arrive(service: Service, match_id: int) -> None:
     async with Listener(service.ws_url) as listener:
         subscribed = await listener.subscribe(match_id)
         assert subscribed["seq"] == EVENTS
@@ -93,15 +91,13 @@ async def test_another_epoch_gives_a_snapshot(service: Service, match_id: int) -
         assert (await _resumed(listener, match_id, 3, epoch=epoch))[0]["recovered"] is True
 
 
-async def test_since_of_a_match_that_is_unknown_is_not_recovered(service: Service) -> None:
+async def test_since_of_an_unknown_match_is_not_recovered(service: Service) -> None:
     async with Listener(service.ws_url) as listener:
         assert (await listener.subscribe(2_000_000_000, since=5))["recovered"] is False
         assert not listener.of_type("snapshot")
 
 
-async def test_before_the_pruned_horizon_there_is_a_snapshot_and_never_a_partial_history(
-    service: Service, match_id: int
-) -> None:
+async def test_resume_before_the_pruning_horizon_gets_a_snapshot_only(service: Service, match_id: int) -> None:
     with psycopg.connect(service.environment["DATABASE_URL"]) as database:
         database.execute("UPDATE match SET pruned_seq = 5 WHERE id = %s", [match_id])
         database.execute("DELETE FROM event WHERE match_id = %s AND seq <= 5", [match_id])
@@ -116,7 +112,7 @@ async def test_before_the_pruned_horizon_there_is_a_snapshot_and_never_a_partial
         assert [event["seq"] for event in events] == list(range(6, EVENTS + 1))
 
 
-async def test_a_fully_pruned_feed_gives_a_snapshot_and_goes_on(start: Start, database_url: str) -> None:
+async def test_fully_pruned_feed_gives_a_snapshot_and_continues(start: Start, database_url: str) -> None:
     api = await start("api")
     match_id = (await announced_match(api))["id"]
     for _ in range(3):
@@ -141,7 +137,7 @@ async def _is_snapshot(service: Service, message: Message, match_id: int) -> Non
     assert message["data"]["commentary"] == commentary
 
 
-async def test_events_written_while_a_client_resumes_come_once_and_in_order(start: Start) -> None:
+async def test_events_written_during_a_resume_arrive_once_and_in_order(start: Start) -> None:
     here, there = await asyncio.gather(start("api"), start("api"))
     match_id = (await here.create_match())["id"]
     writing = asyncio.create_task(_write(here, match_id, 150))

@@ -65,7 +65,7 @@ async def _shout_until_cut(api: Service, match_id: int, *listeners: Listener) ->
     raise AssertionError("no client was cut off")
 
 
-async def test_fault_17_who_reads_nothing_is_closed_with_1013_while_others_get_everything(start: Start) -> None:
+async def test_fault_17_client_that_reads_nothing_is_closed_with_1013(start: Start) -> None:
     """Fault 17: a slow consumer is bounded in bytes, delays no other client, and can resume."""
     api = await start("api", SLOW_CONSUMER_BYTES=str(BOUND))
     match_id = (await api.create_match())["id"]
@@ -101,7 +101,7 @@ async def _read_all(client: RawWebSocket) -> tuple[int, int]:
             last = message.get("seq", last)
 
 
-async def test_fault_17_a_dead_peer_never_reads_its_close_and_is_given_up(start: Start) -> None:
+async def test_fault_17_dead_peer_is_aborted_after_its_close_frame(start: Start) -> None:
     """Fault 17: after the close frame the connection is aborted, and nothing of it remains."""
     api = await start("api", SLOW_CONSUMER_BYTES=str(BOUND))
     match_id = (await api.create_match())["id"]
@@ -139,9 +139,7 @@ async def test_memory_stays_bounded_with_many_stalled_clients(start_command: Sta
             await client.__aexit__(None, None, None)
 
 
-async def test_a_long_history_is_no_reason_to_take_a_client_for_a_slow_consumer(
-    start: Start, database_url: str
-) -> None:
+async def test_long_history_does_not_make_a_client_a_slow_consumer(start: Start, database_url: str) -> None:
     """Several MB are sent at the client's own pace, followed by what was written in the meantime."""
     api = await start("api", SLOW_CONSUMER_BYTES="300000")
     match_id = (await announced_match(api))["id"]
@@ -174,7 +172,7 @@ def _write_history(database_url: str, match_id: int) -> None:
         )
 
 
-async def test_a_client_that_pauses_within_the_bound_loses_nothing(start: Start) -> None:
+async def test_client_that_pauses_within_the_bound_loses_no_event(start: Start) -> None:
     api = await start("api")
     match_id = (await api.create_match())["id"]
     async with _idle_reader(api.port, f"?matchId={match_id}") as client:
@@ -188,7 +186,7 @@ async def test_a_client_that_pauses_within_the_bound_loses_nothing(start: Start)
         assert seqs == list(range(2, 12))
 
 
-async def test_the_count_of_slow_consumers_is_a_metric(start: Start) -> None:
+async def test_slow_consumers_are_counted_in_a_metric(start: Start) -> None:
     api = await start("api", SLOW_CONSUMER_BYTES=str(BOUND))
     match_id = (await api.create_match())["id"]
     async with _idle_reader(api.port, f"?matchId={match_id}"):

@@ -37,7 +37,7 @@ def seconds(cluster: Cluster, count: float, audience: float) -> None:
 
 @pytest.mark.parametrize("name", ["ours", "HPA"])
 @pytest.mark.parametrize("scenario", ["node-loss", "roll-out", "goal-storm"])
-def test_every_client_is_somewhere(scenario: str, name: str) -> None:
+def test_no_client_is_lost(scenario: str, name: str) -> None:
     day = next(one for one in scenarios() if one.name == scenario)
     rule, cluster, silent = rules(day)[name], Cluster(5, 600), iter(lambda: False, True)
     for second in range(1, 1200):
@@ -51,7 +51,7 @@ def test_every_client_is_somewhere(scenario: str, name: str) -> None:
         assert cluster.connected() + sum(cluster.waiting.values()) == pytest.approx(audience)
 
 
-def test_a_pod_that_is_removed_drains_first() -> None:
+def test_removed_pod_drains_first() -> None:
     cluster = Cluster(4, 1e9)
     seconds(cluster, 10, 400)
     cluster.replicas = 3
@@ -61,7 +61,7 @@ def test_a_pod_that_is_removed_drains_first() -> None:
     assert cluster.reconnects == pytest.approx(100, abs=1)
 
 
-def test_old_sockets_stay_where_they_are() -> None:
+def test_existing_sockets_are_not_moved() -> None:
     cluster = Cluster(1, 1e9)
     seconds(cluster, 5, 100)
     cluster.replicas = 2
@@ -71,7 +71,7 @@ def test_old_sockets_stay_where_they_are() -> None:
     assert [round(pod.connections) for pod in cluster.pods] == [120, 20]
 
 
-def test_a_lost_node_drops_its_clients_and_is_found_out_late() -> None:
+def test_lost_node_drops_its_clients_and_is_detected_late() -> None:
     cluster = Cluster(4, 1e9)
     seconds(cluster, 5, 400)
     cluster.lose(0.25)
@@ -84,7 +84,7 @@ def test_a_lost_node_drops_its_clients_and_is_found_out_late() -> None:
     assert len(cluster.pods) == 4
 
 
-def test_a_roll_out_replaces_every_pod_and_drops_nobody() -> None:
+def test_rollout_replaces_every_pod_and_drops_no_socket() -> None:
     cluster = Cluster(4, 1e9)
     seconds(cluster, 5, 400)
     cluster.roll_out()
@@ -96,23 +96,23 @@ def test_a_roll_out_replaces_every_pod_and_drops_nobody() -> None:
 # The rules
 
 
-def test_ours_keeps_pods_below_their_limit_in_a_spike(spike: dict[str, Outcome]) -> None:
+def test_operator_keeps_pods_below_their_limit_in_a_spike(spike: dict[str, Outcome]) -> None:
     assert spike["HPA"].over > 1000
     assert spike["ours, match day off"].over < spike["HPA"].over / 2
     assert spike["ours"].over < spike["HPA"].over / 10
 
 
-def test_nobody_drops_anybody_in_a_spike(spike: dict[str, Outcome]) -> None:
+def test_no_rule_drops_sockets_in_a_spike(spike: dict[str, Outcome]) -> None:
     assert {name: one.dropped for name, one in spike.items()} == dict.fromkeys(spike, 0.0)
 
 
-def test_numbers_stay_within_their_bounds(spike: dict[str, Outcome]) -> None:
+def test_replicas_stay_within_their_bounds(spike: dict[str, Outcome]) -> None:
     for one in spike.values():
         assert min(sample.replicas for sample in one.samples) >= 2
         assert one.most <= 40
 
 
-def test_a_day_is_the_same_each_time() -> None:
+def test_simulation_is_deterministic() -> None:
     day = replace(next(one for one in scenarios() if one.name == "flaky-readings"), minutes=30)
     assert run(day, "ours", rules(day)["ours"]) == run(day, "ours", rules(day)["ours"])
 
@@ -120,13 +120,13 @@ def test_a_day_is_the_same_each_time() -> None:
 # What is shown
 
 
-def test_a_plot_is_an_image_with_a_line_for_each_rule(spike: dict[str, Outcome]) -> None:
+def test_plot_has_a_line_for_each_rule(spike: dict[str, Outcome]) -> None:
     image = ET.fromstring(svg(list(spike.values())))
     lines = image.findall("{http://www.w3.org/2000/svg}polyline")
     assert len(lines) == 1 + 4 + 4 + 4 + 1
 
 
-def test_the_table_marks_what_is_worse_than_the_hpa(spike: dict[str, Outcome]) -> None:
+def test_table_marks_figures_worse_than_the_hpa(spike: dict[str, Outcome]) -> None:
     rows = [line.split(" | ") for line in markdown([list(spike.values())]).splitlines()]
     ours, _, hpa = rows[2:5]
     assert ours[0] == "| [spike](scaling/spike.svg)"

@@ -45,7 +45,7 @@ def test_status_never_goes_back_as_time_passes(second: int, later: int) -> None:
     assert order.index(first) <= order.index(then)
 
 
-def test_only_a_goal_moves_the_score() -> None:
+def test_only_goals_change_the_score() -> None:
     metadata = {"scoreDelta": {"home": 1}}
     assert rules.score_delta("goal", metadata) == Score(1, 0)
     assert rules.score_delta("commentary", metadata) == NO_SCORE

@@ -41,7 +41,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run migrate test report coverage bench generators simulate converge e2e e2e-install lint types audit format check lock upgrade image images sbom dist publish-charts version crd charts deploy smoke undeploy kind clean
+.PHONY: help run migrate test report coverage bench generators simulate converge e2e e2e-install lint types audit format check lock upgrade image images sbom dist publish-charts version crd charts docs golden deploy smoke undeploy kind clean
 
 help: ## Print this text
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,7 +76,7 @@ generators: $(READY) ## Generate clients from OpenAPI with public generators and
 	PATH="$(CURDIR)/.generators/bin:$(CURDIR)/.generators/node_modules/.bin:$(CURDIR)/$(BIN):$$PATH" $(PYTEST) tests/generators --numprocesses 0
 
 simulate: $(READY) ## Play match days against the scaling rule and the HPA's; write docs/scaling/ and its table
-	$(BIN)/python -m tests.simulation
+	$(BIN)/python -m tools.simulation
 
 converge: $(READY) ## Search for a state that the operator does not come out of (STEPS=2000)
 	CONVERGENCE_STEPS=$(STEPS) $(BIN)/pytest tests/operator/test_convergence.py --numprocesses 0 -s
@@ -91,9 +91,9 @@ lint: $(READY) ## Check style, spelling, imports, dead code and dependencies
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/codespell app operator tests docs charts k8s images requirements .github .ci *.md Makefile Dockerfile *.toml *.yaml
+	$(BIN)/codespell app operator tests tools docs charts k8s images requirements .github .ci *.md Makefile Dockerfile *.toml *.yaml
 	$(BIN)/vulture
-	$(BIN)/deptry app operator images
+	$(BIN)/deptry app operator images tools
 
 types: $(READY) ## Check types
 	$(BIN)/mypy
@@ -156,9 +156,15 @@ version: ## Print the version of the project
 crd: $(READY) ## Write the CustomResourceDefinition from the operator's model
 	$(BIN)/livescore-operator crd > k8s/crd/livescores.livescore.dev.yaml
 
-charts: crd ## Write what the charts have of the model, of k8s/ and of their own comments; then the golden files
-	$(BIN)/python -m tests.charts.sources
-	$(BIN)/python -m tests.charts.test_golden
+charts: crd ## Write the generated parts of the charts (schema, roles, tables of values) and their golden files
+	$(BIN)/python -m tools.charts
+	$(BIN)/python -m tools.golden charts
+
+docs: $(READY) ## Write the generated tables of docs/: settings, and the fields of a LiveScore
+	$(BIN)/python -m tools.documentation
+
+golden: $(READY) ## Rewrite the golden files of the tests; review the diff
+	$(BIN)/python -m tools.golden
 
 deploy: ## Install the operator and a LiveScore on the cluster of KUBECONFIG, and wait (OVERLAY, SAMPLE, NAMESPACE, APP_IMAGE, OPERATOR_IMAGE)
 	$(KUBECTL) apply -k $(OVERLAY)
@@ -185,7 +191,7 @@ kind: images ## A cluster of kind with both images, the operator and a LiveScore
 
 clean: ## Delete the virtual environment and all caches; the data in DATA_DIR stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* dist build
-	find app operator images tests -name __pycache__ -prune -exec rm -rf {} +
+	find app operator images tests tools -name __pycache__ -prune -exec rm -rf {} +
 
 # The build tools come from their own lock first, so that no package is built with tools nobody checked.
 $(READY): $(LOCKS) pyproject.toml

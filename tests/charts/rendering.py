@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from tests.charts.sources import CHARTS, LIVESCORE, OPERATOR, ROOT
 from tests.support import tools
+from tools.charts import CHARTS, LIVESCORE, OPERATOR, ROOT
 
 K8S = ROOT / "k8s"
 

@@ -16,8 +16,8 @@ from livescore_operator.resource import Postgres, Redis
 from livescore_operator.settings import Settings
 from livescore_operator.telemetry import metrics as operator_metrics
 from tests.charts.rendering import PROMETHEUS, VARIANTS, Manifest, Variant, parsed, pods, template
-from tests.charts.sources import CHARTS, LIVESCORE, OPERATOR, ROOT, comments, files
 from tests.support import tools
+from tools.charts import CHARTS, LIVESCORE, OPERATOR, ROOT, comments, files
 
 ALL = sorted(path.parent for path in CHARTS.glob("*/Chart.yaml"))
 

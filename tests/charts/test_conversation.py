@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.charts.rendering import parsed, template
-from tests.charts.sources import LIVESCORE
 from tests.support.command import livescore
 from tests.support.ports import Port
 from tests.support.service import Service, Start, inherited
+from tools.charts import LIVESCORE
 
 PROGRAM = LIVESCORE / "files" / "conversation.py"
 

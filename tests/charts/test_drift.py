@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.charts.rendering import Manifest, kustomized, parsed, template
-from tests.charts.sources import OPERATOR
+from tools.charts import OPERATOR
 
 INSTANCE = "app.kubernetes.io/instance"
 """Label that Helm adds to labels and selectors to keep releases apart."""

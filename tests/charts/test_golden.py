@@ -1,6 +1,6 @@
 """Golden files of the rendered charts: ``golden/CHART/VARIANT.yaml`` for ``charts/CHART/ci/VARIANT-values.yaml``.
 
-``python -m tests.charts.test_golden`` rewrites them; review the diff before you commit it.
+``make charts`` rewrites them; review the diff before you commit it.
 """
 
 from pathlib import Path
@@ -37,9 +37,3 @@ def test_rendered_chart_matches_the_golden_file(variant: Variant) -> None:
 
 def test_every_golden_file_has_a_variant() -> None:
     assert sorted(GOLDEN.rglob("*.yaml")) == sorted(map(golden, VARIANTS))
-
-
-if __name__ == "__main__":
-    for each in VARIANTS:
-        golden(each).parent.mkdir(parents=True, exist_ok=True)
-        golden(each).write_text(shown(each))

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.charts.rendering import Manifest
-from tests.charts.sources import LIVESCORE, OPERATOR
 from tests.support import tools
+from tools.charts import LIVESCORE, OPERATOR
 
 SYSTEM, SPORTS = "livescore-system", "sports"
 

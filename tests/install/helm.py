@@ -6,12 +6,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.charts.sources import LIVESCORE, OPERATOR
 from tests.e2e.environment import OPERATOR_IMAGE
 from tests.e2e.kubectl import CommandError
 from tests.e2e.stack import READY_SECONDS, manifest
 from tests.e2e.system import INSTALL_SECONDS
 from tests.support import tools
+from tools.charts import LIVESCORE, OPERATOR
 
 LIMIT_SECONDS = max(READY_SECONDS, INSTALL_SECONDS)
 """Timeout of a command that waits for pods."""

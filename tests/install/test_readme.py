@@ -11,7 +11,6 @@ from time import monotonic
 
 import pytest
 
-from tests.charts.sources import ROOT
 from tests.e2e.environment import APP_IMAGE, OPERATOR_IMAGE
 from tests.e2e.kubectl import Kubectl
 from tests.e2e.measurements import MEASUREMENTS
@@ -20,6 +19,7 @@ from tests.e2e.stack import GONE_SECONDS
 from tests.install.helm import Helm
 from tests.smoke import measure_delivery
 from tests.support import tools
+from tools.charts import ROOT
 
 pytestmark = [
     pytest.mark.timeout(1200),

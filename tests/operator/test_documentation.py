@@ -1,13 +1,9 @@
-"""The lists in the documentation match the operator.
-
-``python -m tests.operator.test_documentation`` writes the generated tables.
-"""
+"""The lists in the documentation match the operator."""
 
 import ast
 import re
-import textwrap
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +14,12 @@ from typer.core import TyperGroup
 
 from livescore_operator.cli import app
 from livescore_operator.conditions import assess, effectiveness
-from livescore_operator.crd import crd
 from livescore_operator.events import EVENT_CONDITIONS
-from livescore_operator.resource import QUANTITY, RESERVED_ENV, LiveScore
+from livescore_operator.resource import LiveScore
 from livescore_operator.settings import Settings
 from livescore_operator.telemetry import metrics
-from tests.unit.test_documentation import anchors, commands, default, links
+from tests.unit.test_documentation import anchors, commands, links
+from tools.documentation import operator_page
 
 Schema = dict[str, Any]
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -36,138 +32,9 @@ PACKAGE = ROOT / "operator" / "livescore_operator"
 MAX_RUNBOOKS = 5
 """Maximum number of alerts that page someone: nobody reads more than a few runbooks."""
 
-SHARED = {"template", "env"}
-"""Fields common to several components: their contents are documented in a shared table."""
-
-SMALL = {("requests", "limits"), ("name", "key"), ("name",)}
-"""Objects with only these fields take one row."""
-
 QUIET = {"External", "Available", "ModeNone", "PlanOnly", "Connections", "NoReadings", "Autoscaler"}
 QUIET |= {"AutoscalerStarting", "AutoscalerFailing", "ScalingUp", "Effective"}
 """Reasons that never become Events: they appear only in conditions without notification."""
-
-
-def spec() -> Schema:
-    return root()["properties"]["spec"]  # type: ignore[no-any-return]
-
-
-def root() -> Schema:
-    return crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]  # type: ignore[no-any-return]
-
-
-# The tables
-
-
-def tables() -> dict[str, str]:
-    """Return the generated tables by the name of their place in the page."""
-    api = spec()["properties"]["api"]["properties"]
-    return {
-        "fields": table(("field", "type", "default", "meaning"), fields(spec())),
-        "template": table(("field", "type", "default", "meaning"), fields(api["template"])),
-        "env": table(("field", "type", "default", "meaning"), fields(api["env"]["items"])),
-        "reserved": textwrap.fill(", ".join(f"`{name}`" for name in RESERVED_ENV), 140) + ".\n",
-        "rules": table(("where", "what the API server says"), dict.fromkeys(rules(root()))),
-        "status": table(("field", "type", "meaning"), ((row[0], row[1], row[3]) for row in fields(status()))),
-        "settings": table(("variable", "default", "meaning"), settings()),
-    }
-
-
-def status() -> Schema:
-    return root()["properties"]["status"]  # type: ignore[no-any-return]
-
-
-def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    lines += ["| " + " | ".join(cell.replace("|", "&#124;") for cell in row) + " |" for row in rows]
-    return "\n".join(lines).replace("|  |", "| |") + "\n"
-
-
-def fields(schema: Schema, above: str = "") -> Iterator[tuple[str, str, str, str]]:
-    """Yield path, type, default and meaning of every field below a schema."""
-    for name, field in schema["properties"].items():
-        path = f"{above}{name}"
-        yield f"`{path}`", kind(field), default_of(name, field, schema), field.get("description", "")
-        yield from below(name, field, path)
-
-
-def below(name: str, field: Schema, path: str) -> Iterator[tuple[str, str, str, str]]:
-    inner, suffix = (field["items"], "[]") if field["type"] == "array" else (field, "")
-    if "properties" in inner and name not in SHARED and not is_small(inner):
-        yield from fields(inner, f"{path}{suffix}.")
-
-
-def is_small(field: Schema) -> bool:
-    """Return True if the contents of a field need no description."""
-    return tuple(field.get("properties", ())) in SMALL
-
-
-def is_resources(field: Schema) -> bool:
-    return "requests" in field.get("properties", ())
-
-
-def kind(field: Schema) -> str:
-    """Return a short description of a field's type."""
-    if "enum" in field:
-        return " ".join(f"`{value}`" for value in field["enum"])
-    if field.get("pattern") == QUANTITY:
-        return "quantity"
-    if field["type"] == "array":
-        inner = kind(field["items"])
-        return f"list of {inner}" + ("" if is_small(field["items"]) else "s")
-    if is_small(field):
-        return ", ".join(f"`{name}`" for name in field["properties"])
-    return "map" if "additionalProperties" in field else integer(field)
-
-
-def integer(field: Schema) -> str:
-    """Return the type of a field with its bounds."""
-    low, high = field.get("minimum"), field.get("maximum")
-    if low is None:
-        return str(field["type"])
-    return f"{low} or more" if high is None else f"{low} to {high}"
-
-
-def default_of(name: str, field: Schema, parent: Schema) -> str:
-    """Return the default of a field; for an object, composed of the defaults of its fields."""
-    if name in parent.get("required", []):
-        return "required"
-    if is_resources(field):
-        return "; ".join(f"{part}: {amounts(field['default'][part])}" for part in ("requests", "limits"))
-    value = field.get("default")
-    return f"`{str(value).lower() if isinstance(value, bool) else value}`" if is_plain(value) else ""
-
-
-def amounts(resources: dict[str, str]) -> str:
-    return ", ".join(f"{name} `{amount}`" for name, amount in resources.items())
-
-
-def is_plain(value: object) -> bool:
-    return value not in (None, "") and not isinstance(value, dict | list)
-
-
-def rules(schema: Schema, path: str = "") -> Iterator[tuple[str, str]]:
-    """Yield place and message of every CEL rule; those of shared fields once."""
-    for rule in schema.get("x-kubernetes-validations", []):
-        yield (f"`{path}`" if path else "the whole"), rule["message"]
-    inner = {**schema.get("properties", {}), **({"": schema["items"]} if "items" in schema else {})}
-    for name, field in inner.items():
-        if not (name in SHARED and not path.endswith("api")):
-            yield from rules(field, f"{path}.{name}".removeprefix(".") if name else f"{path}[]")
-
-
-def settings() -> Iterator[tuple[str, str, str]]:
-    # Not in code font: `SOME_SETTING` denotes a setting of the service in these documents.
-    for name, field in Settings.model_fields.items():
-        yield name.upper(), default(field), field.description or ""
-
-
-def written(page: str) -> str:
-    """Return the page with every table up to date."""
-    for name, content in tables().items():
-        start, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
-        before, _, rest = page.partition(start)
-        page = f"{before}{start}{content}{end}{rest.partition(end)[2]}"
-    return page
 
 
 # Facts from the source
@@ -253,7 +120,7 @@ def examples() -> list[dict[str, Any]]:
 
 
 def test_every_table_is_the_code() -> None:
-    assert PAGE.read_text() == written(PAGE.read_text()), "run `python -m tests.operator.test_documentation`"
+    assert PAGE.read_text() == operator_page(PAGE.read_text()), "run `make docs`"
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
@@ -335,7 +202,3 @@ def test_the_expression_of_an_alert_is_that_of_its_runbook(path: Path) -> None:
     expression = re.search(r"```promql\n(.*?)\n```", path.read_text(), re.DOTALL)
     assert expression
     assert " ".join(expression[1].split()) in section("Alerts").replace("&#124;", "|")
-
-
-if __name__ == "__main__":
-    PAGE.write_text(written(PAGE.read_text()))

@@ -1,7 +1,7 @@
 """Golden files of built manifests: ``golden/NAME/input.yaml`` and the result, ``output.yaml``.
 
 An input is a LiveScore and, where it differs from that of a healthy cluster, the context.
-``python -m tests.operator.test_golden`` rewrites the outputs; review the diff before you commit it.
+``make golden`` rewrites the outputs; review the diff before you commit it.
 """
 
 from functools import cache
@@ -57,14 +57,9 @@ def output(name: str) -> Path:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_built_is_what_was_read_and_found_good(name: str) -> None:
-    assert to_yaml(built(name)) == output(name).read_text(), "run `python -m tests.operator.test_golden`"
+    assert to_yaml(built(name)) == output(name).read_text(), "run `make golden`"
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_output_says_all_of_what_is_built(name: str) -> None:
     assert list(yaml.safe_load_all(output(name).read_text())) == built(name)
-
-
-if __name__ == "__main__":
-    for case in NAMES:
-        output(case).write_text(to_yaml(built(case)))

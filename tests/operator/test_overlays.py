@@ -1,7 +1,7 @@
 """The overlays and samples of ``k8s``: golden files, and acceptance by a server.
 
 ``golden-overlays/NAME.yaml`` is the output of ``kubectl kustomize`` for each kustomization, without the CRD, which
-another test compares. ``python -m tests.operator.test_overlays`` rewrites them; review the diff before you commit it.
+another test compares. ``make golden`` rewrites them; review the diff before you commit it.
 """
 
 import re
@@ -13,10 +13,10 @@ import pytest
 from livescore_operator.components.common import to_yaml
 from livescore_operator.resource import KIND
 from tests.charts.rendering import KUSTOMIZATIONS, PROMETHEUS, SAMPLES, kustomized, parsed, template
-from tests.charts.sources import OPERATOR, ROOT
 from tests.charts.test_drift import Pair, by_key
 from tests.support.kubernetes.kinds import KINDS
 from tests.support.kubernetes.kube import Kube
+from tools.charts import OPERATOR, ROOT
 
 GOLDEN = Path(__file__).parent / "golden-overlays"
 
@@ -47,7 +47,7 @@ def only(name: str, kind: str) -> Manifest:
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_what_is_built_is_what_was_read_and_found_good(name: str) -> None:
-    assert shown(name) == golden(name).read_text(), "run `python -m tests.operator.test_overlays`, review the diff"
+    assert shown(name) == golden(name).read_text(), "run `make golden` and review the diff"
 
 
 def test_every_golden_file_has_its_kustomization() -> None:
@@ -104,9 +104,3 @@ async def test_an_overlay_is_taken(kube: Kube, name: str) -> None:
 
 def in_namespace(manifest: Manifest, namespace: str) -> Manifest:
     return {**manifest, "metadata": {**manifest["metadata"], "namespace": namespace}}
-
-
-if __name__ == "__main__":
-    GOLDEN.mkdir(exist_ok=True)
-    for each in WHOLE:
-        golden(each).write_text(shown(each))

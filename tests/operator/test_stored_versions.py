@@ -1,7 +1,7 @@
 """Compatibility with stored resources: versions of the CRD and fields of ``spec`` are never removed.
 
 ``stored.json`` has every version that was ever stored, with the type of each field of a release. A release adds to it
-by ``python -m tests.operator.test_stored_versions``; nothing may be removed from it without a conversion.
+by ``python -m tools.golden stored``; nothing may be removed from it without a conversion.
 """
 
 import json
@@ -58,7 +58,3 @@ def test_nothing_is_required_that_was_not(version: str) -> None:
 
 def test_one_version_is_stored() -> None:
     assert [one["name"] for one in crd()["spec"]["versions"] if one["storage"]] == list(stored())[-1:]
-
-
-if __name__ == "__main__":
-    STORED.write_text(json.dumps({name: dict(fields(schema)) for name, schema in versions().items()}, indent=1) + "\n")

@@ -2,7 +2,7 @@
 
 ``templates.json`` has a digest of each. A changed digest means that an operator upgrade replaces the pods of every such
 LiveScore: document it under "What restarts" in ``docs/upgrade.md`` and in ``CHANGELOG.md``, then rewrite the file by
-``python -m tests.operator.test_templates``.
+``python -m tools.golden templates``.
 """
 
 import hashlib
@@ -60,7 +60,3 @@ def test_the_version_of_the_operator_is_in_no_template(monkeypatch: pytest.Monke
     monkeypatch.setattr(livescore_operator, "__version__", "99.0.0")
     monkeypatch.setenv("LIVESCORE_COMMIT", "another")
     assert templates("full") == committed()["full"]
-
-
-if __name__ == "__main__":
-    DIGESTS.write_text(json.dumps({case: templates(case) for case in NAMES}, indent=2) + "\n")

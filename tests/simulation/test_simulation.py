@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from tests.simulation.cluster import DRAIN_SECONDS, GRACE_SECONDS, START_SECONDS, Cluster
-from tests.simulation.plot import svg
-from tests.simulation.report import markdown
-from tests.simulation.run import Outcome, rules, run
-from tests.simulation.scenarios import Scenario, autoscaling, fixture, line, match, scenarios, together
+from tools.simulation.cluster import DRAIN_SECONDS, GRACE_SECONDS, START_SECONDS, Cluster
+from tools.simulation.plot import svg
+from tools.simulation.report import markdown
+from tools.simulation.run import Outcome, rules, run
+from tools.simulation.scenarios import Scenario, autoscaling, fixture, line, match, scenarios, together
 
 SPIKE = Scenario(
     "spike",

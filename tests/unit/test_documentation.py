@@ -1,7 +1,4 @@
-"""The lists in the documentation match the program.
-
-``python -m tests.unit.test_documentation`` writes the table of settings.
-"""
+"""The lists in the documentation match the program."""
 
 import re
 import sys
@@ -10,7 +7,6 @@ from typing import get_args
 
 import pytest
 import typer.main
-from pydantic.fields import FieldInfo
 from typer.core import TyperGroup
 
 from livescore.api import asyncapi
@@ -21,34 +17,14 @@ from livescore.settings import Settings
 from livescore.telemetry import metrics
 from livescore_operator.settings import Settings as OperatorSettings
 from tests.support.validation import message_faults
+from tools.documentation import SETTINGS_HEAD, settings_table
 
 DOCS = Path(__file__).parents[2] / "docs"
 PACKAGES = [DOCS.parent / "app" / "livescore", DOCS.parent / "app" / "livescore_dev"]
 
-HEAD = "| variable | default | meaning |\n|---|---|---|\n"
-
 
 def text(*names: str) -> str:
     return "\n".join((DOCS / f"{name}.md").read_text() for name in names)
-
-
-def settings_table() -> str:
-    """Return every setting as a row of Markdown."""
-    rows = [
-        f"| `{name.upper()}` | {default(field)} | {(field.description or '').replace('|', '&#124;')} |"
-        for name, field in Settings.model_fields.items()
-    ]
-    return HEAD + "\n".join(rows) + "\n"
-
-
-def default(field: FieldInfo) -> str:
-    if field.is_required():
-        return "required"
-    if field.default_factory is not None:
-        return "the host's name" if field.annotation is str else "none"
-    if field.default is None:
-        return "unset"
-    return f"`{str(field.default).lower() if isinstance(field.default, bool) else field.default}`"
 
 
 def commands(group: TyperGroup, *above: str) -> list[str]:
@@ -77,8 +53,8 @@ def message_types() -> list[str]:
 
 
 def test_the_table_of_settings_is_the_code() -> None:
-    _, head, table = text("settings").partition(HEAD)
-    assert head + table == settings_table(), "run `python -m tests.unit.test_documentation`"
+    _, head, table = text("settings").partition(SETTINGS_HEAD)
+    assert head + table == settings_table(), "run `make docs`"
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
@@ -220,8 +196,3 @@ def anchors(path: Path) -> set[str]:
     """Return the anchors that GitHub generates for the headings."""
     titles = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
-
-
-if __name__ == "__main__":
-    page = DOCS / "settings.md"
-    page.write_text(page.read_text().partition(HEAD)[0] + settings_table())

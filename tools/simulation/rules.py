@@ -14,7 +14,7 @@ from livescore_operator.scaling import drain, forecast, rebalance
 from livescore_operator.scaling.algorithm import History, decide, record
 from livescore_operator.scaling.forecast import Fixture
 from livescore_operator.scaling.pod import Pod
-from tests.simulation.cluster import DRAIN_SECONDS, GRACE_SECONDS, Cluster
+from tools.simulation.cluster import DRAIN_SECONDS, GRACE_SECONDS, Cluster
 
 SYNC_SECONDS = 15
 """Interval between two decisions: the HPA controller's default, and ``CONNECTIONS_SECONDS`` of our operator."""

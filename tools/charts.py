@@ -1,4 +1,4 @@
-"""Generated parts of the charts, written by ``python -m tests.charts.sources`` (``make charts``).
+"""Generated parts of the charts, written by ``python -m tools.charts`` (``make charts``).
 
 - the CRD and the schema of ``spec``: from the operator's model,
 - the rules of the operator's roles: from ``k8s/rbac``,
@@ -17,7 +17,7 @@ import yaml
 from livescore_operator.components.common import to_yaml
 from livescore_operator.crd import crd
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 CHARTS = ROOT / "charts"
 OPERATOR, LIVESCORE = CHARTS / "livescore-operator", CHARTS / "livescore"
 
@@ -169,6 +169,11 @@ def comments(text: str) -> Iterator[tuple[tuple[str, ...], str]]:
         comment = [*comment, line.strip("# ")] if line.lstrip().startswith("#") else []
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Write all generated files."""
     for file, content in files().items():
         file.write_text(content)
+
+
+if __name__ == "__main__":
+    main()

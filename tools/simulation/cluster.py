@@ -52,7 +52,7 @@ class Machine:
     shedding: float = 0.0
 
     def lives(self) -> bool:
-        """True if the Deployment counts the pod."""
+        """Return True if the Deployment counts the pod."""
         return self.terminating_at == inf
 
     def drain(self, now: float) -> None:
@@ -118,7 +118,7 @@ class Cluster:
             pod.ready_at = self.now
 
     def connected(self) -> float:
-        """Number of sockets of all pods."""
+        """Return the number of sockets of all pods."""
         return sum(pod.connections for pod in self.pods)
 
     def step(self, audience: float) -> None:

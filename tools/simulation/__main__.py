@@ -1,4 +1,4 @@
-"""``python -m tests.simulation [SCENARIO…]``: simulate days under all rules. Without names, write all to ``docs``."""
+"""``python -m tools.simulation [SCENARIO…]``: simulate days under all rules. Without names, write all to ``docs``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,10 +8,10 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from tests.simulation.plot import svg
-from tests.simulation.report import Day, markdown, table
-from tests.simulation.run import rules, run
-from tests.simulation.scenarios import Scenario, scenarios
+from tools.simulation.plot import svg
+from tools.simulation.report import Day, markdown, table
+from tools.simulation.run import rules, run
+from tools.simulation.scenarios import Scenario, scenarios
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE, PLOTS = DOCS / "scaling.md", DOCS / "scaling"

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from rich.table import Table
 
-from tests.simulation.run import Outcome
+from tools.simulation.run import Outcome
 
 
 class Column(NamedTuple):

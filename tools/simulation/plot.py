@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-from tests.simulation.run import OVER_TARGET, Outcome, Sample
 from tests.support.plot import AMBER, BLUE, DASHED, DOTTED, GREEN, GREY, RED, Line, Panel, document
+from tools.simulation.run import OVER_TARGET, Outcome, Sample
 
 COLOURS = {"ours": GREEN, "ours, match day off": BLUE, "HPA": RED, "HPA, rebalanced": AMBER}
 

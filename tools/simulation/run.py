@@ -4,9 +4,9 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tests.simulation.cluster import Cluster
-from tests.simulation.rules import Hpa, Operator, Rule
-from tests.simulation.scenarios import Scenario
+from tools.simulation.cluster import Cluster
+from tools.simulation.rules import Hpa, Operator, Rule
+from tools.simulation.scenarios import Scenario
 
 OVER_TARGET = 1.25
 """A pod is over target beyond this multiple of its target, which leaves room for a minute's growth."""

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from livescore_operator.resource import Autoscaling, Expectation, MatchDay, Rebalance
 from livescore_operator.scaling.forecast import Fixture
-from tests.simulation.rules import MIDNIGHT
+from tools.simulation.rules import MIDNIGHT
 
 Audience = Callable[[float], float]
 """Number of clients that want to be connected at a minute of the day."""
@@ -116,6 +116,7 @@ def autoscaling(target: int, low: int, high: int, per_second: int, **expected: i
 
 
 def overlapping(*kick_offs: float) -> tuple[Fixture, ...]:
+    """Return fixtures with these kick-offs, in minutes."""
     return tuple(fixture(number, kick_off) for number, kick_off in enumerate(kick_offs, 1))
 
 

@@ -1,0 +1,1 @@
+"""Simulated match days with up to a million clients: our scaling rule compared with the HPA's."""

@@ -14,7 +14,8 @@ import pytest
 import redis
 
 from livescore.deployment import Deployment
-from livescore.jobs.schedule import Hints, Plan, Schedule
+from livescore.jobs.schedule import Schedule
+from livescore.jobs.transition_jobs import Plan, TransitionJobs
 from livescore.redis_clients import rq_client
 from livescore.settings import Settings, load
 from tests.support.deployments import deployment_of
@@ -57,16 +58,16 @@ class Stack:
         self.schedule.plan(match.id, "scheduled" if start > 0 else "live", match.start, match.end)
         return match
 
-    def hints(self) -> dict[str, int]:
-        """Return the scheduled hints; none while Valkey is away."""
+    def jobs(self) -> dict[str, int]:
+        """Return the scheduled jobs; none while Valkey is away."""
         try:
-            return Hints(rq_client(self.settings), self.settings, self.deployment).known()
+            return TransitionJobs(rq_client(self.settings), self.settings, self.deployment).known()
         except (redis.RedisError, OSError):
             return {}
 
-    async def hinted(self, match: Match) -> None:
-        """Wait until the hint for the match's end is scheduled."""
-        await eventually(lambda: f"match-{match.id}-end" in self.hints())
+    async def has_job(self, match: Match) -> None:
+        """Wait until the job for the match's end is scheduled."""
+        await eventually(lambda: f"match-{match.id}-end" in self.jobs())
 
 
 @pytest.fixture
@@ -143,12 +144,12 @@ async def test_transition_happens_when_one_process_is_killed(stack: Stack, kind:
     once(stack, match, "live", "finished")
 
 
-async def test_hints_are_restored_after_redis_is_flushed(stack: Stack) -> None:
+async def test_jobs_are_restored_after_redis_is_flushed(stack: Stack) -> None:
     soon_due, later = await stack.plan(1.0, 2.0), await stack.plan(100, 200)
-    await stack.hinted(later)
+    await stack.has_job(later)
     stack.valkey.flush()
-    await stack.hinted(later)
-    assert set(stack.hints()) >= {f"match-{later.id}-start", f"match-{later.id}-end"}
+    await stack.has_job(later)
+    assert set(stack.jobs()) >= {f"match-{later.id}-start", f"match-{later.id}-end"}
     first, _ = await wait_for_status(stack.postgres.url, soon_due.id, "finished")
     assert late(first, soon_due.start) < RECOVERY_SECONDS
     once(stack, soon_due, "live", "finished")
@@ -176,13 +177,13 @@ async def test_frozen_redis_does_not_delay_transitions(stack: Stack) -> None:
         once(stack, match, "live", "finished")
 
 
-async def test_matches_created_during_a_redis_outage_get_hints_afterwards(stack: Stack) -> None:
+async def test_matches_created_during_a_redis_outage_get_jobs_afterwards(stack: Stack) -> None:
     await stack.valkey.stop()
     match = await stack.plan(100, 200)
-    # A scheduler that has not noticed the outage would plan the missed hints only with its next sweep, within a minute.
+    # A scheduler that has not noticed the outage would plan the missed jobs only with its next sweep, within a minute.
     await stack.scheduler.logged("server is away")
     await stack.valkey.start()
-    await stack.hinted(match)
+    await stack.has_job(match)
 
 
 async def test_processes_reconnect_to_redis_after_an_outage(stack: Stack) -> None:
@@ -194,7 +195,7 @@ async def test_processes_reconnect_to_redis_after_an_outage(stack: Stack) -> Non
         await service.logged("server is back")
     match = await stack.plan(0.5, 1.0)
     await wait_for_status(stack.postgres.url, match.id, "finished")
-    await eventually(lambda: not stack.hints())
+    await eventually(lambda: not stack.jobs())
     with rq_client(stack.settings) as client:
         await eventually(lambda: not client.keys("rq:job:*"))
 
@@ -223,11 +224,12 @@ async def test_transition_happens_after_postgresql_was_frozen(stack: Stack) -> N
 
 
 async def test_changed_times_move_the_transition(stack: Stack) -> None:
-    match = await stack.plan(1.0, 100)
-    start = soon(2.0)
+    # Far enough ahead that a busy machine moves the start before it has come.
+    match = await stack.plan(4.0, 100)
+    start = soon(5.0)
     await change_match(stack.postgres.url, match.id, start_time=start)
     stack.schedule.plan(match.id, "scheduled", start, match.end)
-    await eventually(lambda: stack.hints().get(f"match-{match.id}-start") == int(start.timestamp()))
+    await eventually(lambda: stack.jobs().get(f"match-{match.id}-start") == int(start.timestamp()))
     (change,) = await wait_for_status(stack.postgres.url, match.id, "live")
     assert -0.001 < late(change, start) < RECOVERY_SECONDS
 
@@ -236,15 +238,15 @@ async def test_changed_times_move_the_transition(stack: Stack) -> None:
 async def test_match_that_is_called_off_never_starts(stack: Stack, status: str) -> None:
     # Far enough in the future that a busy machine changes the status before the start.
     match, other = await stack.plan(3.0, 3.5), await stack.plan(3.0, 3.6)
-    await stack.hinted(match)
+    await stack.has_job(match)
     await change_match(stack.postgres.url, match.id, status=status)
     stack.schedule.plan(match.id, status, match.start, match.end)
     await wait_for_status(stack.postgres.url, other.id, "finished")
     once(stack, match, status)
-    await eventually(lambda: not stack.hints())
+    await eventually(lambda: not stack.jobs())
 
 
-@pytest.mark.parametrize("fault", ["none", "redis", "frozen redis", "postgresql"])
+@pytest.mark.parametrize("fault", ["none", "redis", "frozen redis", "postgresql", "frozen postgresql"])
 async def test_sigterm_ends_both_processes_promptly_during_an_outage(stack: Stack, fault: str) -> None:
     if fault == "redis":
         await stack.valkey.stop()
@@ -252,6 +254,8 @@ async def test_sigterm_ends_both_processes_promptly_during_an_outage(stack: Stac
         stack.valkey.pause()
     if fault == "postgresql":
         await stack.postgres.stop()
+    if fault == "frozen postgresql":
+        stack.postgres.pause()
     begin = time.monotonic()
     codes = await asyncio.gather(stack.worker.terminate(), stack.scheduler.terminate())
     took = time.monotonic() - begin
@@ -292,7 +296,7 @@ async def test_probes_report_the_result_of_the_last_sweep(
 
 async def test_next_scheduler_recovers_the_job_of_a_killed_one(stack: Stack) -> None:
     await stack.scheduler.kill()
-    hints = Hints(rq_client(stack.settings), stack.settings, stack.deployment)
-    hints.write(Plan(99, "live", soon(-9), soon(-5)))
+    jobs = TransitionJobs(rq_client(stack.settings), stack.settings, stack.deployment)
+    jobs.write(Plan(99, "live", soon(-9), soon(-5)))
     await stack.scheduler.start()
-    await eventually(lambda: not hints.known())
+    await eventually(lambda: not jobs.known())

@@ -2,7 +2,7 @@
 
     python -m tests.load.lateness [--matches 200] [--seconds 10] [--without-redis]
 
-It starts its own PostgreSQL, Valkey, worker and scheduler; hints are written as the API writes them.
+It starts its own PostgreSQL, Valkey, worker and scheduler; jobs are written as the API writes them.
 """
 
 import argparse
@@ -42,7 +42,7 @@ UNFINISHED = "SELECT count(*) FROM match WHERE status <> 'finished'"
 
 
 async def create_matches(database_url: str, redis_url: str, count: int, seconds: float) -> None:
-    """Create ``count`` matches that start and end within ``seconds``, and plan their hints."""
+    """Create ``count`` matches that start and end within ``seconds``, and plan their jobs."""
     deployment = deployment_of(database_url)
     schedule = Schedule(load(database_url=database_url, redis_url=redis_url), lambda: deployment)
     await schedule.start()

@@ -8,7 +8,7 @@ import pytest
 
 from livescore import broker as brokers
 from livescore.broker import Subscription
-from livescore.jobs.publish import Publisher
+from livescore.jobs.publisher import Publisher
 from livescore.scores.feed import EVERYTHING, Event, channel, unpack
 from livescore.security.limiter import Limiter
 from livescore.settings import Settings, load
@@ -75,7 +75,7 @@ async def test_job_process_publishes_to_the_shard_of_each_channel(cluster: valke
         names = [EVERYTHING, *(channel(event.match_id) for event in events)]
         await subscription.connect(map(DEPLOYMENT.name, names))
         heard = asyncio.create_task(_hear(subscription, 2 * len(events)))
-        await asyncio.to_thread(Publisher(_settings(cluster)).send, events, ORIGIN)
+        await Publisher(broker).send(events, ORIGIN)
         assert sorted(await asyncio.wait_for(heard, 5)) == sorted([event.match_id for event in events] * 2)
     await broker.close()
 

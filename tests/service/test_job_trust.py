@@ -12,9 +12,11 @@ import pytest
 import redis
 
 from livescore.deployment import Deployment
-from livescore.jobs import transitions
+from livescore.jobs import functions, transitions
+from livescore.jobs.functions import FUNCTIONS
 from livescore.jobs.queue import Worker, worker
-from livescore.jobs.schedule import Hints, Plan, Scheduler
+from livescore.jobs.scheduler import Scheduler
+from livescore.jobs.transition_jobs import Plan, TransitionJobs
 from livescore.redis_clients import rq_client
 from livescore.settings import Settings, load
 from tests.support.deployments import DEPLOYMENT, deployment_of
@@ -33,10 +35,15 @@ def settings(redis_url: str) -> Settings:
 
 
 @pytest.fixture
-def woken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Records every wake-up of the sweeper; importing anything on behalf of a job fails the test."""
+def executed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the job functions that were called. Importing anything on behalf of a job fails the test."""
     found: list[str] = []
-    monkeypatch.setattr(transitions, "_wakes", [lambda: found.append("woken")])
+
+    def record(function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        found.append(function.__name__)
+        assert arguments == tuple(FUNCTIONS[transitions.PATH].arguments.validate_python(arguments))
+
+    monkeypatch.setattr(functions, "run", record)
 
     def refuse_import(name: str) -> Any:
         found.append(f"import of {name}")
@@ -76,7 +83,7 @@ class Exploit:
 
 REFUSED: dict[str, Fields] = {
     "another function": fields(call("os.mkdir", arguments=[f"/nonexistent/{SECRET}"])),
-    "a function of this service that is no job": fields(call("livescore.jobs.transitions.attach", arguments=[SECRET])),
+    "a function of this service that is no job": fields(call("livescore.jobs.functions.run", arguments=[SECRET])),
     "a builtin": fields(call("builtins.eval", arguments=[SECRET])),
     "a method of an instance": fields(call("upper", instance=SECRET, arguments=[])),
     "no function": fields(call(None)),
@@ -136,16 +143,16 @@ def test_worker_refuses(
     job: Fields,
     serving: Worker,
     redis_client: redis.Redis,
-    woken: list[str],
+    executed: list[str],
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     put(redis_client, "planted", job)
     redis_client.rpush(f"rq:queue:{DEPLOYMENT.namespace}", "planted")
 
-    serving._serve_once()
+    serving.execute_next()
 
-    assert woken == []
+    assert executed == []
     assert failed(redis_client) == {"planted"}
     reason = redis_client.hget("rq:job:planted", "exc_info")
     assert isinstance(reason, bytes)
@@ -157,58 +164,58 @@ def test_worker_refuses(
 
 
 @pytest.mark.parametrize("job", REFUSED.values(), ids=REFUSED.keys())
-def test_scheduler_refuses(job: Fields, settings: Settings, redis_client: redis.Redis, woken: list[str]) -> None:
+def test_scheduler_refuses(job: Fields, settings: Settings, redis_client: redis.Redis, executed: list[str]) -> None:
     put(redis_client, "planted", job)
-    hints = Hints(rq_client(settings), settings, DEPLOYMENT)
-    hints.schedule(Plan(7, "live", soon(-9), soon(-5)).hints()[0])
+    jobs = TransitionJobs(rq_client(settings), settings, DEPLOYMENT)
+    jobs.schedule(Plan(7, "live", soon(-9), soon(-5)).jobs()[0])
     redis_client.zadd(DEPLOYMENT.name("scheduled-jobs"), {"planted": 1})
 
-    Scheduler(rq_client(settings), settings, DEPLOYMENT)._enqueue_due()
+    Scheduler(rq_client(settings), settings, DEPLOYMENT).enqueue_due_jobs()
 
-    assert woken == []
+    assert executed == []
     assert failed(redis_client) == {"planted"}
-    assert hints.known() == {}
+    assert jobs.known() == {}
     assert redis_client.lrange(f"rq:queue:{DEPLOYMENT.namespace}", 0, -1) == [DEPLOYMENT.job_id("match-7-end").encode()]
 
 
 @pytest.mark.parametrize("job_id", [b"\xff\xfe", b"a b", b"../../x", b"", b"a:b", "é".encode(), b"x" * 10_000])
 def test_invalid_job_id_stops_neither_process(
-    job_id: bytes, serving: Worker, settings: Settings, redis_client: redis.Redis, woken: list[str]
+    job_id: bytes, serving: Worker, settings: Settings, redis_client: redis.Redis, executed: list[str]
 ) -> None:
-    hints = Hints(rq_client(settings), settings, DEPLOYMENT)
-    hints.schedule(Plan(7, "live", soon(-9), soon(-5)).hints()[0])
+    jobs = TransitionJobs(rq_client(settings), settings, DEPLOYMENT)
+    jobs.schedule(Plan(7, "live", soon(-9), soon(-5)).jobs()[0])
     redis_client.hset(b"rq:job:" + job_id, "data", "x")
     redis_client.zadd(DEPLOYMENT.name("scheduled-jobs"), {job_id: 1})
     redis_client.rpush(f"rq:queue:{DEPLOYMENT.namespace}", job_id)
 
-    Scheduler(rq_client(settings), settings, DEPLOYMENT)._enqueue_due()
-    serving._serve_once()
-    serving._serve_once()
+    Scheduler(rq_client(settings), settings, DEPLOYMENT).enqueue_due_jobs()
+    serving.execute_next()
+    serving.execute_next()
 
-    assert woken == ["woken"]
-    assert hints.known() == {}
+    assert executed == ["transition"]
+    assert jobs.known() == {}
 
 
 def test_job_that_is_not_a_hash_stops_neither_process(
-    serving: Worker, settings: Settings, redis_client: redis.Redis, woken: list[str]
+    serving: Worker, settings: Settings, redis_client: redis.Redis, executed: list[str]
 ) -> None:
-    hints = Hints(rq_client(settings), settings, DEPLOYMENT)
-    hints.schedule(Plan(7, "live", soon(-9), soon(-5)).hints()[0])
+    jobs = TransitionJobs(rq_client(settings), settings, DEPLOYMENT)
+    jobs.schedule(Plan(7, "live", soon(-9), soon(-5)).jobs()[0])
     for name in ("queued", "scheduled"):
         redis_client.set(f"rq:job:{name}", "text")
     redis_client.zadd(DEPLOYMENT.name("scheduled-jobs"), {"scheduled": 1})
     redis_client.rpush(f"rq:queue:{DEPLOYMENT.namespace}", "queued")
 
-    Scheduler(rq_client(settings), settings, DEPLOYMENT)._enqueue_due()
-    serving._serve_once()
-    serving._serve_once()
+    Scheduler(rq_client(settings), settings, DEPLOYMENT).enqueue_due_jobs()
+    serving.execute_next()
+    serving.execute_next()
 
-    assert woken == ["woken"]
-    assert hints.known() == {}
+    assert executed == ["transition"]
+    assert jobs.known() == {}
 
 
 def test_maintenance_loads_and_calls_nothing(
-    serving: Worker, redis_client: redis.Redis, woken: list[str], tmp_path: Path
+    serving: Worker, redis_client: redis.Redis, executed: list[str], tmp_path: Path
 ) -> None:
     exploit = pickle.dumps(Exploit(tmp_path / "made"))
     put(
@@ -222,20 +229,20 @@ def test_maintenance_loads_and_calls_nothing(
 
     serving.run_maintenance_tasks()
 
-    assert woken == []
+    assert executed == []
     assert not (tmp_path / "made").exists()
 
 
 def test_valid_job_runs_and_leaves_nothing(
-    serving: Worker, settings: Settings, redis_client: redis.Redis, woken: list[str]
+    serving: Worker, settings: Settings, redis_client: redis.Redis, executed: list[str]
 ) -> None:
-    hints = Hints(rq_client(settings), settings, DEPLOYMENT)
-    hints.schedule(Plan(7, "live", soon(-9), soon(-5)).hints()[0])
-    Scheduler(rq_client(settings), settings, DEPLOYMENT)._enqueue_due()
+    jobs = TransitionJobs(rq_client(settings), settings, DEPLOYMENT)
+    jobs.schedule(Plan(7, "live", soon(-9), soon(-5)).jobs()[0])
+    Scheduler(rq_client(settings), settings, DEPLOYMENT).enqueue_due_jobs()
 
-    serving._serve_once()
+    serving.execute_next()
 
-    assert woken == ["woken"]
+    assert executed == ["transition"]
     assert failed(redis_client) == set()
     assert redis_client.keys("rq:job:*") == []
 

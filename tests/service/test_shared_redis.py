@@ -15,7 +15,8 @@ import redis
 
 from livescore.deployment import Deployment, Origin
 from livescore.jobs.queue import Job, queue
-from livescore.jobs.schedule import Hints, Plan, Scheduler
+from livescore.jobs.scheduler import Scheduler
+from livescore.jobs.transition_jobs import Plan, TransitionJobs
 from livescore.redis_clients import rq_client
 from livescore.scores import feed
 from livescore.scores.feed import Event
@@ -249,30 +250,30 @@ def test_separately_migrated_databases_are_different_deployments(database_url: s
     assert deployment_of(database_url) != deployment_of(other_database_url)
 
 
-# Hints
+# Jobs in Redis
 
 
 @pytest.fixture
-def others(database_url: str, redis_url: str) -> list[Hints]:
-    """The hints of two deployments in one Redis."""
+def others(database_url: str, redis_url: str) -> list[TransitionJobs]:
+    """The jobs of two deployments in one Redis."""
     settings = load(database_url=database_url, redis_url=redis_url)
     deployments = [DEPLOYMENT, Deployment("livescore", "f" * 12)]
-    return [Hints(rq_client(settings), settings, deployment) for deployment in deployments]
+    return [TransitionJobs(rq_client(settings), settings, deployment) for deployment in deployments]
 
 
 def test_scheduler_ignores_jobs_of_other_deployments(
-    database_url: str, redis_url: str, others: list[Hints], redis_client: redis.Redis
+    database_url: str, redis_url: str, others: list[TransitionJobs], redis_client: redis.Redis
 ) -> None:
     one, two = others
-    for hints in others:
-        hints.write(Plan(7, "live", soon(-9), soon(-5)))
+    for jobs in others:
+        jobs.write(Plan(7, "live", soon(-9), soon(-5)))
     settings = load(database_url=database_url, redis_url=redis_url)
-    schedulers = [Scheduler(rq_client(settings), settings, hints.deployment) for hints in others]
-    assert all(scheduler._lock.acquire(blocking=False) for scheduler in schedulers)
-    schedulers[0]._enqueue_due()
+    schedulers = [Scheduler(rq_client(settings), settings, jobs.deployment) for jobs in others]
+    assert all(scheduler.lock.acquire(blocking=False) for scheduler in schedulers)
+    schedulers[0].enqueue_due_jobs()
     assert one.known() == {}
     assert list(two.known()) == ["match-7-end"]
-    assert [queue(redis_client, hints.deployment).count for hints in others] == [1, 0]
+    assert [queue(redis_client, jobs.deployment).count for jobs in others] == [1, 0]
     one.cancel("match-7-end")
     assert Job.exists(two.deployment.job_id("match-7-end"), connection=redis_client)
 

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from livescore import redis_clients
-from livescore.jobs import schedule, transitions
-from livescore.jobs.outage import LONGEST_PAUSE, Outage
-from livescore.jobs.schedule import Hint, Plan, Schedule
+from livescore.jobs import functions, schedule, transition_jobs, transitions
+from livescore.jobs.attempts import LONGEST_PAUSE, Attempts
+from livescore.jobs.schedule import Schedule
+from livescore.jobs.transition_jobs import Plan, TransitionJob
 from livescore.outages import OutageTracker
 from livescore.settings import Settings, load
 from tests.support.deployments import DEPLOYMENT
@@ -27,7 +28,7 @@ def nowhere() -> Settings:
 
 
 def names(status: str) -> list[str]:
-    return [hint.name for hint in Plan(7, status, START, END).hints()]
+    return [job.name for job in Plan(7, status, START, END).jobs()]
 
 
 def test_a_scheduled_match_has_a_job_for_its_start_and_one_for_its_end() -> None:
@@ -45,14 +46,14 @@ def test_a_match_that_the_clock_does_not_move_has_no_job(status: str) -> None:
     assert Plan(7, status, START, END).unwanted() == {"match-7-start", "match-7-end"}
 
 
-@pytest.mark.parametrize("edge", schedule.EDGES)
+@pytest.mark.parametrize("edge", transition_jobs.EDGES)
 def test_job_ids_consist_of_what_rq_allows(edge: str) -> None:
-    name = Hint(2_147_483_647, edge, START).name
+    name = TransitionJob(2_147_483_647, edge, START).name
     assert re.fullmatch(r"[A-Za-z0-9_-]+", DEPLOYMENT.job_id(name))
 
 
 def test_a_moment_is_cut_off_to_whole_seconds_so_that_a_job_is_never_late() -> None:
-    assert Hint(7, "start", START).score == int(START.timestamp()) <= START.timestamp()
+    assert TransitionJob(7, "start", START).score == int(START.timestamp()) <= START.timestamp()
 
 
 async def test_planning_is_instant_and_silent_while_redis_is_away(nowhere: Settings) -> None:
@@ -104,23 +105,15 @@ async def test_a_schedule_that_was_never_started_can_be_stopped(nowhere: Setting
     await Schedule(nowhere, lambda: DEPLOYMENT).stop()
 
 
-def test_a_job_wakes_the_sweeper_of_its_process() -> None:
-    woken: list[bool] = []
-    transitions.attach(lambda: woken.append(True))
-    transitions.transition(7, START)
-    assert woken == [True]
-
-
-def test_a_job_in_a_process_without_a_sweeper_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transitions, "_wakes", [])
+def test_a_job_outside_of_a_worker_says_so() -> None:
     with pytest.raises(LookupError, match="livescore worker"):
-        transitions.transition(7, START)
+        functions.run(transitions.transition, (7, START))
 
 
-def test_attempts_during_an_outage_are_spaced_out_up_to_a_bound_and_begin_anew() -> None:
-    outage = Outage(OutageTracker("a server"))
-    pauses = [outage.begin(OSError()) for _ in range(6)]
+def test_attempts_during_an_outage_are_spaced_out_up_to_a_bound_and_start_again() -> None:
+    attempts = Attempts(OutageTracker("a server"))
+    pauses = [attempts.failed(OSError()) for _ in range(6)]
     assert pauses == sorted(pauses)
     assert pauses[-1] == LONGEST_PAUSE
-    outage.end()
-    assert outage.begin(OSError()) == pauses[0]
+    attempts.succeeded()
+    assert attempts.failed(OSError()) == pauses[0]

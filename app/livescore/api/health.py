@@ -15,7 +15,7 @@ from livescore.api.context import Services
 from livescore.api.routing import Call, endpoint
 from livescore.api.schemas.base import OMITTED, Answer
 from livescore.api.schemas.fields import Timestamp
-from livescore.scores.database import AWAY, SILENT, DatabaseAway
+from livescore.scores.database import AWAY, DatabaseAway, readiness_reason
 from livescore.scores.sessions import one_line
 
 log = structlog.get_logger(__name__)
@@ -139,17 +139,13 @@ async def _database_fault(services: Services) -> str | None:
         async with asyncio.timeout(CHECK_SECONDS):
             await database.check()
     except DatabaseAway as error:
-        return _public_reason(error.reason)
+        return readiness_reason(error)
     except TimeoutError:
-        return _public_reason(database.fault or AWAY)
+        return readiness_reason(DatabaseAway(database.fault or AWAY))
     except psycopg.Error as error:
         log.warning("PostgreSQL refused the queries of a probe", error=one_line(error))
-        return "the database refuses queries: see the log"
+        return readiness_reason(error)
     return None
-
-
-def _public_reason(reason: str) -> str:
-    return "database away" if reason in (AWAY, SILENT) else reason
 
 
 @endpoint("GET", "/health/live", answer=Alive, tag="health")

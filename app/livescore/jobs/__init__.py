@@ -1,1 +1,1 @@
-"""Status transitions at their moment: RQ hints, and the sweep that makes them true."""
+"""Background work: status transitions at their moment, retention, and the RQ jobs that trigger them precisely."""

@@ -1,4 +1,8 @@
-"""Metrics and probes of the processes that serve no API."""
+"""Metrics and probes of worker and scheduler.
+
+A thread of its own serves them, so that the liveness probe is answered while the event loop hangs, and importing the
+API's HTTP server does not double the time that a killed worker needs to be back.
+"""
 
 import json
 import socket
@@ -21,6 +25,7 @@ Check = Callable[[], str | None]
 """Returns what is wrong, or None."""
 
 Answer = tuple[int, str, bytes]
+"""Status, media type and body."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -32,16 +37,19 @@ class _Handler(BaseHTTPRequestHandler):
         """Answer one request."""
         server = cast(_Server, self.server)
         reason = server.guard.refusal(self.command, self.headers.items())
-        route = server.routes.get(self.path.partition("?")[0], _not_found)
-        status, kind, body = route() if reason is None else _refused(reason)
+        if reason is None:
+            route = server.routes.get(self.path.partition("?")[0], _not_found)
+            status, media_type, body = route()
+        else:
+            status, media_type, body = 403, "application/json", json.dumps({"error": reason}).encode()
         self.send_response(status)
-        self.send_header("Content-Type", kind)
+        self.send_header("Content-Type", media_type)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the name of the base class
-        """Probes are not logged."""
+        """Do not log: probes come every few seconds."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -60,13 +68,9 @@ def _not_found() -> Answer:
     return 404, "application/json", b'{"error":"Not found"}'
 
 
-def _refused(reason: str) -> Answer:
-    return 403, "application/json", json.dumps({"error": reason}).encode()
-
-
 def _metrics() -> Answer:
-    body, kind = metrics.render()
-    return 200, kind, body
+    body, media_type = metrics.render()
+    return 200, media_type, body
 
 
 def _probe(name: str, check: Check) -> Callable[[], Answer]:
@@ -80,9 +84,9 @@ def _probe(name: str, check: Check) -> Callable[[], Answer]:
 
 @contextmanager
 def serve(settings: Settings, *, live: Check, ready: Check) -> Iterator[None]:
-    """Answer ``/metrics``, ``/health/live`` and ``/health/ready`` for the length of a block.
+    """Serve ``/metrics``, ``/health/live`` and ``/health/ready`` for the length of a block.
 
-    A port that is taken is logged: transitions matter more than their metrics.
+    A port that is taken is logged and does not stop the process: transitions matter more than their metrics.
     """
     host, port = settings.management_host, settings.management_port
     routes = {"/metrics": _metrics, "/health/live": _probe("live", live), "/health/ready": _probe("ready", ready)}

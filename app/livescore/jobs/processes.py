@@ -1,26 +1,36 @@
-"""The worker and the scheduler as processes: loops in threads, each started again when it fails, until a signal."""
+"""The worker and the scheduler as processes.
 
+An event loop runs the sweep and the publisher, on the same Database and Broker as the API. RQ and rq-scheduler are
+synchronous and run in threads; what they need from PostgreSQL is done in the event loop. So nothing exists twice, and a
+job function is an ordinary coroutine. Every loop is restarted when it fails, until a signal ends the process.
+"""
+
+import asyncio
 import logging
 import signal
 import time
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass, field
 from threading import Event, Thread
 
 import psycopg
 import structlog
+import uvloop
 
-from livescore import outages, redis_clients
-from livescore.jobs import management, transitions
-from livescore.jobs.database import Database
-from livescore.jobs.deployment import DeploymentWatch
-from livescore.jobs.outage import LONGEST_PAUSE, Outage
-from livescore.jobs.publish import Publisher
+from livescore import broker, outages, redis_clients
+from livescore.jobs import functions, management
+from livescore.jobs.attempts import LONGEST_PAUSE, Attempts
+from livescore.jobs.deployment_watch import DeploymentWatch
+from livescore.jobs.functions import JobContext
+from livescore.jobs.publisher import Publisher
 from livescore.jobs.queue import DEQUEUE_SECONDS, warn_of_eviction, worker
-from livescore.jobs.schedule import Hints, Scheduler, reconcile
+from livescore.jobs.scheduler import Scheduler
 from livescore.jobs.sweep import Sweeper
+from livescore.jobs.transition_jobs import TransitionJobs, reconcile
+from livescore.jobs.transitions import Transitions
 from livescore.redis_clients import AWAY
+from livescore.scores.database import Database, DatabaseAway, Parameters, Row
 from livescore.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -28,126 +38,201 @@ log = structlog.get_logger(__name__)
 # Seconds between two comparisons of the jobs with the table.
 RECONCILE_SECONDS = 60.0
 
-# Seconds without a turn of the sweep's loop, successful or not, after which it hangs and should be restarted: longer
+# Seconds without a turn of the sweep, successful or not, after which the process hangs and should be restarted: longer
 # than a connect and a statement may take.
 LIVE_SECONDS = 30.0
 
-# Seconds that the loops get to end, so that the process is gone within two; whatever they do then is safe to break off.
+# Seconds that the threads get to end, so that the process is gone within two. Whatever they do then can be interrupted.
 STOP_SECONDS = 1.2
 
-_STOPS = (signal.SIGINT, signal.SIGTERM)
+# Connections to PostgreSQL. A worker makes transitions of several matches at the same moment.
+WORKER_CONNECTIONS = 4
+SCHEDULER_CONNECTIONS = 2
 
-Loop = Callable[[], None]
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+# Loggers of RQ that write several lines about every job.
+_VERBOSE_LOGGERS = ("rq", "rq.worker", "rq_scheduler.scheduler")
+
+
+@dataclass
+class JobProcess:
+    """What the loops of one process share.
+
+    Attributes:
+        keys_lost: Set when Redis has lost its keys, so that the jobs are compared with the table at once.
+        stopping: Set when the process stops.
+    """
+
+    settings: Settings
+    loop: asyncio.AbstractEventLoop
+    database: Database
+    transitions: Transitions
+    watch: DeploymentWatch
+    keys_lost: Event = field(default_factory=Event)
+    stopping: Event = field(default_factory=Event)
+
+    def query(self, statement: str, parameters: Parameters) -> list[Row]:
+        """Return the rows of a statement. Called from threads, which it blocks."""
+        return asyncio.run_coroutine_threadsafe(self.database.rows(statement, parameters), self.loop).result()
+
+    def stop_threads(self) -> None:
+        """Tell every thread to end."""
+        self.stopping.set()
+        self.keys_lost.set()
+        self.watch.stop()
+
+
+ThreadLoop = Callable[[JobProcess], None]
 
 
 def run_worker(settings: Settings) -> int:
-    """Run the RQ worker and a sweeper until a signal; the exit code. Call it from the main thread."""
-    watch = DeploymentWatch()
-    loops: dict[str, Loop] = {"worker": partial(_work, settings, watch)}
-    return _run("worker", settings, watch, loops, [])
+    """Run the RQ worker and a sweep until a signal. Returns the exit code. Call it from the main thread."""
+    return _run("worker", settings, WORKER_CONNECTIONS, {"worker": _execute_jobs})
 
 
 def run_scheduler(settings: Settings) -> int:
-    """Run rq-scheduler, its repair and a sweeper until a signal; the exit code. Call it from the main thread."""
-    watch, lost = DeploymentWatch(), Event()
-    loops: dict[str, Loop] = {
-        "scheduler": partial(_schedule, settings, watch, lost),
-        "reconcile": partial(_reconcile, settings, watch, lost),
-    }
-    return _run("scheduler", settings, watch, loops, [lost.set])
+    """Run rq-scheduler, its repair and a sweep until a signal. Returns the exit code. Call it from the main thread."""
+    loops: dict[str, ThreadLoop] = {"scheduler": _enqueue_due_jobs, "reconcile": _repair_jobs}
+    return _run("scheduler", settings, SCHEDULER_CONNECTIONS, loops)
 
 
-def _run(name: str, settings: Settings, watch: DeploymentWatch, loops: dict[str, Loop], wakes: list[Loop]) -> int:
-    """Run the loops, and a sweep with its publisher in every process: transitions happen when either one lives."""
-    stop = Event()
-    publisher = Publisher(settings)
-    sweeper = Sweeper(settings, publisher.put, watch.update)
-    transitions.attach(sweeper.wake)
-    everything: dict[str, Loop] = {
-        **({} if redis_clients.redis_url(settings).is_cluster else loops),
-        "sweep": partial(sweeper.run, stop),
-        "publish": partial(publisher.run, stop),
-    }
-    threads = _threads(everything, stop)
-    if redis_clients.redis_url(settings).is_cluster:
-        log.info("Redis is a cluster, which RQ cannot use: no hints, this process sweeps at every transition's moment")
-    with _management(settings, sweeper):
-        for thread in threads:
-            thread.start()
-        log.info("process started", process=name)
-        log.info("process stops", process=name, signal=signal.Signals(signal.sigwait(_STOPS)).name)
-        _stop(stop, [watch.stop, *wakes, sweeper.wake, publisher.wake], threads)
+def _run(name: str, settings: Settings, connections: int, thread_loops: dict[str, ThreadLoop]) -> int:
+    for logger in _VERBOSE_LOGGERS:
+        logging.getLogger(logger).setLevel(logging.WARNING)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(name, settings, connections, thread_loops))
     return 0
 
 
-def _threads(loops: dict[str, Loop], stop: Event) -> list[Thread]:
-    for talkative in ("rq", "rq.worker", "rq_scheduler.scheduler"):  # four lines about every job
-        logging.getLogger(talkative).setLevel(logging.WARNING)
-    # The threads inherit it: signals wait for sigwait() and interrupt nobody.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
-    return [Thread(target=_supervise, args=(loop, stop), name=name, daemon=True) for name, loop in loops.items()]
+async def _serve(name: str, settings: Settings, connections: int, thread_loops: dict[str, ThreadLoop]) -> None:
+    stopped_by = _stop_signal()
+    has_jobs = not redis_clients.redis_url(settings).is_cluster
+    if not has_jobs:
+        log.info("Redis is a cluster, which RQ cannot use: no jobs, this process sweeps at every transition's moment")
+    database = Database(
+        settings.database_url.get_secret_value(),
+        size=connections,
+        timeout=settings.database_timeout_seconds,
+        prepared=settings.database_prepared_statements,
+    )
+    watch, redis = DeploymentWatch(), broker.create(settings)
+    publisher = Publisher(redis)
+    transitions = Transitions(settings, database, publisher.put, watch.update)
+    sweeper = Sweeper(settings, database, transitions, has_jobs=has_jobs)
+    process = JobProcess(settings, asyncio.get_running_loop(), database, transitions, watch)
+    with _management(settings, sweeper):
+        tasks = [asyncio.create_task(_supervise(loop)) for loop in (sweeper.run, publisher.run)]
+        threads = [_start_thread(thread_name, loop, process) for thread_name, loop in thread_loops.items() if has_jobs]
+        log.info("process started", process=name)
+        log.info("process stops", process=name, signal=(await stopped_by).name)
+        process.stop_threads()
+        for task in tasks:
+            task.cancel()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS):
+                await asyncio.gather(*tasks, *threads, transitions.close(), return_exceptions=True)
+                await redis.close()
+                await database.close()
 
 
-def _stop(stop: Event, wakes: Iterable[Loop], threads: list[Thread]) -> None:
-    deadline = time.monotonic() + STOP_SECONDS
-    stop.set()
-    for wake in wakes:
-        wake()
-    for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
+def _stop_signal() -> asyncio.Future[signal.Signals]:
+    """Return a future that ends with the signal that stops the process."""
+    loop = asyncio.get_running_loop()
+    stopped_by: asyncio.Future[signal.Signals] = loop.create_future()
+
+    def stop(number: signal.Signals) -> None:
+        if not stopped_by.done():
+            stopped_by.set_result(number)
+
+    for number in _STOP_SIGNALS:
+        loop.add_signal_handler(number, stop, number)
+    return stopped_by
 
 
 def _management(settings: Settings, sweeper: Sweeper) -> AbstractContextManager[None]:
-    """Only when a port is asked for: the default is the API's, which runs on the same machine in development."""
+    """Serve metrics and probes if a port was set: the default is the API's, often on the same machine."""
     if "management_port" not in settings.model_fields_set:
         return nullcontext()
     return management.serve(
         settings,
-        live=lambda: None if time.monotonic() - sweeper.turned < LIVE_SECONDS else "the sweep hangs",
+        live=lambda: None if time.monotonic() - sweeper.turned_at < LIVE_SECONDS else "the sweep hangs",
         ready=sweeper.objection,
     )
 
 
-def _supervise(loop: Loop, stop: Event) -> None:
-    """Start a loop again however it ends."""
-    while not stop.is_set():
+async def _supervise(loop: Callable[[], Awaitable[None]]) -> None:
+    """Restart a loop of the event loop whenever it fails."""
+    while True:
         try:
-            loop()
+            await loop()
         except Exception:
             log.exception("a loop failed and is started again")
-            stop.wait(LONGEST_PAUSE)
+            await asyncio.sleep(LONGEST_PAUSE)
 
 
-def _work(settings: Settings, watch: DeploymentWatch) -> None:
-    connection, outage = redis_clients.rq_client(settings, wait=DEQUEUE_SECONDS), Outage(outages.REDIS)
-    while (term := watch.wait()) is not None:
+def _start_thread(name: str, loop: ThreadLoop, process: JobProcess) -> asyncio.Future[None]:
+    """Run a loop in a daemon thread. Returns a future that is done when the thread has ended."""
+    ended: asyncio.Future[None] = process.loop.create_future()
+
+    def report_end() -> None:
+        if not ended.done():
+            ended.set_result(None)
+
+    def run() -> None:
+        _supervise_thread(loop, process)
+        with suppress(RuntimeError):  # the event loop is closed: nothing waits for this thread any more
+            process.loop.call_soon_threadsafe(report_end)
+
+    Thread(target=run, name=name, daemon=True).start()
+    return ended
+
+
+def _supervise_thread(loop: ThreadLoop, process: JobProcess) -> None:
+    """Restart a loop of a thread whenever it fails, until the process stops."""
+    while not process.stopping.is_set():
+        try:
+            loop(process)
+        except Exception:
+            log.exception("a loop failed and is started again")
+            process.stopping.wait(LONGEST_PAUSE)
+
+
+def _execute_jobs(process: JobProcess) -> None:
+    """Run the RQ worker."""
+    functions.CONTEXT.set(JobContext(process.loop, process.transitions))
+    connection = redis_clients.rq_client(process.settings, wait=DEQUEUE_SECONDS)
+    attempts = Attempts(outages.REDIS)
+    while (term := process.watch.wait()) is not None:
         try:
             warn_of_eviction(connection)
-            worker(connection, term.deployment).serve(term, outage.end)
+            worker(connection, term.deployment).serve(term, attempts.succeeded)
         except AWAY as error:
-            term.wait(outage.begin(error))
+            term.wait(attempts.failed(error))
 
 
-def _schedule(settings: Settings, watch: DeploymentWatch, lost: Event) -> None:
-    connection, outage = redis_clients.rq_client(settings), Outage(outages.REDIS)
-    while (term := watch.wait()) is not None:
+def _enqueue_due_jobs(process: JobProcess) -> None:
+    """Run rq-scheduler."""
+    connection = redis_clients.rq_client(process.settings)
+    attempts = Attempts(outages.REDIS)
+    while (term := process.watch.wait()) is not None:
         try:
             warn_of_eviction(connection)
-            lost.set()
-            Scheduler(connection, settings, term.deployment).serve(term, lost, outage.end)
+            process.keys_lost.set()
+            scheduler = Scheduler(connection, process.settings, term.deployment)
+            scheduler.serve(term, process.keys_lost, attempts.succeeded)
         except AWAY as error:
-            term.wait(outage.begin(error))
+            term.wait(attempts.failed(error))
 
 
-def _reconcile(settings: Settings, watch: DeploymentWatch, lost: Event) -> None:
-    """Compare the hints with the table. Other loops log the outages."""
-    database, connection = Database(settings), redis_clients.rq_client(settings)
-    while (term := watch.wait()) is not None:
-        lost.clear()
+def _repair_jobs(process: JobProcess) -> None:
+    """Compare the jobs with the table every minute, and whenever Redis has lost them. Other loops log the outages."""
+    connection = redis_clients.rq_client(process.settings)
+    while (term := process.watch.wait()) is not None:
+        process.keys_lost.clear()
         try:
-            wrong = reconcile(Hints(connection, settings, term.deployment), database)
-            log.debug("hints compared with the table", wrong=wrong)
-            lost.wait(RECONCILE_SECONDS)
-        except (*AWAY, psycopg.Error):
+            wrong = reconcile(TransitionJobs(connection, process.settings, term.deployment), process.query)
+            log.debug("jobs compared with the table", wrong=wrong)
+            process.keys_lost.wait(RECONCILE_SECONDS)
+        except (*AWAY, DatabaseAway, psycopg.Error):
             term.wait(LONGEST_PAUSE)
-    database.close()

@@ -1,21 +1,23 @@
-"""The RQ queue: its Redis connection, its jobs as data, and a worker that stays in its own process.
+"""The RQ queue: its jobs as data, and a worker that stays in its own process. The adapter of RQ.
 
 Redis is not trusted: a client that can write to it must not be able to run code here. A job names one of
-:data:`FUNCTIONS` and has arguments that fit it. RQ's callbacks, webhooks, dependencies, repetitions, groups, metadata
-and results are never read from Redis; a job that has any of them, or is anything else than a known function with valid
-arguments, is refused: it goes to the registry of failed jobs and is logged.
+:data:`livescore.jobs.functions.FUNCTIONS` and has arguments that fit it. RQ's callbacks, webhooks, dependencies,
+repetitions, groups, metadata and results are never read from Redis. A job that has any of them, or is anything other
+than a call of a known function with valid arguments, is refused: it goes to the registry of failed jobs and is logged.
+
+RQ has no settings for most of this, so the classes below override undocumented parts of it; ``tests/unit/
+test_upstream.py`` checks that these still exist.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from threading import Event
 from typing import Any
 from uuid import uuid4
 
 import structlog
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from redis import Redis
 from redis.exceptions import ResponseError
 from rq import Queue, SimpleWorker, worker_registration
@@ -28,32 +30,35 @@ from rq.utils import now, utcformat
 from rq.worker import WorkerStatus
 
 from livescore.deployment import Deployment
-from livescore.jobs import transitions
+from livescore.jobs import functions
 from livescore.redis_clients import AWAY
 
 log = structlog.get_logger(__name__)
 
-# Seconds that a worker waits for a job: how long it may take to notice that it shall stop.
+# Seconds that a worker waits for a job, and the longest it takes to notice that it should stop.
 DEQUEUE_SECONDS = 1
 
-# Seconds. A hint that waited this long is of no use: the sweep has done its work.
+# Seconds. A job that waited this long is useless: the sweep has made its transition.
 JOB_SECONDS = 60
 
-# Seconds that a refused job stays in the registry of failed jobs: a day, in which somebody may look at it.
+# Seconds that a refused job stays in the registry of failed jobs: a day, so that people can look at it.
 REFUSED_SECONDS = 86_400
 
-# Bytes of a job's data in Redis; ours have some hundred. RQ would unpack a thousand times as much.
+# Bytes of a job's data in Redis; ours have a few hundred. RQ would decompress data of a thousand times this size.
 MAX_DATA_BYTES = 4_096
 
-# Characters of a refused job's id and function in the log: both may be anything.
+# Characters of a refused job's id and function in the log; both may be anything.
 SHOWN_CHARACTERS = 100
+
+# Data of a call that does nothing, for jobs that are refused.
+_NO_CALL = "[null, null, [], {}]"
 
 
 def warn_of_eviction(connection: Redis) -> None:
-    """Log a warning when Redis may throw jobs away to make room; some hosted ones don't say.
+    """Log a warning if Redis may evict jobs to make room. Some hosted servers do not allow the question.
 
     Raises:
-        RedisError: when Redis is away.
+        RedisError: Redis is away.
     """
     try:
         policies: Any = connection.config_get("maxmemory-policy")
@@ -66,24 +71,11 @@ def warn_of_eviction(connection: Redis) -> None:
 
 
 def is_of_another_type(error: ResponseError) -> bool:
-    """Return whether a key holds a value of another type; else Redis refuses the command: no memory, right or write."""
+    """Return True if the key holds a value of another type. Otherwise Redis refused the command itself."""
     return str(error).startswith("WRONGTYPE")
 
 
-@dataclass(frozen=True, slots=True)
-class JobFunction:
-    """A function that jobs may call, and the type of its positional arguments."""
-
-    function: Callable[..., None]
-    arguments: TypeAdapter[tuple[Any, ...]]
-
-
-FUNCTIONS: Mapping[str, JobFunction] = {
-    transitions.PATH: JobFunction(transitions.transition, TypeAdapter(transitions.Arguments)),
-}
-"""Everything that a job can make this service do, by the name in the job."""
-
-# The fields of a job in Redis that are read: times, limits and what to call.
+# Fields of a job in Redis that are read: times, limits and the call.
 _FIELDS = frozenset(
     {
         *("data", "origin", "status", "description", "worker_name"),
@@ -92,7 +84,7 @@ _FIELDS = frozenset(
     }
 )
 
-# Fields that RQ writes into jobs without such features; as callbacks are, they are never read.
+# Fields that RQ also writes into jobs that do not use these features. They are accepted but never read.
 _HARMLESS = frozenset(
     {
         *("success_callback_timeout", "failure_callback_timeout", "stopped_callback_timeout"),
@@ -102,11 +94,15 @@ _HARMLESS = frozenset(
 
 
 class Refused(Exception):
-    """A job may not be executed; the text says why and contains nothing of its arguments."""
+    """A job may not be executed. The text says why, without the job's arguments."""
 
 
 class Job(RqJob):
-    """A job of which only what this service writes is read; :attr:`refusal` says why it may not be executed."""
+    """A job with only the fields that this service writes.
+
+    Attributes:
+        refusal: Why the job may not be executed; None if it may.
+    """
 
     refusal: str | None = None
 
@@ -118,18 +114,18 @@ class Job(RqJob):
         """Read a job from Redis.
 
         Raises:
-            NoSuchJobError: if there is none.
-            ValueError: if it cannot have this id.
+            NoSuchJobError: The job does not exist.
+            ValueError: The id is not valid.
         """
         return super().fetch(id, connection, serializer)  # type: ignore[return-value]  # of cls
 
     @classmethod
     def create(cls, *arguments: Any, **options: Any) -> "Job":
-        """Create a job whose failure is not kept for a year, RQ's default, which rq-scheduler cannot change."""
+        """Create a job whose failure is kept for a minute: rq-scheduler cannot change RQ's default, a year."""
         return super().create(*arguments, **{"failure_ttl": JOB_SECONDS, **options})  # type: ignore[return-value]  # of cls
 
     def restore(self, raw_data: Any) -> None:
-        """Read the job from the fields of its hash in Redis. Never fails: see :attr:`refusal`."""
+        """Read the job from the fields of its hash in Redis. Never raises; sets :attr:`refusal` instead."""
         fields = {_text(name): value for name, value in raw_data.items()}
         try:
             known = _known_fields(fields)
@@ -137,20 +133,20 @@ class Job(RqJob):
             self.call()
         except Refused as error:
             self._refuse(str(error))
-        except Exception:  # whatever RQ raises for a field that is not as it should be
+        except Exception:  # RQ raises various exceptions for malformed fields
             self._refuse("a field cannot be read")
 
-    def call(self) -> tuple[Callable[..., None], tuple[Any, ...]]:
-        """Return the function to call and its arguments.
+    def call(self) -> tuple[Callable[..., Coroutine[Any, Any, None]], tuple[Any, ...]]:
+        """Return the job function and its validated arguments.
 
         Raises:
-            Refused: if the job does not name a known function with valid arguments.
+            Refused: The job does not name a known function with valid arguments.
         """
         try:
             name, instance, arguments, keywords = self.func_name, self.instance, self.args, self.kwargs
         except DeserializationError:
             raise Refused("the data is not a JSON call") from None
-        known = FUNCTIONS.get(name) if isinstance(name, str) else None
+        known = functions.FUNCTIONS.get(name) if isinstance(name, str) else None
         if known is None or instance is not None:
             raise Refused(f"the function is not known: {shown(name)}")
         try:
@@ -162,28 +158,28 @@ class Job(RqJob):
 
     @property
     def func(self) -> Callable[..., None]:
-        """The function to call, see :meth:`call`; RQ would import whatever is named."""
-        return self.call()[0]
+        """The call of the job function with validated arguments.
+
+        RQ would import the name in the job, and passes the arguments as they are in the job, which are ignored here.
+        """
+        function, arguments = self.call()
+        return lambda *_, **__: functions.run(function, arguments)
 
     @property
     def success_callback(self) -> None:
-        """Never any: RQ would import whatever is named."""
+        """None: RQ would import the name in the job."""
 
     @property
     def failure_callback(self) -> None:
-        """Never any, as above."""
+        """None, for the same reason."""
 
     @property
     def stopped_callback(self) -> None:
-        """Never any, as above."""
+        """None, for the same reason."""
 
     def _refuse(self, reason: str) -> None:
         self.refusal = reason
-        super().restore({b"data": b"[null, null, [], {}]"})
-
-    def _execute(self) -> None:
-        function, arguments = self.call()
-        function(*arguments)
+        super().restore({b"data": _NO_CALL.encode()})
 
 
 def _known_fields(fields: Mapping[str, bytes]) -> dict[str, bytes]:
@@ -202,7 +198,7 @@ def _text(value: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """Return a value that was found in Redis as text of bounded length."""
+    """Return a value from Redis as text of bounded length, for the log."""
     text = _text(value)
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
 
@@ -211,13 +207,13 @@ def refuse(queue: Queue, job_id: str, reason: str) -> None:
     """Move a job to the registry of failed jobs, without its data, and log it.
 
     Raises:
-        RedisError: if Redis is away.
+        RedisError: Redis is away.
     """
     log.warning("job refused", job=shown(job_id), reason=reason)
     key = Job.key_for(job_id)
     moment = utcformat(now())
     record: dict[Any, Any] = {
-        "data": "[null, null, [], {}]",
+        "data": _NO_CALL,
         "status": "failed",
         "origin": queue.name,
         "created_at": moment,
@@ -236,20 +232,24 @@ def refuse(queue: Queue, job_id: str, reason: str) -> None:
 def queue(connection: Redis, deployment: Deployment) -> Queue:
     """Return the deployment's queue of transitions.
 
-    RQ begins all its keys with ``rq:``. Names of queues, jobs and workers hold the deployment instead, so that
-    ``rq info`` and dashboards work as usual; only RQ's lists of queue and worker names are common to all deployments.
+    RQ's keys begin with ``rq:``, which cannot be changed. Names of queues, jobs and workers contain the deployment, so
+    ``rq info`` and dashboards work as usual; only RQ's lists of queues and workers are shared by all deployments.
     """
     return Queue(deployment.namespace, connection=connection, job_class=Job, serializer=JSONSerializer)
 
 
 class _NoDeadline(BaseDeathPenalty):
-    """RQ's own deadline is a signal, which only a main thread gets; a job here only wakes the sweeper."""
+    """No deadline for jobs.
+
+    RQ's deadline is a signal, which only the main thread can receive. Job functions bound each use of PostgreSQL and
+    Redis themselves.
+    """
 
     def setup_death_penalty(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     def cancel_death_penalty(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
 
 class Worker(SimpleWorker):
@@ -261,28 +261,30 @@ class Worker(SimpleWorker):
 
     @property
     def dequeue_timeout(self) -> int:
-        """Seconds that one wait for a job takes."""
+        """Seconds that one wait for a job takes at most."""
         return DEQUEUE_SECONDS
 
     @property
     def connection_timeout(self) -> int:
-        """Seconds that the socket must allow for that wait; RQ would raise a shorter time-out to them."""
+        """Seconds that the socket must allow for that wait. RQ raises a shorter time-out of the client to this."""
         return DEQUEUE_SECONDS
 
-    def serve(self, stop: Event, alive: Callable[[], None]) -> None:
-        """Work until ``stop`` is set, which is noticed within :data:`DEQUEUE_SECONDS`.
+    def serve(self, stop: Event, on_answer: Callable[[], None]) -> None:
+        """Execute jobs until ``stop`` is set, which is noticed within :data:`DEQUEUE_SECONDS`.
 
-        ``alive`` is called whenever Redis has answered.
+        Args:
+            stop: Ends the work.
+            on_answer: Called whenever Redis has answered.
 
         Raises:
-            RedisError, OSError: when Redis is away.
+            RedisError, OSError: Redis is away.
         """
         self.register_birth()  # type: ignore[no-untyped-call]  # RQ leaves it untyped
         self.set_state(WorkerStatus.IDLE)
         try:
             while not stop.is_set():
-                self._serve_once()
-                alive()
+                self.execute_next()
+                on_answer()
         finally:
             with suppress(*AWAY):
                 self.register_death()  # type: ignore[no-untyped-call]  # same
@@ -297,20 +299,21 @@ class Worker(SimpleWorker):
     def run_maintenance_tasks(self) -> None:
         """Remove what dead workers left behind in this queue.
 
-        RQ's own maintenance also reads groups, rate limits and dependents, with jobs of its own class, and so unpickles
-        whatever a client of Redis has put there.
+        RQ's own maintenance also reads groups, rate limits and dependents as jobs of its own class, and so unpickles
+        data from Redis.
         """
         for queue in self.queues:
             if queue.acquire_maintenance_lock():
                 for registry in (FinishedJobRegistry, StartedJobRegistry, FailedJobRegistry):
                     registry(queue=queue, job_class=Job, serializer=JSONSerializer).cleanup()
                 worker_registration.clean_worker_registry(queue)
-                # Jobs are on this list for milliseconds, and are only hints.
+                # Jobs are on this list for milliseconds. The sweep makes up for lost ones.
                 queue.connection.delete(queue.intermediate_queue_key)
                 queue.release_maintenance_lock()  # type: ignore[no-untyped-call]  # same
         self.last_cleaned_at: Any = now()
 
-    def _serve_once(self) -> None:
+    def execute_next(self) -> None:
+        """Wait for one job, and execute or refuse it."""
         self.heartbeat()
         if self.should_run_maintenance_tasks:
             self.run_maintenance_tasks()
@@ -323,12 +326,12 @@ class Worker(SimpleWorker):
         except ResponseError as error:
             if not is_of_another_type(error):
                 raise
-            # The key of the job is no hash: another client wrote it.
+            # Another client wrote a key of another type.
             log.warning("job refused", reason="the job is not a hash")
             return
         except AWAY:
             raise
-        except Exception as error:  # whatever RQ raises for an id that is not as it should be
+        except Exception as error:  # RQ raises various exceptions for malformed ids
             refuse(self.queues[0], str(getattr(error, "job_id", "unknown")), "the id cannot be read")
             return
         if found is not None:
@@ -339,7 +342,9 @@ def worker(connection: Redis, deployment: Deployment) -> Worker:
     """Return a worker of the deployment's queue.
 
     Raises:
-        RedisError, OSError: when Redis is away.
+        RedisError, OSError: Redis is away.
     """
-    queues, name = [queue(connection, deployment)], deployment.name("worker", uuid4().hex)
-    return Worker(queues, name, connection=connection, job_class=Job, serializer=JSONSerializer)
+    name = deployment.name("worker", uuid4().hex)
+    return Worker(
+        [queue(connection, deployment)], name, connection=connection, job_class=Job, serializer=JSONSerializer
+    )

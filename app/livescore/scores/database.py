@@ -72,6 +72,13 @@ SILENT = "PostgreSQL did not answer in time"
 READ_ONLY = "PostgreSQL is read-only"
 
 
+def readiness_reason(error: DatabaseAway | Error) -> str:
+    """Return what a probe says about an error: nothing that names hosts, files or roles."""
+    if not isinstance(error, DatabaseAway):
+        return "the database refuses queries: see the log"
+    return "database away" if error.reason in (AWAY, SILENT) else error.reason
+
+
 # Errors after which a session is of no use, although the connection may still look open.
 _SESSION_ENDED = (
     errors.AdminShutdown,

@@ -1,5 +1,6 @@
 """One event of a match's feed, its bytes for clients and its envelope on Redis."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from struct import Struct
 from struct import error as StructError
@@ -78,6 +79,15 @@ def unpack(payload: bytes) -> tuple[bytes, Event]:
     except (StructError, UnicodeDecodeError) as error:
         raise ValueError("not an event") from error
     return stamp, Event(match_id, seq, kind, created, request_id, payload[message_start:])
+
+
+def publications(events: Iterable[Event], origin: Origin) -> list[tuple[str, bytes]]:
+    """Return pairs of channel name and envelope, one for each channel of each event."""
+    messages: list[tuple[str, bytes]] = []
+    for event in events:
+        payload = pack(event, origin)
+        messages += [(origin.deployment.name(name), payload) for name in channels(event)]
+    return messages
 
 
 def channels(event: Event) -> tuple[str, ...]:

@@ -97,15 +97,20 @@ SELECT m.id, m.seq, 'score_update', {SCORE_JSON}, %(request_id)s, m.updated_at F
 RETURNING {EVENT_COLUMNS}
 """
 
-# The sweep: every due match, whoever forgot it, in one step to where the clock says it is. A row that somebody
-# else is changing is left for the next sweep, so that sweeps never wait and never meet. The statement's time can be
-# looked up in an index, clock_timestamp() cannot.
-SWEEP = f"""
+
+def _transition(selection: str) -> str:
+    """Return a statement that moves due matches in one step to the status that the clock gives them.
+
+    Args:
+        selection: Further conditions and the lock. The time of the statement can be looked up in an index,
+            clock_timestamp() cannot.
+    """
+    return f"""
 WITH due AS (
     SELECT id, status, start_time, end_time FROM match
     WHERE NOT pinned AND (status = 'scheduled' AND start_time <= statement_timestamp()
         OR status = 'live' AND end_time <= statement_timestamp())
-    ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+    {selection}
 ), m AS (
     UPDATE match SET seq = match.seq + 1, updated_at = date_trunc('milliseconds', clock_timestamp()),
         status = CASE WHEN match.end_time <= clock_timestamp() THEN 'finished' ELSE 'live' END
@@ -120,6 +125,20 @@ SELECT e.match_id, e.seq, e.type, e.data::text, extract(epoch FROM e.created_at)
     m.status, extract(epoch FROM
         clock_timestamp() - CASE m.status WHEN 'live' THEN m.start_time ELSE m.end_time END)::float8
 FROM e JOIN m ON m.id = e.match_id
+"""
+
+
+# Rows that another session is changing are left for the next sweep, so sweeps neither wait nor block each other.
+SWEEP = _transition("ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED")
+
+# The transition of one match waits for the row lock: other writes hold it for milliseconds.
+TRANSITION = _transition("AND id = %(match_id)s FOR UPDATE")
+
+# Seconds until the transition of one match (negative: overdue); no row without one. By the clock of PostgreSQL, which
+# decides.
+UNTIL_TRANSITION = """
+SELECT extract(epoch FROM CASE status WHEN 'scheduled' THEN start_time ELSE end_time END - clock_timestamp())::float8
+FROM match WHERE id = %(match_id)s AND NOT pinned AND status IN ('scheduled', 'live')
 """
 
 # Seconds until the next transition is due (negative: overdue), NULL without one.

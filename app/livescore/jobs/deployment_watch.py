@@ -1,4 +1,4 @@
-"""The deployment that worker and scheduler serve, as their sweeper last read it from PostgreSQL."""
+"""The deployment that a worker or scheduler serves, as its sweep last read it from PostgreSQL."""
 
 from threading import Condition, Event
 
@@ -10,7 +10,7 @@ log = structlog.get_logger(__name__)
 
 
 class Term(Event):
-    """Time for which a loop serves one deployment; set when the deployment changes or the process stops."""
+    """The time for which a loop serves one deployment. Set when the deployment changes or the process stops."""
 
     def __init__(self, deployment: Deployment) -> None:
         super().__init__()
@@ -18,7 +18,7 @@ class Term(Event):
 
 
 class DeploymentWatch:
-    """Hands the deployment to the loops of this process. Every method may be called from any thread."""
+    """Passes the deployment from the sweep to the threads of RQ. Thread-safe."""
 
     def __init__(self) -> None:
         self._changed = Condition()
@@ -26,7 +26,7 @@ class DeploymentWatch:
         self._stopped = False
 
     def update(self, deployment: Deployment) -> None:
-        """Let the loops serve this deployment from now on."""
+        """Let the threads serve this deployment from now on."""
         with self._changed:
             if self._stopped or (self._term is not None and self._term.deployment == deployment):
                 return
@@ -37,13 +37,13 @@ class DeploymentWatch:
             self._changed.notify_all()
 
     def wait(self) -> Term | None:
-        """Wait until the deployment is known. Returns None when the process stops."""
+        """Block until the deployment is known. Returns None when the process stops."""
         with self._changed:
             self._changed.wait_for(lambda: self._stopped or self._term is not None)
             return None if self._stopped else self._term
 
     def stop(self) -> None:
-        """End every term, and every wait for one."""
+        """End the current term and all waits."""
         with self._changed:
             self._stopped = True
             if self._term is not None:

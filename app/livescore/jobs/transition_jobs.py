@@ -1,0 +1,154 @@
+"""Scheduled jobs for the moments at which matches start and end.
+
+A job makes a transition precise, and nothing depends on it: if a job is lost, late or wrong, the sweep makes the
+transition 50 milliseconds later.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from redis import Redis
+from rq.job import Job as RqJob
+
+from livescore.deployment import Deployment
+from livescore.jobs import transitions
+from livescore.jobs.queue import JOB_SECONDS
+from livescore.jobs.scheduler import Scheduler
+from livescore.scores import statements as sql
+from livescore.scores.database import Parameters, Row
+from livescore.settings import Settings
+
+# Lost jobs are replaced this many seconds ahead, a day. Later ones are replaced later.
+HORIZON_SECONDS = 86_400.0
+
+EDGES = ("start", "end")
+
+# Matches per query.
+BATCH = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class TransitionJob:
+    """One job: a match, the edge (start or end) at which its status changes, and the moment of the change."""
+
+    match_id: int
+    edge: str
+    moment: datetime
+
+    @property
+    def name(self) -> str:
+        """Name of the job within its deployment: letters, digits and hyphens."""
+        return _name(self.match_id, self.edge)
+
+    @property
+    def score(self) -> int:
+        """The moment as rq-scheduler keeps it: whole seconds since 1970, rounded down."""
+        return math.floor(self.moment.timestamp())
+
+
+def _name(match_id: int, edge: str) -> str:
+    return f"match-{match_id}-{edge}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The times and the status of a match, from which its jobs follow."""
+
+    match_id: int
+    status: str
+    start: datetime
+    end: datetime
+
+    def jobs(self) -> list[TransitionJob]:
+        """Return the jobs that the match should have."""
+        start = TransitionJob(self.match_id, "start", self.start)
+        end = TransitionJob(self.match_id, "end", self.end)
+        return {"scheduled": [start, end], "live": [end]}.get(self.status, [])
+
+    def unwanted(self) -> set[str]:
+        """Return the names of the jobs that the match should not have."""
+        return {_name(self.match_id, edge) for edge in EDGES} - {job.name for job in self.jobs()}
+
+
+class TransitionJobs:
+    """The scheduled jobs of a deployment in Redis. Every method raises RedisError or OSError while Redis is away."""
+
+    def __init__(self, connection: Redis, settings: Settings, deployment: Deployment) -> None:
+        self._connection = connection
+        self.deployment = deployment
+        self._scheduler = Scheduler(connection, settings, deployment)
+
+    def write(self, plan: Plan) -> None:
+        """Create, move and delete the jobs of one match as its plan says."""
+        for job in plan.jobs():
+            self.schedule(job)
+        for name in plan.unwanted():
+            self.cancel(name)
+
+    def schedule(self, job: TransitionJob) -> None:
+        """Create or move a job."""
+        job_id = self.deployment.job_id(job.name)
+        self._scheduler.schedule(
+            job.moment,
+            transitions.PATH,
+            [job.match_id, job.moment.isoformat()],
+            id=job_id,
+            result_ttl=0,
+            ttl=JOB_SECONDS,
+            timeout=JOB_SECONDS,
+        )
+        # An earlier job of this id may have waited in the queue and be about to expire.
+        self._connection.persist(RqJob.key_for(job_id))
+
+    def cancel(self, name: str) -> None:
+        """Delete a job if it exists, with its data, which rq-scheduler would leave behind."""
+        job_id = self.deployment.job_id(name)
+        self._scheduler.cancel(job_id)
+        self._connection.delete(RqJob.key_for(job_id))
+
+    def known(self) -> dict[str, int]:
+        """Return the names of all scheduled jobs, and their moments in whole seconds since 1970."""
+        pairs: Any = self._connection.zrange(self._scheduler.scheduled_jobs_key, 0, -1, withscores=True)
+        prefix = self.deployment.job_id("")
+        return {job_id.decode(errors="replace").removeprefix(prefix): int(score) for job_id, score in pairs}
+
+
+Query = Callable[[str, Parameters], list[Row]]
+"""Returns the rows of a statement; blocks the calling thread."""
+
+
+def reconcile(jobs: TransitionJobs, query: Query) -> int:
+    """Make the jobs of the next day match the table. Returns the number of jobs that were wrong.
+
+    Raises:
+        RedisError, OSError: Redis is away.
+        DatabaseAway, psycopg.Error: PostgreSQL is away or refuses the statement.
+    """
+    # Read before the table, or jobs that are planned meanwhile would look stale.
+    known = jobs.known()
+    wanted = _upcoming(query)
+    now = time.time()
+    wrong = [job for job in wanted.values() if now < job.score != known.get(job.name)]
+    for job in wrong:
+        jobs.schedule(job)
+    stale = [name for name, due in known.items() if now < due < now + HORIZON_SECONDS and name not in wanted]
+    for name in stale:
+        jobs.cancel(name)
+    return len(wrong) + len(stale)
+
+
+def _upcoming(query: Query) -> dict[str, TransitionJob]:
+    """Return the jobs that the table asks for within the horizon, by name."""
+    wanted: dict[str, TransitionJob] = {}
+    last_id = 0
+    while True:
+        rows = query(sql.UPCOMING, {"after": last_id, "limit": BATCH, "horizon": HORIZON_SECONDS})
+        if not rows:
+            return wanted
+        last_id = rows[-1][0]
+        for row in rows:
+            wanted.update({job.name: job for job in Plan(*row).jobs()})

@@ -389,6 +389,7 @@ class Cluster:
             auth_settings=["BearerToken"],
         )
         async with asyncio.timeout(self._timeout.total):
+            # The client has no public parameter for the time-out of one request.
             response = await self._client.call_api(*serialized, _request_timeout=self._timeout)
             content = await response.read()
         return Response(response.status, content.decode(errors="replace"))

@@ -13,10 +13,6 @@ from http import HTTPStatus
 from typing import Any, ClassVar, NoReturn, cast
 
 import httptools
-from uvicorn import _types as uvicorn_types
-from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, HTTPScope
-from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from livescore.api import request_head
 from livescore.api.delivery import Delivery
@@ -28,6 +24,18 @@ from livescore.security.connection_caps import ConnectionCaps, TooManyConnection
 from livescore.security.origins import OriginPolicy
 from livescore.settings import Settings
 from livescore.telemetry import metrics
+from livescore.uvicorn_adapter import (
+    STATUS_LINE,
+    ASGI3Application,
+    ASGIReceiveCallable,
+    ASGISendCallable,
+    ASGISendEvent,
+    FlowControl,
+    HttpProtocol,
+    HTTPScope,
+    RequestResponseCycle,
+    Scope,
+)
 
 # Seconds a refused client may take to read its answer. Closing at once, with its bytes unread, resets the connection,
 # and the reset can overtake the answer.
@@ -105,7 +113,7 @@ def _nothing() -> None:
     """Stand in for a protocol that is gone."""
 
 
-class BoundedHttpProtocol(HttpToolsProtocol):
+class BoundedHttpProtocol(HttpProtocol):
     """uvicorn's protocol with deadlines for head and body (408), bounds on the head (431) and a JSON 400.
 
     A connection holds one of the places of ``MAX_CONNECTIONS`` while a deadline runs: from its first moment until its
@@ -163,7 +171,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._phase is _REFUSED:
             return
-        self._unset_keepalive_if_required()
+        self.cancel_keep_alive_timer()
         if len(data) <= PIECE_BYTES and not self.flow.unparsed:
             self._parse(data)
         else:
@@ -337,10 +345,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _parsed_head_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + len(b": \r\n") for name, value in self.headers)
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+    def start_request(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         if cycle.scope["http_version"] == "1.0":
             app = _close_delimited(cycle, app)
-        super()._start_asgi_task(cycle, app)
+        super().start_request(cycle, app)
 
     # Deadlines and places
 
@@ -494,7 +502,7 @@ def _response(answer: EarlyAnswer, method: str, default_headers: list[Header]) -
 def _close_delimited(cycle: RequestResponseCycle, app: ASGI3Application) -> ASGI3Application:
     """Wrap the application for an HTTP/1.0 client: a body of unknown length ends with the connection, not in chunks."""
 
-    async def answer(scope: uvicorn_types.Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    async def answer(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         until_close = False
 
         async def send_unchunked(message: ASGISendEvent) -> None:

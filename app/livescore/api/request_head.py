@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import httptools
-from uvicorn._types import HTTPScope
 from websockets.exceptions import InvalidHeader
 from websockets.headers import parse_connection, parse_subprotocol
 from websockets.http11 import MAX_LINE_LENGTH
+
+from livescore.uvicorn_adapter import HTTPScope
 
 Header = tuple[bytes, bytes]
 Headers = list[Header]

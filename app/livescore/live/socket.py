@@ -11,8 +11,6 @@ import socket
 from collections.abc import Callable
 from typing import Any, cast
 
-from uvicorn._types import ASGISendEvent
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import Protocol, Side
 
@@ -22,6 +20,7 @@ from livescore.live.hub import Group, frame
 from livescore.live.inbound import BYTES_PER_FRAME, PIECE_BYTES, READ_COST, Budget, FrameEnds
 from livescore.live.realtime_server import RealtimeServer
 from livescore.telemetry import metrics
+from livescore.uvicorn_adapter import ASGISendEvent, WebSocketsSansIOProtocol
 
 # The ASGI extension that hands a socket over.
 EXTENSION = "livescore.detach"

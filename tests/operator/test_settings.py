@@ -88,7 +88,7 @@ def test_what_belongs_to_others_does_not_matter(monkeypatch: pytest.MonkeyPatch)
     assert read(monkeypatch, LOG_COLOUR="blue", DATABASE_URL="x") == load()
 
 
-def test_every_fault_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_errors_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = {
         "PORT": "65536",
         "LEASE_SECONDS": "0",

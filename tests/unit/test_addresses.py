@@ -100,7 +100,7 @@ def run(network: str, program: str) -> "subprocess.CompletedProcess[str]":
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_everything_is_reached_over_every_protocol_of_the_host(network: str, program: str) -> None:
+def test_servers_are_reachable_over_every_protocol_of_the_host(network: str, program: str) -> None:
     if why := unavailable(network):
         pytest.skip(f"no network namespace: {why}")
     preamble = PREAMBLE.format(host="*", loopbacks=LOOPBACKS[network])
@@ -116,21 +116,21 @@ def bound(host: str, port: int = 0) -> list[tuple[int, str, int]]:
 
 
 @pytest.mark.parametrize("host", addresses.EVERYWHERE)
-def test_everywhere_is_a_socket_for_each_protocol_on_one_port(host: str) -> None:
+def test_wildcard_host_opens_a_socket_per_protocol_on_one_port(host: str) -> None:
     found = bound(host)
     assert {address for _, address, _ in found} <= {"::", "0.0.0.0"}
     assert len({port for _, _, port in found}) == 1
     assert len({family for family, _, _ in found}) == len(found)
 
 
-def test_an_address_is_itself_alone_with_or_without_brackets() -> None:
+def test_address_opens_one_socket_with_or_without_brackets() -> None:
     assert [address for _, address, _ in bound("0.0.0.0")] == ["0.0.0.0"]
     assert [address for _, address, _ in bound("127.0.0.1")] == ["127.0.0.1"]
     if socket.has_ipv6:
         assert [address for _, address, _ in bound("[::1]")] == ["::1"]
 
 
-def test_a_port_in_use_is_an_error_and_leaves_nothing_open() -> None:
+def test_occupied_port_is_an_error_and_leaves_no_socket_open() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         with pytest.raises(OSError, match="in use") as raised:
             addresses.bind("*", taken.getsockname()[1])

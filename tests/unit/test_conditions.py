@@ -53,19 +53,19 @@ def test_a_list_names_the_current_state(lines: list[str], strongly: bool, weakly
         ['"a"', "*"],
     ],
 )
-def test_what_is_no_list_is_refused(lines: list[str]) -> None:
+def test_invalid_list_is_refused(lines: list[str]) -> None:
     with pytest.raises(ValueError, match="must be"):
         TagList.parse(lines)
 
 
-def test_a_very_long_list_is_read_at_once() -> None:
+def test_very_long_list_is_parsed_quickly() -> None:
     assert not TagList.parse(['"x",' * 8_000]).matches_strongly(CURRENT)
     for text in ('"x",' * 8_000 + "!", '"x"' + ", " * 15_000 + "!", '"' * 30_000):
         with pytest.raises(ValueError, match="must be"):
             TagList.parse([text])
 
 
-def test_a_resource_without_etag_exists_and_has_no_other_state() -> None:
+def test_resource_without_etag_matches_only_an_asterisk() -> None:
     anything, something = TagList.parse(["*"]), TagList.parse(['"a"'])
     Preconditions(anything, None).check(())
     Preconditions(None, something).check(())

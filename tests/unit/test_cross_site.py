@@ -47,7 +47,7 @@ def test_other_names_are_refused(host: str) -> None:
     assert refused("POST", host=host)
 
 
-def test_the_second_host_counts_too() -> None:
+def test_second_host_header_is_checked_too() -> None:
     assert guard().refusal("GET", [("Host", "10.0.0.7"), ("Host", "evil.example")])
 
 
@@ -61,17 +61,17 @@ def test_a_configured_name_may_end_with_a_dot() -> None:
 
 
 @pytest.mark.parametrize("name", ["http://api", "api:9100", "*", "*.", "a b", "api/x", "*.*.example.com", "a*.example"])
-def test_what_can_be_no_configured_name_is_refused_at_start(name: str) -> None:
+def test_invalid_configured_name_is_refused_at_start(name: str) -> None:
     with pytest.raises(SettingsError, match=r"MANAGEMENT_ALLOWED_HOSTS: entry 2: must be the name of a host"):
         guard(management_allowed_hosts=f"api, {name}")
 
 
 @pytest.mark.parametrize("host", ["example.com", "xexample.com", "api.evil.example", "*.example.com.evil.example"])
-def test_names_near_the_configured_ones_are_refused(host: str) -> None:
+def test_names_similar_to_the_configured_ones_are_refused(host: str) -> None:
     assert guard(management_allowed_hosts="api, *.example.com").refusal("GET", [("host", host)])
 
 
-def test_a_page_that_sends_only_a_referer_may_read_and_not_post() -> None:
+def test_request_with_only_a_referer_may_read_but_not_post() -> None:
     assert refused("POST", referer="https://evil.example/")
     assert not refused("GET", referer="http://10.0.0.7:9100/")
 
@@ -106,6 +106,6 @@ def test_forms_are_refused(kind: str) -> None:
 @pytest.mark.parametrize(
     "headers", [{}, {"content_type": "application/octet-stream"}, {"user_agent": "kube-probe/1.33"}]
 )
-def test_what_probes_prometheus_and_the_operator_send_is_served(headers: dict[str, str]) -> None:
+def test_requests_of_probes_prometheus_and_the_operator_are_served(headers: dict[str, str]) -> None:
     assert not refused("GET", **headers)
     assert not refused("POST", **headers)

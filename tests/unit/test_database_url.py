@@ -22,7 +22,7 @@ def read(text: str) -> str:
         (" postgresql://h/x\r\n", "postgresql://h/x"),
     ],
 )
-def test_spellings_of_one_url_are_read_alike(text: str, canonical: str) -> None:
+def test_equivalent_urls_are_normalized(text: str, canonical: str) -> None:
     assert read(text) == canonical
 
 
@@ -41,7 +41,7 @@ def test_spellings_of_one_url_are_read_alike(text: str, canonical: str) -> None:
         ("postgresql://%C3%A9:%40%2F%3A%23%3F@h/x", {"user": "é", "password": "@/:#?"}),
     ],
 )
-def test_what_libpq_understands_stays(text: str, expected: dict[str, str]) -> None:
+def test_libpq_parameters_are_kept(text: str, expected: dict[str, str]) -> None:
     found = conninfo_to_dict(read(text))
     assert {name: found[name] for name in expected} == expected
 
@@ -86,7 +86,7 @@ def test_what_libpq_understands_stays(text: str, expected: dict[str, str]) -> No
         (f"postgresql://u:{SECRET}\udcff@h/x", "UTF-8"),
     ],
 )
-def test_a_wrong_url_is_reported_with_the_reason_and_not_shown(text: str, reason: str) -> None:
+def test_invalid_url_is_reported_with_the_reason_and_not_shown(text: str, reason: str) -> None:
     with pytest.raises(SettingsError, match=reason) as raised:
         read(text)
     (problem,) = raised.value.problems

@@ -53,7 +53,7 @@ async def _aborted(transport: Transport) -> None:
             await asyncio.sleep(SECONDS / 10)
 
 
-async def test_a_client_that_takes_nothing_is_cut_off_and_counted(connection: Connection) -> None:
+async def test_client_that_reads_nothing_is_cut_off_and_counted(connection: Connection) -> None:
     wire, before = _wire(connection), _closed()
     wire.unsent = 100_000
     wire.protocol.pause_writing()
@@ -61,7 +61,7 @@ async def test_a_client_that_takes_nothing_is_cut_off_and_counted(connection: Co
     assert _closed() == before + 1
 
 
-async def test_a_client_that_takes_a_little_is_cut_off_too(connection: Connection) -> None:
+async def test_client_that_reads_too_little_is_cut_off(connection: Connection) -> None:
     wire = _wire(connection)
     wire.unsent = 1_000_000
     wire.protocol.pause_writing()
@@ -71,7 +71,7 @@ async def test_a_client_that_takes_a_little_is_cut_off_too(connection: Connectio
             await asyncio.sleep(SECONDS / 10)
 
 
-async def test_a_client_that_takes_enough_is_served(connection: Connection) -> None:
+async def test_client_that_reads_enough_is_served(connection: Connection) -> None:
     wire = _wire(connection)
     wire.unsent = 100 * MIN_TAKEN_BYTES
     wire.protocol.pause_writing()
@@ -93,7 +93,7 @@ async def test_a_client_that_takes_enough_is_served(connection: Connection) -> N
         b"GET /x HTTP/2.0\r\n\r\n",
     ],
 )
-async def test_a_connection_that_is_to_end_waits_no_longer_for_its_last_answer(
+async def test_closing_connection_waits_no_longer_for_its_last_response(
     connection: Connection, request_: bytes
 ) -> None:
     wire = _wire(connection)
@@ -102,7 +102,7 @@ async def test_a_connection_that_is_to_end_waits_no_longer_for_its_last_answer(
     await _aborted(wire)
 
 
-async def test_an_idle_connection_whose_answer_is_not_read_ends(connection: Connection) -> None:
+async def test_idle_connection_with_an_unread_response_is_closed(connection: Connection) -> None:
     wire = _wire(connection)
     wire.unsent = 100
     connection.send(REQUEST)
@@ -120,7 +120,7 @@ async def test_a_lost_connection_is_not_watched(connection: Connection) -> None:
     assert (wire.aborted, _closed()) == (False, before)
 
 
-async def test_what_the_kernel_holds_is_not_taken_yet() -> None:
+async def test_data_in_the_kernel_counts_as_unread() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)

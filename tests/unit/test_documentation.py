@@ -52,7 +52,7 @@ def message_types() -> list[str]:
     return list(asyncapi.document()["components"]["messages"])
 
 
-def test_the_table_of_settings_is_the_code() -> None:
+def test_settings_table_matches_the_code() -> None:
     _, head, table = text("settings").partition(SETTINGS_HEAD)
     assert head + table == settings_table(), "run `make docs`"
 
@@ -68,7 +68,7 @@ def test_every_message_is_documented(kind: str) -> None:
 
 
 @pytest.mark.parametrize("example", re.findall(r'^\{"type".*$', text("api"), re.MULTILINE))
-def test_every_message_shown_is_a_real_one(example: str) -> None:
+def test_every_example_message_is_valid(example: str) -> None:
     assert not (message_faults(example) and message_faults(example, sent=False))
 
 
@@ -87,7 +87,7 @@ def test_every_metric_is_documented(name: str) -> None:
     assert f"`{name}`" in text("operations")
 
 
-def test_every_metric_that_is_documented_exists() -> None:
+def test_every_documented_metric_exists() -> None:
     assert set(re.findall(r"`(livescore_\w+)`", text("operations"))) <= set(metric_names())
 
 
@@ -96,7 +96,7 @@ def test_every_command_is_documented(command: str) -> None:
     assert f"`{command}" in text("operations", "development")
 
 
-def test_every_setting_that_is_named_in_the_documents_exists() -> None:
+def test_every_setting_named_in_the_documentation_exists() -> None:
     """Capitalized words with an underscore must be settings of the service or the operator, or known exceptions."""
     others = {
         "DRY_RUN",
@@ -130,32 +130,32 @@ def targets() -> set[str]:
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_every_target_that_is_told_of_exists(path: Path) -> None:
+def test_every_documented_make_target_exists(path: Path) -> None:
     named = re.findall(r"^(?:\w+=\S+ )*make((?: [a-z][a-z0-9-]*\b(?!=))+)", shell(path), re.MULTILINE)
     assert {target for words in named for target in words.split()} <= targets()
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_every_program_of_the_environment_that_is_told_of_exists(path: Path) -> None:
+def test_every_documented_program_of_the_environment_exists(path: Path) -> None:
     names = set(re.findall(r"\.venv/bin/([\w-]+)", shell(path)))
     assert [name for name in names if not (Path(sys.executable).parent / name).exists()] == []
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_every_folder_and_manifest_that_is_applied_exists(path: Path) -> None:
+def test_every_applied_folder_and_manifest_exists(path: Path) -> None:
     named = re.findall(r"(?:-k|-f|--filename) (k8s/\S+)|\b(charts/[\w-]+)", shell(path))
     files = {(kustomized or chart).rstrip("`,;") for kustomized, chart in named}
     assert [name for name in files if not (DOCS.parent / name).exists()] == []
 
 
-def test_what_the_readme_tells_to_type_is_found() -> None:
+def test_commands_of_the_readme_are_found() -> None:
     page = shell(DOCS.parent / "README.md")
     assert all(
         line in page for line in ("make run ", "kubectl apply -k k8s/default", "helm install demo charts/livescore")
     )
 
 
-def test_a_newcomer_to_kubernetes_types_four_commands() -> None:
+def test_kubernetes_quick_start_has_four_commands() -> None:
     _, _, rest = (DOCS.parent / "README.md").read_text().partition("\n## On Kubernetes\n")
     (block, *_) = re.findall(r"```sh\n(.*?)```", rest, re.DOTALL)
     verbs = [" ".join(line.split()[:2]) for line in block.splitlines()]
@@ -169,11 +169,11 @@ def modules() -> list[str]:
 
 
 @pytest.mark.parametrize("name", modules())
-def test_every_module_has_its_place_on_the_map(name: str) -> None:
+def test_every_module_is_on_the_architecture_map(name: str) -> None:
     assert re.search(rf"\b{name}", text("architecture"))
 
 
-def test_every_file_on_the_map_exists() -> None:
+def test_every_file_on_the_architecture_map_exists() -> None:
     plan = text("architecture").split("## The rooms")[1].split("## Decisions")[0]
     existing = {path.name for package in PACKAGES for path in package.rglob("*.py")}
     assert [name for name in re.findall(r"\w+\.py\b", plan) if name not in existing] == []
@@ -184,7 +184,7 @@ def links(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_every_link_between_documents_leads_somewhere(path: Path) -> None:
+def test_every_link_between_documents_resolves(path: Path) -> None:
     for link in links(path):
         file, _, anchor = link.partition("#")
         target = path.parent / file if file else path

@@ -33,7 +33,7 @@ def request_schema(document: Json, method: str, path: str) -> Json:
 
 
 @pytest.mark.parametrize("document", [validation.openapi(), asyncapi.document()], ids=["OpenAPI", "AsyncAPI"])
-def test_no_document_forbids_further_members(document: Json) -> None:
+def test_no_document_forbids_additional_members(document: Json) -> None:
     closed = ("additionalProperties", "unevaluatedProperties")
     assert [schema for schema in schemas_in(document) for name in closed if schema.get(name) is False] == []
 
@@ -52,7 +52,7 @@ def test_there_are_no_other_request_bodies() -> None:
 
 
 @pytest.mark.parametrize("name", BODIES.values())
-def test_a_request_body_has_no_default_and_nothing_that_generators_stumble_over(name: str) -> None:
+def test_request_body_has_no_default_and_no_construct_unsupported_by_generators(name: str) -> None:
     for schema in schemas_in(validation.openapi()["components"]["schemas"][name]):
         assert not {"default", "propertyNames", "allOf", "not", "$defs"} & schema.keys()
         assert all("required" not in choice for choice in schema.get("anyOf", []))

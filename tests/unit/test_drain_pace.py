@@ -101,7 +101,7 @@ def moments(connections: list[Closing]) -> list[float]:
 # Draining
 
 
-async def test_closes_are_spread_and_each_is_announced() -> None:
+async def test_closes_are_paced_and_each_follows_a_hint() -> None:
     room = Room(drain_seconds=2)
     connections = room.attach(60)
     await room.drain.start()
@@ -113,7 +113,7 @@ async def test_closes_are_spread_and_each_is_announced() -> None:
     assert all(len(connection.told) == 1 and connection.notice >= 0 for connection in connections)
 
 
-async def test_a_stop_goes_on_with_a_drain_that_has_begun() -> None:
+async def test_stop_continues_a_running_drain() -> None:
     """SIGTERM during a requested drain does not restart its grace period."""
     room = Room()
     begun = room.drain.start()
@@ -121,7 +121,7 @@ async def test_a_stop_goes_on_with_a_drain_that_has_begun() -> None:
     await begun
 
 
-async def test_a_stop_after_a_drain_is_at_once() -> None:
+async def test_stop_after_a_drain_is_immediate() -> None:
     grace_seconds = 1.0
     room = Room(grace_seconds=grace_seconds)
     connections = room.attach(3)
@@ -131,7 +131,7 @@ async def test_a_stop_after_a_drain_is_at_once() -> None:
         await room.drain.stop()
 
 
-async def test_a_stop_cannot_be_cancelled() -> None:
+async def test_drain_of_a_stop_cannot_be_cancelled() -> None:
     """The process would end and cut the sockets that have no hint."""
     room = Room()
     connections = room.attach(3)
@@ -142,7 +142,7 @@ async def test_a_stop_cannot_be_cancelled() -> None:
     assert all(connection.told and connection.closed for connection in connections)
 
 
-async def test_a_handshake_that_was_let_in_before_newcomers_were_refused_is_drained_too() -> None:
+async def test_handshake_accepted_before_the_refusal_of_new_ones_is_drained() -> None:
     room = Room()
     draining = room.drain.start()
     async with asyncio.timeout(5):
@@ -155,7 +155,7 @@ async def test_a_handshake_that_was_let_in_before_newcomers_were_refused_is_drai
     assert room.server.connections == 0
 
 
-async def test_who_was_told_by_a_cancelled_drain_is_told_again_by_the_next() -> None:
+async def test_sockets_hinted_by_a_cancelled_drain_are_hinted_again_by_the_next() -> None:
     room = Room(drain_seconds=2)
     connections = room.attach(40)
     room.drain.start()
@@ -170,7 +170,7 @@ async def test_who_was_told_by_a_cancelled_drain_is_told_again_by_the_next() -> 
 # Shedding
 
 
-async def test_shed_sockets_are_told_long_before_and_go_no_faster_than_asked() -> None:
+async def test_shed_sockets_get_early_hints_and_close_at_the_requested_rate() -> None:
     room, per_second = Room(), 10
     connections = room.attach(8, MATCH)
     assert room.drain.shed(3, per_second) == 3
@@ -185,7 +185,7 @@ async def test_shed_sockets_are_told_long_before_and_go_no_faster_than_asked() -
     assert not any(connection.told for connection in connections if connection.open)
 
 
-async def test_who_asks_again_does_not_ask_for_more() -> None:
+async def test_repeated_shed_request_selects_no_additional_sockets() -> None:
     room = Room()
     connections = room.attach(10, MATCH)
     assert [room.drain.shed(count, 1_000) for count in (3, 3, 2, 5)] == [3, 3, 3, 5]
@@ -195,7 +195,7 @@ async def test_who_asks_again_does_not_ask_for_more() -> None:
     await room.until(3)
 
 
-async def test_the_last_pace_holds_for_all() -> None:
+async def test_last_requested_rate_applies_to_all() -> None:
     room = Room()
     connections = room.attach(30, MATCH)
     room.drain.shed(20, 1)
@@ -206,7 +206,7 @@ async def test_the_last_pace_holds_for_all() -> None:
     assert sum(len(connection.told) for connection in connections) == 20
 
 
-async def test_who_cannot_resume_is_not_shed() -> None:
+async def test_socket_that_cannot_resume_is_not_shed() -> None:
     room = Room()
     room.attach(2)
     for follower_of_all in room.attach(2):
@@ -232,7 +232,7 @@ async def test_a_drain_takes_over_from_a_shed() -> None:
     assert all(len(connection.told) == len(connection.closed) == 1 for connection in connections)
 
 
-async def test_after_a_cancelled_drain_sockets_can_be_shed() -> None:
+async def test_sockets_can_be_shed_after_a_cancelled_drain() -> None:
     room = Room()
     room.attach(5, MATCH)
     room.drain.shed(5, 1)

@@ -25,7 +25,7 @@ def _event(kind: str = "commentary", data: str = '{"minute":7}') -> Event:
     return Event.from_row(7, 42, kind, data, 1_750_000_000.125, "a-request")
 
 
-def test_a_message_is_what_the_contract_shows() -> None:
+def test_message_matches_the_contract() -> None:
     assert _event().message == b'{"type":"commentary","seq":42,"matchId":7,"data":{"minute":7}}'
 
 
@@ -35,7 +35,7 @@ def test_a_message_is_encoded_once() -> None:
 
 
 @pytest.mark.parametrize("kind", EVENT_TYPES)
-def test_every_type_survives_the_wire(kind: str) -> None:
+def test_every_event_type_survives_encoding(kind: str) -> None:
     stamp, found = unpack(pack(_event(kind), ORIGIN))
     assert (found.match_id, found.seq, found.type) == (7, 42, kind)
     assert (found.created, found.request_id) == (1_750_000_000.125, "a-request")
@@ -50,7 +50,7 @@ def test_every_type_survives_the_wire(kind: str) -> None:
     created=st.floats(0, 1e11, allow_nan=False),
     request_id=st.text(alphabet=st.characters(codec="ascii"), max_size=255),
 )
-def test_whatever_an_event_holds_survives_the_wire(
+def test_any_event_survives_encoding(
     match_id: int, seq: int, data: dict[str, object], created: float, request_id: str
 ) -> None:
     event = Event.from_row(match_id, seq, "score_update", json.dumps(data), created, request_id)
@@ -60,13 +60,13 @@ def test_whatever_an_event_holds_survives_the_wire(
 
 
 @given(st.binary(max_size=41))
-def test_what_is_too_short_for_the_header_is_no_event(payload: bytes) -> None:
+def test_payload_shorter_than_the_header_is_not_an_event(payload: bytes) -> None:
     with pytest.raises(ValueError, match="not an event"):
         unpack(payload)
 
 
 @given(st.binary(max_size=200))
-def test_any_other_payload_is_read_or_refused_and_never_worse(payload: bytes) -> None:
+def test_any_payload_is_parsed_or_refused(payload: bytes) -> None:
     """Another program may publish on our channel."""
     with suppress(ValueError):
         unpack(payload)
@@ -77,6 +77,6 @@ def test_channels_are_named_by_match() -> None:
 
 
 @pytest.mark.parametrize("kind", EVENT_TYPES)
-def test_a_new_match_is_published_to_everybody_and_all_else_to_its_match(kind: str) -> None:
+def test_match_created_is_broadcast_and_other_events_go_to_their_match(kind: str) -> None:
     own = EVERYBODY if kind == "match_created" else "match:7"
     assert channels(_event(kind)) == (own, EVERYTHING)

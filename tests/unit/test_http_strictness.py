@@ -46,7 +46,7 @@ async def test_other_versions_are_refused(connection: Connection, version: bytes
     assert "HTTP/1.1" in await _refused(connection, 505, b"GET /x HTTP/" + version + b"\r\nHost: a\r\n\r\n")
 
 
-async def test_the_preface_of_http_2_is_refused(connection: Connection) -> None:
+async def test_http_2_preface_is_refused(connection: Connection) -> None:
     await _refused(connection, 505, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
 
 
@@ -72,7 +72,7 @@ async def test_other_protocols_are_refused(connection: Connection, line: bytes, 
 
 
 @pytest.mark.parametrize("line", [b"GET /x RTSP/1.0", b"SOURCE /x ICE/1.0"])
-async def test_other_protocols_are_refused_wherever_the_request_is_cut(line: bytes) -> None:
+async def test_other_protocols_are_refused_however_the_request_is_split(line: bytes) -> None:
     request = line + b"\r\nHost: a\r\n\r\n"
     for cut in range(1, len(request)):
         await _refused(Server(bounds()).connect(), 505, request[:cut], request[cut:])
@@ -89,7 +89,7 @@ async def test_other_protocols_are_refused_after_an_earlier_request(connection: 
 
 
 @pytest.mark.parametrize("piece", [1, 7, 4_096])
-async def test_names_of_other_protocols_elsewhere_are_only_text(connection: Connection, piece: int) -> None:
+async def test_names_of_other_protocols_elsewhere_are_accepted(connection: Connection, piece: int) -> None:
     body = b"GET /x RTSP/1.0\r\n PLAY /x ICE/1.0\n"
     fields = b"X: GET /x RTSP/1.0\r\nHost: a\r\nY: PLAY /x ICE/1.0\r\n"
     request = b"POST /RTSP/?ICE/1.0 HTTP/1.1\r\n" + fields + b"Content-Length: %d\r\n\r\n" % len(body) + body
@@ -100,14 +100,14 @@ async def test_names_of_other_protocols_elsewhere_are_only_text(connection: Conn
         assert (answers[-1].status, answers[-1].json()["body"]) == (200, body.decode())
 
 
-async def test_a_flood_of_requests_that_are_cut_short_keeps_no_more_than_the_last(connection: Connection) -> None:
+async def test_flood_of_truncated_requests_buffers_only_the_last(connection: Connection) -> None:
     request = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
     connection.send(b"GET /x", *[request[6:] + b"GET /x"] * 50)
     await connection.answers(50)
     assert len(connection.transport.protocol._request_line) < 2 * len(request)
 
 
-async def test_a_handshake_may_name_another_protocol_in_a_field(connection: Connection) -> None:
+async def test_handshake_header_may_name_another_protocol(connection: Connection) -> None:
     connection.send(HANDSHAKE[:-2] + b"X: GET /x RTSP/1.0\r\n\r\n")
     assert (await connection.answers())[0].status == 101
 
@@ -120,14 +120,14 @@ async def test_a_request_of_http_0_9_is_refused(connection: Connection) -> None:
 
 
 @pytest.mark.parametrize("hosts", [b"", b"Host: a\r\nHost: a\r\n", b"Host: a\r\nhost: b\r\n"])
-async def test_a_request_has_one_host(connection: Connection, hosts: bytes) -> None:
+async def test_request_must_have_one_host(connection: Connection, hosts: bytes) -> None:
     assert "Host" in await _refused(connection, 400, b"GET /x HTTP/1.1\r\n" + hosts + b"\r\n")
 
 
 @pytest.mark.parametrize(
     "host", [b"a b", b"a, b", b"a,b", b"a/b", b"u@a", b"a:b", b"http://a", b"a?b", b"[::1", b"a\xff"]
 )
-async def test_a_host_is_a_name_or_an_address_and_a_port(connection: Connection, host: bytes) -> None:
+async def test_host_must_be_a_name_or_address_with_an_optional_port(connection: Connection, host: bytes) -> None:
     assert "Host" in await _refused(connection, 400, b"GET /x HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
 
 
@@ -139,7 +139,7 @@ async def test_every_valid_host_is_accepted(connection: Connection, host: bytes)
     assert (await connection.answers())[0].status == 200
 
 
-async def test_http_1_0_needs_no_host_and_has_at_most_one() -> None:
+async def test_http_1_0_may_omit_the_host() -> None:
     server = Server(bounds())
     connection = server.connect()
     connection.send(b"GET /x HTTP/1.0\r\n\r\n")
@@ -150,7 +150,7 @@ async def test_http_1_0_needs_no_host_and_has_at_most_one() -> None:
 # HTTP/1.0
 
 
-async def test_an_answer_of_unknown_length_ends_with_the_connection_of_http_1_0(connection: Connection) -> None:
+async def test_http_1_0_response_of_unknown_length_closes_the_connection(connection: Connection) -> None:
     connection.send(b"GET /stream HTTP/1.0\r\n\r\n")
     (answer,) = await connection.settled()
     assert (answer.status, answer.json()["path"]) == (200, "/stream")
@@ -158,14 +158,14 @@ async def test_an_answer_of_unknown_length_ends_with_the_connection_of_http_1_0(
     assert connection.transport.closed
 
 
-async def test_http_1_1_gets_chunks(connection: Connection) -> None:
+async def test_http_1_1_response_of_unknown_length_is_chunked(connection: Connection) -> None:
     connection.send(b"GET /stream HTTP/1.1\r\nHost: a\r\n\r\n")
     (answer,) = await connection.settled()
     assert answer.headers["transfer-encoding"] == "chunked"
     assert answer.body.endswith(b"\r\n0\r\n\r\n")
 
 
-async def test_head_of_an_answer_of_unknown_length_has_no_body(connection: Connection) -> None:
+async def test_head_of_a_response_of_unknown_length_has_no_body(connection: Connection) -> None:
     connection.send(b"HEAD /stream HTTP/1.0\r\n\r\n")
     await connection.settled()
     assert connection.transport.written.endswith(b"\r\n\r\n")
@@ -197,7 +197,7 @@ async def test_100_continue_is_sent_before_the_body(connection: Connection, valu
 
 
 @pytest.mark.parametrize("value", [b"", b" \t", b","])
-async def test_an_empty_expectation_expects_nothing(connection: Connection, value: bytes) -> None:
+async def test_empty_expectation_is_ignored(connection: Connection, value: bytes) -> None:
     connection.send(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: " + value + b"\r\n\r\nabc")
     assert (await connection.answers())[0].json()["body"] == "abc"
     assert b"100 Continue" not in connection.transport.written
@@ -221,7 +221,7 @@ async def test_other_transfer_codings_are_refused(connection: Connection, coding
 
 
 @pytest.mark.parametrize("coding", [b"chunked", b"Chunked", b" CHUNKED "])
-async def test_chunked_is_served_in_every_spelling(connection: Connection, coding: bytes) -> None:
+async def test_chunked_is_accepted_in_every_spelling(connection: Connection, coding: bytes) -> None:
     connection.send(b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: " + coding + b"\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
     assert (await connection.answers())[0].json()["body"] == "abc"
 
@@ -278,7 +278,9 @@ SECOND = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
         ),
     ],
 )
-async def test_ambiguous_framing_is_refused_and_nothing_after_it_runs(connection: Connection, rest: bytes) -> None:
+async def test_ambiguous_framing_is_refused_and_later_requests_are_not_executed(
+    connection: Connection, rest: bytes
+) -> None:
     connection.send(b"POST /x HTTP/1.1\r\nHost: a\r\n" + rest + SECOND)
     answers = await connection.settled()
     assert [answer.status for answer in answers] == [400]
@@ -286,7 +288,7 @@ async def test_ambiguous_framing_is_refused_and_nothing_after_it_runs(connection
     assert b"smuggled" not in connection.transport.written
 
 
-async def test_http_1_0_has_no_transfer_codings(connection: Connection) -> None:
+async def test_transfer_codings_are_refused_in_http_1_0(connection: Connection) -> None:
     sent = b"POST /x HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
     assert "Transfer-Encoding" in await _refused(connection, 400, sent + SECOND)
 
@@ -302,7 +304,7 @@ async def test_trailers_never_become_headers(connection: Connection) -> None:
 
 
 @pytest.mark.parametrize("path", [b"/x", b"/slow"])
-async def test_a_connection_ends_where_only_a_trailer_asks_for_it(connection: Connection, path: bytes) -> None:
+async def test_connection_header_in_a_trailer_closes_the_connection(connection: Connection, path: bytes) -> None:
     connection.send(
         b"POST " + path + b" HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n"
         b"Connection: close\r\n\r\n" + SECOND
@@ -328,7 +330,7 @@ async def test_connect_is_refused(connection: Connection) -> None:
     assert (answer.status, "get" in answer.headers["allow"]) == (405, True)
 
 
-async def test_options_of_the_server_are_its_methods(connection: Connection) -> None:
+async def test_options_asterisk_lists_the_methods(connection: Connection) -> None:
     connection.send(b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n")
     (answer,) = await connection.settled()
     assert (answer.status, "patch" in answer.headers["allow"]) == (204, True)
@@ -354,7 +356,7 @@ async def test_malformed_targets_are_refused(connection: Connection, target: byt
         (b"http://b:81?y=1", "/", "y=1"),
     ],
 )
-async def test_an_absolute_target_is_served_and_names_the_host(
+async def test_absolute_target_is_served_and_overrides_the_host(
     connection: Connection, target: bytes, path: str, query: str
 ) -> None:
     connection.send(b"GET " + target + b" HTTP/1.1\r\nHost: other\r\n\r\n")
@@ -370,13 +372,13 @@ NAMES += ["X-Forwarded-For", "X-Request-ID", "Content-Type", "Accept", "User-Age
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_values_have_no_surrounding_whitespace(connection: Connection, name: str) -> None:
+async def test_header_values_are_stripped(connection: Connection, name: str) -> None:
     connection.send(f"GET /x HTTP/1.1\r\nHost: \ta \r\n{name}: \t a  b \t \r\n\r\n".encode())
     seen = (await connection.answers())[0].json()
     assert seen["headers"] == [["host", "a"], [name.lower(), "a  b"]]
 
 
-async def test_an_empty_value_stays_empty(connection: Connection) -> None:
+async def test_empty_header_value_stays_empty(connection: Connection) -> None:
     connection.send(b"GET /x HTTP/1.1\r\nHost: a\r\nX: \t \r\n\r\n")
     assert (await connection.answers())[0].json()["headers"][1] == ["x", ""]
 
@@ -415,7 +417,7 @@ async def test_an_empty_value_stays_empty(connection: Connection) -> None:
         (b"Host: a", b"Host: a\r\nCookie: " + b"x" * 8_190, 431),
     ],
 )
-async def test_a_handshake_with_a_fault_is_answered_and_closed(
+async def test_invalid_handshake_is_answered_and_closed(
     connection: Connection, old: bytes, new: bytes, status: int
 ) -> None:
     await _refused(connection, status, HANDSHAKE.replace(old, new, 1) + b"abcde")
@@ -433,7 +435,7 @@ async def test_head_is_refused_without_a_body(connection: Connection) -> None:
 
 
 @pytest.mark.parametrize("length", [1_000, 8_000, 8_178, 8_179, 8_180, 8_190, 8_200, 16_000, 30_000])
-async def test_a_long_handshake_is_answered_whatever_its_length(connection: Connection, length: int) -> None:
+async def test_long_handshake_is_answered_at_any_length(connection: Connection, length: int) -> None:
     connection.send(HANDSHAKE.replace(b"/ws", b"/ws?" + b"x" * (length - 4)))
     (answer,) = await connection.settled()
     assert answer.status == (101 if length <= 8_176 else 431)
@@ -442,7 +444,7 @@ async def test_a_long_handshake_is_answered_whatever_its_length(connection: Conn
 # Bounds
 
 
-async def test_header_fields_are_bounded_by_number(connection: Connection) -> None:
+async def test_number_of_header_fields_is_bounded(connection: Connection) -> None:
     fields = b"".join(b"x%d:\r\n" % number for number in range(MAX_HEADER_FIELDS - 1))
     connection.send(b"GET /x HTTP/1.1\r\nHost: a\r\n" + fields + b"\r\n")
     assert (await connection.answers())[0].status == 200
@@ -450,7 +452,7 @@ async def test_header_fields_are_bounded_by_number(connection: Connection) -> No
     assert (await connection.settled())[1].status == 431
 
 
-async def test_a_flood_of_pipelined_requests_waits_outside_of_the_parser(connection: Connection) -> None:
+async def test_flood_of_pipelined_requests_is_not_parsed_ahead(connection: Connection) -> None:
     request = b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n"
     connection.send(request * 20_000)
     protocol = connection.transport.protocol
@@ -480,7 +482,7 @@ async def test_a_flood_of_pipelined_requests_is_answered_in_order(connection: Co
     assert not connection.transport.paused
 
 
-async def test_a_client_that_sends_more_while_a_stream_is_open_cannot_fill_the_memory(connection: Connection) -> None:
+async def test_client_sending_during_a_stream_cannot_exhaust_memory(connection: Connection) -> None:
     """A stream waits for its client to disconnect, for which uvicorn keeps reading."""
     connection.send(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
     await asyncio.sleep(0.01)
@@ -490,7 +492,7 @@ async def test_a_client_that_sends_more_while_a_stream_is_open_cannot_fill_the_m
     connection.lose()
 
 
-async def test_answers_to_earlier_requests_come_before_the_connection_ends(connection: Connection) -> None:
+async def test_earlier_requests_are_answered_before_the_connection_closes(connection: Connection) -> None:
     connection.send(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n" * 3 + b"nonsense\r\n\r\n")
     assert [answer.status for answer in await connection.answers(3)] == [200] * 3
     assert connection.transport.closed
@@ -505,7 +507,7 @@ async def quick() -> Server:
 
 
 @pytest.mark.parametrize("begun", [b"G", b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab"])
-async def test_a_request_begun_before_the_last_answer_has_its_own_time(begun: bytes) -> None:
+async def test_request_started_before_the_last_response_has_its_own_deadline(begun: bytes) -> None:
     connection = Server(bounds(request_timeout_seconds=0.2), keep_alive_seconds=0.01).connect()
     connection.send(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n" + begun)
     first, second = await connection.answers(2)
@@ -523,7 +525,7 @@ async def test_an_idle_connection_ends_silently() -> None:
     assert len(parse(connection.transport.written)) == 1
 
 
-async def test_a_connection_has_a_place_until_its_request_is_complete(quick: Server) -> None:
+async def test_connection_holds_a_place_until_its_request_is_complete(quick: Server) -> None:
     connection = quick.connect()
     assert quick.caps.total == 1
     connection.send(b"POST /x HTTP/1.1\r\nHost: a\r\n")
@@ -553,9 +555,7 @@ async def test_a_connection_has_a_place_until_its_request_is_complete(quick: Ser
         HANDSHAKE[:-2],
     ],
 )
-async def test_what_does_not_become_a_request_in_time_is_answered_closed_and_counted_off(
-    quick: Server, sent: bytes
-) -> None:
+async def test_incomplete_request_is_answered_closed_and_uncounted_in_time(quick: Server, sent: bytes) -> None:
     connection = quick.connect()
     if sent:
         connection.send(sent)
@@ -566,7 +566,7 @@ async def test_what_does_not_become_a_request_in_time_is_answered_closed_and_cou
     assert quick.caps.total == 0
 
 
-async def test_beyond_its_places_an_address_is_refused_sooner(quick: Server) -> None:
+async def test_address_over_its_places_is_refused_sooner(quick: Server) -> None:
     first, second, third = (quick.connect() for _ in range(3))
     another = quick.connect("192.0.2.2")
     beyond = quick.connect("192.0.2.3")
@@ -577,13 +577,13 @@ async def test_beyond_its_places_an_address_is_refused_sooner(quick: Server) -> 
     assert quick.caps.total == 0
 
 
-async def test_a_whole_request_is_served_although_all_places_are_taken(quick: Server) -> None:
+async def test_complete_request_is_served_although_all_places_are_taken(quick: Server) -> None:
     connections = [quick.connect() for _ in range(5)]
     connections[-1].send(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
     assert (await connections[-1].answers())[0].status == 200
 
 
-async def test_a_trusted_proxy_is_not_one_address() -> None:
+async def test_trusted_proxy_does_not_count_as_one_address() -> None:
     settings = bounds(max_connections_per_address=1, trusted_proxies=["192.0.2.0/24"])
     server = Server(settings)
     for _ in range(5):
@@ -591,7 +591,7 @@ async def test_a_trusted_proxy_is_not_one_address() -> None:
     assert server.caps.total == 5
 
 
-async def test_a_websocket_takes_its_place_over() -> None:
+async def test_websocket_takes_over_its_place() -> None:
     server = Server(bounds())
     connection = server.connect()
     connection.send(HANDSHAKE)

@@ -61,7 +61,9 @@ async def test_every_method_keeps_its_body(connection: Connection, method: bytes
 
 @pytest.mark.parametrize("upgrade", UPGRADES.values(), ids=UPGRADES)
 @pytest.mark.parametrize("request_of", [_whole, _chunked])
-async def test_every_other_upgrade_is_ignored(upgrade: bytes, request_of: object, connection: Connection) -> None:
+async def test_every_upgrade_but_websocket_is_ignored(
+    upgrade: bytes, request_of: object, connection: Connection
+) -> None:
     assert callable(request_of)
     connection.send(request_of(upgrade))
     (answer,) = await connection.answers()
@@ -69,7 +71,7 @@ async def test_every_other_upgrade_is_ignored(upgrade: bytes, request_of: object
 
 
 @pytest.mark.parametrize("upgrade", [H2C, UPGRADES["several"]])
-async def test_a_body_in_a_packet_of_its_own_is_never_the_next_request(connection: Connection, upgrade: bytes) -> None:
+async def test_body_in_a_separate_packet_is_never_the_next_request(connection: Connection, upgrade: bytes) -> None:
     head, _, _ = _whole(upgrade, SMUGGLED).partition(b"\r\n\r\n")
     connection.send(head + b"\r\n\r\n")
     await asyncio.sleep(0)
@@ -79,7 +81,7 @@ async def test_a_body_in_a_packet_of_its_own_is_never_the_next_request(connectio
 
 
 @pytest.mark.parametrize("request_of", [_whole, _chunked])
-async def test_a_request_may_be_cut_at_every_byte(request_of: object) -> None:
+async def test_request_may_be_split_at_every_byte(request_of: object) -> None:
     assert callable(request_of)
     server, request = Server(bounds()), request_of(H2C, SMUGGLED)
     for cut in range(1, len(request)):
@@ -90,7 +92,7 @@ async def test_a_request_may_be_cut_at_every_byte(request_of: object) -> None:
         connection.lose()
 
 
-async def test_a_request_may_come_byte_by_byte(connection: Connection) -> None:
+async def test_request_may_arrive_byte_by_byte(connection: Connection) -> None:
     request = _chunked(H2C, SMUGGLED)
     connection.send(*(request[at : at + 1] for at in range(len(request))))
     (answer,) = await connection.settled()
@@ -109,7 +111,7 @@ async def test_pipelined_requests_are_all_served_in_order(connection: Connection
     ] * 20
 
 
-async def test_the_headers_and_the_end_of_the_connection_are_kept(connection: Connection) -> None:
+async def test_headers_and_connection_close_are_preserved(connection: Connection) -> None:
     connection.send(_whole(b"Connection: close, upgrade\r\nUpgrade: h2c\r\nX-API-Key: k \r\nCookie: a=b\r\n"))
     (answer,) = await connection.answers()
     headers = dict(answer.json()["headers"])
@@ -118,7 +120,7 @@ async def test_the_headers_and_the_end_of_the_connection_are_kept(connection: Co
     assert connection.transport.closed
 
 
-async def test_an_expectation_is_met_all_the_same(connection: Connection) -> None:
+async def test_expectation_is_met_despite_an_upgrade(connection: Connection) -> None:
     head, _, _ = _whole(H2C + b"Expect: 100-continue\r\n").partition(b"\r\n\r\n")
     connection.send(head + b"\r\n\r\n")
     await connection.settled()
@@ -143,7 +145,7 @@ async def test_a_server_without_websockets_ignores_them_too() -> None:
     assert (answer.status, answer.json()["body"].encode()) == (200, BODY)
 
 
-async def test_a_malformed_body_is_refused_as_ever(connection: Connection) -> None:
+async def test_malformed_body_is_refused_despite_an_upgrade(connection: Connection) -> None:
     connection.send(_chunked(H2C).replace(b"2\r\n", b"zz\r\n", 1))
     (answer,) = await connection.answers()
     assert (answer.status, answer.json()) == (400, {"error": "Malformed HTTP request"})
@@ -176,7 +178,7 @@ async def test_a_websocket_opens(connection: Connection, old: bytes, new: bytes)
     assert answer.status == 101
 
 
-async def test_frames_in_the_packet_of_the_handshake_are_not_lost() -> None:
+async def test_frames_in_the_handshake_packet_are_not_lost() -> None:
     server, sent = Server(bounds()), HANDSHAKE + HELLO
     for cut in range(1, len(sent)):
         connection = server.connect()

@@ -88,7 +88,7 @@ def test_a_frame_is_unmasked_text_of_any_length(size: int) -> None:
     assert len(data) == size + (2 if size < 126 else 4 if size < 65_536 else 10)
 
 
-async def test_all_events_of_one_turn_are_one_write() -> None:
+async def test_events_of_one_loop_iteration_are_one_write() -> None:
     calls, socket = Calls(), Socket()
     calls.serve(7).join(socket)
     for seq in (1, 2, 3):
@@ -101,7 +101,7 @@ async def test_all_events_of_one_turn_are_one_write() -> None:
     assert socket.written == [wire(1, 2, 3), wire(4)]
 
 
-async def test_what_is_known_is_dropped_and_what_is_ahead_is_a_gap() -> None:
+async def test_known_events_are_dropped_and_events_ahead_are_a_gap() -> None:
     calls, socket = Calls(), Socket()
     calls.serve(7, head=5).join(socket)
     assert not calls.hub.accept(event(7, 5))
@@ -113,7 +113,7 @@ async def test_what_is_known_is_dropped_and_what_is_ahead_is_a_gap() -> None:
 
 
 @given(st.lists(st.integers(1, 12), max_size=60))
-def test_whatever_arrives_in_whatever_order_is_delivered_once_in_order(arrivals: list[int]) -> None:
+def test_events_arriving_in_any_order_are_delivered_once_in_order(arrivals: list[int]) -> None:
     """Gaps are healed later by the relay, which sends everything again from the last one delivered."""
 
     async def run() -> None:
@@ -137,7 +137,7 @@ def test_whatever_arrives_in_whatever_order_is_delivered_once_in_order(arrivals:
 # Joining and leaving while events wait
 
 
-async def test_who_joins_while_events_wait_gets_only_later_ones() -> None:
+async def test_subscriber_joining_while_events_are_pending_gets_only_later_ones() -> None:
     calls, early, late = Calls(), Socket(), Socket()
     channel = calls.serve(7)
     channel.join(early)
@@ -151,7 +151,7 @@ async def test_who_joins_while_events_wait_gets_only_later_ones() -> None:
     assert late.written == [wire(2), wire(3)]
 
 
-async def test_who_leaves_while_events_wait_gets_none_of_them() -> None:
+async def test_subscriber_leaving_while_events_are_pending_gets_none_of_them() -> None:
     calls, stays, leaves = Calls(), Socket(), Socket()
     channel = calls.serve(7)
     for socket in (stays, leaves):
@@ -162,7 +162,7 @@ async def test_who_leaves_while_events_wait_gets_none_of_them() -> None:
     assert (stays.written, leaves.written) == ([wire(1)], [])
 
 
-async def test_who_leaves_and_comes_back_while_events_wait_is_a_newcomer() -> None:
+async def test_subscriber_leaving_and_rejoining_while_events_are_pending_is_new() -> None:
     calls, socket = Calls(), Socket()
     channel = calls.serve(7)
     channel.join(socket)
@@ -175,7 +175,7 @@ async def test_who_leaves_and_comes_back_while_events_wait_is_a_newcomer() -> No
     assert len(channel) == 1
 
 
-async def test_flush_writes_what_waits_and_nothing_twice() -> None:
+async def test_flush_writes_pending_events_once() -> None:
     calls, socket, other = Calls(), Socket(), Socket()
     channel = calls.serve(7)
     for member in (socket, other):
@@ -190,7 +190,7 @@ async def test_flush_writes_what_waits_and_nothing_twice() -> None:
     assert other.written == [wire(1, 2)]
 
 
-async def test_flush_of_a_newcomer_writes_only_what_came_after_it() -> None:
+async def test_flush_of_a_new_subscriber_writes_only_later_events() -> None:
     calls, first, socket = Calls(), Socket(), Socket()
     channel = calls.serve(7)
     channel.join(first)
@@ -234,7 +234,7 @@ class Member:
 
 
 @given(st.lists(st.sampled_from(["join", "leave", "flush", "event", "turn"]), max_size=40), st.integers(1, 3))
-def test_a_member_hears_each_event_of_its_membership_once(actions: list[str], share: int) -> None:
+def test_subscriber_receives_each_event_of_its_subscription_once(actions: list[str], share: int) -> None:
     """With shares of one to three writes a turn, so that everything also happens in the middle of a batch."""
 
     async def run() -> None:
@@ -256,7 +256,7 @@ def test_a_member_hears_each_event_of_its_membership_once(actions: list[str], sh
 # Large groups, slow consumers
 
 
-async def test_a_large_group_is_written_in_shares_between_which_the_loop_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_large_group_is_written_in_batches_that_yield_to_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WRITES_PER_TURN", 10)
     calls, sockets = Calls(), [Socket() for _ in range(35)]
     channel = calls.serve(7)
@@ -272,7 +272,7 @@ async def test_a_large_group_is_written_in_shares_between_which_the_loop_turns(m
     assert all(socket.written == [wire(1)] for socket in sockets)
 
 
-async def test_an_event_in_the_middle_of_a_batch_comes_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_event_during_a_batch_is_written_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WRITES_PER_TURN", 2)
     calls, sockets, late = Calls(), [Socket() for _ in range(7)], Socket()
     channel = calls.serve(7)
@@ -289,7 +289,7 @@ async def test_an_event_in_the_middle_of_a_batch_comes_after_it(monkeypatch: pyt
 
 
 @pytest.mark.parametrize("joining", [True, False])
-async def test_a_slow_consumer_that_is_closed_by_a_write_takes_nothing_from_others(joining: bool) -> None:
+async def test_slow_consumer_closed_during_a_write_does_not_affect_others(joining: bool) -> None:
     """Its close makes it leave its groups while they are being written to."""
     calls = Calls()
     channel = calls.serve(7)
@@ -313,7 +313,7 @@ async def test_a_slow_consumer_that_is_closed_by_a_write_takes_nothing_from_othe
 # Who follows everything, and new matches
 
 
-async def test_followers_of_everything_hear_all_matches_in_the_order_of_each() -> None:
+async def test_subscribers_to_all_receive_every_match_in_order() -> None:
     calls, socket, stream = Calls(), Socket(), Stream()
     calls.hub.follows_everything = True
     calls.hub.everything.join(socket)
@@ -326,7 +326,7 @@ async def test_followers_of_everything_hear_all_matches_in_the_order_of_each() -
     assert [(item.match_id, item.seq) for item in stream.items] == [(7, 1), (8, 4), (7, 2)]
 
 
-async def test_an_unknown_match_begins_with_its_first_event_or_a_gap() -> None:
+async def test_unknown_match_starts_with_its_first_event_or_a_gap() -> None:
     calls = Calls()
     calls.hub.follows_everything = True
     assert not calls.hub.accept(event(7, 3))
@@ -334,7 +334,7 @@ async def test_an_unknown_match_begins_with_its_first_event_or_a_gap() -> None:
     assert calls.hub.accept(event(7, 1))
 
 
-async def test_what_is_heard_while_a_channel_opens_is_remembered() -> None:
+async def test_events_received_while_a_feed_opens_are_kept() -> None:
     calls = Calls()
     channel = calls.serve(7)
     del calls.hub.heads[7]
@@ -342,7 +342,7 @@ async def test_what_is_heard_while_a_channel_opens_is_remembered() -> None:
     assert channel.seen == 4
 
 
-async def test_new_matches_reach_everybody_in_the_order_of_their_ids() -> None:
+async def test_match_created_is_broadcast_in_order_of_ids() -> None:
     calls, socket = Calls(), Socket()
     calls.hub.everybody.join(socket)
     calls.hub.accept(event(1, 1, "match_created"))
@@ -356,7 +356,7 @@ async def test_new_matches_reach_everybody_in_the_order_of_their_ids() -> None:
     assert b"".join(socket.written) == b"".join(expected)
 
 
-async def test_a_new_match_is_told_by_everybody_s_channel_only() -> None:
+async def test_match_created_is_broadcast_only_on_the_announcement_channel() -> None:
     calls, socket = Calls(), Socket()
     calls.hub.last_match = 6
     calls.serve(7).join(socket)
@@ -368,7 +368,7 @@ async def test_a_new_match_is_told_by_everybody_s_channel_only() -> None:
     assert calls.hub.heads[7] == 1
 
 
-async def test_who_was_told_of_a_match_early_is_not_told_again_but_of_all_others() -> None:
+async def test_early_match_created_is_not_repeated_to_its_recipient() -> None:
     calls, early, other = Calls(), EarlyBird(), Socket()
     calls.hub.last_match = 6
     for socket in (early, other):
@@ -383,7 +383,7 @@ async def test_who_was_told_of_a_match_early_is_not_told_again_but_of_all_others
     assert calls.hub.told_early == {}
 
 
-async def test_who_left_after_it_was_told_early_is_forgotten() -> None:
+async def test_recipient_of_an_early_match_created_is_forgotten_when_it_leaves() -> None:
     calls, early = Calls(), EarlyBird()
     calls.hub.last_match = 6
     early.open = False
@@ -396,7 +396,7 @@ async def test_who_left_after_it_was_told_early_is_forgotten() -> None:
 # What is remembered
 
 
-async def test_recent_events_answer_who_comes_back_soon() -> None:
+async def test_recent_events_serve_quick_resumes() -> None:
     calls = Calls()
     channel = calls.serve(7, recent=4)
     for seq in range(1, 11):
@@ -412,7 +412,7 @@ async def test_recent_events_answer_who_comes_back_soon() -> None:
     assert since(5) is None
 
 
-async def test_deliveries_are_noted_for_whoever_asked() -> None:
+async def test_deliveries_are_recorded_for_open_horizons() -> None:
     calls = Calls()
     calls.serve(7)
     calls.hub.accept(event(7, 1))

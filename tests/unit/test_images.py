@@ -77,20 +77,20 @@ def compiled(image: str) -> list[str]:
 
 
 @pytest.mark.parametrize("image", ["app", "operator"])
-def test_nothing_that_is_needed_is_taken_out(image: str) -> None:
+def test_removed_modules_are_not_imported(image: str) -> None:
     gone = [module(path) for path in slim.unused(PACKAGES) if path.suffix == ".py"]
     statements = [f"import {name}" for name in [*compiled(image), *BY_NAME[image]]]
 
     assert without(gone, [*statements, *imports(image)]) == ""
 
 
-def test_something_that_is_needed_would_be_missed() -> None:
+def test_missing_module_is_detected() -> None:
     assert "ModuleNotFoundError: kubernetes.aio.client.rest" in without(
         ["kubernetes.aio.client.rest"], imports("operator")
     )
 
 
-def test_what_is_imported_late_or_by_scripts_is_needed_too() -> None:
+def test_deferred_and_script_imports_are_checked() -> None:
     # In a function, in a file that Alembic runs, and in the program of the chart's test.
     late = {
         "from alembic import command",
@@ -105,7 +105,7 @@ def test_what_is_imported_late_or_by_scripts_is_needed_too() -> None:
     ("image", "run", "other"),
     [("app", "livescore", "livescore_operator"), ("operator", "livescore_operator", "livescore")],
 )
-def test_an_image_holds_its_own_program_alone(tmp_path: Path, image: str, run: str, other: str) -> None:
+def test_image_contains_only_its_own_program(tmp_path: Path, image: str, run: str, other: str) -> None:
     packages, scripts = tmp_path / "packages", tmp_path / "bin"
     files = {name: (packages / name / "parts" / "one.py", scripts / name.replace("_", "-")) for name in slim.PROGRAMS}
     for file in chain.from_iterable(files.values()):
@@ -126,7 +126,7 @@ def test_an_image_holds_its_own_program_alone(tmp_path: Path, image: str, run: s
         ("registry.example.com/team/livescore:1", "registry.example.com/team/livescore:1"),
     ],
 )
-def test_buildah_gives_an_image_the_name_that_a_node_resolves(image: str, name: str) -> None:
+def test_buildah_image_name_resolves_on_a_node(image: str, name: str) -> None:
     commands = subprocess.run(
         ["make", "--dry-run", "image", "TARGET=app", "CONTAINER=buildah", f"IMAGE={image}"],
         cwd=ROOT,
@@ -147,7 +147,7 @@ def test_the_base_of_both_images_is_pinned_by_digest() -> None:
     assert set(stages) == {"${PYTHON_IMAGE}", "runtime", "operator", "app"}
 
 
-def test_a_folder_goes_with_its_last_file_and_no_sooner(tmp_path: Path) -> None:
+def test_folder_is_removed_with_its_last_file(tmp_path: Path) -> None:
     for name in ("gone/deep/a.py", "kept/a.py", "kept/b.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -157,18 +157,18 @@ def test_a_folder_goes_with_its_last_file_and_no_sooner(tmp_path: Path) -> None:
     assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == ["kept", "kept/b.py"]
 
 
-def test_what_is_taken_out_is_there() -> None:
+def test_removed_files_exist_before() -> None:
     assert [name for name in slim.USED if not (PACKAGES / name).exists()] == []
     assert len(list(slim.unused(PACKAGES))) > 1000
 
 
-def test_libraries_that_were_patched_are_left_alone() -> None:
+def test_patched_libraries_are_kept() -> None:
     names = {path.relative_to(PACKAGES).parts[0] for path in slim.libraries(PACKAGES)}
     assert "uvloop" in names
     assert not {name for name in names if name.startswith("psycopg_binary")}
 
 
-def test_a_compiled_source_that_is_replaced_counts(tmp_path: Path) -> None:
+def test_replaced_source_is_recompiled(tmp_path: Path) -> None:
     source = tmp_path / "told.py"
     source.write_text("print('old')")
     slim.compiled(source)
@@ -229,13 +229,13 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
     found.process.wait(SECONDS)
 
 
-def test_a_changed_source_starts_the_process_anew(watched: Watched) -> None:
+def test_changed_source_restarts_the_process(watched: Watched) -> None:
     watched.heard("one")
     watched.say("two")
     watched.heard("two")
 
 
-def test_a_source_with_a_fault_is_waited_out(watched: Watched) -> None:
+def test_restart_waits_until_a_syntax_error_is_fixed(watched: Watched) -> None:
     watched.heard("one")
     watched.source.write_text("no python")
     watched.heard("SyntaxError: invalid syntax")
@@ -249,5 +249,5 @@ def test_a_signal_ends_the_process_and_the_reloader(watched: Watched) -> None:
     assert watched.process.wait(SECONDS) == 0
 
 
-def test_only_commands_that_last_are_started_anew() -> None:
+def test_only_long_running_commands_are_restarted() -> None:
     assert sorted(LONG_RUNNING) == ["api", "run", "scheduler", "worker"]

@@ -91,7 +91,7 @@ async def test_a_flood_of_frames_closes_with_1008_and_is_counted(flood: bytes) -
     client.wire.abort()
 
 
-async def test_pongs_in_reads_of_their_own_are_a_flood_too() -> None:
+async def test_pongs_in_separate_reads_are_a_flood_too() -> None:
     client = Socket(Server())
     for _ in range(2_000):
         client.data_received(frame(PONG))
@@ -99,7 +99,7 @@ async def test_pongs_in_reads_of_their_own_are_a_flood_too() -> None:
     assert client.wire.written.endswith(POLICY)
 
 
-async def test_bytes_in_reads_of_their_own_are_a_flood_too() -> None:
+async def test_bytes_in_separate_reads_are_a_flood_too() -> None:
     client = Socket(Server())
     client.data_received(frame(TEXT, b"x" * 100_000)[:14])
     for _ in range(5_000):
@@ -108,7 +108,7 @@ async def test_bytes_in_reads_of_their_own_are_a_flood_too() -> None:
     assert client.wire.written.endswith(POLICY)
 
 
-async def test_after_its_end_a_flooder_is_not_parsed_and_soon_not_read() -> None:
+async def test_closed_flooder_is_no_longer_parsed_or_read() -> None:
     client = Socket(Server())
     client.data_received(frame(PING) * 10_000)
     await _turns(50)
@@ -119,7 +119,7 @@ async def test_after_its_end_a_flooder_is_not_parsed_and_soon_not_read() -> None
     assert client.wire.paused
 
 
-async def test_what_the_message_rate_allows_is_no_flood() -> None:
+async def test_messages_within_the_rate_limit_are_not_a_flood() -> None:
     """A burst of messages in ten fragments each, with pings in between, and a message of the largest size."""
     client = Socket(Server())
     message = b"0123456789"
@@ -143,7 +143,7 @@ async def test_the_budget_is_refilled() -> None:
     assert client.open
 
 
-async def test_empty_fragments_take_no_memory() -> None:
+async def test_empty_fragments_use_no_memory() -> None:
     client = Socket(Server(inbound_burst=1_000_000))
     client.data_received(frame(TEXT, b"{", fin=False) + EMPTY_CONTINUATION * 5_000)
     await _turns(100)
@@ -153,7 +153,7 @@ async def test_empty_fragments_take_no_memory() -> None:
     assert client.received == [b"{}"]
 
 
-async def test_a_flood_is_parsed_over_many_turns_of_the_loop() -> None:
+async def test_flood_is_parsed_over_many_loop_iterations() -> None:
     client = Socket(Server(inbound_burst=1_000_000))
     client.data_received(frame(TEXT, b"x") * FLOOD)
     most = inbound.FRAMES_PER_TURN + inbound.PIECE_BYTES // len(frame(TEXT, b"x")) + 1
@@ -167,7 +167,7 @@ async def test_a_flood_is_parsed_over_many_turns_of_the_loop() -> None:
     assert not client.wire.paused
 
 
-async def test_all_sockets_together_have_one_budget_for_a_turn() -> None:
+async def test_all_sockets_share_one_budget_per_loop_iteration() -> None:
     server = Server(inbound_burst=1_000_000)
     clients = [Socket(server) for _ in range(100)]
     for client in clients:
@@ -183,7 +183,7 @@ async def test_all_sockets_together_have_one_budget_for_a_turn() -> None:
     assert min(shares) > 0, "every socket gets its turn"
 
 
-async def test_bytes_that_wait_for_a_turn_keep_their_order() -> None:
+async def test_deferred_bytes_keep_their_order() -> None:
     server = Server(inbound_burst=1_000_000)
     client = Socket(server)
     sent = [b"%d" % number for number in range(3_000)]
@@ -194,7 +194,7 @@ async def test_bytes_that_wait_for_a_turn_keep_their_order() -> None:
     assert client.received == sent
 
 
-async def test_an_answer_to_our_ping_is_free_and_a_second_one_is_not() -> None:
+async def test_first_pong_per_ping_is_free() -> None:
     server: Any = Server()
     client = Socket(server)
     budget = SimpleNamespace(spent=0)
@@ -241,9 +241,7 @@ async def _wait_until_closed(client: Socket) -> None:
 
 @pytest.mark.parametrize("sent", STALLED.values(), ids=STALLED)
 @pytest.mark.parametrize("byte_by_byte", [False, True])
-async def test_a_message_that_stalls_half_way_closes_with_1008_and_is_forgotten(
-    sent: bytes, byte_by_byte: bool
-) -> None:
+async def test_stalled_message_closes_with_1008_and_is_discarded(sent: bytes, byte_by_byte: bool) -> None:
     server = Server(request_timeout_seconds=0.1)
     client = Socket(server)
     for piece in [bytes([byte]) for byte in sent[:200]] if byte_by_byte else [sent]:
@@ -264,7 +262,7 @@ async def test_a_message_that_stalls_half_way_closes_with_1008_and_is_forgotten(
         pytest.param(frame(CONTINUATION, b" ", fin=False), id="fragment"),
     ],
 )
-async def test_control_frames_and_further_fragments_do_not_extend_the_time_of_a_message(keep_alive: bytes) -> None:
+async def test_control_frames_and_fragments_do_not_extend_a_message_s_deadline(keep_alive: bytes) -> None:
     client = Socket(Server(request_timeout_seconds=0.2))
     client.data_received(frame(TEXT, b"{", fin=False))
     async with asyncio.timeout(10):
@@ -286,7 +284,7 @@ async def test_a_completed_message_ends_its_deadline() -> None:
     assert client.open
 
 
-async def test_each_message_has_a_time_of_its_own_although_every_read_ends_inside_of_one() -> None:
+async def test_each_message_has_its_own_deadline() -> None:
     client = Socket(Server(request_timeout_seconds=5))
     message = frame(TEXT, b"{}")
     client.data_received(message[:3])
@@ -303,7 +301,7 @@ async def test_each_message_has_a_time_of_its_own_although_every_read_ends_insid
     assert client._deadline is None
 
 
-async def test_a_socket_that_closes_or_is_lost_has_no_deadline() -> None:
+async def test_closed_or_lost_socket_has_no_deadline() -> None:
     client = Socket(Server())
     client.data_received(frame(TEXT, b"{}")[:3])
     client.close(1001)
@@ -313,7 +311,7 @@ async def test_a_socket_that_closes_or_is_lost_has_no_deadline() -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65_535, 65_536])
 @pytest.mark.parametrize("piece", [1, 2, 3, 7, 1_024])
-def test_the_ends_of_frames_are_found_whatever_the_pieces(size: int, piece: int) -> None:
+def test_frame_ends_are_found_for_any_split(size: int, piece: int) -> None:
     one = frame(TEXT, b"x" * size)
     wire, ends = one + one, inbound.FrameEnds()
     for start in range(0, len(wire), piece):

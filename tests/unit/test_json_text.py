@@ -22,7 +22,7 @@ def nested(levels: int, opening: str, closing: str) -> bytes:
 
 
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}"), ('[{"a":', "}]")])
-def test_nesting_is_bounded_whatever_the_containers_are(opening: str, closing: str) -> None:
+def test_nesting_is_bounded_for_all_containers(opening: str, closing: str) -> None:
     each = opening.count("[") + opening.count("{")
     json_text.parse(nested(MAX_NESTING // each, opening, closing))
     for levels in (MAX_NESTING // each + 1, 254, 255, 1_023, 1_024, 1_025, 30_000):
@@ -30,13 +30,13 @@ def test_nesting_is_bounded_whatever_the_containers_are(opening: str, closing: s
             json_text.parse(nested(levels, opening, closing))
 
 
-def test_the_place_of_the_first_level_too_many_is_named() -> None:
+def test_path_of_the_first_excess_level_is_named() -> None:
     with pytest.raises(JsonError) as error:
         json_text.parse(b'{"a":[0,' + nested(MAX_NESTING, '{"b":', "}") + b"]}")
     assert error.value.path == ("a", 1, *["b"] * (MAX_NESTING - 2))
 
 
-def test_many_containers_side_by_side_are_not_deep() -> None:
+def test_siblings_do_not_count_as_nesting() -> None:
     assert json_text.parse(b"[" + b"[]," * 1_000 + b'"[{["]') == [*[[]] * 1_000, "[{["]
 
 
@@ -44,7 +44,7 @@ def test_many_containers_side_by_side_are_not_deep() -> None:
     "text",
     [b"", b"NaN", b"-Infinity", b"1e400", b"9" * 400, b'"\\ud800"', b"\xef\xbb\xbf{}", b"01", b"[1,]", b'"\xff"'],
 )
-def test_what_is_not_json_or_no_number_of_a_double_is_refused(text: bytes) -> None:
+def test_invalid_json_and_numbers_beyond_doubles_are_refused(text: bytes) -> None:
     with pytest.raises(JsonError) as error:
         json_text.parse(text)
     assert str(error.value).startswith("Malformed JSON: ")
@@ -65,7 +65,7 @@ def test_numbers_and_repeated_members_are_read_as_in_javascript(text: bytes, val
 
 
 @given(VALUES)
-def test_what_was_parsed_can_be_encoded_again(value: Any) -> None:
+def test_parsed_values_can_be_encoded_again(value: Any) -> None:
     try:
         parsed = json_text.parse(orjson.dumps(value))
     except JsonError:

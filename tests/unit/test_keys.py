@@ -55,7 +55,7 @@ def _write(path: Path, *stored: ApiKey) -> None:
 # Text and digest
 
 
-def test_a_key_reads_back_and_only_its_digest_is_stored() -> None:
+def test_key_is_parsed_back_and_only_its_digest_is_stored() -> None:
     text, key = keys.generate("feed", ["write"])
     parsed = keys.parse(text)
     assert parsed is not None
@@ -65,20 +65,20 @@ def test_a_key_reads_back_and_only_its_digest_is_stored() -> None:
     assert len(key.digest) == 64
 
 
-def test_keys_differ_and_hold_256_random_bits() -> None:
+def test_keys_are_unique_with_256_random_bits() -> None:
     texts = {keys.generate("x", ["read"])[0] for _ in range(100)}
     assert len(texts) == 100
     assert all(len(text.split("_", 2)[2]) >= 43 for text in texts)
 
 
 @pytest.mark.parametrize("scopes", [[], ["root"], ["write", "root"]])
-def test_a_key_without_a_known_scope_is_not_made(scopes: list[str]) -> None:
+def test_key_without_a_known_scope_is_not_created(scopes: list[str]) -> None:
     with pytest.raises(ValueError, match="scopes are read, write, admin"):
         keys.generate("x", scopes)
 
 
 @pytest.mark.parametrize("text", ["", "lsk", "lsk_", "lsk_a", "lsk_a_", "lsk__b", "key_a_b", "_a_b", "LSK_a_b"])
-def test_text_that_is_no_key_is_not_parsed(text: str) -> None:
+def test_invalid_key_text_is_not_parsed(text: str) -> None:
     assert keys.parse(text) is None
 
 
@@ -88,7 +88,7 @@ def test_parsing_never_fails(text: str) -> None:
     assert parsed is None or text == f"lsk_{parsed[0]}_{parsed[1]}"
 
 
-def test_a_wrong_secret_an_unknown_and_a_revoked_key_all_fail() -> None:
+def test_wrong_unknown_and_revoked_keys_all_fail() -> None:
     _, key = keys.generate("x", ["read"])
     assert not keys.verify(key, "wrong")
     assert not keys.verify(None, "wrong")
@@ -117,12 +117,12 @@ def test_every_verification_compares_in_constant_time(present: bool, monkeypatch
 @pytest.mark.parametrize(
     ("own", "granted"), [("read", {"read"}), ("write", {"read", "write"}), ("admin", {"read", "write", "admin"})]
 )
-def test_each_scope_includes_the_lesser_ones(own: str, granted: set[str]) -> None:
+def test_each_scope_includes_lower_ones(own: str, granted: set[str]) -> None:
     key = keys.generate("x", [own])[1]
     assert {scope for scope in keys.SCOPES if key.grants(scope)} == granted
 
 
-async def test_a_key_may_do_what_its_scope_says_and_no_more() -> None:
+async def test_key_grants_exactly_its_scope() -> None:
     text, key = keys.generate("x", ["write"])
     keyring = await _keyring(key)
     assert keyring.authorize(_bearer(text), "write") == key
@@ -135,7 +135,7 @@ async def test_a_key_may_do_what_its_scope_says_and_no_more() -> None:
 # Headers
 
 
-async def test_both_headers_carry_a_key() -> None:
+async def test_key_is_accepted_in_both_headers() -> None:
     text, key = keys.generate("x", ["write"])
     keyring = await _keyring(key)
     assert keyring.authenticate(_bearer(text)) == key
@@ -144,7 +144,7 @@ async def test_both_headers_carry_a_key() -> None:
     assert keyring.authenticate(Headers({"Authorization": "Basic eA==", "X-API-Key": text})) == key
 
 
-async def test_no_key_is_no_error_until_one_is_needed() -> None:
+async def test_missing_key_is_an_error_only_if_required() -> None:
     keyring = await _keyring(keys.generate("x", ["write"])[1])
     assert keyring.authenticate(Headers()) is None
     with pytest.raises(MissingKey) as refusal:
@@ -154,7 +154,7 @@ async def test_no_key_is_no_error_until_one_is_needed() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "lsk_unknown_secret", "lsk__", "ä\udcff"])
-async def test_a_bad_key_is_refused_even_where_none_is_needed(text: str) -> None:
+async def test_invalid_key_is_refused_even_if_none_is_required(text: str) -> None:
     keyring = await _keyring(keys.generate("x", ["write"])[1])
     with pytest.raises(InvalidKey) as refusal:
         keyring.authenticate({"x-api-key": text})
@@ -174,13 +174,13 @@ async def test_the_secret_of_another_key_is_refused() -> None:
 # Keys in use
 
 
-async def test_without_any_key_everything_is_open() -> None:
+async def test_access_is_public_without_any_key() -> None:
     keyring = await _keyring()
     assert not keyring.configured
     assert keyring.authorize(Headers(), "admin") is None
 
 
-async def test_revoking_the_last_key_does_not_open_the_door() -> None:
+async def test_revoking_the_last_key_does_not_make_access_public() -> None:
     text, key = keys.generate("x", ["write"])
     table = Table(key)
     keyring = Keyring(_settings(), table.load)
@@ -192,13 +192,13 @@ async def test_revoking_the_last_key_does_not_open_the_door() -> None:
         keyring.authorize(_bearer(text), "write")
 
 
-async def test_revoked_rows_alone_keep_the_door_closed_after_a_restart() -> None:
+async def test_revoked_rows_alone_keep_access_closed_after_a_restart() -> None:
     key = keys.generate("x", ["write"])[1]
     keyring = await _keyring(ApiKey(key.id, key.name, key.digest, key.scopes, revoked=True))
     assert keyring.configured
 
 
-async def test_before_the_table_was_ever_read_the_door_is_closed() -> None:
+async def test_access_is_closed_until_keys_are_loaded() -> None:
     table = Table()
     table.fault = ServerAway("database away")
     keyring = Keyring(_settings(), table.load)
@@ -214,9 +214,7 @@ async def test_before_the_table_was_ever_read_the_door_is_closed() -> None:
 
 
 @pytest.mark.parametrize(("fault", "lines"), [(ServerAway("away"), 0), (LookupError("no such table"), 1)])
-async def test_a_fault_of_the_table_keeps_its_keys_and_is_logged_once_here_or_as_an_outage(
-    fault: Exception, lines: int
-) -> None:
+async def test_failed_load_keeps_the_keys_and_is_logged_once(fault: Exception, lines: int) -> None:
     text, key = keys.generate("x", ["write"])
     table = Table(key)
     keyring = Keyring(_settings(), table.load)
@@ -232,7 +230,7 @@ async def test_a_fault_of_the_table_keeps_its_keys_and_is_logged_once_here_or_as
 # DEV_API_KEY
 
 
-async def test_the_development_key_may_write_and_no_more() -> None:
+async def test_development_key_has_write_scope_only() -> None:
     keyring = await _keyring(dev_api_key="let me in")
     assert keyring.configured
     found = keyring.authorize(_bearer("let me in"), "write")
@@ -243,7 +241,7 @@ async def test_the_development_key_may_write_and_no_more() -> None:
         keyring.authenticate(_bearer("let me out"))
 
 
-async def test_a_development_key_may_look_like_any_other() -> None:
+async def test_development_key_may_have_the_usual_format() -> None:
     text, _ = keys.generate("x", ["admin"])
     keyring = Keyring(_settings(dev_api_key=text))
     found = keyring.authenticate(_bearer(text))
@@ -254,7 +252,7 @@ async def test_a_development_key_may_look_like_any_other() -> None:
 # API_KEYS_FILE
 
 
-async def test_keys_of_the_file_are_believed_and_follow_its_changes(tmp_path: Path) -> None:
+async def test_keys_of_the_file_are_valid_and_follow_its_changes(tmp_path: Path) -> None:
     (old_text, old), (new_text, new) = keys.generate("old", ["write"]), keys.generate("new", ["write"])
     path = tmp_path / "keys.json"
     _write(path, old)
@@ -268,7 +266,7 @@ async def test_keys_of_the_file_are_believed_and_follow_its_changes(tmp_path: Pa
         keyring.authenticate(_bearer(old_text))
 
 
-async def test_a_rotated_secret_is_seen_through_its_link(tmp_path: Path) -> None:
+async def test_rotated_secret_is_detected_through_its_symlink(tmp_path: Path) -> None:
     (_, old), (new_text, new) = keys.generate("old", ["write"]), keys.generate("new", ["write"])
     for name, key in (("1", old), ("2", new)):
         _write(tmp_path / name, key)
@@ -286,7 +284,7 @@ async def test_a_rotated_secret_is_seen_through_its_link(tmp_path: Path) -> None
     "content",
     ["", "{", "{}", "[1]", '[{"id": "a"}]', '[{"id": "a", "name": "n", "digest": "short", "scopes": ["read"]}]', None],
 )
-async def test_a_broken_file_keeps_the_last_good_keys_and_is_logged_once(tmp_path: Path, content: str | None) -> None:
+async def test_broken_file_keeps_the_last_valid_keys_and_is_logged_once(tmp_path: Path, content: str | None) -> None:
     text, key = keys.generate("x", ["write"])
     path = tmp_path / "keys.json"
     _write(path, key)
@@ -301,12 +299,12 @@ async def test_a_broken_file_keeps_the_last_good_keys_and_is_logged_once(tmp_pat
     assert [entry["log_level"] for entry in captured] == ["error"]
 
 
-async def test_a_file_that_was_never_readable_closes_the_door(tmp_path: Path) -> None:
+async def test_file_that_was_never_readable_closes_access(tmp_path: Path) -> None:
     keyring = await _keyring(api_keys_file=tmp_path / "missing.json")
     assert keyring.configured
 
 
-async def test_revoked_in_one_source_is_revoked(tmp_path: Path) -> None:
+async def test_key_revoked_in_one_source_is_revoked(tmp_path: Path) -> None:
     text, key = keys.generate("x", ["write"])
     _write(tmp_path / "keys.json", key)
     revoked = ApiKey(key.id, key.name, key.digest, key.scopes, revoked=True)

@@ -137,7 +137,7 @@ def nobody_knows() -> str:
     assert (found.docstrings, found.clauses_rate) == (1, 100)
 
 
-def test_people_may_be_who_now_and_then() -> None:
+def test_occasional_who_for_people_is_allowed() -> None:
     found = Measurement()
     found.add_text("a.md:1", "operators who upgrade the service " + "read this page first " * 125)
     assert 0 < found.words_rate <= WORDS_TARGET

@@ -49,7 +49,7 @@ def _scope(peer: str | None, *forwarded: str) -> dict[str, Any]:
         (None, ["198.51.100.7"], "unknown"),
     ],
 )
-def test_the_client_is_the_last_address_that_no_proxy_of_ours_has(
+def test_client_is_the_last_address_that_is_not_a_trusted_proxy(
     peer: str | None, forwarded: list[str], expected: str
 ) -> None:
     assert ClientAddress(PROXIES)(_scope(peer, *forwarded)) == expected
@@ -60,7 +60,7 @@ def test_without_trusted_proxies_forwarded_addresses_are_ignored() -> None:
 
 
 @given(st.text(alphabet=st.characters(max_codepoint=255)))
-def test_no_header_breaks_the_address_or_forges_an_empty_one(text: str) -> None:
+def test_no_header_value_breaks_the_address(text: str) -> None:
     assert ClientAddress(PROXIES)(_scope("10.0.0.1", text))
 
 
@@ -68,7 +68,7 @@ def test_a_long_list_of_hops_is_read_from_the_right_and_bounded() -> None:
     assert ClientAddress(PROXIES)(_scope("10.0.0.1", ",".join(["198.51.100.7"] + ["10.0.0.2"] * 1000))) == "10.0.0.2"
 
 
-def test_sockets_are_capped_per_address_and_in_all() -> None:
+def test_sockets_are_capped_per_address_and_in_total() -> None:
     caps = ConnectionCaps(_settings(max_connections=3, max_connections_per_address=2))
     caps.acquire("a")
     caps.acquire("a")
@@ -80,7 +80,7 @@ def test_sockets_are_capped_per_address_and_in_all() -> None:
     assert (per_address.value.status, in_all.value.status, caps.total) == (429, 503, 3)
 
 
-def test_a_released_socket_makes_room_and_leaves_no_trace() -> None:
+def test_released_socket_frees_its_place_completely() -> None:
     caps = ConnectionCaps(_settings(max_connections=1, max_connections_per_address=1))
     for number in range(100):
         caps.acquire(str(number))

@@ -77,14 +77,14 @@ async def test_processes_share_one_window(limiter: Callable[..., Limiter]) -> No
     assert sum(allowed) == 20
 
 
-async def test_an_address_seen_by_one_process_only_is_known_to_the_other(limiter: Callable[..., Limiter]) -> None:
+async def test_address_seen_by_one_process_is_known_to_the_other(limiter: Callable[..., Limiter]) -> None:
     first, second = limiter(), limiter()
     await _hits(first, 25)
     # The first tenth of the limit is not looked up in Redis, so these hits go unnoticed.
     assert sum(await _hits(second, 25)) <= 2
 
 
-async def test_after_the_time_it_named_a_hit_is_allowed_again(limiter: Callable[..., Limiter]) -> None:
+async def test_hit_is_allowed_again_after_the_announced_time(limiter: Callable[..., Limiter]) -> None:
     one = limiter(http_limit="3 per 1 second")
     await _hits(one, 3)
     refused = await one.hit("http", "a")
@@ -102,7 +102,7 @@ async def test_the_remaining_quota_counts_down(limiter: Callable[..., Limiter]) 
     assert all(decision.limit == 20 and 0 < decision.reset_after_seconds <= WINDOW_SECONDS for decision in decisions)
 
 
-async def test_an_address_over_its_limit_costs_redis_nothing(
+async def test_address_over_its_limit_causes_no_redis_requests(
     limiter: Callable[..., Limiter], redis_client: redis.Redis
 ) -> None:
     one = limiter(http_limit="3 per 60 seconds")
@@ -112,7 +112,7 @@ async def test_an_address_over_its_limit_costs_redis_nothing(
     assert redis_client.info("commandstats")["cmdstat_evalsha"] == before
 
 
-async def test_an_address_far_below_its_limit_costs_redis_nothing(
+async def test_address_far_below_its_limit_causes_no_redis_requests(
     limiter: Callable[..., Limiter], redis_client: redis.Redis
 ) -> None:
     one = limiter()
@@ -120,7 +120,7 @@ async def test_an_address_far_below_its_limit_costs_redis_nothing(
     assert redis_client.dbsize() == 0
 
 
-async def test_observing_does_not_wait_and_knows_soon_after(limiter: Callable[..., Limiter]) -> None:
+async def test_observing_does_not_block_and_updates_soon_after(limiter: Callable[..., Limiter]) -> None:
     one = limiter()
     assert all(one.observe("http", "a").allowed for _ in range(20))
 
@@ -130,7 +130,7 @@ async def test_observing_does_not_wait_and_knows_soon_after(limiter: Callable[..
     await _until(over)
 
 
-async def test_the_memory_for_addresses_is_bounded(
+async def test_number_of_remembered_addresses_is_bounded(
     limiter: Callable[..., Limiter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("livescore.security.limiter.MAX_ADDRESSES", 10)
@@ -151,7 +151,7 @@ async def test_without_redis_the_limit_holds_in_memory() -> None:
         await one.close()
 
 
-async def test_a_stalled_redis_delays_no_request_beyond_its_time_out_and_is_used_again(
+async def test_stalled_redis_delays_requests_at_most_by_its_timeout(
     limiter: Callable[..., Limiter], own_valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("livescore.security.shared_windows.RETRY_SECONDS", 0.05)
@@ -230,7 +230,7 @@ def client(limiter: Callable[..., Limiter], redis_url: str) -> Callable[[str], C
     return lambda mode: Client(limiter(), _settings(redis_url, security_mode=mode))
 
 
-async def test_live_refuses_with_429_and_says_when_to_come_back(client: Callable[[str], Client]) -> None:
+async def test_live_mode_refuses_with_429_and_retry_after(client: Callable[[str], Client]) -> None:
     live = client("LIVE")
     answers = [await live.request() for _ in range(21)]
     assert [status for status, _, _ in answers] == [200] * 20 + [429]
@@ -249,7 +249,7 @@ async def test_every_limited_response_names_policy_and_quota(client: Callable[[s
         assert headers["ratelimit"] == f'"http";r={remaining};t={WINDOW_SECONDS}'
 
 
-async def test_probes_are_exempt_and_their_neighbours_are_not(client: Callable[[str], Client]) -> None:
+async def test_only_probes_are_exempt(client: Callable[[str], Client]) -> None:
     live = client("LIVE")
     for path in ("/health", "/health/ready", "/health/live") * 20:
         status, headers, _ = await live.request(path)
@@ -258,7 +258,7 @@ async def test_probes_are_exempt_and_their_neighbours_are_not(client: Callable[[
     assert [(await live.request("/healthy"))[0] for _ in range(21)][-1] == 429
 
 
-async def test_live_answers_a_handshake_over_the_limit_before_the_upgrade(client: Callable[[str], Client]) -> None:
+async def test_live_mode_refuses_a_handshake_over_the_limit_before_the_upgrade(client: Callable[[str], Client]) -> None:
     live = client("LIVE")
     for _ in range(3):
         assert (await live.handshake({"websocket.http.response": {}}))[0]["type"] == "websocket.accept"
@@ -268,7 +268,7 @@ async def test_live_answers_a_handshake_over_the_limit_before_the_upgrade(client
     assert b"retry-after" in dict(start["headers"])
 
 
-async def test_a_server_without_the_extension_closes_instead(client: Callable[[str], Client]) -> None:
+async def test_server_without_the_extension_closes_instead(client: Callable[[str], Client]) -> None:
     live = client("LIVE")
     answers = [await live.handshake({}) for _ in range(4)]
     assert [answer[0]["type"] for answer in answers] == ["websocket.accept"] * 3 + ["websocket.close"]
@@ -290,7 +290,7 @@ async def test_dry_run_refuses_nothing_and_logs_once_per_window(client: Callable
 # Clocks
 
 
-async def test_hits_of_an_instance_whose_clock_is_ahead_keep_nobody_out_longer_than_the_window(
+async def test_hits_from_a_clock_ahead_block_no_longer_than_the_window(
     limiter: Callable[..., Limiter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ahead, right = limiter(http_limit="3 per 2 seconds"), limiter(http_limit="3 per 2 seconds")
@@ -305,7 +305,7 @@ async def test_hits_of_an_instance_whose_clock_is_ahead_keep_nobody_out_longer_t
 
 
 @pytest.mark.parametrize("seconds", [-3_600, 3_600])
-async def test_an_instance_whose_clock_is_wrong_names_a_time_within_the_window(
+async def test_instance_with_a_wrong_clock_announces_a_time_within_the_window(
     limiter: Callable[..., Limiter], monkeypatch: pytest.MonkeyPatch, seconds: int
 ) -> None:
     right, wrong = limiter(), limiter()
@@ -317,7 +317,7 @@ async def test_an_instance_whose_clock_is_wrong_names_a_time_within_the_window(
     assert all(0 <= decision.reset_after_seconds <= WINDOW_SECONDS for decision in decisions)
 
 
-async def test_a_window_written_by_a_server_whose_clock_was_ahead_is_begun_again(
+async def test_window_written_with_a_clock_ahead_is_restarted(
     limiter: Callable[..., Limiter], redis_client: redis.Redis
 ) -> None:
     one = limiter()
@@ -330,7 +330,7 @@ async def test_a_window_written_by_a_server_whose_clock_was_ahead_is_begun_again
     assert await _hits(limiter(), 25) == [True] * 20 + [False] * 5
 
 
-async def test_without_redis_a_clock_that_is_set_back_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_clock_set_back_changes_nothing_without_redis(monkeypatch: pytest.MonkeyPatch) -> None:
     one = Limiter(_settings("redis://127.0.0.1:1/0", http_limit="3 per 1 second"), lambda: DEPLOYMENT)
     try:
         await _hits(one, 4)
@@ -343,9 +343,7 @@ async def test_without_redis_a_clock_that_is_set_back_changes_nothing(monkeypatc
         await one.close()
 
 
-async def test_while_the_deployment_is_unknown_a_process_counts_alone(
-    redis_url: str, redis_client: redis.Redis
-) -> None:
+async def test_process_counts_alone_while_the_deployment_is_unknown(redis_url: str, redis_client: redis.Redis) -> None:
     known: list[Deployment | None] = [None]
     one = Limiter(_settings(redis_url), lambda: known[0])
     try:
@@ -358,7 +356,7 @@ async def test_while_the_deployment_is_unknown_a_process_counts_alone(
         await one.close()
 
 
-async def test_deployments_on_one_redis_have_windows_of_their_own(redis_url: str) -> None:
+async def test_deployments_on_one_redis_have_separate_windows(redis_url: str) -> None:
     other = Deployment("livescore", "f" * 12)
     limiters = [Limiter(_settings(redis_url), lambda: DEPLOYMENT), Limiter(_settings(redis_url), lambda: other)]
     for each in limiters:

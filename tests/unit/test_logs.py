@@ -63,7 +63,7 @@ def test_an_event_is_one_json_line_with_time_level_and_origin(stream: io.StringI
 
 
 @pytest.mark.parametrize("name", ["uvicorn.error", "alembic.runtime.migration", "rq.worker", "anything"])
-def test_records_of_the_standard_library_take_the_same_way(stream: io.StringIO, name: str) -> None:
+def test_standard_library_records_use_the_same_format(stream: io.StringIO, name: str) -> None:
     logging.getLogger(name).warning("moved %s by %d", "x", 2)
     [line] = _lines(stream)
     assert line["event"] == "moved x by 2"
@@ -71,7 +71,7 @@ def test_records_of_the_standard_library_take_the_same_way(stream: io.StringIO, 
     assert line["level"] == "warning"
 
 
-def test_alembic_does_not_list_its_plugins(stream: io.StringIO) -> None:
+def test_alembic_plugins_are_not_logged(stream: io.StringIO) -> None:
     logging.getLogger("alembic.runtime.plugins").info("setup plugin %s", "x")
     assert not _lines(stream)
 
@@ -81,7 +81,7 @@ def test_requests_are_not_logged_by_uvicorn(stream: io.StringIO) -> None:
     assert stream.getvalue() == ""
 
 
-def test_the_request_id_is_named_in_the_records_of_its_task_only(stream: io.StringIO) -> None:
+def test_request_id_appears_only_in_records_of_its_task(stream: io.StringIO) -> None:
     async def handle(request_id: str) -> None:
         logs.bind_request_id(request_id)
         await asyncio.sleep(0)
@@ -99,7 +99,7 @@ def test_the_request_id_is_named_in_the_records_of_its_task_only(stream: io.Stri
     ]
 
 
-def test_levels_below_the_setting_cost_nothing_and_show_nothing() -> None:
+def test_records_below_the_level_are_not_processed() -> None:
     output = io.StringIO()
     logs.configure(_settings(log_level="WARNING"), output)
     structlog.get_logger("a").info("hidden")
@@ -119,7 +119,7 @@ def test_a_terminal_gets_readable_lines_and_a_pipe_json() -> None:
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
-def test_tracebacks_are_kept_and_searched_for_secrets(log_format: str) -> None:
+def test_tracebacks_are_kept_and_redacted(log_format: str) -> None:
     output = io.StringIO()
     logs.configure(_settings(log_format=log_format), output)
     try:
@@ -187,7 +187,7 @@ def test_secrets_in_text_are_hidden(text: str) -> None:
     "password",
     ["one@two/three", "one:two", "one/two@three", "it's", 'say "two"', "100%", "one%40two", "a#b?c", "one two"],
 )
-def test_the_passwords_of_the_configuration_are_hidden_in_every_spelling(password: str) -> None:
+def test_configured_passwords_are_hidden_in_every_spelling(password: str) -> None:
     """Percent-encoded, decoded, quoted as Python does, or truncated by a parser at a delimiter."""
     secret = f"{password}-tr0ub4dor"
     encoded = quote(secret, safe="")
@@ -222,7 +222,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("piece", HOSTILE)
-def test_the_time_of_redaction_is_linear_in_the_text(piece: str) -> None:
+def test_redaction_takes_linear_time(piece: str) -> None:
     """A pattern that is not linear takes minutes or hours for 200 kB, linear ones some tens of milliseconds."""
     spaces = " " * 200_000
     for text in (
@@ -248,11 +248,11 @@ def test_ordinary_text_is_left_alone(text: str) -> None:
 @pytest.mark.parametrize(
     "name", ["password", "db_password", "token", "Authorization", "api_key", "X-API-Key", "client_secret", "cookie"]
 )
-def test_fields_named_like_secrets_are_hidden_whatever_they_hold(name: str) -> None:
+def test_fields_named_like_secrets_are_always_hidden(name: str) -> None:
     assert logs.redact({name: {"deep": ["hunter2"]}}) == {name: logs.HIDDEN}
 
 
-def test_secrets_are_found_in_nested_values_bytes_and_objects() -> None:
+def test_secrets_are_hidden_in_nested_values_bytes_and_objects() -> None:
     class Client:
         def __repr__(self) -> str:
             return "Client(redis://:hunter2@host)"
@@ -263,14 +263,14 @@ def test_secrets_are_found_in_nested_values_bytes_and_objects() -> None:
     assert redacted["n"] == 1
 
 
-def test_values_nested_without_end_are_logged_as_text() -> None:
+def test_recursive_values_are_logged_as_text() -> None:
     value: list[Any] = ["lsk_1_hunter2"]
     for _ in range(100):
         value = [value]
     assert "hunter2" not in repr(logs.redact(value))
 
 
-def test_the_secrets_of_the_configuration_are_hidden_wherever_they_stand() -> None:
+def test_configured_secrets_are_hidden_in_any_field() -> None:
     output = io.StringIO()
     logs.configure(_settings(dev_api_key="a key of my own"), output)
     logging.getLogger("x").warning("odd place: <a key of my own>, tr0ub4dor&3, tr0ub4dor%263")
@@ -278,7 +278,7 @@ def test_the_secrets_of_the_configuration_are_hidden_wherever_they_stand() -> No
     assert "tr0ub" not in output.getvalue()
 
 
-def test_values_that_are_no_json_do_not_lose_the_record(stream: io.StringIO) -> None:
+def test_values_that_are_not_json_do_not_lose_the_record(stream: io.StringIO) -> None:
     structlog.get_logger("x").warning("odd", value={1: object()}, text="\ud800", big=2**70)
     logging.getLogger("x").warning("after")
     assert [line["event"] for line in _lines(stream)] == ["odd", "after"]

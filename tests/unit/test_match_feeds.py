@@ -42,7 +42,7 @@ def _channels(store: Store) -> tuple[MatchFeeds, Any]:
     return MatchFeeds(given, hub, relay, 0, spawn), hub
 
 
-async def test_matches_that_are_opened_together_share_queries() -> None:
+async def test_matches_opened_together_share_queries() -> None:
     store = Store()
     channels, hub = _channels(store)
     opening = [asyncio.ensure_future(channels.open(match_id)) for match_id in range(1, 1_001)]
@@ -54,7 +54,7 @@ async def test_matches_that_are_opened_together_share_queries() -> None:
     assert {match_id: seq for match_id, seq in hub.heads.items() if seq} == {7: 42}
 
 
-async def test_a_head_is_read_after_the_match_was_asked_for() -> None:
+async def test_head_is_read_after_the_subscription() -> None:
     """A query that had already started may have missed an event before the subscription."""
     store = Store()
     channels, _ = _channels(store)
@@ -67,7 +67,7 @@ async def test_a_head_is_read_after_the_match_was_asked_for() -> None:
     assert store.asked == [[1], [7]]
 
 
-async def test_without_the_database_all_are_refused_at_once_and_may_try_again() -> None:
+async def test_opening_fails_at_once_without_the_database_and_can_be_retried() -> None:
     store = Store(DatabaseAway("gone"))
     channels, hub = _channels(store)
     opening = [asyncio.ensure_future(channels.open(match_id)) for match_id in (1, 2)]

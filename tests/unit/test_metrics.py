@@ -101,7 +101,7 @@ async def test_every_metric_is_rendered_under_its_name(name: str) -> None:
     assert content_type.startswith("text/plain")
 
 
-def test_importing_libraries_adds_nothing_to_our_registry() -> None:
+def test_libraries_add_no_metrics_to_our_registry() -> None:
     from prometheus_client import Counter
 
     Counter("somebody_elses", "Registered in the global registry.")
@@ -118,7 +118,7 @@ async def test_requests_are_counted_and_timed_by_route_template(prefix: str) -> 
     assert _value("livescore_http_request_seconds_count", route=route) == timed + 2
 
 
-async def test_unknown_paths_and_methods_make_no_new_label() -> None:
+async def test_unknown_paths_and_methods_create_no_labels() -> None:
     before = _requests("GET", "unmatched", "404"), _requests("other", "unmatched", "404")
     for number in range(5):
         await _get(f"/no-such-path/{number}")
@@ -130,7 +130,7 @@ async def test_unknown_paths_and_methods_make_no_new_label() -> None:
     assert not any(method.startswith("BREW") for method, _, _ in request_telemetry._recorders)
 
 
-async def test_unknown_event_types_and_close_codes_make_no_new_label() -> None:
+async def test_unknown_event_types_and_close_codes_create_no_labels() -> None:
     for number in range(5):
         metrics.event(f"invented-{number}")
         metrics.socket_closed(4000 + number)
@@ -149,7 +149,7 @@ async def test_an_unhandled_error_counts_as_500() -> None:
     assert _requests("GET", "/metrics-test-failure", "500") == before + 1
 
 
-async def test_an_error_before_any_answer_counts_as_500_and_goes_on() -> None:
+async def test_error_before_a_response_counts_as_500_and_propagates() -> None:
     async def broken(*_: Any) -> None:
         raise RuntimeError("broken")
 
@@ -159,7 +159,7 @@ async def test_an_error_before_any_answer_counts_as_500_and_goes_on() -> None:
     assert _requests("GET", "unmatched", "500") == before + 1
 
 
-async def test_a_client_that_left_counts_as_499() -> None:
+async def test_disconnected_client_counts_as_499() -> None:
     async def gone(*_: Any) -> None:
         return None
 
@@ -174,7 +174,7 @@ async def test_a_stream_is_counted_once() -> None:
     assert _requests("GET", "/metrics-test-stream", "200") == before + 1
 
 
-async def test_every_answer_carries_a_request_id_of_its_own() -> None:
+async def test_every_response_has_its_own_request_id() -> None:
     identifiers = {
         (await _get(path)).headers["x-request-id"] for path in ("/matches/1/metrics-test", "/nowhere", "/nowhere")
     }
@@ -183,18 +183,18 @@ async def test_every_answer_carries_a_request_id_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("sane", ["abc", "A.b_c-1", "x" * 64])
-async def test_a_sane_request_id_is_kept(sane: str) -> None:
+async def test_valid_request_id_is_kept(sane: str) -> None:
     assert (await _get("/matches/1/metrics-test", headers={"X-Request-ID": sane})).headers["x-request-id"] == sane
 
 
 @pytest.mark.parametrize("odd", ["", "x" * 65, "a b", "<script>", "ä".encode(), b"a\tb"])
-async def test_an_odd_request_id_is_replaced(odd: str | bytes) -> None:
+async def test_invalid_request_id_is_replaced(odd: str | bytes) -> None:
     received = (await _get("/matches/1/metrics-test", headers=[(b"X-Request-ID", odd)])).headers["x-request-id"]
     assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]+", received)
 
 
 @pytest.mark.parametrize("kind", ["http", "websocket"])
-async def test_the_request_id_stands_in_the_state_of_the_scope(kind: str) -> None:
+async def test_request_id_is_in_the_scope_state(kind: str) -> None:
     seen: list[str] = []
 
     async def application(scope: Any, *_: Any) -> None:

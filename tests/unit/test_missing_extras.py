@@ -41,7 +41,7 @@ def run(program: str, missing: str, *arguments: str) -> "subprocess.CompletedPro
         ("livescore_operator", "yaml", ["crd"], "operator"),
     ],
 )
-def test_a_missing_package_is_one_sentence_with_the_extra(
+def test_missing_package_is_reported_with_its_extra(
     program: str, missing: str, arguments: list[str], extra: str
 ) -> None:
     done = run(program, missing, *arguments)
@@ -52,14 +52,14 @@ def test_a_missing_package_is_one_sentence_with_the_extra(
     assert f"pip install '.[{extra}]'" in done.stderr
 
 
-def test_a_missing_module_of_our_own_is_still_a_traceback() -> None:
+def test_missing_module_of_the_project_is_a_traceback() -> None:
     done = run("livescore", "livescore.settings", "--help")
 
     assert "Traceback" in done.stderr
 
 
 @pytest.mark.parametrize("arguments", [["dev"], ["replay", "cup.json"]])
-def test_development_commands_of_a_released_package_name_the_clone(arguments: list[str]) -> None:
+def test_development_commands_of_a_release_refer_to_a_clone(arguments: list[str]) -> None:
     done = run("livescore", "livescore_dev", *arguments)
 
     assert (done.returncode, done.stdout) == (1, "")

@@ -25,7 +25,7 @@ def read_match(directory: Path, **fields: Any) -> Match:
     return read(file).matches[0]
 
 
-def test_reads_a_file_of_today() -> None:
+def test_current_file_format_is_read() -> None:
     tournament = read(DATA / "tournament-today.json")
 
     assert tournament.name == "Island Cup 2031"
@@ -45,14 +45,14 @@ def test_reads_a_file_of_today() -> None:
     )
 
 
-def test_reads_extra_time_and_penalties() -> None:
+def test_extra_time_and_penalties_are_read() -> None:
     final = read(DATA / "tournament-today.json").matches[2]
 
     assert final.score == Score(Pair(2, 0), Pair(2, 2), Pair(3, 3), Pair(4, 2))
     assert final.score.final == Pair(3, 3)
 
 
-def test_reads_rounds_with_scores_and_teams_of_older_editions() -> None:
+def test_older_format_with_rounds_is_read() -> None:
     semi, other, cancelled, final = read(DATA / "tournament-rounds.json").matches
 
     assert (semi.home, semi.away, semi.stage, semi.ground) == ("Emden", "Leer", "Semi-finals", "Quay Ground")
@@ -63,7 +63,7 @@ def test_reads_rounds_with_scores_and_teams_of_older_editions() -> None:
     assert (final.score.final, final.goals) == (Pair(0, 1), (Goal("away", "Kim Stahl", 5),))
 
 
-def test_orders_matches_by_kick_off() -> None:
+def test_matches_are_ordered_by_kick_off() -> None:
     kick_offs = [match.kick_off for match in read(DATA / "tournament-rounds.json").matches]
 
     assert kick_offs == sorted(kick_offs)
@@ -104,7 +104,9 @@ def test_kick_off_may_fall_on_the_next_day_in_utc(tmp_path: Path) -> None:
         ({}, None, 0),
     ],
 )
-def test_minutes_in_every_notation(tmp_path: Path, fields: dict[str, Any], minute: int | None, stoppage: int) -> None:
+def test_minutes_are_read_in_every_notation(
+    tmp_path: Path, fields: dict[str, Any], minute: int | None, stoppage: int
+) -> None:
     goal = read_match(tmp_path, goals1=[{"name": "Ada Holm", **fields}]).goals[0]
 
     assert (goal.minute, goal.stoppage) == (minute, stoppage)
@@ -132,11 +134,11 @@ def test_a_match_without_a_final_score_is_not_played(tmp_path: Path, score: Any)
         (" W/O ", "awarded"),
     ],
 )
-def test_the_status_of_the_file_decides_the_outcome(tmp_path: Path, status: str | None, outcome: str) -> None:
+def test_status_in_the_file_decides_the_outcome(tmp_path: Path, status: str | None, outcome: str) -> None:
     assert read_match(tmp_path, status=status, score={"ft": [1, 0]}).outcome == outcome
 
 
-def test_the_file_name_stands_in_for_a_missing_name(tmp_path: Path) -> None:
+def test_file_name_replaces_a_missing_name(tmp_path: Path) -> None:
     assert read(write(tmp_path / "cup-1921.json", {"matches": []})).name == "cup-1921"
 
 
@@ -165,7 +167,7 @@ def test_the_file_name_stands_in_for_a_missing_name(tmp_path: Path) -> None:
         ({"goals": [{"minute": 3, "team": "Langeoog"}]}, "goals.0.team must be Juist or Borkum"),
     ],
 )
-def test_an_error_names_match_and_field(tmp_path: Path, fields: dict[str, Any], named: str) -> None:
+def test_error_names_the_match_and_field(tmp_path: Path, fields: dict[str, Any], named: str) -> None:
     with pytest.raises(FormatError) as caught:
         read_match(tmp_path, **fields)
 
@@ -174,7 +176,7 @@ def test_an_error_names_match_and_field(tmp_path: Path, fields: dict[str, Any], 
     assert named in str(caught.value)
 
 
-def test_all_errors_come_at_once_but_not_too_many(tmp_path: Path) -> None:
+def test_errors_are_reported_together_up_to_a_bound(tmp_path: Path) -> None:
     file = write(tmp_path / "file.json", {"matches": [{"team1": "Juist"} for _ in range(9)]})
 
     with pytest.raises(FormatError) as caught:
@@ -208,7 +210,7 @@ def test_a_repeated_match_is_skipped_with_a_warning_and_the_result_is_kept(tmp_p
         ({"matches": ["Juist"]}, "match 1: field (the match itself)"),
     ],
 )
-def test_what_is_no_tournament_is_refused(tmp_path: Path, document: Any, named: str) -> None:
+def test_invalid_tournament_is_refused(tmp_path: Path, document: Any, named: str) -> None:
     with pytest.raises(FormatError) as caught:
         read(write(tmp_path / "file.json", document))
 
@@ -220,7 +222,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read(tmp_path / "cup.json")
 
 
-def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+def test_non_text_bytes_are_refused(tmp_path: Path) -> None:
     (tmp_path / "cup.json").write_bytes(b"\xff\xfe\x00")
 
     with pytest.raises(FormatError, match="is not a JSON file"):
@@ -249,9 +251,7 @@ fields = (
 
 
 @given(st.dictionaries(st.sampled_from(fields), json_values, max_size=4))
-def test_whatever_a_field_holds_it_is_read_or_refused(
-    tmp_path_factory: pytest.TempPathFactory, changed: dict[str, Any]
-) -> None:
+def test_any_field_value_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, changed: dict[str, Any]) -> None:
     file = write(tmp_path_factory.getbasetemp() / "any.json", {"matches": [PLAIN | changed]})
 
     try:

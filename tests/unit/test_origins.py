@@ -49,13 +49,13 @@ def head(*origin: str, host: str = "scores.example") -> Headers:
         ("", "null", False),
     ],
 )
-def test_requests_and_sockets_admit_the_same_origins(allowed: str, origin: str, expected: bool) -> None:
+def test_requests_and_sockets_accept_the_same_origins(allowed: str, origin: str, expected: bool) -> None:
     made, headers = policy(allowed), head(origin)
     assert made.allows_socket(headers) is made.allows_request(headers) is expected
     assert (b"access-control-allow-origin" in dict(made.response_headers(headers))) is expected
 
 
-def test_two_lines_of_origin_are_no_origin() -> None:
+def test_repeated_origin_header_is_refused() -> None:
     made = policy("https://app.example")
     assert not made.allows_socket(head("https://app.example", "https://app.example"))
     assert not made.allows_request(head("https://app.example", "https://app.example"))
@@ -76,16 +76,16 @@ def test_two_lines_of_origin_are_no_origin() -> None:
         ("", "https://", False),
     ],
 )
-def test_pages_of_this_very_host_may_open_sockets(host: str, origin: str, expected: bool) -> None:
+def test_same_origin_pages_may_open_sockets(host: str, origin: str, expected: bool) -> None:
     assert policy().allows_socket(head(origin, host=host)) is expected
 
 
-def test_programs_send_no_origin_and_may_connect() -> None:
+def test_requests_without_an_origin_may_connect() -> None:
     assert policy("https://app.example").allows_socket(head())
     assert policy("https://app.example").allows_socket([])
 
 
-def test_caches_are_told_that_answers_differ_by_origin() -> None:
+def test_responses_vary_by_origin() -> None:
     listed = policy("https://app.example")
     for headers in (head(), head("https://app.example"), head("https://evil.example")):
         assert (b"vary", b"Origin") in listed.response_headers(headers)
@@ -93,7 +93,7 @@ def test_caches_are_told_that_answers_differ_by_origin() -> None:
     assert policy().response_headers(head("https://any.example")) == []
 
 
-def test_a_refused_origin_is_logged_once_with_the_name_of_the_setting() -> None:
+def test_refused_origin_is_logged_once_with_the_setting() -> None:
     made = policy("https://app.example")
     with capture_logs() as logs:
         for _ in range(3):
@@ -103,7 +103,7 @@ def test_a_refused_origin_is_logged_once_with_the_name_of_the_setting() -> None:
     assert (logs[0]["origin"], logs[0]["allowed"]) == ("https://evil.example", ["https://app.example"])
 
 
-def test_hints_about_made_up_origins_are_few_and_short() -> None:
+def test_log_lines_about_forged_origins_are_few_and_short() -> None:
     made = policy()
     with capture_logs() as logs:
         for number in range(1_000):
@@ -115,7 +115,7 @@ def test_hints_about_made_up_origins_are_few_and_short() -> None:
 
 
 @pytest.mark.parametrize(("origin", "passed"), [("https://scores.example", True), ("https://evil.example", False)])
-async def test_a_handshake_from_a_foreign_page_is_answered_403(origin: str, passed: bool) -> None:
+async def test_handshake_from_a_foreign_page_gets_403(origin: str, passed: bool) -> None:
     reached: list[Any] = []
     sent: list[Any] = []
 

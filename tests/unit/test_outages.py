@@ -29,13 +29,13 @@ def logged(*reports: object) -> list[str]:
     return [entry["event"] for entry in captured]
 
 
-def test_a_server_is_not_up_before_its_first_answer(tracker: OutageTracker) -> None:
+def test_server_is_not_up_before_its_first_response(tracker: OutageTracker) -> None:
     assert not tracker.up
     tracker.answered(monotonic())
     assert tracker.up
 
 
-def test_many_reports_of_one_outage_are_logged_once(tracker: OutageTracker) -> None:
+def test_repeated_reports_of_an_outage_are_logged_once(tracker: OutageTracker) -> None:
     lines = logged(
         *(lambda: tracker.failed("refused", monotonic()) for _ in range(5)),
         *(lambda: tracker.answered(monotonic()) for _ in range(5)),
@@ -44,7 +44,7 @@ def test_many_reports_of_one_outage_are_logged_once(tracker: OutageTracker) -> N
     assert tracker.up
 
 
-def test_a_server_that_fails_now_and_then_has_one_outage() -> None:
+def test_intermittent_failures_are_one_outage() -> None:
     tracker = OutageTracker("a server", quiet=0.2)
     attempts = (lambda: tracker.failed("no memory", monotonic()), lambda: tracker.answered(monotonic()))
     assert logged(*attempts * 20) == ["server is away"]
@@ -78,14 +78,14 @@ def test_a_failure_without_another_attempt_counts_for_a_while(
     assert not tracker.is_failing()
 
 
-def test_an_attempt_that_fails_late_does_not_begin_another_outage(tracker: OutageTracker) -> None:
+def test_late_failure_does_not_start_another_outage(tracker: OutageTracker) -> None:
     before = monotonic()
     tracker.answered(monotonic())
     assert logged(lambda: tracker.failed("broken connection", before)) == []
     assert tracker.up
 
 
-def test_an_answer_that_was_under_way_does_not_end_an_outage(tracker: OutageTracker) -> None:
+def test_response_from_before_the_outage_does_not_end_it(tracker: OutageTracker) -> None:
     before = monotonic()
     tracker.failed("refused", monotonic())
     assert logged(lambda: tracker.answered(before)) == []
@@ -104,7 +104,7 @@ def test_an_answer_that_was_under_way_does_not_end_an_outage(tracker: OutageTrac
         ServerAway("refused"),
     ],
 )
-def test_the_traceback_of_a_server_that_is_away_is_not_logged(error: Exception) -> None:
+def test_traceback_of_an_unavailable_server_is_not_logged(error: Exception) -> None:
     stream = _configured()
     for log in (structlog.get_logger("livescore.x").exception, logging.getLogger("uvicorn.error").exception):
         try:
@@ -116,7 +116,7 @@ def test_the_traceback_of_a_server_that_is_away_is_not_logged(error: Exception) 
     assert str(error).split()[0] in stream.getvalue()
 
 
-def test_the_traceback_of_any_other_error_is_logged() -> None:
+def test_traceback_of_other_errors_is_logged() -> None:
     stream = _configured()
     try:
         raise LookupError("a defect")
@@ -125,7 +125,7 @@ def test_the_traceback_of_any_other_error_is_logged() -> None:
     assert "Traceback" in stream.getvalue()
 
 
-def test_libraries_do_not_speak_of_outages_themselves() -> None:
+def test_log_records_of_libraries_about_outages_are_suppressed() -> None:
     stream = _configured()
     for name in ("psycopg", "psycopg.pool", "redis", "redis.asyncio.cluster", "redis.sentinel"):
         logging.getLogger(name).error("cannot connect")

@@ -28,7 +28,7 @@ async def _next(subscriber: QueuedSubscriber, idle: float = 1.0) -> list[int]:
     raise StopAsyncIteration
 
 
-async def test_what_was_missed_comes_before_what_is_new() -> None:
+async def test_missed_events_precede_new_ones() -> None:
     subscriber = QueuedSubscriber(BOUND, [event(1), event(2)])
     subscriber.put(event(3))
     assert await _next(subscriber) == [1, 2, 3]
@@ -43,13 +43,13 @@ async def test_a_reader_waits_for_the_next_event() -> None:
     assert await reading == [1]
 
 
-async def test_silence_gives_an_empty_piece() -> None:
+async def test_idle_timeout_returns_an_empty_batch() -> None:
     started = monotonic()
     assert await _next(QueuedSubscriber(BOUND, []), idle=0.05) == []
     assert monotonic() - started >= 0.05
 
 
-async def test_wait_tells_whether_something_came() -> None:
+async def test_wait_reports_if_an_event_arrived() -> None:
     subscriber = QueuedSubscriber(BOUND, [])
     assert not await subscriber.wait(0.01)
     subscriber.put(event(1))
@@ -57,14 +57,14 @@ async def test_wait_tells_whether_something_came() -> None:
     assert await QueuedSubscriber(BOUND, [event(1)]).wait(5)
 
 
-async def test_a_closed_follower_ends_after_what_waits() -> None:
+async def test_closed_subscriber_ends_after_queued_events() -> None:
     subscriber = QueuedSubscriber(BOUND, [event(1)])
     subscriber.put(event(2))
     subscriber.close()
     assert [_seqs(items) async for items in subscriber.read(5)] == [[1, 2]]
 
 
-async def test_closing_wakes_who_waits() -> None:
+async def test_closing_wakes_a_waiting_reader() -> None:
     subscriber = QueuedSubscriber(BOUND, [])
     waiting, reading = asyncio.create_task(subscriber.wait(5)), asyncio.create_task(_all(subscriber))
     await asyncio.sleep(0)
@@ -78,7 +78,7 @@ async def _all(subscriber: QueuedSubscriber) -> list[list[int]]:
     return [_seqs(items) async for items in subscriber.read(5)]
 
 
-async def test_who_does_not_read_is_cut_off_without_a_gap() -> None:
+async def test_subscriber_that_does_not_read_is_cut_off_without_a_gap() -> None:
     """Fault 17: what is delivered is a prefix, so the reader can resume from its last event."""
     subscriber = QueuedSubscriber(BOUND, [])
     for seq in range(1, 100):
@@ -89,7 +89,7 @@ async def test_who_does_not_read_is_cut_off_without_a_gap() -> None:
     assert 0 < len(told) < 11
 
 
-async def test_a_small_event_does_not_slip_through_after_one_was_dropped() -> None:
+async def test_small_event_is_dropped_after_a_larger_one_was_dropped() -> None:
     subscriber = QueuedSubscriber(BOUND, [])
     subscriber.put(event(1))
     subscriber.put(event(2, size=2 * BOUND))
@@ -97,7 +97,7 @@ async def test_a_small_event_does_not_slip_through_after_one_was_dropped() -> No
     assert await _all(subscriber) == [[1]]
 
 
-async def test_reading_makes_room_again() -> None:
+async def test_reading_frees_space() -> None:
     subscriber = QueuedSubscriber(BOUND, [])
     for seq in range(1, 50):
         subscriber.put(event(seq, size=1_000))
@@ -106,7 +106,7 @@ async def test_reading_makes_room_again() -> None:
 
 
 @pytest.mark.parametrize("seen", [{}, {7: 2}, {7: 9}, {8: 1}])
-def test_older_events_come_first_and_only_those_that_the_reader_has_not_seen(seen: dict[int, int]) -> None:
+def test_history_precedes_live_events_and_excludes_seen_ones(seen: dict[int, int]) -> None:
     async def run() -> None:
         subscriber = QueuedSubscriber(BOUND, [])
         subscriber.put(event(4))
@@ -131,7 +131,7 @@ def test_older_events_come_first_and_only_those_that_the_reader_has_not_seen(see
     last=st.integers(0, 14),
     before=st.integers(0, 4),
 )
-def test_history_and_live_events_make_one_sequence(seen: int, joined: int, stored: int, last: int, before: int) -> None:
+def test_history_and_live_events_form_one_sequence(seen: int, joined: int, stored: int, last: int, before: int) -> None:
     """The hub was at ``joined`` when the reader subscribed; the feed was read up to ``stored`` a little later."""
 
     async def run() -> None:

@@ -12,7 +12,7 @@ SECRET = "s3cr3t"
 
 
 @pytest.mark.parametrize("text", ["redis://h", "rediss://:p@h:1/2?ssl_cert_reqs=none", "unix:///tmp/x.sock?db=3"])
-def test_one_server_is_left_to_the_driver(text: str) -> None:
+def test_single_server_url_is_passed_to_the_driver(text: str) -> None:
     assert RedisUrl.parse(text).kind == "server"
 
 
@@ -97,7 +97,7 @@ def test_a_wrong_url_is_reported_by_the_settings_and_not_shown(text: str) -> Non
         (f"redis+cluster://:{SECRET}@a, b", "%20"),
     ],
 )
-def test_what_one_library_would_ignore_or_stumble_over_is_refused_with_the_reason(text: str, reason: str) -> None:
+def test_unsupported_parameters_are_refused_with_the_reason(text: str, reason: str) -> None:
     with pytest.raises(SettingsError, match=reason) as raised:
         load(database_url="postgresql://localhost/x", redis_url=text)
     assert SECRET not in str(raised.value)
@@ -117,7 +117,7 @@ def test_what_one_library_would_ignore_or_stumble_over_is_refused_with_the_reaso
         ("redis://h?db=5", "redis://h?db=5"),
     ],
 )
-def test_both_libraries_read_the_same_text(text: str, canonical: str) -> None:
+def test_both_libraries_read_the_url_alike(text: str, canonical: str) -> None:
     settings = load(database_url="postgresql://localhost/x", redis_url=text)
     found = settings.redis_url.get_secret_value()
     assert found == canonical
@@ -128,7 +128,7 @@ def test_both_libraries_read_the_same_text(text: str, canonical: str) -> None:
         assert classes[0].__name__ == classes[1].__name__
 
 
-def test_an_unknown_scheme_names_those_that_are_known() -> None:
+def test_unknown_scheme_is_refused_listing_the_known_ones() -> None:
     with pytest.raises(SettingsError) as raised:
         load(database_url="postgresql://localhost/x", redis_url="http://localhost")
     assert all(f"{scheme}://" in str(raised.value) for scheme in SCHEMES)

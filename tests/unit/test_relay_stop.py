@@ -7,7 +7,7 @@ from livescore import application
 from livescore.settings import load
 
 
-async def test_a_stop_that_comes_together_with_news_is_heard() -> None:
+async def test_stop_arriving_with_an_event_is_honoured() -> None:
     settings = load(database_url="postgresql://127.0.0.1:1/livescore", redis_url="redis://127.0.0.1:1")
     relay = application.assemble(settings).live.relay
     relay._compared = time.monotonic()  # as after an audit, so that it waits for events

@@ -105,37 +105,35 @@ def declared(name: str) -> list[Requirement]:
     return [Requirement(line) for line in lines]
 
 
-def test_no_file_names_the_host_of_a_package_registry() -> None:
+def test_no_file_contains_a_package_registry_host() -> None:
     assert places("|".join(r"\.".join(parts) for parts in REGISTRIES)) == []
 
 
-def test_no_file_holds_a_path_of_one_machine() -> None:
+def test_no_file_contains_a_machine_path() -> None:
     assert places(rf"(?<![\w.~}}-])/({'|'.join(MACHINE_FOLDERS)})/") == []
 
 
 @pytest.mark.parametrize("name", LOCKS)
-def test_a_lock_holds_pins_and_hashes_and_nothing_else(name: str) -> None:
+def test_lock_contains_only_pins_and_hashes(name: str) -> None:
     allowed = re.compile(r"[a-z0-9-]+(\[[a-z,-]+\])?==[^ ]+( ; .+)? \\|    --hash=sha256:[0-9a-f]{64}( \\)?")
     assert [line for line in lock(name).splitlines() if not allowed.fullmatch(line)] == []
 
 
 @pytest.mark.parametrize("name", LOCKS)
-def test_a_lock_satisfies_what_the_project_declares(name: str) -> None:
+def test_lock_satisfies_the_declared_dependencies(name: str) -> None:
     locked = pins(name)
     assert [str(wanted) for wanted in declared(name) if not satisfied(wanted, locked)] == [], "run `make lock`"
 
 
 @pytest.mark.parametrize("name", ["app", "operator", "build"])
-def test_what_runs_is_what_was_tested(name: str) -> None:
+def test_image_locks_match_the_tested_versions(name: str) -> None:
     tested = pins("development")
     shared = pins(name).keys() & tested.keys()
     assert {project: pins(name)[project] for project in shared} == {project: tested[project] for project in shared}
 
 
 @pytest.mark.parametrize(("name", "other"), [("app", "operator"), ("operator", "app")])
-def test_an_image_carries_neither_embedded_servers_nor_test_tools_nor_what_only_the_other_needs(
-    name: str, other: str
-) -> None:
+def test_image_lock_has_no_development_packages_or_those_of_the_other_image(name: str, other: str) -> None:
     optional = pyproject()["project"]["optional-dependencies"]
     lines = [*optional["embedded"], *optional["dev"], *optional[other]]
     mine = {canonicalize_name(Requirement(line).name) for line in optional[name]}
@@ -157,7 +155,7 @@ def test_the_source_archive_keeps_the_development_tools() -> None:
     assert "app/livescore_dev/stack.py" in files
 
 
-def test_every_target_of_the_makefile_explains_itself() -> None:
+def test_every_make_target_has_a_description() -> None:
     lines = (ROOT / "Makefile").read_text().splitlines()
     targets = {line.split(":")[0] for line in lines if re.match(r"[a-z0-9-]+:.* ## ", line)}
     phony = next(line for line in lines if line.startswith(".PHONY:")).split()[1:]

@@ -38,7 +38,7 @@ def test_a_match_is_finished_from_its_end_on() -> None:
 
 
 @given(st.integers(-10_000, 10_000), st.integers(0, 10_000))
-def test_status_never_goes_back_as_time_passes(second: int, later: int) -> None:
+def test_status_never_regresses_as_time_passes(second: int, later: int) -> None:
     order = ["scheduled", "live", "finished"]
     now = KICK_OFF + second * SECOND
     first, then = (rules.status_at(KICK_OFF, FULL_TIME, moment) for moment in (now, now + later * SECOND))
@@ -57,30 +57,30 @@ def test_a_goal_without_a_delta_moves_nothing(metadata: dict[str, Any] | None) -
 
 
 @given(scores, scores)
-def test_taking_a_goal_back_restores_the_score(before: Score, delta: Score) -> None:
+def test_reverting_a_goal_restores_the_score(before: Score, delta: Score) -> None:
     assert before + delta + (NO_SCORE - delta) == before
 
 
-def test_a_change_of_teams_is_told_as_match_updated() -> None:
+def test_changed_teams_create_match_updated() -> None:
     revision = rules.revise(match(), {"home_team": "Z", "sport": "futsal"}, KICK_OFF)
     assert (revision.state.home_team, revision.state.sport) == ("Z", "futsal")
     assert revision.events == ["match_updated"]
 
 
-def test_each_kind_of_change_is_told_once_and_the_whole_match_last() -> None:
+def test_each_kind_of_change_creates_one_event_and_match_updated_is_last() -> None:
     change = {"home_score": 2, "status": "finished", "away_team": "Z"}
     revision = rules.revise(match(), change, KICK_OFF)
     assert revision.events == ["score_update", "match_status_changed", "match_updated"]
 
 
-def test_a_score_may_be_corrected_in_every_status() -> None:
+def test_score_can_be_corrected_in_every_status() -> None:
     for status in ("scheduled", "live", "finished", "postponed", "cancelled"):
         revision = rules.revise(match(status, pinned=True), {"away_score": 3}, KICK_OFF)
         assert revision.state.score == Score(0, 3)
         assert revision.events == ["score_update"]
 
 
-def test_what_stays_the_same_is_not_told() -> None:
+def test_unchanged_fields_create_no_event() -> None:
     before = match(score=Score(1, 0))
     revision = rules.revise(before, {"home_team": "Home", "home_score": 1}, KICK_OFF)
     assert revision.events == []
@@ -93,21 +93,21 @@ def test_a_match_cannot_end_before_it_starts() -> None:
     assert error.value.field == "endTime"
 
 
-def test_new_times_move_the_status_with_the_clock() -> None:
+def test_changed_times_update_the_status() -> None:
     later = {"start_time": FULL_TIME, "end_time": FULL_TIME + timedelta(hours=2)}
     revision = rules.revise(match("live"), later, KICK_OFF)
     assert revision.state.status == "scheduled"
     assert revision.events == ["match_status_changed", "match_updated"]
 
 
-def test_a_status_given_by_hand_outlives_the_clock() -> None:
+def test_manual_status_overrides_the_clock() -> None:
     revision = rules.revise(match("live"), {"status": "cancelled"}, KICK_OFF)
     assert (revision.state.status, revision.state.pinned) == ("cancelled", True)
     moved = rules.revise(revision.state, {"end_time": FULL_TIME + SECOND}, KICK_OFF)
     assert moved.state.status == "cancelled"
 
 
-def test_new_times_of_a_postponed_match_give_it_back_to_the_clock() -> None:
+def test_new_times_return_a_postponed_match_to_the_clock() -> None:
     postponed = match("postponed", pinned=True)
     tomorrow = {"start_time": KICK_OFF + timedelta(days=1), "end_time": FULL_TIME + timedelta(days=1)}
     revision = rules.revise(postponed, tomorrow, KICK_OFF)
@@ -136,7 +136,7 @@ def test_the_score_of_a_live_match_can_be_set() -> None:
     assert revision == rules.Revision(replace(match("live"), score=Score(2, 1)), ["score_update"])
 
 
-def test_setting_the_same_score_is_not_told() -> None:
+def test_setting_the_same_score_creates_no_event() -> None:
     assert rules.set_score(match("live", score=Score(1, 1)), Score(1, 1)).events == []
 
 

@@ -18,7 +18,7 @@ def sbom(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", IMAGES)
-def test_every_locked_package_is_in_it(name: str) -> None:
+def test_sbom_contains_every_locked_package(name: str) -> None:
     locked = [(project, version(pin), str(pin.marker or "")) for project, found in pins(name).items() for pin in found]
     listed = [(one["name"], one["version"], marker(one)) for one in sbom(name)["components"]]
 
@@ -31,7 +31,7 @@ def marker(component: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("name", IMAGES)
-def test_every_hash_is_in_it(name: str) -> None:
+def test_sbom_contains_every_hash(name: str) -> None:
     hashes = [one["content"] for component in sbom(name)["components"] for one in component["hashes"]]
 
     assert hashes
@@ -40,7 +40,7 @@ def test_every_hash_is_in_it(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", IMAGES)
-def test_it_is_of_the_image(name: str) -> None:
+def test_sbom_describes_the_image(name: str) -> None:
     found = sbom(name)
 
     assert (found["bomFormat"], found["specVersion"]) == ("CycloneDX", "1.6")
@@ -50,6 +50,6 @@ def test_it_is_of_the_image(name: str) -> None:
     assert len(of_image["dependsOn"]) == len(found["components"])
 
 
-def test_the_same_lock_makes_the_same_document_and_another_one_another_number() -> None:
+def test_sbom_is_reproducible_and_its_serial_depends_on_the_lock() -> None:
     assert document(lock("app"), "livescore", BUILT) == document(lock("app"), "livescore", BUILT)
     assert sbom("app")["serialNumber"] != sbom("operator")["serialNumber"]

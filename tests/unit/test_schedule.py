@@ -31,32 +31,32 @@ def names(status: str) -> list[str]:
     return [job.name for job in Plan(7, status, START, END).jobs()]
 
 
-def test_a_scheduled_match_has_a_job_for_its_start_and_one_for_its_end() -> None:
+def test_scheduled_match_has_jobs_for_its_start_and_end() -> None:
     assert names("scheduled") == ["match-7-start", "match-7-end"]
 
 
-def test_a_live_match_has_a_job_for_its_end_only() -> None:
+def test_live_match_has_a_job_only_for_its_end() -> None:
     assert names("live") == ["match-7-end"]
     assert Plan(7, "live", START, END).unwanted() == {"match-7-start"}
 
 
 @pytest.mark.parametrize("status", ["finished", "postponed", "cancelled"])
-def test_a_match_that_the_clock_does_not_move_has_no_job(status: str) -> None:
+def test_match_not_driven_by_the_clock_has_no_job(status: str) -> None:
     assert names(status) == []
     assert Plan(7, status, START, END).unwanted() == {"match-7-start", "match-7-end"}
 
 
 @pytest.mark.parametrize("edge", transition_jobs.EDGES)
-def test_job_ids_consist_of_what_rq_allows(edge: str) -> None:
+def test_job_ids_use_characters_allowed_by_rq(edge: str) -> None:
     name = TransitionJob(2_147_483_647, edge, START).name
     assert re.fullmatch(r"[A-Za-z0-9_-]+", DEPLOYMENT.job_id(name))
 
 
-def test_a_moment_is_cut_off_to_whole_seconds_so_that_a_job_is_never_late() -> None:
+def test_job_time_is_truncated_to_whole_seconds() -> None:
     assert TransitionJob(7, "start", START).score == int(START.timestamp()) <= START.timestamp()
 
 
-async def test_planning_is_instant_and_silent_while_redis_is_away(nowhere: Settings) -> None:
+async def test_planning_returns_at_once_while_redis_is_away(nowhere: Settings) -> None:
     planned = Schedule(nowhere, lambda: DEPLOYMENT)
     await planned.start()
     begin = time.perf_counter()
@@ -67,7 +67,7 @@ async def test_planning_is_instant_and_silent_while_redis_is_away(nowhere: Setti
     await planned.stop()
 
 
-async def test_what_redis_did_not_take_is_dropped_and_the_next_plan_is_tried(
+async def test_failed_plan_is_dropped_and_the_next_one_is_tried(
     nowhere: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[int] = []
@@ -90,7 +90,7 @@ async def test_what_redis_did_not_take_is_dropped_and_the_next_plan_is_tried(
     await planned.stop()
 
 
-async def test_the_plans_that_wait_are_bounded_and_the_latest_of_a_match_wins(
+async def test_queued_plans_are_bounded_and_the_latest_per_match_wins(
     nowhere: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(schedule, "CAPACITY", 2)
@@ -101,7 +101,7 @@ async def test_the_plans_that_wait_are_bounded_and_the_latest_of_a_match_wins(
     assert {plan.match_id: plan.status for plan in planned._pending.values()} == {1: "cancelled", 2: "scheduled"}
 
 
-async def test_a_schedule_that_was_never_started_can_be_stopped(nowhere: Settings) -> None:
+async def test_schedule_can_be_stopped_without_a_start(nowhere: Settings) -> None:
     await Schedule(nowhere, lambda: DEPLOYMENT).stop()
 
 

@@ -6,7 +6,7 @@ from livescore.scores import schema
 
 
 @pytest.mark.parametrize("revision", [schema.HEAD, f"{int(schema.HEAD) + 1:04}", "0010", "9999", "10000", "999999999"])
-def test_the_own_revision_and_newer_ones_are_accepted(revision: str) -> None:
+def test_own_and_newer_revisions_are_accepted(revision: str) -> None:
     assert schema.is_known(revision)
     assert schema.objection(revision) is None
     assert schema.is_newer(revision) == (revision != schema.HEAD)
@@ -28,7 +28,7 @@ def test_a_database_without_a_schema_needs_a_migration() -> None:
     "revision",
     ["ae1027a6acf", "head", "3", "003", "0003a", " 0003", "0003\n", "-0003", "00030003000", "٠٠٠٤", "0001, 0002"],
 )
-def test_revisions_of_something_else_are_refused(revision: str) -> None:
+def test_foreign_revisions_are_refused(revision: str) -> None:
     assert not schema.is_known(revision)
     assert schema.objection(revision) == (
         f"the database's schema is {revision}, which is no revision of LiveScore: check DATABASE_URL"

@@ -40,7 +40,7 @@ def paths(metadata: dict[str, Any]) -> list[tuple[str | int, ...]]:
 @example(datetime(1, 1, 1, tzinfo=UTC))
 @example(datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC))
 @example(datetime(2000, 2, 29, tzinfo=UTC))
-def test_every_time_that_python_knows_is_accepted_and_cut_to_milliseconds(moment: datetime) -> None:
+def test_every_valid_time_is_accepted_and_truncated_to_milliseconds(moment: datetime) -> None:
     text = moment.isoformat().replace("+00:00", "Z")
     read = instants.validate_python(text)
     assert timedelta(0) <= moment - read < timedelta(milliseconds=1)
@@ -71,13 +71,13 @@ def test_every_time_that_python_knows_is_accepted_and_cut_to_milliseconds(moment
         ("2017-01-01T00:59:60+01:00", "2017-01-01T00:00:00Z"),
     ],
 )
-def test_a_time_may_have_any_offset_and_is_kept_in_utc(text: str, utc: str) -> None:
+def test_time_with_any_offset_is_converted_to_utc(text: str, utc: str) -> None:
     read = instants.validate_python(text)
     assert (read, read.tzinfo) == (datetime.fromisoformat(utc), UTC)
 
 
 @given(st.datetimes(timezones=st.timezones()))
-def test_the_times_of_every_zone_are_read_as_they_are_meant(moment: datetime) -> None:
+def test_times_of_every_zone_are_converted_correctly(moment: datetime) -> None:
     offset = moment.utcoffset()
     try:
         utc = moment.astimezone(UTC)
@@ -99,7 +99,7 @@ def test_the_times_of_every_zone_are_read_as_they_are_meant(moment: datetime) ->
         ("tomorrow", "such as"),
     ],
 )
-def test_a_time_that_is_refused_is_refused_with_the_reason(text: str, reason: str) -> None:
+def test_invalid_time_is_refused_with_the_reason(text: str, reason: str) -> None:
     with pytest.raises(ValidationError, match=reason):
         instants.validate_python(text)
 
@@ -145,30 +145,30 @@ def test_fault_16_years_of_two_digits_stay_in_their_century() -> None:
     assert instants.validate_python("0099-01-01T00:00:00Z").year == 99
 
 
-def test_a_time_may_lack_seconds_or_have_many_digits() -> None:
+def test_time_may_omit_seconds_or_have_many_digits() -> None:
     assert instants.validate_python("2026-02-20T15:00Z") == datetime(2026, 2, 20, 15, tzinfo=UTC)
     assert instants.validate_python("2026-02-20T15:00:00.1239999999Z").microsecond == 123_000
 
 
 @given(st.integers(0, 2**44 - 1), st.integers(0, 2**31 - 1))
-def test_a_cursor_says_what_it_was_made_of(milliseconds: int, match_id: int) -> None:
+def test_cursor_round_trips(milliseconds: int, match_id: int) -> None:
     assert cursors.validate_python(cursor_text(milliseconds, match_id)) == (milliseconds, match_id)
 
 
 @pytest.mark.parametrize("text", ["", "-", "1-", "-1", "1.1", "g-1", "1-80000000", f"{2**44:x}-1", "1-1\n", "1-1-1"])
-def test_a_cursor_of_our_own_making_is_told_from_others(text: str) -> None:
+def test_forged_cursor_is_refused(text: str) -> None:
     with pytest.raises(ValidationError):
         cursors.validate_python(text)
 
 
 @given(st.integers(0, INT4_MAX))
-def test_a_whole_number_may_be_written_with_a_fraction_of_nothing(number: int) -> None:
+def test_integer_may_have_a_zero_fraction(number: int) -> None:
     assert commentary(minute=float(number)).minute == number
     assert type(commentary(minute=float(number)).minute) is int
 
 
 @pytest.mark.parametrize("minute", [-1, 5.5, "5", True, None, [], 2**31, 1e300, float("inf"), float("nan")])
-def test_a_minute_is_a_whole_number_from_zero_to_int4(minute: Any) -> None:
+def test_minute_must_be_an_integer_from_0_to_int4_max(minute: Any) -> None:
     with pytest.raises(ValidationError) as error:
         commentary(minute=minute)
     assert error.value.errors()[0]["loc"] == ("minute",)
@@ -187,7 +187,7 @@ def test_no_other_string_is_a_period(period: Any) -> None:
         commentary(period=period)
 
 
-def test_members_that_are_left_out_have_their_defaults() -> None:
+def test_omitted_members_have_defaults() -> None:
     assert commentary().values() == {
         "minute": 1,
         "message": "m",
@@ -202,7 +202,7 @@ def test_members_that_are_left_out_have_their_defaults() -> None:
 
 
 @pytest.mark.parametrize("member", ["actor", "team", "metadata", "tags", "eventType", "sequence"])
-def test_null_is_no_way_to_leave_a_member_out(member: str) -> None:
+def test_null_is_not_accepted_for_optional_members(member: str) -> None:
     with pytest.raises(ValidationError) as error:
         commentary(**{member: None})
     assert error.value.errors()[0]["loc"] == (member,)
@@ -220,24 +220,24 @@ def test_unknown_members_are_dropped() -> None:
     }
 
 
-def test_a_patch_knows_what_it_was_given() -> None:
+def test_patch_records_the_given_members() -> None:
     patch = MatchPatch.model_validate({"homeTeam": "Z", "awayScore": "3", "unknown": 1})
     assert patch.given() == {"home_team": "Z", "away_score": 3}
     assert list(patch.issues()) == []
 
 
 @pytest.mark.parametrize("patch", [MatchPatch, CommentaryPatch])
-def test_a_patch_of_nothing_is_refused(patch: type[Patch]) -> None:
+def test_empty_patch_is_refused(patch: type[Patch]) -> None:
     assert [issue.path for issue in patch.model_validate({"unknown": 1}).issues()] == [()]
 
 
-def test_a_match_ends_after_it_started_by_a_millisecond_at_least() -> None:
+def test_match_must_last_at_least_a_millisecond() -> None:
     same = NewMatch.model_validate({**MATCH, "endTime": "2026-06-11T19:00:00.0009Z"})
     assert [issue.path for issue in same.issues()] == [("endTime",)]
     assert list(NewMatch.model_validate({**MATCH, "endTime": "2026-06-11T19:00:00.001Z"}).issues()) == []
 
 
-def test_u0000_is_found_wherever_it_hides_in_metadata() -> None:
+def test_u0000_is_found_anywhere_in_metadata() -> None:
     assert paths({"a": [1, {"b": "\0"}], "c": {"d\0": 1}}) == [("metadata", "a", 1, "b"), ("metadata", "c")]
 
 
@@ -263,12 +263,12 @@ def test_filters_have_the_names_of_the_store() -> None:
 
 
 @pytest.mark.parametrize("offset", [" 02:00", " 0200", " 02", "+02:00"])
-def test_the_plus_of_an_offset_survives_a_query_string(offset: str) -> None:
+def test_plus_sign_of_an_offset_survives_a_query_string(offset: str) -> None:
     query = MatchesQuery.model_validate({"from": f"2026-06-11T19:00:00{offset}"})
     assert query.from_ == datetime(2026, 6, 11, 17, tzinfo=UTC)
 
 
-def test_openapi_says_null_of_no_member_of_a_body() -> None:
+def test_openapi_allows_null_for_no_request_member() -> None:
     for body in (NewMatch, MatchPatch, NewCommentary, CommentaryPatch):
         assert "null" not in str(openapi.body_schema(body)).replace("\\\\", "")
         assert "None" not in str(openapi.body_schema(body))

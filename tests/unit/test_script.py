@@ -25,7 +25,7 @@ def scored(steps: list[Step]) -> tuple[int, int]:
     return sum(delta.get("home", 0) for delta in deltas), sum(delta.get("away", 0) for delta in deltas)
 
 
-def test_a_match_without_goals_has_its_halves() -> None:
+def test_match_without_goals_has_both_halves() -> None:
     steps = plan(match(full_time=Pair(0, 0)))
 
     assert [step.id for step in steps] == ["kick-off", "half-time", "second-half", "full-time", "end"]
@@ -63,7 +63,7 @@ def test_a_shoot_out_may_follow_without_extra_time() -> None:
     assert steps[-1].body["message"] == "The match is over: Juist 1\u20131 Borkum (5\u20134 on penalties)"
 
 
-def test_a_goal_tells_scorer_side_and_score() -> None:
+def test_goal_names_scorer_side_and_score() -> None:
     goals = (Goal("home", "Ada Holm", 16, penalty=True), Goal("away", "Eve Lund", 45, 2, own_goal=True))
     first, second = goals_of(plan(match(*goals, full_time=Pair(1, 1))))
 
@@ -116,7 +116,7 @@ def test_goals_of_one_minute_follow_the_running_score_of_the_file() -> None:
     assert [goal.body["actor"] for goal in goals_of(plan(match(*goals, full_time=Pair(1, 1))))] == ["First", "Second"]
 
 
-def test_goals_without_minute_end_the_period_that_lacks_them() -> None:
+def test_goals_without_a_minute_end_the_period_that_lacks_them() -> None:
     semi = read(DATA / "tournament-rounds.json").matches[0]
     goals = goals_of(plan(semi))
 
@@ -128,7 +128,7 @@ def test_goals_without_minute_end_the_period_that_lacks_them() -> None:
     ]
 
 
-def test_goals_without_minute_beyond_every_score_end_the_match() -> None:
+def test_surplus_goals_without_a_minute_end_the_match() -> None:
     goal = goals_of(plan(match(Goal("away", "Surplus", None), full_time=Pair(0, 0))))[0]
 
     assert (goal.body["minute"], goal.body["period"]) == (90, 2)
@@ -142,7 +142,7 @@ def test_steps_are_distinct_and_ordered(name: str) -> None:
         assert [step.at for step in steps] == sorted(step.at for step in steps)
 
 
-def test_goals_add_up_where_the_file_lists_them_all() -> None:
+def test_goals_add_up_if_the_file_lists_all() -> None:
     first, goalless, final, _ = read(DATA / "tournament-today.json").matches
 
     assert [scored(plan(each)) for each in (first, goalless, final)] == [(2, 1), (0, 0), (3, 3)]
@@ -163,7 +163,7 @@ def test_an_abandoned_match_is_played_up_to_its_last_goal() -> None:
     assert [step.score for step in steps] == [None] * 6
 
 
-def test_an_awarded_match_has_one_entry_with_its_score() -> None:
+def test_awarded_match_has_one_entry_with_its_score() -> None:
     goals = (Goal("home", "Ada Holm", 12),)
     (step,) = plan(Match("Juist", "Borkum", KICK_OFF, Score(full_time=Pair(0, 3)), goals, outcome="awarded"))
 
@@ -171,7 +171,7 @@ def test_an_awarded_match_has_one_entry_with_its_score() -> None:
     assert step.score == Pair(0, 3)
 
 
-def test_a_score_that_the_goals_do_not_make_is_set_where_the_text_states_it() -> None:
+def test_score_inconsistent_with_the_goals_is_set_with_its_text() -> None:
     steps = plan(match(Goal("away", "Eve Lund", 60), half_time=Pair(1, 0), full_time=Pair(2, 2)))
 
     corrections = {step.id: step.score for step in steps if step.score}
@@ -184,12 +184,12 @@ def test_the_record_ends_later_with_extra_time() -> None:
     assert record_end(match(extra_time=Pair(0, 0))) == KICK_OFF + timedelta(hours=2, minutes=30)
 
 
-def test_overlapping_matches_run_side_by_side_and_gaps_are_skipped() -> None:
+def test_overlapping_matches_run_in_parallel_and_gaps_are_skipped() -> None:
     hours = (0, 1, 48, 48, 72)
     spans = [(KICK_OFF + timedelta(hours=hour), timedelta(hours=2)) for hour in hours]
 
     assert [start / timedelta(hours=1) for start in timeline(spans)] == [0, 1, 3, 3, 5]
 
 
-def test_no_match_needs_no_time() -> None:
+def test_empty_tournament_takes_no_time() -> None:
     assert timeline([]) == []

@@ -86,7 +86,7 @@ def _codes(client: Client) -> list[str]:
 # The bucket
 
 
-def test_a_bucket_lets_a_burst_through_and_refills(clock: Clock) -> None:
+def test_bucket_allows_a_burst_and_refills(clock: Clock) -> None:
     state = State("192.0.2.1", 3)
     assert [state.take_token(3, 2.0) for _ in range(4)] == [True, True, True, False]
     clock.now += 0.5
@@ -95,7 +95,7 @@ def test_a_bucket_lets_a_burst_through_and_refills(clock: Clock) -> None:
     assert [state.take_token(3, 2.0) for _ in range(4)] == [True, True, True, False]
 
 
-def test_what_is_refused_costs_nothing(clock: Clock) -> None:
+def test_refused_message_uses_no_tokens(clock: Clock) -> None:
     state = State("192.0.2.1", 1)
     assert state.take_token(1, 1.0)
     for _ in range(10):
@@ -105,7 +105,7 @@ def test_what_is_refused_costs_nothing(clock: Clock) -> None:
     assert state.take_token(1, 1.0)
 
 
-async def test_beyond_the_burst_each_message_is_refused_and_none_is_heard() -> None:
+async def test_messages_over_the_burst_are_refused_and_ignored() -> None:
     room, client = Room(), Client()
     for _ in range(BURST + 2):
         _hear(room, client, PING)
@@ -113,7 +113,7 @@ async def test_beyond_the_burst_each_message_is_refused_and_none_is_heard() -> N
     assert sorted(_codes(client)) == ["pong"] * BURST + ["rate_limited"] * 2
 
 
-async def test_what_the_address_asks_for_costs_no_token() -> None:
+async def test_subscriptions_in_the_url_use_no_tokens() -> None:
     room, client = Room(), Client()
     for _ in range(BURST + 10):
         _hear(room, client, PING, free=True)
@@ -124,7 +124,7 @@ async def test_what_the_address_asks_for_costs_no_token() -> None:
 # Order and bounds
 
 
-async def test_answers_come_in_the_order_of_the_questions() -> None:
+async def test_responses_keep_the_order_of_requests() -> None:
     room, client = Room(), Client()
     _hear(room, client, _subscribe(7, since=3))
     _hear(room, client, PING)
@@ -136,7 +136,7 @@ async def test_answers_come_in_the_order_of_the_questions() -> None:
     assert client.state.inbox is None
 
 
-async def test_what_waits_for_the_database_is_bounded() -> None:
+async def test_requests_waiting_for_the_database_are_bounded() -> None:
     room, client = Room(), Client()
     for _ in range(session.MAX_WAITING + 5):
         _hear(room, client, _subscribe(7), free=True)
@@ -148,7 +148,7 @@ async def test_what_waits_for_the_database_is_bounded() -> None:
     assert client.state.inbox is None or len(client.state.inbox) < session.MAX_WAITING
 
 
-async def test_nothing_more_is_done_for_who_is_gone() -> None:
+async def test_queued_work_of_a_closed_connection_is_dropped() -> None:
     room, client = Room(), Client()
     _hear(room, client, _subscribe(7))
     _hear(room, client, _subscribe(8))
@@ -160,7 +160,7 @@ async def test_nothing_more_is_done_for_who_is_gone() -> None:
     assert client.state.inbox is None
 
 
-async def test_without_the_database_the_client_is_told_and_may_go_on() -> None:
+async def test_client_gets_an_error_without_the_database_and_can_continue() -> None:
     room, client = Room(DatabaseAway("gone")), Client()
     room.go.set()
     _hear(room, client, _subscribe(7))
@@ -169,7 +169,7 @@ async def test_without_the_database_the_client_is_told_and_may_go_on() -> None:
     assert _codes(client) == ["unavailable", "pong"]
 
 
-async def test_an_error_nobody_thought_of_does_not_silence_a_socket_for_good() -> None:
+async def test_unexpected_error_does_not_block_a_socket() -> None:
     room, client = Room(ZeroDivisionError()), Client()
     room.go.set()
     _hear(room, client, _subscribe(7))
@@ -183,7 +183,7 @@ async def test_an_error_nobody_thought_of_does_not_silence_a_socket_for_good() -
 
 
 @pytest.mark.parametrize(("text", "number"), [("7", 7), ("7.0", 7), ("7e0", 7), ("0.7e1", 7)])
-async def test_an_integer_is_what_javascript_takes_for_one(text: str, number: int) -> None:
+async def test_integers_follow_javascript(text: str, number: int) -> None:
     room, client = Room(), Client()
     room.go.set()
     _hear(room, client, f'{{"type":"subscribe","matchId":{text}}}'.encode())
@@ -192,7 +192,7 @@ async def test_an_integer_is_what_javascript_takes_for_one(text: str, number: in
 
 
 @pytest.mark.parametrize("text", ["7.5", '"7"', "true", "null", "[7]", "{}"])
-async def test_anything_else_is_named(text: str) -> None:
+async def test_non_integers_are_named(text: str) -> None:
     room, client = Room(), Client()
     room.go.set()
     _hear(room, client, f'{{"type":"subscribe","matchId":{text}}}'.encode())
@@ -227,7 +227,7 @@ async def test_anything_else_is_named(text: str) -> None:
         ('{"type":"ping","deep":' + "[" * 300 + "]" * 300 + "}", "nested"),
     ],
 )
-async def test_a_mistake_is_answered_with_the_member_at_fault(message: str, member: str) -> None:
+async def test_invalid_message_names_the_member(message: str, member: str) -> None:
     room, client = Room(), Client()
     room.go.set()
     _hear(room, client, message.encode())
@@ -238,7 +238,7 @@ async def test_a_mistake_is_answered_with_the_member_at_fault(message: str, memb
 
 
 @pytest.mark.parametrize("text", ["", "{", "NaN", "[" * 2_000, "\ufeff{}", '{"type":"\\ud800"}'])
-async def test_what_is_no_json_is_invalid_json(text: str) -> None:
+async def test_malformed_json_is_reported(text: str) -> None:
     room, client = Room(), Client()
     _hear(room, client, text.encode())
     await _settle()
@@ -258,7 +258,7 @@ async def test_an_integer_out_of_range_is_named(text: str) -> None:
 # Queued work
 
 
-async def test_the_bytes_that_wait_for_the_database_are_bounded() -> None:
+async def test_bytes_waiting_for_the_database_are_bounded() -> None:
     room, client = Room(), Client()
     large = b'{"type":"ping","x":"' + b"x" * (session.MAX_WAITING_BYTES // 2) + b'"}'
     _hear(room, client, large, free=True)
@@ -270,14 +270,14 @@ async def test_the_bytes_that_wait_for_the_database_are_bounded() -> None:
 
 
 @pytest.mark.parametrize("listed", [[7] * 31, list(range(1, 32)), [None] * 31, list(range(100_000))])
-async def test_a_list_longer_than_any_client_needs_is_refused_unread(listed: list[int]) -> None:
+async def test_overlong_list_is_refused_without_parsing_its_items(listed: list[int]) -> None:
     room, client = Room(), Client()
     _hear(room, client, json.dumps({"type": "setSubscriptions", "matchIds": listed}).encode())
     await _settle()
     assert _codes(client) == ["too_many_subscriptions"]
 
 
-def test_work_larger_than_its_message_takes_more_tokens_and_the_debt_is_bounded(clock: Clock) -> None:
+def test_expensive_messages_use_more_tokens_with_bounded_debt(clock: Clock) -> None:
     state = State("192.0.2.1", BURST)
     state.charge(2, BURST)
     assert [state.take_token(BURST, 1.0) for _ in range(BURST)] == [True] * 3 + [False] * 2

@@ -25,7 +25,7 @@ def read(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Settings:
     return load()
 
 
-def test_two_urls_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_urls_are_sufficient(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = read(monkeypatch)
 
     assert (settings.host, settings.port, settings.management_port) == ("*", 8000, 9100)
@@ -35,20 +35,20 @@ def test_two_urls_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.instance
 
 
-def test_missing_optional_keys_stop_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_optional_settings_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     optional = {name.upper(): "" for name, field in Settings.model_fields.items() if not field.is_required()}
 
     assert read(monkeypatch, **optional) == read(monkeypatch)
 
 
-def test_an_empty_url_is_a_missing_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_url_counts_as_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingsError) as caught:
         read(monkeypatch, DATABASE_URL="")
 
     assert caught.value.problems == ["DATABASE_URL: is required"]
 
 
-def test_every_fault_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_errors_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = {
         "DATABASE_URL": "",
         "PORT": "eighty",
@@ -80,14 +80,14 @@ def test_every_fault_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         {"SECURITY_MODE": PASSWORD},
     ],
 )
-def test_no_value_is_shown(monkeypatch: pytest.MonkeyPatch, wrong: dict[str, str]) -> None:
+def test_values_are_not_shown_in_errors(monkeypatch: pytest.MonkeyPatch, wrong: dict[str, str]) -> None:
     with pytest.raises(SettingsError) as caught:
         read(monkeypatch, **wrong)
 
     assert PASSWORD not in str(caught.value)
 
 
-def test_secrets_do_not_show_by_accident(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_are_hidden_in_representations(monkeypatch: pytest.MonkeyPatch) -> None:
     url = f"postgresql://desk:{PASSWORD}@localhost/x"
 
     settings = read(monkeypatch, DATABASE_URL=url, REDIS_URL=f"redis://:{PASSWORD}@localhost", DEV_API_KEY=PASSWORD)
@@ -105,7 +105,7 @@ def test_secrets_do_not_show_by_accident(monkeypatch: pytest.MonkeyPatch) -> Non
         (",", []),
     ],
 )
-def test_lists_are_written_with_commas(monkeypatch: pytest.MonkeyPatch, text: str, read_as: list[str]) -> None:
+def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch, text: str, read_as: list[str]) -> None:
     assert read(monkeypatch, ALLOWED_ORIGINS=text).allowed_origins == read_as
 
 
@@ -116,12 +116,12 @@ def test_networks_are_addresses_or_ranges(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("text", ["50 per 10 seconds", "5/second", "1000 per minute"])
-def test_limits_are_written_as_people_say_them(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_limits_accept_common_notations(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     assert read(monkeypatch, HTTP_LIMIT=text, HANDSHAKE_LIMIT=text).handshake_limit == text
 
 
 @pytest.mark.parametrize("text", ["many", "50", "50 per 10 parsecs", "-1 per second", "1.5 per second"])
-def test_limits_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_invalid_limits_are_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     with pytest.raises(SettingsError, match="HANDSHAKE_LIMIT"):
         read(monkeypatch, HANDSHAKE_LIMIT=text)
 
@@ -141,7 +141,7 @@ def test_values_are_read(monkeypatch: pytest.MonkeyPatch, name: str, text: str, 
     assert getattr(read(monkeypatch, **{name: text}), name.lower()) == value
 
 
-def test_names_are_read_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_are_case_insensitive(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read(monkeypatch, port="8123").port == 8123
 
 
@@ -206,7 +206,7 @@ STRANGE = [
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
-def test_no_value_is_half_ignored_or_ends_in_a_traceback(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_every_value_is_accepted_or_refused_without_a_traceback(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     for value in STRANGE:
         settings, problems = outcome(monkeypatch, name, value)
         assert all(problem.startswith(f"{name.upper()}: ") for problem in problems), value
@@ -234,7 +234,7 @@ def is_sound(value: Any) -> bool:
 
 
 @pytest.mark.parametrize("space", [" ", "\n", "\r\n", "\t", "\u00a0"])
-def test_surrounding_blanks_and_line_ends_belong_to_no_value(monkeypatch: pytest.MonkeyPatch, space: str) -> None:
+def test_surrounding_whitespace_is_stripped(monkeypatch: pytest.MonkeyPatch, space: str) -> None:
     wanted = {
         "DATABASE_URL": "postgresql://u:p@h/x",
         "REDIS_URL": "redis://:p@h/1",
@@ -261,15 +261,15 @@ def test_a_blank_variable_is_unset(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("host", ["*", "127.0.0.1", "::", "::1", "fe80::1%eth0", "localhost", "a.example", "a_b"])
-def test_hosts_are_addresses_or_names(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+def test_hosts_may_be_addresses_or_names(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     assert read(monkeypatch, HOST=host).host == host
 
 
 @pytest.mark.parametrize("host", ["a b", "http://a", "a:80", "[::1]:80", "é", "-a", "a,b", "**", "x" * 300])
-def test_hosts_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+def test_invalid_hosts_are_refused(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     with pytest.raises(SettingsError, match="HOST: must be an address"):
         read(monkeypatch, HOST=host)
 
 
-def test_every_setting_says_what_it_is_for() -> None:
+def test_every_setting_has_a_description() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []

@@ -142,13 +142,13 @@ def makefile(variable: str) -> str:
     return found[1]
 
 
-def test_the_images_are_those_of_the_manifests() -> None:
+def test_images_match_the_manifests() -> None:
     names = [makefile(variable).rpartition(":")[0] for variable in ("APP_IMAGE", "OPERATOR_IMAGE")]
     for build in (CONFIG.build, *(profile.build for profile in CONFIG.profiles if profile.build)):
         assert [artifact.image for artifact in build.artifacts] == names
 
 
-def test_every_target_is_in_the_dockerfile() -> None:
+def test_every_build_target_is_in_the_dockerfile() -> None:
     named = {artifact.docker.target for artifact in artifacts() if artifact.docker}
     named |= {found for artifact in artifacts() if artifact.custom for found in targets(artifact.custom)}
     assert named == {"app", "operator", "app-dev", "operator-dev"}
@@ -160,17 +160,17 @@ def targets(custom: Custom) -> list[str]:
     return re.findall(r"TARGET=(\S+)", custom.build_command)
 
 
-def test_the_image_of_a_livescore_is_replaced_too() -> None:
+def test_image_of_the_livescore_is_replaced_too() -> None:
     (allowed,) = CONFIG.resource_selector.allow
     assert (allowed.group_kind, allowed.image) == (f"{KIND}.{GROUP}", [".spec.image"])
 
 
 @pytest.mark.parametrize("path", [*CONFIG.manifests.kustomize.paths, *CONFIG.manifests.raw_yaml])
-def test_every_manifest_is_there(path: str) -> None:
+def test_every_manifest_exists(path: str) -> None:
     assert (ROOT / path).exists()
 
 
-def test_what_is_copied_into_pods_is_where_the_image_looks() -> None:
+def test_synced_files_are_where_the_image_expects_them() -> None:
     from images.reload import WATCHED
 
     build = CONFIG.profile("dev").build
@@ -183,7 +183,7 @@ def test_what_is_copied_into_pods_is_where_the_image_looks() -> None:
         assert rule.dest == str(WATCHED)
 
 
-def test_the_ports_are_those_of_the_sample_and_of_the_operator() -> None:
+def test_forwarded_ports_match_the_sample_and_the_operator() -> None:
     assert [(one.type, one.name, one.port) for one in CONFIG.port_forward] == [
         ("service", "demo", 8000),
         ("deployment", "livescore-operator", 8080),

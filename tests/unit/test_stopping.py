@@ -21,7 +21,7 @@ def _hear_the_end(client: socket.socket) -> bytes:
 
 
 @pytest.mark.parametrize("turns", range(6))
-async def test_who_connects_while_a_server_stops_is_not_left_hanging(turns: int) -> None:
+async def test_connection_made_during_a_stop_is_closed(turns: int) -> None:
     runner = aiohttp.web.ServerRunner(aiohttp.web.Server(_answer))
     await runner.setup()
     await aiohttp.web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -16,12 +16,12 @@ def written() -> str:
     return found
 
 
-def test_both_programs_have_the_version_of_the_project() -> None:
+def test_both_programs_report_the_project_version() -> None:
     assert (livescore.__version__, livescore_operator.__version__) == (written(), written())
     assert version("livescore") == written()
 
 
-def test_no_module_repeats_it() -> None:
+def test_no_module_repeats_the_version() -> None:
     sources = [path for folder in ("app", "operator", "images") for path in (ROOT / folder).rglob("*.py")]
     assert sources
     assert [path for path in sources if re.search(r"^__version__ = [\"']", path.read_text(), re.MULTILINE)] == []

@@ -33,7 +33,7 @@ from livescore.web_origin import OriginError
         ("null", "null"),
     ],
 )
-def test_an_origin_has_one_spelling(text: str, origin: str) -> None:
+def test_origin_has_one_canonical_spelling(text: str, origin: str) -> None:
     assert web_origin.normalize(text) == origin
     assert web_origin.normalize(origin) == origin
 
@@ -70,7 +70,7 @@ def test_an_origin_has_one_spelling(text: str, origin: str) -> None:
         ("ws://app.example", "http://"),
     ],
 )
-def test_what_cannot_be_an_origin_is_refused_with_the_reason(text: str, reason: str) -> None:
+def test_invalid_origin_is_refused_with_the_reason(text: str, reason: str) -> None:
     with pytest.raises(OriginError, match=reason):
         web_origin.normalize(text)
 
@@ -89,7 +89,7 @@ def test_what_cannot_be_an_origin_is_refused_with_the_reason(text: str, reason: 
         (",", []),
     ],
 )
-def test_lists_are_written_with_commas_lines_or_as_json(text: str, origins: list[str]) -> None:
+def test_lists_may_use_commas_lines_or_json(text: str, origins: list[str]) -> None:
     assert web_origin.parse_list(text) == origins
 
 
@@ -102,11 +102,11 @@ def settings_error(text: str) -> str:
 
 
 @pytest.mark.parametrize("text", ['["https://a.example"', "[1]", '[["https://a.example"]]', "[https://a.example]"])
-def test_a_list_that_is_no_json_is_an_error_at_the_start(text: str) -> None:
+def test_malformed_json_list_is_an_error_at_start(text: str) -> None:
     assert "ALLOWED_ORIGINS: " in settings_error(text)
 
 
-def test_every_entry_at_fault_is_named_by_its_place_and_not_by_its_value() -> None:
+def test_invalid_entries_are_named_by_position_not_value() -> None:
     message = settings_error("https://a.example, b.example, https://user:hunter2@c.example, https://d.example/x")
     assert all(f"entry {place} must" in message for place in (2, 3, 4))
     assert "entry 1" not in message

@@ -26,7 +26,7 @@ def test_exactly_the_rate_is_allowed() -> None:
 
 
 @given(pauses=st.lists(st.floats(0, 200), max_size=60))
-def test_a_client_that_waits_as_long_as_it_is_asked_to_is_admitted_within_a_window(pauses: list[float]) -> None:
+def test_client_that_respects_retry_after_is_admitted_within_a_window(pauses: list[float]) -> None:
     clock = Clock()
     windows = LocalWindows(10, clock)
     for pause in pauses:
@@ -39,7 +39,7 @@ def test_a_client_that_waits_as_long_as_it_is_asked_to_is_admitted_within_a_wind
             assert windows.hit("a", RATE, 1).allowed
 
 
-def test_the_oldest_windows_are_dropped() -> None:
+def test_oldest_windows_are_dropped() -> None:
     windows = LocalWindows(2, Clock())
     for key in ("a", "b", "c"):
         windows.hit(key, RATE, 10)
@@ -58,7 +58,7 @@ def test_the_oldest_windows_are_dropped() -> None:
         (f"{MOST_HITS} per day", Rate(MOST_HITS, LONGEST_SECONDS)),
     ],
 )
-def test_rates_are_written_as_people_say_them(text: str, rate: Rate) -> None:
+def test_rates_accept_common_notations(text: str, rate: Rate) -> None:
     assert Rate.parse(text) == rate
 
 
@@ -86,6 +86,6 @@ def test_rates_are_written_as_people_say_them(text: str, rate: Rate) -> None:
         ("5 per 2 days", "must have a time"),
     ],
 )
-def test_what_is_no_single_rate_is_refused_with_the_reason(text: str, reason: str) -> None:
+def test_invalid_rate_is_refused_with_the_reason(text: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         Rate.parse(text)

@@ -58,19 +58,19 @@ def supported() -> list[str]:
 
 
 @pytest.mark.parametrize("name", [path.stem for path in WORKFLOWS])
-def test_every_target_that_is_called_is_there(name: str) -> None:
+def test_every_called_make_target_exists(name: str) -> None:
     assert called(name)
     assert called(name) <= targets()
 
 
-def test_what_is_called_is_found() -> None:
+def test_called_make_targets_are_found() -> None:
     assert called("ci") == {"lint", "types", "audit", "coverage", "images"}
     assert called("e2e") == {"kind", "undeploy", "e2e", "e2e-install"}
     assert called("release") == {"version", "lint", "types", "dist", "images", "publish-charts"}
 
 
 @pytest.mark.parametrize("name", [path.stem for path in WORKFLOWS])
-def test_every_action_is_pinned_by_commit_and_no_workflow_may_more_than_it_says(name: str) -> None:
+def test_actions_are_pinned_by_commit_and_permissions_are_explicit(name: str) -> None:
     used = [step["uses"] for step in steps(name) if "uses" in step]
 
     assert [action for action in used if not PINNED.match(action)] == []
@@ -90,13 +90,13 @@ def test_the_oldest_kubernetes_of_the_chart_is_tested() -> None:
 
 
 @pytest.mark.parametrize("name", [path.stem for path in WORKFLOWS])
-def test_nothing_of_an_event_is_put_into_a_command(name: str) -> None:
+def test_event_data_is_not_interpolated_into_commands(name: str) -> None:
     """Names and titles chosen by other people would be executed."""
     commands = [step["run"] for step in steps(name) if "run" in step]
     assert [command for command in commands if re.search(r"\$\{\{ *(github|inputs|vars)\.", command)] == []
 
 
-def test_the_cluster_of_kind_is_named_as_in_the_makefile() -> None:
+def test_kind_cluster_name_matches_the_makefile() -> None:
     config = yaml.safe_load((ROOT / "k8s" / "kind.yaml").read_text())
     assert (config["kind"], config["apiVersion"]) == ("Cluster", "kind.x-k8s.io/v1alpha4")
     assert [node["role"] for node in config["nodes"]].count("worker") == 2

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from livescore.api.delivery import MIN_TAKEN_BYTES, untaken_bytes
+from livescore.api.delivery import MIN_ACKNOWLEDGED_BYTES, reset, unacknowledged_bytes
 from livescore.telemetry import metrics
 from tests.support.http_protocol import Connection, MemoryTransport, Server, bounds
 
@@ -73,10 +73,10 @@ async def test_client_that_reads_too_little_is_cut_off(connection: Connection) -
 
 async def test_client_that_reads_enough_is_served(connection: Connection) -> None:
     wire = _wire(connection)
-    wire.unsent = 100 * MIN_TAKEN_BYTES
+    wire.unsent = 100 * MIN_ACKNOWLEDGED_BYTES
     wire.protocol.pause_writing()
     for _ in range(40):
-        wire.unsent -= 2 * MIN_TAKEN_BYTES
+        wire.unsent -= 2 * MIN_ACKNOWLEDGED_BYTES
         await asyncio.sleep(SECONDS / 10)
     assert not wire.aborted
     wire.protocol.resume_writing()
@@ -127,7 +127,29 @@ async def test_data_in_the_kernel_counts_as_unread() -> None:
         transport.write(b"x" * 10_000)
         await asyncio.sleep(0)
         assert transport.get_write_buffer_size() == 0
-        held = untaken_bytes(transport)
+        held = unacknowledged_bytes(transport)
         theirs.recv(10_000)
-        assert (held >= 10_000, untaken_bytes(transport)) == (True, 0)
+        assert (held >= 10_000, unacknowledged_bytes(transport)) == (True, 0)
         transport.close()
+
+
+def _read_all(client: socket.socket) -> None:
+    while client.recv(65_536):
+        pass
+
+
+async def test_a_reset_drops_what_the_kernel_holds_for_the_client() -> None:
+    accepted: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+    server = await asyncio.start_server(lambda _, writer: accepted.put_nowait(writer), "127.0.0.1", 0)
+    with socket.create_connection(server.sockets[0].getsockname()[:2]) as client:
+        writer = await accepted.get()
+        writer.write(bytes(10_000_000))
+        assert unacknowledged_bytes(writer.transport) > 0
+        reset(writer.transport)
+        reset(writer.transport)
+        await asyncio.sleep(0)
+        client.settimeout(10)
+        with pytest.raises(ConnectionResetError):
+            await asyncio.to_thread(_read_all, client)
+    server.close()
+    await server.wait_closed()

@@ -1,4 +1,4 @@
-"""The AsyncAPI document: every message of the WebSocket and of the streams, from the types that make them."""
+"""The AsyncAPI document: every message of WebSockets and streams, from the types that encode them."""
 
 from collections.abc import Iterable
 from functools import cache
@@ -28,11 +28,11 @@ SCHEMA = "#/components/schemas/{model}"
 DESCRIPTION = """\
 Every change of a match is an event with a `seq`: 1, 2, 3… per match, without a gap, in the order of commit.
 
-**The promise.** Who stays connected, or comes back with the last `seq` seen, receives every event of a match exactly \
-once and in order, whichever instance answers and whatever failed meanwhile. Where the history cannot be told \
-(`recovered: false`), a `snapshot` stands for it and the events go on after the snapshot's `seq`.
+**The promise.** A client that stays connected, or reconnects with the last `seq` that it received, receives every \
+event of a match exactly once and in order, whichever instance it reaches and whatever has failed meanwhile. If the \
+history is not available (`recovered: false`), a `snapshot` replaces it and the events continue after its `seq`.
 
-Ignore messages of a type and members of an object that you don't know: later versions may add some."""
+Ignore unknown message types and unknown members: later versions may add some."""
 
 
 class ScoreUpdate(Answer):
@@ -44,7 +44,7 @@ class ScoreUpdate(Answer):
 
 
 class StatusChange(Answer):
-    """The status before and after, and when it changed."""
+    """The status before and after the change, and the time of the change."""
 
     match_id: Id
     old_status: Status
@@ -53,15 +53,15 @@ class StatusChange(Answer):
 
 
 EVENTS: dict[EventType, tuple[type[Answer], str]] = {
-    "match_created": (Match, "A match was created. Everybody who is connected hears it, subscribed or not."),
+    "match_created": (Match, "A match was created. Every connected client receives this event, subscribed or not."),
     "commentary": (Commentary, "Commentary was appended."),
-    "commentary_updated": (Commentary, "Commentary was corrected: the whole of it as it is now."),
-    "commentary_deleted": (Deleted, "Commentary was taken back."),
-    "score_update": (ScoreUpdate, "The score changed, by hand or by a goal: that goal is the event before."),
-    "match_updated": (Match, "Teams, sport or times changed: the whole match as it is now."),
+    "commentary_updated": (Commentary, "Commentary was corrected; the data is its new state."),
+    "commentary_deleted": (Deleted, "Commentary was deleted."),
+    "score_update": (ScoreUpdate, "The score changed, by hand or by a goal, which is then the previous event."),
+    "match_updated": (Match, "Teams, sport or times changed; the data is the new state of the match."),
     "match_status_changed": (StatusChange, "The status changed, by the clock or by hand."),
 }
-"""What the ``data`` of each event type is, and what the event means."""
+"""Event type → the model of its ``data``, and its description."""
 
 REPLIES = {
     "subscribe": ("subscribed", "snapshot", "error"),
@@ -71,13 +71,13 @@ REPLIES = {
     "unsubscribeAll": ("unsubscribedAll",),
     "ping": ("pong",),
 }
-"""What answers each message of a client. Any of them may also meet the error ``rate_limited``."""
+"""Client message → its possible replies. Any of them may also be answered by the error ``rate_limited``."""
 
-UNASKED = ("welcome", "reconnect", "error")
+UNSOLICITED = ("welcome", "reconnect", "error")
 
 
 class _Schema(GenerateJsonSchema):
-    """What is really sent: a default of None stands for a member that is left out, every other one is there."""
+    """Schema of messages as they are sent: a member is absent only if its default is None."""
 
     def field_is_required(
         self, field: core_schema.ModelField | core_schema.DataclassField | core_schema.TypedDictField, total: bool
@@ -86,10 +86,10 @@ class _Schema(GenerateJsonSchema):
         return schema["type"] != "default" or schema["default"] is not None
 
     def field_title_should_be_set(self, schema: Any) -> bool:
-        return False  # they only repeat the names
+        return False  # titles only repeat the names
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
-        """Return the inner schema alone: no default is ever used by a reader of messages."""
+        """Return only the inner schema, since readers of messages never apply a default."""
         inner: Any = schema["schema"]
         is_left_out = schema.get("default") is None and inner["type"] == "nullable"
         return self.generate_inner(inner["schema"] if is_left_out else inner)
@@ -97,7 +97,7 @@ class _Schema(GenerateJsonSchema):
 
 @cache
 def document() -> Json:
-    """The whole document. It is made once: don't change it."""
+    """Return the document, which is made once. Callers must not change it."""
     kinds = {_kind(model): model for model in (*CLIENT_MESSAGES, *SERVER_MESSAGES)}
     return {
         "asyncapi": "3.0.0",
@@ -123,9 +123,9 @@ def _kind(model: type[Message]) -> str:
 
 
 def _messages(kinds: dict[str, type[Message]]) -> Json:
-    said = {kind: _message(kind, model.__name__, model.__doc__ or "") for kind, model in kinds.items()}
+    messages = {kind: _message(kind, model.__name__, model.__doc__ or "") for kind, model in kinds.items()}
     events = {kind: _message(kind, kind, meaning) for kind, (_, meaning) in EVENTS.items()}
-    return said | events | {"snapshot": _message("snapshot", "snapshot", Snapshot.__doc__ or "")}
+    return messages | events | {"snapshot": _message("snapshot", "snapshot", Snapshot.__doc__ or "")}
 
 
 def _message(kind: str, schema: str, summary: str) -> Json:
@@ -165,20 +165,25 @@ def _event(kind: str, data: type[Answer]) -> Json:
 
 _MATCH_ID: Json = {"type": "integer", "minimum": 1, "maximum": INT4_MAX}
 _RESUME: Json = {
-    "since": {"type": "integer", "minimum": 0, "maximum": INT4_MAX, "description": "`seq` of the last event seen."},
-    "epoch": {"type": "string", "description": "`epoch` of the connection before."},
+    "since": {"type": "integer", "minimum": 0, "maximum": INT4_MAX, "description": "`seq` of the last event received."},
+    "epoch": {"type": "string", "description": "`epoch` of the previous connection."},
 }
 _LAST_EVENT_ID: Json = {
-    "lastEventId": {"type": "string", "description": "In place of `Last-Event-ID`, which a page cannot set."}
+    "lastEventId": {"type": "string", "description": "Replaces `Last-Event-ID`, which a web page cannot set."}
 }
-_API_KEY: Json = {"apiKey": {"type": "string", "description": "Where reading needs a key and no header can be set."}}
+_API_KEY: Json = {
+    "apiKey": {
+        "type": "string",
+        "description": "API key, for clients that cannot set a header, if reading needs a key.",
+    }
+}
 _SOCKET_QUERY: Json = {
     "matchId": {
         "type": "array",
         "items": _MATCH_ID,
         "description": "Subscribe to this match; may be repeated.",
     },
-    "all": {"const": "1", "description": "Follow every match; `matchId` is then ignored."},
+    "all": {"const": "1", "description": "Subscribe to all matches; `matchId` is then ignored."},
     **_RESUME,
     **_API_KEY,
 }
@@ -193,7 +198,7 @@ def _server(protocol: str) -> Json:
     return {
         "host": "{host}",
         "protocol": protocol,
-        "description": f"`{protocol}s` behind TLS. A key is needed only where the operator requires one for reading.",
+        "description": f"`{protocol}s` behind TLS. Reading needs a key only if the service is configured so.",
         "variables": {"host": {"default": "localhost:8000", "description": "Host and port of the service."}},
     }
 
@@ -224,7 +229,7 @@ def _channels(kinds: Iterable[str]) -> Json:
 
 
 def _operations() -> Json:
-    asked = {
+    requests = {
         kind: {
             "action": "receive",
             "channel": _channel_ref("socket"),
@@ -234,9 +239,11 @@ def _operations() -> Json:
         for kind, answers in REPLIES.items()
     }
     return {
-        **asked,
-        "tell": _sending("socket", "What is said without being asked.", *UNASKED),
-        "push": _sending("socket", "The events of what the client follows, and `match_created`.", *EVENTS),
+        **requests,
+        "tell": _sending("socket", "Messages without a request.", *UNSOLICITED),
+        "push": _sending(
+            "socket", "The events of the matches to which the client has subscribed, and `match_created`.", *EVENTS
+        ),
         "pushMatch": {
             **_sending("matchStream", "First the acknowledgement, then events.", "subscribed", "snapshot", *EVENTS),
             "bindings": _http_binding(_RESUME | _LAST_EVENT_ID | _API_KEY),

@@ -1,7 +1,7 @@
-"""Deadlines for clients that do not read what they are sent.
+"""Deadlines for clients that do not read their responses.
 
-A connection whose client takes nothing keeps its answer in memory for as long as the client likes: a transport that is
-closed first sends what is buffered.
+Without a deadline, such a connection keeps its response in memory for as long as the client likes: closing a transport
+first sends what it has buffered.
 """
 
 import asyncio
@@ -9,79 +9,84 @@ import fcntl
 import socket
 import struct
 import termios
+from contextlib import suppress
 
 from livescore.telemetry import metrics
 
-# What a client must take within the time it has: much less than the slowest network carries, and enough that an answer
-# of a megabyte cannot last for days.
-MIN_TAKEN_BYTES = 4_096
+# Bytes that a client must acknowledge per deadline: far less than the slowest network carries, and enough that a
+# response of a megabyte cannot take days.
+MIN_ACKNOWLEDGED_BYTES = 4_096
 
 
 class Delivery:
-    """Watches one connection while something is unsent, and aborts it once the client stops taking it.
+    """Watches a connection with unsent data and resets it once the client stops reading.
 
     Args:
-        transport: the connection.
-        seconds: the time in which the client must take ``MIN_TAKEN_BYTES``.
+        transport: The connection.
+        seconds: The time in which the client must acknowledge ``MIN_ACKNOWLEDGED_BYTES``.
     """
 
-    __slots__ = ("_is_over", "_seconds", "_timer", "_transport", "_untaken")
+    __slots__ = ("_is_over", "_seconds", "_timer", "_transport", "_unacknowledged")
 
     def __init__(self, transport: asyncio.Transport, seconds: float) -> None:
         self._transport = transport
         self._seconds = seconds
         self._timer: asyncio.TimerHandle | None = None
-        self._untaken = 0
+        self._unacknowledged = 0
         self._is_over = False
 
     def watch(self) -> None:
         """Start the deadline. Idempotent while it runs."""
         if self._timer is None and not self._is_over:
-            self._untaken = untaken_bytes(self._transport)
+            self._unacknowledged = unacknowledged_bytes(self._transport)
             self._timer = asyncio.get_running_loop().call_later(self._seconds, self._check)
 
     def finish(self) -> None:
-        """Stop for good: the connection is gone, or another protocol has it."""
+        """Stop for good: the connection is closed, or another protocol uses it."""
         self._is_over = True
         self.end()
 
     def end(self) -> None:
-        """Stop the deadline: the client has taken enough."""
+        """Stop the deadline: the client has read enough."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _check(self) -> None:
         self._timer = None
-        if self._untaken - untaken_bytes(self._transport) >= MIN_TAKEN_BYTES:
+        if self._unacknowledged - unacknowledged_bytes(self._transport) >= MIN_ACKNOWLEDGED_BYTES:
             self.watch()
             return
         metrics.SLOW_CONSUMERS_CLOSED.inc()
-        _reset_at_close(self._transport)
-        self._transport.abort()
+        reset(self._transport)
 
 
-def untaken_bytes(transport: asyncio.Transport) -> int:
-    """Return how many bytes the client has not acknowledged: in the transport and in the kernel's send buffer.
+def unacknowledged_bytes(transport: asyncio.Transport) -> int:
+    """Return the number of bytes in the transport and in the kernel's send buffer.
 
-    The transport alone does not show progress: the kernel takes more only once a third of its megabytes is free.
+    The transport alone does not show progress: the kernel accepts more only once a third of its megabytes is free.
     """
-    return transport.get_write_buffer_size() + _in_the_kernel(transport)
+    return transport.get_write_buffer_size() + _kernel_buffer_size(transport)
 
 
-def _in_the_kernel(transport: asyncio.Transport) -> int:
+def _kernel_buffer_size(transport: asyncio.Transport) -> int:
     sock = transport.get_extra_info("socket")
     if sock is None:
         return 0
     try:
         answer = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, struct.pack("i", 0))
-    except OSError:  # not every kernel counts them
+    except OSError:  # some kernels do not count them
         return 0
     return int(struct.unpack("i", answer)[0])
 
 
-def _reset_at_close(transport: asyncio.Transport) -> None:
-    """Let the kernel drop what it has not sent; without a reset it would keep that for the client."""
+def reset(transport: asyncio.Transport) -> None:
+    """Close a connection at once and drop everything that is unsent, in the transport and in the kernel.
+
+    Without the reset that ``SO_LINGER`` demands, the kernel would keep its share for the client.
+    """
     sock = transport.get_extra_info("socket")
     if sock is not None:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with suppress(OSError):  # closed already
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()

@@ -1,4 +1,4 @@
-"""``/docs``: the OpenAPI document as a page for people, without a script, so it works offline and loads nothing."""
+"""``/openapi.json``, and ``/docs``: the same document as a page without scripts, which works offline."""
 
 import base64
 import hashlib
@@ -27,7 +27,7 @@ table { border-collapse: collapse; width: 100%; }
 td, th { text-align: left; vertical-align: top; padding: .2rem .6rem .2rem 0; }
 """
 
-# The page has no scripts; its only style is allowed by its digest.
+# The policy allows no scripts, and only this style, by its digest.
 _DIGEST = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 SECURITY_HEADERS = {
     "Content-Security-Policy": (

@@ -24,9 +24,9 @@ from livescore.scores.database import DatabaseAway
 from livescore.scores.feed import Event
 from livescore.scores.store import Head
 
-# Seconds between blocks that keep proxies from closing a silent stream; most give up after 30 or 60 s.
+# Seconds between the blocks that keep proxies from closing an idle stream; most of them do so after 30 or 60 s.
 HEARTBEAT_SECONDS = 15.0
-# A comment, which clients ignore. The id that follows it in the same block they keep.
+# A comment, which clients ignore. They keep the id that follows it in the same block.
 HEARTBEAT = b":\n"
 
 PATH = "/matches/{id}/events"
@@ -46,7 +46,7 @@ async def list_events(call: Call, query: EventsQuery) -> Response:
 
 
 async def _page(services: Services, match_id: int, query: EventsQuery) -> bytes | None:
-    """Return what there is now; None if that is nothing and the client would rather wait."""
+    """Return the current response; None if there is no event yet and the client wants to wait."""
     head, epoch = await _head(services, match_id), services.live.epoch
     if _lost(query, head, epoch):
         return await _snapshot(services, match_id, epoch)
@@ -56,21 +56,21 @@ async def _page(services: Services, match_id: int, query: EventsQuery) -> bytes 
     if head.seq > query.since and (not events or events[0].seq != query.since + 1):
         return await _snapshot(services, match_id, epoch)  # pruned since the head was read
     messages = _bounded(events, services.settings.slow_consumer_bytes)
-    return _answer(messages, max(head.seq, query.since), epoch)
+    return _events_body(messages, max(head.seq, query.since), epoch)
 
 
 def _lost(query: EventsQuery, head: Head, epoch: str) -> bool:
-    """Return whether the feed does not have what happened since: pruned, ahead of it, or another feed."""
+    """Return True if the feed cannot be resumed: events are pruned, the client is ahead, or it knows another feed."""
     return not head.pruned <= query.since <= head.seq or query.epoch not in (None, epoch)
 
 
-def _bounded(events: Iterable[Event], most: int) -> list[bytes]:
-    """Return the first event, and those after it that fit into as many bytes as may wait for a slow consumer."""
+def _bounded(events: Iterable[Event], max_bytes: int) -> list[bytes]:
+    """Return the first message, and the next ones up to ``max_bytes``."""
     messages: list[bytes] = []
     size = 0
     for event in events:
         size += len(event.message)
-        if messages and size > most:
+        if messages and size > max_bytes:
             break
         messages.append(event.message)
     return messages
@@ -94,7 +94,7 @@ async def _snapshot(services: Services, match_id: int, epoch: str) -> bytes:
     )
 
 
-def _answer(events: list[bytes], seq: int, epoch: str) -> bytes:
+def _events_body(events: list[bytes], seq: int, epoch: str) -> bytes:
     return b'{"data":[%b],"seq":%d,"epoch":%b,"recovered":true}' % (b",".join(events), seq, orjson.dumps(epoch))
 
 
@@ -124,6 +124,7 @@ async def stream_match(call: Call, query: StreamQuery) -> Response:
 
 @contextmanager
 def _refusing_ids() -> Iterator[None]:
+    """Turn the ValueError of a malformed id into a BadRequest."""
     try:
         yield
     except ValueError:
@@ -144,14 +145,14 @@ async def _match_blocks(
 
 
 def _opening(match_id: int, cursor: MatchCursor, history: History, epoch: str) -> Iterator[bytes]:
-    """Yield the acknowledgement, as over WebSocket, and the snapshot in place of a history that cannot be sent."""
+    """Yield the acknowledgement, as over WebSocket, and the snapshot that replaces an unavailable history."""
     if history.recovered is None:
         cursor.reach(history.seq, epoch)
     elif history.recovered:
         cursor.reach(cursor.seq or 0, epoch)
-    said = Subscribed(match_id=match_id, seq=history.seq, recovered=history.recovered, epoch=epoch)
-    # Without recovery the id stays as it was until the snapshot: a client that is cut off before it comes back for it.
-    yield block(str(cursor), said.encode(), RETRY_MS)
+    acknowledgement = Subscribed(match_id=match_id, seq=history.seq, recovered=history.recovered, epoch=epoch)
+    # Without recovery the id does not change before the snapshot: a client that is cut off before it gets it next time.
+    yield block(str(cursor), acknowledgement.encode(), RETRY_MS)
     if history.snapshot is not None:
         cursor.reach(history.snapshot_seq, epoch)
         yield block(str(cursor), history.snapshot)
@@ -160,7 +161,7 @@ def _opening(match_id: int, cursor: MatchCursor, history: History, epoch: str) -
 def _match_block(cursor: MatchCursor, item: Event, epoch: str) -> bytes:
     if item.type == "snapshot":
         cursor.reach(item.seq, epoch)
-    elif item.type != "subscribed":  # announces the snapshot that follows
+    elif item.type != "subscribed":  # that one only announces the snapshot
         cursor.reach(item.seq)
     return block(str(cursor), item.message)
 
@@ -188,16 +189,16 @@ async def _all_blocks(services: Services, stream: AllMatchesStream) -> AsyncIter
             if not sent:
                 yield HEARTBEAT + block(stream.id)
     except DatabaseAway:
-        pass  # the client comes back and goes on from its last id
+        pass  # the client reconnects and resumes from its last id
     if not stream.subscriber.overflowed:
         yield _last_block(services, stream.id)
 
 
 def _pieces(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Join blocks to pieces that are written at once."""
+    """Join blocks into pieces of at least ``PIECE_BYTES``, so that each write sends many."""
     piece = b""
-    for one in blocks:
-        piece += one
+    for addition in blocks:
+        piece += addition
         if len(piece) >= PIECE_BYTES:
             yield piece
             piece = b""
@@ -206,7 +207,7 @@ def _pieces(blocks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _last_block(services: Services, identifier: str) -> bytes:
-    """Return the block before the end of a stream; clients come back at random moments, as after a reconnect hint."""
+    """Return the block before the end of a stream, which spreads the reconnects like a reconnect hint."""
     spread = services.settings.reconnect_spread_seconds
     return block(identifier, retry_ms=max(RETRY_MS, int(random.uniform(0, spread) * 1000)))
 
@@ -216,7 +217,7 @@ async def _stream(
     opening: AbstractAsyncContextManager[T],
     blocks: Callable[[T], tuple[AsyncIterator[bytes], QueuedSubscriber]],
 ) -> Response:
-    """Open a stream, which holds a place until it ends. HEAD is answered as GET would be and holds none."""
+    """Open a stream, which holds a place until its end. The response to HEAD is the same and holds no place."""
     request, services = call.request, call.services
     if request.method == "HEAD":
         with streams.place(request, services, "streams"):

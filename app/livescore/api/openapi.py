@@ -1,6 +1,7 @@
-"""The OpenAPI document: exact enough that a client, or a test, may be made from it.
+"""The OpenAPI document, exact enough to generate clients and tests from it.
 
-FastAPI collects routes and answers; bodies and parameters come from the models that :mod:`livescore.api.parse` uses.
+FastAPI collects the routes and the response models. Bodies and parameters come from the models that
+:mod:`livescore.api.parse` uses.
 """
 
 from collections.abc import Sequence
@@ -28,61 +29,64 @@ _SECURITY_SCHEMES: Json = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer lsk_…`"},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
-# Either scheme, or none where no key is configured: then writes are open.
+# Either scheme, or none: without any configured key, writes need none.
 WRITE_SECURITY: list[Json] = [{"bearer": []}, {"header": []}, {}]
 
-_WHY = {
-    304: "Not changed since `If-None-Match`",
-    400: "Invalid input; `details` name the places",
-    401: "A key is needed, or is not valid",
-    403: "The key may not do this",
-    404: "There is no such thing",
+_DESCRIPTIONS = {
+    304: "Not modified: the client has the representation that `If-None-Match` names",
+    400: "Invalid input; `details` name the faults",
+    401: "The request needs a key, or its key is not valid",
+    403: "The scopes of the key do not allow this request",
+    404: "No object has this id",
     408: "The request did not arrive in time",
-    409: "The state of the match, or a request that is still running, does not allow it",
-    412: "`If-Match` or `If-None-Match` does not allow it",
+    409: "The state of the match does not allow the change, or the first request with this key is still running",
+    412: "The current state is not the one that `If-Match` or `If-None-Match` expects",
     413: "The body is larger than 100 kB",
     422: "This `Idempotency-Key` was used for another request",
     429: "Too many requests",
-    503: "PostgreSQL is away; try again after `Retry-After` seconds",
+    503: "PostgreSQL cannot be used; try again after `Retry-After` seconds",
 }
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer", "minimum": 0}}}
 _CREATED_HEADERS = {
-    "Location": {"description": "Path of what was created", "schema": {"type": "string"}},
-    "ETag": {"description": "Version of what was created, for `If-Match`", "schema": {"type": "string"}},
+    "Location": {"description": "Path of the new object", "schema": {"type": "string"}},
+    "ETag": {"description": "Version of the new object, for `If-Match`", "schema": {"type": "string"}},
 }
-# The documentation of 201 and of a stream, for ``responses`` of a route.
+# The documentation of 201 and of a stream, for the ``responses`` of a route.
 CREATED: Json = {"headers": _CREATED_HEADERS}
 STREAM: Json = {
-    "description": "Events, each as `data:` a message as over WebSocket",
+    "description": "Events. The `data` of each is the message that a WebSocket would receive",
     "content": {"text/event-stream": {"schema": {"type": "string"}}},
 }
 
 
 class _QuerySchema(GenerateJsonSchema):
-    """A default of None stands for a parameter that may be left out, not for one that may be null."""
+    """Schema of parameters. A default of None means that the parameter is optional, not that it may be null."""
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
-        """Return the inner schema alone where the default is None."""
+        """Return only the inner schema if the default is None."""
         if schema.get("default") is None:
             return self.generate_inner(schema["schema"])
         return super().default_schema(schema)
 
 
 class _BodySchema(GenerateJsonSchema):
-    """Members with a default may be left out. The default itself is prose: with it TypeScript would require them."""
+    """Schema of request bodies. Members with a default are optional.
+
+    The default itself is only in the description: with a ``default``, generated TypeScript requires the member.
+    """
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
-        """Return the inner schema alone."""
+        """Return only the inner schema."""
         return self.generate_inner(schema["schema"])
 
 
 def problems(*statuses: int) -> Responses:
-    """The ``responses`` of errors, for a route."""
+    """Return the ``responses`` of a route for these error statuses."""
     return {status: _problem(status) for status in statuses}
 
 
 def _problem(status: int) -> Json:
-    described: Json = {"description": _WHY[status]}
+    described: Json = {"description": _DESCRIPTIONS[status]}
     if status in (429, 503):
         described["headers"] = _RETRY_AFTER
     return described if status == 304 else {"model": Problem, **described}
@@ -92,7 +96,7 @@ _bodies: set[type[Body]] = set()
 
 
 def request_body(model: type[Body]) -> Json:
-    """Return the ``requestBody`` of an operation: a reference, since generators name types after components."""
+    """Return the ``requestBody`` of an operation: a reference, because generators name types after components."""
     _bodies.add(model)
     schema = {"$ref": f"#/components/schemas/{model.__name__}"}
     return {"required": True, "content": {"application/json": {"schema": schema}}}
@@ -104,7 +108,7 @@ def body_schema(model: type[Body]) -> Json:
 
 
 def query_parameters(model: type[Query]) -> list[Json]:
-    """One parameter for each member of the model."""
+    """Return one parameter per member of a model."""
     return [_query_parameter(name, schema) for name, schema in _schema(model, _QuerySchema)["properties"].items()]
 
 
@@ -125,25 +129,27 @@ def _schema(model: type[BaseModel], generator: type[GenerateJsonSchema]) -> Json
 
 
 def path_parameter(name: str) -> Json:
-    """A positive int4 of the path."""
+    """Return a path parameter that is an id."""
     schema = {"type": "integer", "minimum": 1, "maximum": INT4_MAX}
     return {"name": name, "in": "path", "required": True, "schema": schema}
 
 
 def header_parameter(name: str, description: str, schema: Json) -> Json:
-    """An optional request header."""
+    """Return an optional header parameter."""
     return {"name": name, "in": "header", "required": False, "description": description, "schema": schema}
 
 
 IDEMPOTENCY_KEY = header_parameter(
     "Idempotency-Key",
-    "The first answer to this key comes again for the same body.",
+    "Repeating a request with the same key and body returns the first response again.",
     {"type": "string", "pattern": KEY_PATTERN},
 )
-LAST_EVENT_ID = header_parameter("Last-Event-ID", "The id of the last event seen.", {"type": "string"})
+LAST_EVENT_ID = header_parameter(
+    "Last-Event-ID", "The id of the last event that the client received.", {"type": "string"}
+)
 CONDITIONS = [
-    header_parameter("If-Match", "Only if one of these ETags is the current one.", {"type": "string"}),
-    header_parameter("If-None-Match", "Only if none of these ETags is the current one.", {"type": "string"}),
+    header_parameter("If-Match", "Proceed only if one of these ETags is the current one.", {"type": "string"}),
+    header_parameter("If-None-Match", "Proceed only if none of these ETags is the current one.", {"type": "string"}),
 ]
 
 

@@ -1,4 +1,4 @@
-"""The parts of a request, checked. Whatever is wrong with them is a :class:`BadRequest` that names the place."""
+"""Parsing of ids, queries and bodies. Every fault is a :class:`BadRequest` that names its location."""
 
 import re
 from functools import cache
@@ -33,7 +33,7 @@ async def body(request: Request, model: type[AnyBody]) -> AnyBody:
     """Return the JSON body as a ``model``.
 
     Raises:
-        BadRequest: naming the places of all faults.
+        BadRequest: The body is malformed; the details name all faults.
     """
     try:
         parsed = model.model_validate(await json_body(request))
@@ -45,10 +45,10 @@ async def body(request: Request, model: type[AnyBody]) -> AnyBody:
 
 
 async def json_body(request: Request) -> Any:
-    """Return the body as parsed JSON. It is parsed once per request, so that every use judges it alike.
+    """Return the body as parsed JSON. It is parsed once per request, so that all callers get the same result.
 
     Raises:
-        BadRequest: if the body is not declared as JSON, or is no JSON that :mod:`livescore.scores.json_text` takes.
+        BadRequest: The body is not declared as JSON, or :mod:`livescore.scores.json_text` does not accept it.
     """
     if not hasattr(request.state, "json_body"):
         _check_media_type(request)
@@ -68,7 +68,11 @@ def _check_media_type(request: Request) -> None:
 
 
 def query(request: Request, model: type[AnyQuery]) -> AnyQuery:
-    """Return the query parameters as a ``model``. Those of a list type may be repeated, any other is given once."""
+    """Return the query parameters as a ``model``.
+
+    Raises:
+        BadRequest: A parameter is malformed, or repeated although its type is not a list.
+    """
     text = request.scope["query_string"]
     if not text:
         return cast(AnyQuery, _defaults(model))
@@ -104,7 +108,7 @@ def _issues(validation: ValidationError) -> list[Issue]:
 
 
 def _without_index(issue: Issue, given: dict[str, list[str]], model: type[Query]) -> Issue:
-    """Name a parameter that was given once by its name alone, unless it has several values separated by commas."""
+    """Shorten the path of an issue to the parameter, unless it has several values."""
     name = str(issue.path[0])
     is_single = len(given.get(name, ())) == 1 and name not in model.COMMA_SEPARATED
     return Issue((name,), issue.message) if is_single else issue
@@ -112,7 +116,7 @@ def _without_index(issue: Issue, given: dict[str, list[str]], model: type[Query]
 
 @cache
 def _parameters(model: type[Query]) -> dict[str, bool]:
-    """Return the names of the parameters, and whether each is a list."""
+    """Return name → whether the parameter is a list."""
     fields = model.model_fields.items()
     return {field.alias or name: get_origin(field.annotation) is list for name, field in fields}
 
@@ -122,8 +126,17 @@ def _defaults(model: type[Query]) -> Query:
     return _query([], model)
 
 
-def path_id(request: Request, name: str = "id", kind: str = "match") -> int:
-    """A positive int4 of the path."""
+def path_id(request: Request, name: str, kind: str) -> int:
+    """Return an id of the path.
+
+    Args:
+        request: The request.
+        name: Name of the path parameter.
+        kind: The object that it identifies, for the error.
+
+    Raises:
+        BadRequest: The id is not an integer from 1 to the largest int4.
+    """
     text = request.path_params[name]
     number = int(text) if _ID.fullmatch(text) else 0
     if not 0 < number <= INT4_MAX:

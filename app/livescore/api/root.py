@@ -1,4 +1,4 @@
-"""``/``: what this is."""
+"""``/``: the name of the service and its endpoints."""
 
 import orjson
 from starlette.responses import Response
@@ -26,12 +26,12 @@ ENDPOINTS = {
     "openapi": "/openapi.json",
     "asyncapi": "/asyncapi.json",
 }
-"""Every route by a name; a test compares them with the application's."""
+"""Name → path of every route; a test compares them with the application."""
 FEATURES = ["REST", "WebSocket", "server-sent events", "long poll", "resume by sequence number"]
 
 
 class About(Answer):
-    """What this is and where to go from here."""
+    """The service and its endpoints."""
 
     name: str
     version: str
@@ -44,7 +44,7 @@ class About(Answer):
 
 @endpoint("GET", "/", answer=About, responses=openapi.problems(429), tag="health")
 async def about(call: Call) -> Response:
-    """What this is and where to go from here."""
+    """Return the name, the version and the endpoints of the service."""
     described = About(
         name="Live Score API",
         version=__version__,

@@ -1,9 +1,9 @@
-"""Open streams and waiting long polls: the place that each holds, and when one ends."""
+"""Event streams and long polls: the places that they hold, and their ends."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, contextmanager
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -11,33 +11,26 @@ from starlette.types import Message, Receive, Scope, Send
 
 from livescore.api import access
 from livescore.api.context import Services
+from livescore.api.delivery import reset
 from livescore.live.queued_subscriber import QueuedSubscriber
 from livescore.telemetry import metrics
 
-# The entry of the ASGI scope that holds the connection's transport, where the server offers it.
+# Entry of the ASGI scope: the transport of the connection, if the server offers it.
 TRANSPORT = "livescore.transport"
 
 MEDIA_TYPE = "text/event-stream"
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
-# What a browser waits before it reconnects; it resumes by Last-Event-ID.
+# Milliseconds after which a browser reconnects; it resumes by Last-Event-ID.
 RETRY_MS = 1_000
 
-# Seconds in which a client that fell too far behind must take the next piece of what is left, like a WebSocket that is
-# sent a close frame.
+# Seconds in which a client that is too far behind must read the next piece of the rest, like a WebSocket that receives
+# a close frame.
 BEHIND_SECONDS = 5.0
 
 
-class _Transport(Protocol):
-    def is_closing(self) -> bool:
-        """Return whether the connection is closed or about to be."""
-
-    def abort(self) -> None:
-        """Close the connection at once and drop what is buffered."""
-
-
 class _TooSlow(Exception):
-    """The client did not take a piece in time."""
+    """The client did not read a piece in time."""
 
 
 @contextmanager
@@ -51,7 +44,8 @@ def place(request: Request, services: Services, kind: Literal["streams", "long_p
     address = services.address(request.scope)
     access.require_accepting(services)
     services.caps.acquire(address)
-    counts, gauge = services.live.http_subscribers, metrics.STREAMS if kind == "streams" else metrics.LONG_POLLS
+    counts = services.live.http_subscribers
+    gauge = metrics.STREAMS if kind == "streams" else metrics.LONG_POLLS
     counts[kind] += 1
     gauge.set(counts[kind])
     try:
@@ -65,8 +59,8 @@ def place(request: Request, services: Services, kind: Literal["streams", "long_p
 def block(identifier: str, message: bytes | None = None, retry_ms: int | None = None) -> bytes:
     """Return one block of a stream.
 
-    Every block has an id, also one without data: a client that follows the standard takes a block without one as the
-    end of what it may resume from when the connection is new.
+    Every block has an id, even without data: a client that follows the standard forgets its last id if the first block
+    of a new connection has none.
     """
     retry = b"" if retry_ms is None else b"retry: %d\n" % retry_ms
     data = b"" if message is None else b"data: %b\n" % message
@@ -74,15 +68,15 @@ def block(identifier: str, message: bytes | None = None, retry_ms: int | None = 
 
 
 class EventStream(Response):
-    """An open stream.
+    """An open stream of server-sent events.
 
-    It ends when its blocks do, when the client is gone, or when the client has not taken a piece in time.
+    It ends with its blocks, when the client closes the connection, or when the client has not read a piece in time.
 
     Args:
-        blocks: the blocks of the stream.
-        subscriber: the queue that the blocks come from.
-        patience: seconds in which the client must take a piece.
-        resources: what is to be closed with the stream.
+        blocks: The blocks of the stream.
+        subscriber: The queue from which the blocks come.
+        patience: Seconds in which the client must read a piece.
+        resources: Closed at the end of the stream.
     """
 
     media_type = MEDIA_TYPE
@@ -97,7 +91,7 @@ class EventStream(Response):
         self._patience = patience
         self._resources = resources
         self._deadline: asyncio.Timeout | None = None
-        # The client did not take a piece in time.
+        # The client did not read a piece in time.
         self._late = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -109,13 +103,15 @@ class EventStream(Response):
             try:
                 await asyncio.wait((writing, leaving), return_when=asyncio.FIRST_COMPLETED)
             finally:
-                await self._resources.aclose()  # first of all, the place is free for a client that waits for it
+                await self._resources.aclose()  # first, so that a waiting client can use the place
                 await _cancel(writing, leaving)
         is_complete = not self._late and not writing.cancelled()
-        # The protocol may have cut the client off already, and has counted it then.
+        # The protocol may have reset the connection already, and has counted it then.
         if (self._subscriber.overflowed or self._late) and (is_complete or not _is_closing(scope)):
             metrics.SLOW_CONSUMERS_CLOSED.inc()
-        if self._late and _abort(scope):
+        transport: asyncio.Transport | None = scope.get(TRANSPORT)
+        if self._late and transport is not None:
+            reset(transport)
             await disconnected(receive)
         elif not writing.cancelled():
             writing.result()
@@ -143,7 +139,7 @@ class EventStream(Response):
         return min(self._patience, BEHIND_SECONDS) if self._subscriber.overflowed else self._patience
 
     def _hurry(self) -> None:
-        """Let a client that fell too far behind take the piece it is being sent soon, or not at all."""
+        """Shorten the deadline of the current piece, since the client is too far behind."""
         deadline = self._deadline
         if deadline is None:
             return
@@ -152,20 +148,8 @@ class EventStream(Response):
             deadline.reschedule(latest)
 
 
-def _abort(scope: Scope) -> bool:
-    """Drop the connection at once; closing it would wait for the client to read what is buffered.
-
-    Returns whether the server can do that.
-    """
-    transport: _Transport | None = scope.get(TRANSPORT)
-    if transport is None:
-        return False
-    transport.abort()
-    return True
-
-
 def _is_closing(scope: Scope) -> bool:
-    transport: _Transport | None = scope.get(TRANSPORT)
+    transport: asyncio.Transport | None = scope.get(TRANSPORT)
     return transport is not None and transport.is_closing()
 
 
@@ -176,16 +160,16 @@ async def _cancel(*tasks: asyncio.Future[Any]) -> None:
 
 
 async def disconnected(receive: Receive) -> None:
-    """Wait until the client is gone."""
+    """Wait until the client has closed the connection."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
 async def wait(request: Request, subscriber: QueuedSubscriber, seconds: float) -> None:
-    """Wait for an event, at most for ``seconds``.
+    """Wait for an event, for at most as many seconds.
 
     Raises:
-        ClientDisconnect: if the client is gone before.
+        ClientDisconnect: The client closed the connection meanwhile.
     """
     waiting = asyncio.ensure_future(subscriber.wait(seconds))
     leaving = asyncio.ensure_future(disconnected(request.receive))
@@ -198,9 +182,9 @@ async def wait(request: Request, subscriber: QueuedSubscriber, seconds: float) -
 
 
 def last_event_id(request: Request) -> str | None:
-    """Return the id of the last block that the client received; None without one.
+    """Return the id of the last block that the client received, or None.
 
-    ``?lastEventId=`` serves pages: they cannot set a header, and a new ``EventSource`` knows no id.
+    Web pages send it as ``?lastEventId=``: they cannot set the header, and a new ``EventSource`` does not know an id.
     """
     text = request.headers.get("last-event-id", "").strip() or request.query_params.get("lastEventId", "")
     return text or None

@@ -1,22 +1,27 @@
-"""What can go wrong while reconciling, in three kinds that are handled in three ways.
+"""Errors of a reconcile, in three kinds that are handled in three ways.
 
 ::
 
     ReconcileError
     ├── Terminal      the spec cannot be carried out: Stalled until a person acts
-    ├── Waiting       something is missing that will come: a condition, and a look after a short delay
-    └── Transient     the API server or the network: tried again with back-off
-    NotLeading        this process lost the Lease: it stops writing
+    ├── Waiting       something is missing and expected to appear: reported, and requeued after a short delay
+    └── Transient     the API server or the network failed: retried with back-off
+    NotLeading        this process does not hold the Lease: it stops writing
 """
 
 from dataclasses import dataclass, field
 
-# Not frozen: context managers set the traceback of what passes through them.
+# Not frozen: context managers set the traceback of exceptions that pass through them.
 
 
 @dataclass(unsafe_hash=True)
 class ReconcileError(Exception):
-    """Why a LiveScore is not yet what its spec says: ``reason`` for programs, ``message`` for people."""
+    """Reason why the cluster does not match the spec.
+
+    Attributes:
+        reason: Short CamelCase reason for programs.
+        message: What happened and what to do, for people.
+    """
 
     reason: str
     message: str
@@ -27,10 +32,10 @@ class ReconcileError(Exception):
 
 @dataclass(unsafe_hash=True)
 class Terminal(ReconcileError):
-    """The spec, or something in its way, must be changed by a person.
+    """Error that persists until a person changes the spec, or something that conflicts with it.
 
     Attributes:
-        after: seconds after which to look again, if the change may come without an event; None otherwise.
+        after: Requeue delay in seconds if the change may not cause an event; None otherwise.
     """
 
     after: float | None = field(default=None, compare=False)
@@ -38,11 +43,11 @@ class Terminal(ReconcileError):
 
 @dataclass(unsafe_hash=True)
 class Waiting(ReconcileError):
-    """Something will come by itself, or by another's hand.
+    """Error because something is missing that is expected to appear.
 
     Attributes:
-        condition: the condition that this stands in.
-        after: seconds after which to look again, if no event comes before.
+        condition: Type of the condition that reports the error.
+        after: Requeue delay in seconds, unless an event comes first.
     """
 
     condition: str = "Ready"
@@ -51,19 +56,19 @@ class Waiting(ReconcileError):
 
 @dataclass(unsafe_hash=True)
 class Transient(ReconcileError):
-    """The API server did not do what it was asked to, and may do it the next time."""
+    """A request failed, and may succeed later."""
 
 
 @dataclass(unsafe_hash=True)
 class FieldConflict(Exception):
-    """A server-side apply met fields that other managers own.
+    """A server-side apply failed because other managers own fields of the manifest.
 
     Attributes:
-        causes: manager and field of each, as the API server words it.
+        causes: Manager and field of each conflict, in the words of the API server.
     """
 
     causes: tuple[str, ...] = field(default=())
 
 
 class NotLeading(Exception):
-    """This process does not hold the Lease (any more); what it was about to write is for the leader to write."""
+    """This process does not hold the Lease, so it may not write."""

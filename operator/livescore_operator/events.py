@@ -1,4 +1,4 @@
-"""Kubernetes Events: what happened to a LiveScore, for `kubectl describe`."""
+"""Kubernetes Events about LiveScores, as `kubectl describe` shows them."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -11,38 +11,38 @@ from livescore_operator.resource import API_VERSION, KIND, Condition, LiveScore,
 
 log = structlog.get_logger(__name__)
 
-# Conditions whose changes are recorded; the others give details of these.
+# Conditions whose changes are recorded; the others only give details.
 EVENT_CONDITIONS = ("Ready", "Stalled", "SchemaCurrent", "SettingsEffective")
 
-# Reasons for not being ready that somebody ordered: those of every upgrade, and pauses.
+# Reasons for not being ready that are part of every upgrade or were requested, so they are no warnings.
 EXPECTED_REASONS = ("Migrating", "RollingOut", "WaitingForDatabase", "Suspended", "PlanPending")
 
-# Characters of a message that the API server takes.
+# Maximum length of an Event message in characters.
 MAX_MESSAGE = 1024
 
 
 class Recorder:
-    """Records Events in the name of one operator process."""
+    """Creates Events on behalf of one operator process."""
 
     def __init__(self, cluster: Cluster, instance: str) -> None:
         self._cluster = cluster
         self._instance = instance
 
     async def record(self, resource: LiveScore, severity: str, reason: str, message: str) -> None:
-        """Record one Event; that it cannot be recorded is worth no failed reconcile."""
+        """Create an Event. A failure is logged only: the reconcile goes on without the Event."""
         try:
             await self._cluster.create_event(_event(resource, severity, reason, message, self._instance))
         except ReconcileError as error:
-            log.warning("an Event could not be recorded", reason=reason, error=str(error))
+            log.warning("event not recorded", reason=reason, error=str(error))
 
     async def record_transitions(self, resource: LiveScore, old: Iterable[Condition], new: Iterable[Condition]) -> None:
-        """Record what became of the conditions that people want to hear of."""
+        """Record the changes between two lists of conditions, see :func:`transitions`."""
         for severity, reason, message in transitions(old, new):
             await self.record(resource, severity, reason, message)
 
 
 def transitions(old: Iterable[Condition], new: Iterable[Condition]) -> list[tuple[str, str, str]]:
-    """Type, reason and message of the Events for what changed between two lists of conditions."""
+    """Return type, reason and message of the Events for the changes between two lists of conditions."""
     before = {condition.type: condition for condition in old}
     changed = [one for one in new if one.type in EVENT_CONDITIONS and _matters(before.get(one.type), one)]
     return list(dict.fromkeys((_severity(one), one.reason, one.message) for one in changed))
@@ -50,13 +50,13 @@ def transitions(old: Iterable[Condition], new: Iterable[Condition]) -> list[tupl
 
 def _matters(before: Condition | None, now: Condition) -> bool:
     if now.type == "SettingsEffective":
-        # Its message changes only if the spec or the cluster does.
+        # The message changes only when the spec or the cluster changes.
         return now.status == "False" and (before is None or before.message != now.message)
     if before is not None and (before.status, before.reason) == (now.status, now.reason):
         return False
     if now.type == "Stalled":
         return now.status == "True"
-    # Coming up says nothing; being up does, and so does it when it is lost.
+    # Steps on the way to True are not recorded; reaching it and losing it are.
     return now.status == "True" or (before is not None and before.status == "True")
 
 

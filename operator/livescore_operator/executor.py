@@ -1,4 +1,4 @@
-"""Carrying out a plan, or asking the API server what it would do."""
+"""Execution of a plan, and its dry run."""
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
@@ -16,11 +16,11 @@ from livescore_operator.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 
-# Errors after which the other changes of a plan are not tried: the API server answers nobody now.
+# Errors after which the remaining changes of a plan are skipped: the API server does not respond.
 SERVER_ERRORS = frozenset({"ApiServerUnreachable", "Http429", "Http503"})
 
-# Writes of one plan that may time out. A slow admission webhook delays a write for the whole time-out of a request; the
-# kinds it does not watch are still written.
+# Kinds whose writes may time out before the rest of a plan is skipped. A slow admission webhook delays the writes of
+# the kinds that it handles; other kinds are still written.
 MAX_TIMEOUTS = 3
 
 
@@ -29,8 +29,8 @@ class Failure:
     """A change that was not made.
 
     Attributes:
-        change: the change.
-        error: why, with the object's kind and name in the message.
+        change: The change.
+        error: Reason, with kind and name of the object in the message.
     """
 
     change: Change
@@ -39,12 +39,12 @@ class Failure:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a plan.
+    """Result of a plan.
 
     Attributes:
-        objects: made or changed objects, as the API server returned them.
-        failures: changes that were not made.
-        skipped: whether changes were left out because the API server does not answer.
+        objects: Created or updated objects, as the API server returned them.
+        failures: Changes that failed.
+        skipped: Whether changes were skipped because the API server does not respond.
     """
 
     objects: tuple[Manifest, ...] = ()
@@ -53,16 +53,16 @@ class Result:
 
     @property
     def errors(self) -> list[ReconcileError]:
-        """Why the changes were not made, in their order."""
+        """Errors of the failed changes, in order."""
         return [failure.error for failure in self.failures]
 
     def failed(self, key: planning.Key) -> bool:
-        """Return whether the object is not, or may not be, as it was planned."""
+        """Return True if a planned change of an object failed, or may have been skipped."""
         return self.skipped or any(planning.key(failure.change.manifest) == key for failure in self.failures)
 
 
 def combined(errors: Iterable[ReconcileError]) -> ReconcileError | None:
-    """Return one error for several: the worst one, with the messages of all that are as bad."""
+    """Return the most severe of several errors, with the messages of all errors of its kind; None if there are none."""
     ordered = sorted(errors, key=_severity)
     if not ordered:
         return None
@@ -80,7 +80,7 @@ def _severity(error: ReconcileError) -> int:
 
 
 class Executor:
-    """Applies and prunes. Which objects are ours was decided before."""
+    """Applies and prunes objects. The caller has checked that they belong to the LiveScore."""
 
     def __init__(self, cluster: Cluster, recorder: Recorder, rewrites: Rewrites) -> None:
         self._cluster = cluster
@@ -90,10 +90,10 @@ class Executor:
     async def preview(
         self, resource: LiveScore, plan: list[Change], secrets: Iterable[Manifest] = ()
     ) -> tuple[Plan, Result]:
-        """Ask the API server for a dry run of every change. The values of ``secrets`` are masked in its diff.
+        """Send a dry run of every change. Values of ``secrets`` are masked in the diff.
 
         Returns:
-            The plan for the status, and which of its changes would be refused.
+            The plan for the status, and the result with the changes that would be rejected.
 
         Raises:
             NotLeading: Raised if another process has the Lease now.
@@ -117,12 +117,12 @@ class Executor:
         if change.verb == "delete":
             return None
         kept = planning.handover(change, FIELD_MANAGER) or {}
-        # Somebody else keeps the number of replicas then: it does not change.
+        # Another manager keeps the number of replicas, so it does not change.
         manifest = {**change.manifest, "spec": {**change.manifest["spec"], **kept["spec"]}} if kept else change.manifest
         return await self._cluster.apply(manifest, force=True, dry_run=True)
 
     async def carry_out(self, resource: LiveScore, plan: list[Change]) -> Result:
-        """Make all changes; one that fails stops no other.
+        """Make all changes. A change that fails does not stop the others.
 
         Raises:
             NotLeading: Raised if another process has the Lease now.
@@ -143,7 +143,7 @@ class Executor:
         return result
 
     async def _each(self, plan: list[Change], act: Callable[[Change], Awaitable[list[Manifest]]]) -> Result:
-        """Act on every change in order, and collect what came of it."""
+        """Act on every change in order, and collect objects and failures."""
         objects: list[Manifest] = []
         failures: list[Failure] = []
         slow: set[str] = set()
@@ -174,17 +174,17 @@ class Executor:
                 await self._cluster.apply(kept, force=True, manager=HANDOVER_MANAGER)
             result = [await self._apply(resource, change.manifest)]
         metrics.CHANGES.labels(change.verb, kind).inc()
-        log.info("changed", verb=change.verb, kind=kind, child=name)
+        log.info("object changed", verb=change.verb, kind=kind, object=name)
         return result
 
     async def _apply(self, resource: LiveScore, manifest: Manifest) -> Manifest:
         try:
             return await self._cluster.apply(manifest)
         except FieldConflict as conflict:
-            # The object is ours, so the fields of it that the spec decides are ours too.
+            # The object belongs to the LiveScore, so the fields that its spec determines do, too.
             kind, name = planning.key(manifest)
             others = [cause for cause in conflict.causes if f'"{HANDOVER_MANAGER}"' not in cause]
             if others:
-                taken = f"{kind} {name}: taken back from {'; '.join(others)}"
+                taken = f"{kind} {name}: took fields back from {'; '.join(others)}"
                 await self._recorder.record(resource, "Warning", "FieldConflict", taken)
             return await self._cluster.apply(manifest, force=True)

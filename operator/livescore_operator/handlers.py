@@ -1,83 +1,90 @@
-"""What Kopf calls: each handler says in one line whose turn it is. Nothing is decided, read or stored here.
+"""Kopf's event handlers: each one updates the cache and puts the affected LiveScores in the queue.
 
-All are `on.event` handlers: Kopf then adds no finalizer and no annotation, and writes nothing itself.
+All of them are `on.event` handlers. Kopf adds no finalizers and annotations for these, and writes nothing itself.
 """
 
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import kopf
 
-from livescore_operator.components.common import INSTANCE, MANAGED_BY, WATCH
+from livescore_operator.cache import Cache
+from livescore_operator.cluster import label_selector
+from livescore_operator.kinds import WATCHED, Kind
 from livescore_operator.queue import Queue
-from livescore_operator.resource import GROUP, PLURAL, VERSION
+from livescore_operator.resource import GROUP, PLURAL, VERSION, Manifest
 
-# Children are watched by label: the API server sends nothing else.
-CHILDREN = (
-    ("", "v1", "configmaps"),
-    ("", "v1", "services"),
-    ("", "v1", "serviceaccounts"),
-    ("apps", "v1", "deployments"),
-    ("apps", "v1", "statefulsets"),
-    ("batch", "v1", "jobs"),
-    ("policy", "v1", "poddisruptionbudgets"),
-    ("autoscaling", "v2", "horizontalpodautoscalers"),
-    ("networking.k8s.io", "v1", "ingresses"),
-    ("networking.k8s.io", "v1", "networkpolicies"),
-)
-
-# Secrets are watched by a label of their own: credentials that were made here, and any that a user marks with it.
-SECRETS = ("", "v1", "secrets")
-
-# A watch that is silent for longer is made anew; bookmarks come every minute.
+# Seconds after which the API server ends a watch.
 WATCH_SECONDS = 600
+
+# Seconds without any event or bookmark after which a watch is opened again; bookmarks come every minute.
 IDLE_SECONDS = 70
+
 CONNECT_SECONDS = 10
 WORKER_LIMIT = 20
 
+Handler = Callable[..., Coroutine[None, None, None]]
 
-def register(registry: kopf.OperatorRegistry, queue: Queue) -> None:
-    """Tell Kopf what to watch."""
+
+def register(registry: kopf.OperatorRegistry, queue: Queue, cache: Cache) -> None:
+    """Register a handler for each watched kind."""
 
     async def livescore_changed(namespace: str | None, name: str, **_: Any) -> None:
         queue.add((str(namespace), name))
 
-    async def child_changed(namespace: str | None, labels: Mapping[str, str], **_: Any) -> None:
-        # Others may label an object as managed by this operator; without an instance it belongs to no LiveScore.
-        if instance := labels.get(INSTANCE):
-            queue.add((str(namespace), instance))
-
-    async def secret_changed(namespace: str | None, **_: Any) -> None:
-        queue.add_namespace(str(namespace))
-
     kopf.on.login(registry=registry)(_login)
     kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(livescore_changed)
-    for resource in CHILDREN:
-        kopf.on.event(*resource, labels=MANAGED_BY, registry=registry)(child_changed)
-    kopf.on.event(*SECRETS, labels={WATCH: "true"}, registry=registry)(secret_changed)
+    for kind in WATCHED:
+        handler = _secret_changed(queue, cache) if kind.name == "Secret" else _owned_changed(kind, queue, cache)
+        kopf.on.event(kind.group, kind.version, kind.plural, registry=registry)(handler)
+
+
+def _owned_changed(kind: Kind, queue: Queue, cache: Cache) -> Handler:
+    """Return the handler of a kind whose objects belong to one LiveScore each."""
+
+    async def owned_changed(event: kopf.RawEvent, namespace: str | None, **_: Any) -> None:
+        manifest: Manifest = dict(event["object"])
+        # Objects without an instance label belong to no LiveScore, whoever labelled them as managed by the operator.
+        for instance in cache.feed(kind.name, event["type"], manifest):
+            queue.add((str(namespace), instance))
+
+    return owned_changed
+
+
+def _secret_changed(queue: Queue, cache: Cache) -> Handler:
+    """Return the handler of Secrets, which any LiveScore of the namespace may refer to."""
+
+    async def secret_changed(event: kopf.RawEvent, namespace: str | None, **_: Any) -> None:
+        cache.feed("Secret", event["type"], dict(event["object"]))
+        queue.add_namespace(str(namespace))
+
+    return secret_changed
 
 
 class Connection(kopf.ConnectionInfo):
-    """Trusts what kubectl trusts: since Python 3.13 certificates of many running clusters count as malformed."""
+    """Connection that accepts the certificates that kubectl accepts.
+
+    Python 3.13 and newer reject the certificates of many running clusters as malformed.
+    """
 
     def as_ssl_context(self) -> ssl.SSLContext:
-        """Checks the certificate and the name, not every rule of RFC 5280."""
+        """Return a context that verifies certificate and host name, but not every rule of RFC 5280."""
         context = super().as_ssl_context()
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         return context
 
 
 async def _login(**kwargs: Any) -> Connection | None:
-    """As :func:`livescore_operator.cluster.connect` does: what `KUBECONFIG` names, else the pod's own account."""
+    """Log in like :func:`livescore_operator.cluster.connect`: by `KUBECONFIG`, or else as the pod's service account."""
     account = None if "KUBECONFIG" in os.environ else kopf.login_with_service_account(**kwargs)
     found = account or kopf.login_with_kubeconfig(**kwargs)
     return Connection(**vars(found)) if found else None
 
 
 def configure(settings: kopf.OperatorSettings) -> None:
-    """Kopf, hardened: watches that cannot freeze, no peering (a Lease decides), no scanning, nothing posted."""
+    """Configure Kopf: watches that recover, no peering, since a Lease decides, no scanning of kinds, no Events."""
     settings.peering.standalone = True
     settings.posting.enabled = False
     settings.scanning.disabled = True
@@ -91,7 +98,7 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.persistence.finalizer = f"{GROUP}/unused"
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
     settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP)
-    for group, version, plural in CHILDREN:
-        selector = ",".join(f"{name}={value}" for name, value in MANAGED_BY.items())
-        settings.watching.label_selectors[group, version, plural] = selector
-    settings.watching.label_selectors[SECRETS] = f"{WATCH}=true"
+    for kind in WATCHED:
+        # The API server sends objects with these labels only.
+        selector = label_selector(kind.watched or {})
+        settings.watching.label_selectors[kind.group, kind.version, kind.plural] = selector

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 from livescore_operator.components import server
 from livescore_operator.components.common import labels_of
-from livescore_operator.components.monitoring import POD_MONITOR_KIND
 from livescore_operator.components.pods import CHECKSUM
-from livescore_operator.planning import Key, quantity
+from livescore_operator.kinds import POD_MONITOR
+from livescore_operator.planning import Key
+from livescore_operator.quantities import is_less
 from livescore_operator.resource import (
     RESERVED_ENV,
     Autoscaling,
@@ -251,18 +252,13 @@ def _volumes(resource: LiveScore, owned: Mapping[Key, Manifest]) -> Iterator[Ine
             continue
         name, spec, storage = claim["metadata"]["name"], claim["spec"], wanted.storage
         size = spec["resources"]["requests"]["storage"]
-        if _is_larger(size, storage.size):
+        if is_less(storage.size, size):
             why = f"volume claim {name} has {size}, and a volume cannot shrink"
             yield Ineffective(f"{component}.storage.size", why)
         storage_class = spec.get("storageClassName")
         if storage.storage_class_name and storage_class and storage_class != storage.storage_class_name:
             why = f"volume claim {name} exists, with storage class {storage_class}"
             yield Ineffective(f"{component}.storage.storageClassName", why)
-
-
-def _is_larger(size: str, other: str) -> bool:
-    mine, theirs = quantity(size), quantity(other)
-    return mine is not None and theirs is not None and mine > theirs
 
 
 # Network and metrics
@@ -280,7 +276,7 @@ def _monitoring(resource: LiveScore, kinds: Collection[str]) -> Iterator[Ineffec
     if not monitoring.enabled:
         yield from _all(_changed(monitoring, path, ["interval", "labels"]), "monitoring.enabled is false")
         return
-    if POD_MONITOR_KIND not in kinds:
+    if POD_MONITOR.full_name not in kinds:
         why = "this cluster has no PodMonitors: install the Prometheus operator; they are looked for again"
         yield from _all(_changed(monitoring, path), why)
         return

@@ -1,12 +1,12 @@
-"""Agreement of operators that see the same LiveScore: one of them owns it, the others stand back.
+"""Agreement between operators that watch the same LiveScore: one of them owns it, the others stand back.
 
-``status.operator`` names the owner by the namespace and the name of its Lease, so that restarts, upgrades and changes
-of leader within one installation change nothing. An operator that finds another owner writes ``status.contender``. The
-owner sees that by its watch and acknowledges it; while it does, the contender stands back and asks again from time to
-time. An owner that does not acknowledge was removed, and the contender takes over.
+``status.operator`` identifies the owner by the namespace and name of its Lease, which survive restarts, upgrades and
+changes of leader. An operator that finds another owner writes ``status.contender``. The owner receives that change and
+acknowledges it; then the contender stands back, and repeats the request at intervals. If the owner does not
+acknowledge, it was removed, and the contender takes over.
 
-All of this is written with the ``resourceVersion`` that was read, so of several operators one wins. Nothing is written
-while there is only one operator. Times are measured by this process's own clock: clocks of machines differ.
+Every write has the ``resourceVersion`` that was read as a precondition, so that one of several operators wins. A single
+operator writes nothing. Times are measured by this process's own clock, since clocks of machines differ.
 """
 
 import time
@@ -27,27 +27,27 @@ log = structlog.get_logger(__name__)
 Key = tuple[str, str]
 """Namespace and name of a LiveScore."""
 
-# Seconds in which an owner must acknowledge: more than a change of leader takes.
+# Seconds in which an owner must acknowledge; a change of leader takes less.
 ACKNOWLEDGE_SECONDS = 30.0
 
-# Seconds between two questions of a contender that was told to stand back.
+# Seconds between two requests of a contender that was acknowledged.
 ASK_SECONDS = 60.0
 
-# Seconds after which a contender that no longer asks counts as gone.
+# Seconds after its last request when a contender counts as removed.
 GONE_SECONDS = 150.0
 
-# Seconds until a write that another one preceded is tried again.
+# Requeue delay in seconds after a conflicting write.
 CONFLICT_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether this operator may work on a LiveScore.
+    """Decision whether this operator reconciles a LiveScore.
 
     Attributes:
-        owned: whether this operator owns it.
-        problem: what the owner reports about another operator, if there is one.
-        after: seconds after which to look again; None if only events matter.
+        owned: Whether this operator owns it.
+        problem: Error about another operator, for the owner to report; None if there is no other.
+        after: Requeue delay in seconds; None to wait for events.
     """
 
     owned: bool
@@ -56,16 +56,16 @@ class Decision:
 
 
 class Ownership:
-    """Decides which LiveScores this operator works on.
+    """Decides which LiveScores this operator reconciles.
 
     Args:
-        cluster: the API server.
-        identity: of this installation.
-        now: time of day, for the status.
-        lease_seconds: that an owner may need to change its leader.
+        cluster: The API server.
+        identity: Identity of this installation.
+        now: Returns the wall-clock time, for the status.
+        lease_seconds: Time in seconds that a change of leader may take.
 
     Attributes:
-        monotonic: seconds of a clock that nothing sets.
+        monotonic: Returns monotonic time in seconds.
     """
 
     def __init__(
@@ -75,16 +75,16 @@ class Ownership:
         self._identity = identity
         self._now = now
         self._patience = max(ACKNOWLEDGE_SECONDS, 2 * lease_seconds)
-        # The last question about each LiveScore, whoever asked, and since when this process knows it in this state.
-        self._questions: dict[Key, tuple[tuple[Identity, Contender], float]] = {}
+        # Owner and last request of each LiveScore, and when this process first saw them in this state.
+        self._requests: dict[Key, tuple[tuple[Identity, Contender], float]] = {}
         self.monotonic: Callable[[], float] = time.monotonic
 
     async def decide(self, body: Manifest) -> Decision:
-        """Return whether to work on a LiveScore; claim it if it has no owner, or if its owner is gone.
+        """Decide whether to reconcile a LiveScore. Claim it if it has no owner, or if its owner was removed.
 
         Raises:
-            Transient: Raised if the API server did not do what it was asked.
-            NotLeading: Raised if another process has the Lease now.
+            Transient: Raised if a request failed.
+            NotLeading: Raised if another process holds the Lease now.
         """
         status = body.get("status") or {}
         owner, contender = _identity(status.get("operator")), _contender(status.get("contender"))
@@ -95,8 +95,8 @@ class Ownership:
         return await self._contend(body, owner, contender)
 
     def forget(self, key: Key) -> None:
-        """Forget a LiveScore that is gone."""
-        self._questions.pop(key, None)
+        """Forget a LiveScore that was deleted."""
+        self._requests.pop(key, None)
 
     async def _claim(self, body: Manifest) -> Decision:
         self.forget(_key(body))
@@ -109,57 +109,61 @@ class Ownership:
         if contender is None:
             self.forget(_key(body))
             return Decision(owned=True)
+        after = GONE_SECONDS
         if self._age(body, self._identity, contender) >= GONE_SECONDS or contender.identity == self._identity:
-            log.info("the other operator is gone", contender=str(contender))
+            log.info("other operator removed", contender=str(contender))
             self.forget(_key(body))
             await self._write(body, contender=None)
             return Decision(owned=True)
         if not contender.acknowledged:
-            log.warning("another operator sees this LiveScore", contender=str(contender))
-            await self._write(body, contender=_dumped(contender.model_copy(update={"acknowledged": True})))
+            log.warning("another operator watches this LiveScore", contender=str(contender))
+            acknowledged = contender.model_copy(update={"acknowledged": True})
+            if not await self._write(body, contender=_dumped(acknowledged)):
+                # Not acknowledged yet: the contender would take over.
+                after = CONFLICT_SECONDS
         message = (
-            f"the operator {self._identity} works on this LiveScore; the operator {contender} sees it too and stands "
-            "back: remove one of the two, or give each its own namespaces (watch.namespaces of the chart, --namespace)"
+            f"operator {self._identity} reconciles this LiveScore; operator {contender} watches it and stands back: "
+            "remove one of the two, or give each its own namespaces (watch.namespaces of the chart, --namespace)"
         )
-        return Decision(owned=True, problem=Terminal("AnotherOperator", message), after=GONE_SECONDS)
+        return Decision(owned=True, problem=Terminal("AnotherOperator", message), after=after)
 
     # As a contender
 
     async def _contend(self, body: Manifest, owner: Identity, contender: Contender | None) -> Decision:
         if contender is None:
             return await self._ask(body, owner)
-        # The question of a third operator serves as well: the answer says that the owner is alive.
+        # The request of a third operator serves as well: its acknowledgement proves that the owner exists.
         age = self._age(body, owner, contender)
         if contender.acknowledged:
             return await self._ask(body, owner) if age >= ASK_SECONDS else _stand_back(ASK_SECONDS - age)
         if age < self._patience:
             return _stand_back(self._patience - age)
-        log.warning("took over from an operator that does not answer", owner=str(owner), seconds=self._patience)
+        log.warning("took over from an operator that does not acknowledge", owner=str(owner), seconds=self._patience)
         return await self._claim(body)
 
     async def _ask(self, body: Manifest, owner: Identity) -> Decision:
-        log.warning("another operator owns this LiveScore: standing back", owner=str(owner))
-        question = Contender(**self._identity.model_dump(), asked_at=timestamp(self._now()))
-        written = await self._write(body, contender=_dumped(question))
+        log.warning("another operator owns this LiveScore, standing back", owner=str(owner))
+        request = Contender(**self._identity.model_dump(), asked_at=timestamp(self._now()))
+        written = await self._write(body, contender=_dumped(request))
         if written:
-            self._age(body, owner, question)
+            self._age(body, owner, request)
         return _stand_back(self._patience if written else CONFLICT_SECONDS)
 
     def _age(self, body: Manifest, owner: Identity, contender: Contender) -> float:
-        """Return for how many seconds this process has seen the same question.
+        """Return the seconds for which this process has seen the same request.
 
-        To a contender the acknowledgement makes it a new one.
+        For a contender, the acknowledgement makes it a new request.
         """
         shown = contender if owner != self._identity else contender.model_copy(update={"acknowledged": True})
-        now, question = self.monotonic(), (owner, shown)
-        before, since = self._questions.get(_key(body), (None, now))
-        if before != question:
+        now, request = self.monotonic(), (owner, shown)
+        before, since = self._requests.get(_key(body), (None, now))
+        if before != request:
             since = now
-        self._questions[_key(body)] = (question, since)
+        self._requests[_key(body)] = (request, since)
         return now - since
 
     async def _write(self, body: Manifest, **status: Any) -> bool:
-        """Write members of the status if nothing was written since it was read; return whether it was."""
+        """Write fields of the status. Return False if the LiveScore was written since it was read."""
         return await self._cluster.patch_status(body, status)
 
 

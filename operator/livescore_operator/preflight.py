@@ -1,7 +1,7 @@
-"""What must be true before the operator works: the CRD is installed, and all its rights are granted.
+"""Checks before the start: the CRD is installed, and all rights are granted.
 
-Kopf watches nothing of a kind that is missing when it starts, and retries a watch that is forbidden without an end. So
-both are checked before it starts, until they are true; the probe of readiness says what is missing meanwhile.
+Kopf does not watch kinds that are missing when it starts, and retries a forbidden watch for ever. Therefore both are
+checked until they are true; meanwhile the readiness probe reports what is missing.
 """
 
 import asyncio
@@ -10,47 +10,29 @@ from typing import NamedTuple
 
 import structlog
 
-from livescore_operator.cluster import KINDS, Cluster
+from livescore_operator.cluster import Cluster
 from livescore_operator.errors import ReconcileError
+from livescore_operator.kinds import KINDS
 from livescore_operator.resource import GROUP, KIND, PLURAL
 
 log = structlog.get_logger(__name__)
 
-# Between two attempts. Rights that were just granted, and a CRD that was just made, are noticed within it.
+# Seconds between two attempts: how long it takes to notice that rights were granted, or that the CRD was installed.
 RETRY_SECONDS = 3.0
 
-# Reviews in flight at once: the rights are some eighty for each namespace.
+# Concurrent reviews; there are some eighty for each namespace.
 CONCURRENCY = 10
-
-_WRITTEN = ("get", "list", "watch", "create", "patch", "delete")
-
-# Verbs by kind, or kind and subresource, as in k8s/rbac; a test compares.
-VERBS: dict[str, Sequence[str]] = {
-    KIND: ("get", "list", "watch"),
-    f"{KIND}/status": ("patch",),
-    f"{KIND}/finalizers": ("update",),
-    "ConfigMap": _WRITTEN,
-    "Service": _WRITTEN,
-    "ServiceAccount": _WRITTEN,
-    "Deployment": _WRITTEN,
-    "StatefulSet": _WRITTEN,
-    "Job": _WRITTEN,
-    "PodDisruptionBudget": _WRITTEN,
-    "Ingress": _WRITTEN,
-    "NetworkPolicy": _WRITTEN,
-    "HorizontalPodAutoscaler": _WRITTEN,
-    "Secret": ("get", "list", "watch", "create", "patch"),
-    "PersistentVolumeClaim": ("list", "patch", "delete"),
-    "Pod": ("list", "patch"),
-    "Pod/log": ("get",),
-    "Event": ("list", "create"),
-    "PodMonitor": ("get", "list", "create", "patch", "delete"),
-    "Cluster": ("get", "list", "create", "patch"),
-}
 
 
 class Right(NamedTuple):
-    """A verb on a kind; without a namespace in all of them, with a name on the object of that name only."""
+    """A right that the operator needs.
+
+    Attributes:
+        verb: For example ``list``.
+        kind: Kind, or kind and subresource: ``Pod/log``.
+        namespace: Namespace; empty for all.
+        name: Name of the only object that is meant; empty for all.
+    """
 
     verb: str
     kind: str
@@ -59,19 +41,18 @@ class Right(NamedTuple):
 
     @property
     def resource(self) -> str:
-        """The resource as roles name it: `deployments`, `livescores/status`."""
+        """Resource as roles name it: ``deployments``, ``livescores/status``."""
         kind, slash, subresource = self.kind.partition("/")
-        return f"{KINDS[kind][1]}{slash}{subresource}"
+        return f"{KINDS[kind].plural}{slash}{subresource}"
 
     @property
     def group(self) -> str:
-        """The API group, empty for the core."""
-        version = KINDS[self.kind.partition("/")[0]][0]
-        return version.rpartition("/")[0]
+        """API group; empty for the core group."""
+        return KINDS[self.kind.partition("/")[0]].group
 
     @property
     def attributes(self) -> dict[str, str]:
-        """What a SelfSubjectAccessReview asks for."""
+        """Resource attributes of a SelfSubjectAccessReview."""
         resource, _, subresource = self.resource.partition("/")
         found = {
             "verb": self.verb,
@@ -88,28 +69,37 @@ def rights(namespaces: Sequence[str], lease_namespace: str, lease: str) -> list[
     """Return every right that the operator needs.
 
     Args:
-        namespaces: Namespaces that are served; none for all of them.
+        namespaces: Namespaces that are served; empty for all.
         lease_namespace: Namespace of the Lease.
         lease: Name of the Lease.
     """
     return [
-        *(Right(verb, kind, each) for each in namespaces or [""] for kind, verbs in VERBS.items() for verb in verbs),
+        *(right for namespace in namespaces or [""] for right in _rights_in(namespace)),
         Right("create", "Lease", lease_namespace),
         *(Right(verb, "Lease", lease_namespace, lease) for verb in ("get", "update")),
     ]
 
 
+def _rights_in(namespace: str) -> list[Right]:
+    found: list[Right] = []
+    for kind in KINDS.values():
+        found += [Right(verb, kind.name, namespace) for verb in kind.verbs]
+        for subresource, verbs in kind.subresources.items():
+            found += [Right(verb, f"{kind.name}/{subresource}", namespace) for verb in verbs]
+    return found
+
+
 class Preflight:
-    """Checks until everything is there.
+    """Waits until the operator can work.
 
     Args:
         cluster: The API server.
-        namespaces: Namespaces that are served; none for all of them.
+        namespaces: Namespaces that are served; empty for all.
         lease_namespace: Namespace of the Lease.
         lease: Name of the Lease.
 
     Attributes:
-        problem: What is missing, for people; empty once nothing is.
+        problem: What is missing; empty once nothing is.
     """
 
     def __init__(self, cluster: Cluster, namespaces: Sequence[str], lease_namespace: str, lease: str) -> None:
@@ -119,10 +109,10 @@ class Preflight:
         self.problem = "not checked yet"
 
     async def run(self) -> None:
-        """Return as soon as nothing is missing."""
+        """Wait until nothing is missing."""
         while problem := await self._find_problem():
             if problem != self.problem:
-                log.warning("the operator cannot work yet", problem=problem)
+                log.warning("operator not ready", problem=problem)
             self.problem = problem
             await asyncio.sleep(RETRY_SECONDS)
         self.problem = ""
@@ -134,10 +124,10 @@ class Preflight:
                 return f"rights are missing, see docs/operator.md#rights: {_listed(missing)}"
             return await self._find_missing_definition()
         except ReconcileError as error:
-            return f"the API server cannot be asked: {error}"
+            return f"the API server does not respond: {error}"
 
     async def _find_missing_definition(self) -> str:
-        """List LiveScores in every namespace that is served."""
+        """Return that the CRD is not installed, by listing LiveScores in every served namespace; empty if it is."""
         found = [await self._cluster.is_listable(KIND, namespace) for namespace in self._namespaces or [""]]
         name = f"{PLURAL}.{GROUP}"
         return "" if all(found) else f"the CustomResourceDefinition {name} is not installed: apply k8s/crd"
@@ -154,7 +144,7 @@ class Preflight:
 
 
 def _listed(missing: Iterable[Right]) -> str:
-    """Return rights in few words: `create, patch deployments.apps in sports`."""
+    """Return rights as a short text: `create, patch deployments.apps in sports`."""
     verbs: dict[str, list[str]] = {}
     for right in missing:
         resource = f"{right.resource}.{right.group}" if right.group else right.resource

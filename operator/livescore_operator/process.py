@@ -1,4 +1,4 @@
-"""One operator process: Kopf's watches, the queue, the Lease, the resync, and a port for probes and metrics."""
+"""One operator process: Kopf's watches, the queue, the Lease, the resync, and the port of probes and metrics."""
 
 import asyncio
 import random
@@ -13,6 +13,7 @@ import structlog
 from aiohttp import web
 
 from livescore_operator import cluster, handlers
+from livescore_operator.cache import Cache
 from livescore_operator.leadership import Leadership
 from livescore_operator.listener import Listener
 from livescore_operator.preflight import Preflight
@@ -26,26 +27,27 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-# A loop that did not come round for so long will not come round any more.
+# Seconds without progress after which the event loop, or a reconcile, counts as stuck.
 STUCK_SECONDS = 60.0
 
-# Between two signs of life of the event loop.
+# Interval in seconds at which the event loop records that it runs.
 PULSE_SECONDS = 1.0
 
 
 class Operator:
-    """The parts of a process, wired."""
+    """The services of one process."""
 
     def __init__(self, connected: cluster.Cluster, settings: Settings) -> None:
         self._settings = settings
         self.queue = Queue()
+        self._cache = Cache()
         self.leadership = Leadership(
             connected,
             settings.pod_namespace,
             settings.lease_name,
             settings.pod_name,
             settings.lease_seconds,
-            on_gain=self.queue.add_all,
+            on_gain=self._start_leading,
         )
         connected.may_write = lambda: self.leadership.leading
         self.reconciler = Reconciler(
@@ -55,6 +57,7 @@ class Operator:
             on_gone=self.queue.forget,
             lease_name=settings.lease_name,
             lease_seconds=settings.lease_seconds,
+            cache=self._cache,
         )
         self.adapter = self._metrics_adapter(connected) if settings.metrics_adapter else None
         self.preflight = Preflight(connected, settings.namespaces, settings.pod_namespace, settings.lease_name)
@@ -62,20 +65,25 @@ class Operator:
         self._pulse = time.monotonic()
 
     def _metrics_adapter(self, connected: cluster.Cluster) -> "MetricsAdapter":
-        # Only here, since its cryptography holds 9 MB that nobody else needs.
+        # Imported here: cryptography takes 9 MB of memory, and only the metrics API needs it.
         from livescore_operator.metrics_api.server import MetricsAdapter
 
         return MetricsAdapter(connected, self._settings, self.leadership)
 
+    def _start_leading(self) -> None:
+        """Reconcile everything, and read it from the API server: another process wrote it meanwhile."""
+        self.reconciler.observer.invalidate()
+        self.queue.add_all()
+
     async def run(self) -> None:
-        """Work until SIGTERM or SIGINT, then give the Lease back."""
+        """Run until SIGTERM or SIGINT, then release the Lease."""
         stop = asyncio.Event()
-        _heed(stop)
+        _handle_signals(stop)
         async with self._served(), self.adapter.listener() if self.adapter else nullcontext():
             lead, *others = (asyncio.ensure_future(part) for part in (self.leadership.run(), *self._parts(stop)))
             done, _ = await asyncio.wait([lead, *others], return_when=asyncio.FIRST_COMPLETED)
             stop.set()
-            # The Lease last: Kopf cancels what it did not begin, a request that gives it back, too.
+            # The Lease last: Kopf cancels all tasks that it did not create, and one of them might release the Lease.
             await _end(others)
             await _end([lead])
             for task in done:
@@ -83,32 +91,36 @@ class Operator:
 
     def _parts(self, stop: asyncio.Event) -> list[Awaitable[object]]:
         return [
-            self._told(stop),
+            self._wait_for_signal(stop),
             self._watch(stop),
             self._resync(),
-            self._count(),
-            self._beat(),
+            self._follow_connections(),
+            self._pulse_forever(),
             *([self.adapter.registration.run()] if self.adapter else []),
             *(self.queue.work(self._reconcile, self.leadership.wait) for _ in range(self._settings.workers)),
         ]
 
-    async def _told(self, stop: asyncio.Event) -> None:
-        """Wait for a signal. Kopf replaces the handlers as it starts, and would wait 5 s for tasks of others."""
+    async def _wait_for_signal(self, stop: asyncio.Event) -> None:
+        """Wait for a signal.
+
+        Kopf replaces our signal handlers on start, and would wait 5 s for tasks that it did not create: install ours
+        again.
+        """
         stopped, watching = (asyncio.ensure_future(event.wait()) for event in (stop, self.watching))
         await asyncio.wait([stopped, watching], return_when=asyncio.FIRST_COMPLETED)
         watching.cancel()
-        _heed(stop)
+        _handle_signals(stop)
         await stopped
 
     async def _watch(self, stop: asyncio.Event) -> None:
         await self.preflight.run()
         registry, settings = kopf.OperatorRegistry(), kopf.OperatorSettings()
-        handlers.register(registry, self.queue)
+        handlers.register(registry, self.queue, self._cache)
         handlers.configure(settings)
         await kopf.operator(
             registry=registry,
             settings=settings,
-            # Of the same name as in the Lease; Kopf would ask for the user's, whom an image need not know.
+            # The name in the Lease. Kopf would derive a name from the user, who may not exist in the image.
             identity=cast("Any", self._settings.pod_name),
             standalone=True,
             clusterwide=not self._settings.namespaces,
@@ -129,20 +141,22 @@ class Operator:
         return after
 
     async def _resync(self) -> None:
-        """Look at everything now and then, whatever was or was not heard of it."""
+        """Reconcile everything at intervals, in case events were missed."""
         while True:
             await asyncio.sleep(self._settings.resync_seconds)
+            if self.leadership.leading:
+                await self.reconciler.observer.refresh(self._settings.namespaces)
             self.queue.add_all()
 
-    async def _count(self) -> None:
-        """Reconcile those whose number of connections moved; the pods are asked, not the API server."""
+    async def _follow_connections(self) -> None:
+        """Reconcile LiveScores whose number of connections changed. Reads the pods, not the API server."""
         while True:
-            # Not in step with other operators, nor with whatever else looks every so often.
+            # Jitter keeps several operators, and other periodic jobs, out of step.
             await asyncio.sleep(self._settings.connections_seconds * random.uniform(0.9, 1.1))
             for key in await self.reconciler.autoscaler.pod_client.changed():
                 self.queue.add(key)
 
-    async def _beat(self) -> None:
+    async def _pulse_forever(self) -> None:
         while True:
             self._pulse = time.monotonic()
             await asyncio.sleep(PULSE_SECONDS)
@@ -168,15 +182,15 @@ class Operator:
         return web.json_response(body, status=503 if problems else 200)
 
     def _problems(self) -> list[str]:
-        """Return why this process is not ready; nothing of it comes back once it was resolved."""
+        """Return why this process is not ready. None of the reasons comes back once it is resolved."""
         found = []
         if self.preflight.problem:
             found.append(self.preflight.problem)
         elif not self.watching.is_set():
-            found.append("the watches have not started yet")
+            found.append("watches not started yet")
         if self.leadership.problem:
             lease = f"{self._settings.pod_namespace}/{self._settings.lease_name}"
-            found.append(f"Lease {lease} was not read: {self.leadership.problem}")
+            found.append(f"Lease {lease} could not be read: {self.leadership.problem}")
         if self.adapter is not None and not self.adapter.tls.is_ready:
             found.append(f"the metrics adapter cannot serve yet: {self.adapter.registration.problem}")
         return found
@@ -186,24 +200,24 @@ class Operator:
 
 
 async def _end(tasks: Collection[asyncio.Future[object]]) -> None:
-    """Cancel those that still run, and wait until all have ended."""
+    """Cancel tasks, and wait until all of them have ended."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _heed(stop: asyncio.Event) -> None:
-    """Let SIGTERM and SIGINT set ``stop``."""
+def _handle_signals(stop: asyncio.Event) -> None:
+    """Set ``stop`` on SIGTERM and SIGINT."""
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
 
 async def run(settings: Settings) -> None:
-    """Run one operator process until it is told to stop.
+    """Run one operator process until it receives a signal.
 
     Raises:
-        AddressError: when a port cannot be used.
-        NoCluster: when there is no API server to talk to.
+        AddressError: Raised if a port cannot be opened.
+        NoCluster: Raised if no API server is configured.
     """
     async with cluster.connect(settings.request_timeout_seconds) as connected:
         await Operator(connected, settings).run()

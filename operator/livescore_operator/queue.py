@@ -1,4 +1,4 @@
-"""What waits to be reconciled: causes of one object merge, and failures come back later."""
+"""Work queue of LiveScores to reconcile: merges causes, and retries failures with back-off."""
 
 import asyncio
 import random
@@ -16,17 +16,18 @@ Key = tuple[str, str]
 """Namespace and name of a LiveScore."""
 
 Reconcile = Callable[[Key], Awaitable[float | None]]
-"""Works on one LiveScore; gives the seconds after which to look again, None for when something happens."""
+"""Reconciles one LiveScore; returns the requeue delay in seconds, None to wait for an event."""
 
-# Events of one change come in a burst: a Deployment, its status, its status again.
+# Seconds in which causes merge: one change leads to a burst of events, such as several status updates.
 MERGE_SECONDS = 0.1
 
+# Bounds of the back-off in seconds.
 FIRST_RETRY_SECONDS = 0.5
 LAST_RETRY_SECONDS = 120.0
 
 
 class Queue:
-    """A level-triggered work queue: what is in it says that something happened, not what."""
+    """Level-triggered work queue: an entry means that something happened, not what."""
 
     def __init__(self) -> None:
         self._due: dict[Key, asyncio.TimerHandle] = {}
@@ -38,7 +39,7 @@ class Queue:
         self.known: set[Key] = set()
 
     def add(self, key: Key, after: float = MERGE_SECONDS) -> None:
-        """Reconcile this object ``after`` so many seconds, or earlier if that was asked for already."""
+        """Reconcile a LiveScore after a delay in seconds, or earlier if that was requested before."""
         self.known.add(key)
         loop = asyncio.get_running_loop()
         planned = self._due.get(key)
@@ -46,30 +47,30 @@ class Queue:
             if planned.when() <= loop.time() + after:
                 return
             planned.cancel()
-        self._due[key] = loop.call_later(after, self._ripe, key)
+        self._due[key] = loop.call_later(after, self._enqueue, key)
 
     def add_all(self) -> None:
-        """Reconcile every object that was ever heard of."""
+        """Reconcile every known LiveScore."""
         for key in self.known:
             self.add(key)
 
     def add_namespace(self, namespace: str) -> None:
-        """Reconcile every object of a namespace."""
+        """Reconcile every known LiveScore of a namespace."""
         for key in self.known:
             if key[0] == namespace:
                 self.add(key)
 
     def stuck(self, seconds: float) -> list[str]:
-        """Objects that have been worked on for longer, as ``namespace/name``."""
+        """Return the LiveScores whose reconcile has taken longer, as ``namespace/name``."""
         now = time.monotonic()
         return ["/".join(key) for key, started in self._working.items() if now - started > seconds]
 
     def forget(self, key: Key) -> None:
-        """The object is gone: look once more, and not again."""
+        """Forget a LiveScore that was deleted. A reconcile that is due already still takes place."""
         self.known.discard(key)
         self._failures.pop(key, None)
 
-    def _ripe(self, key: Key) -> None:
+    def _enqueue(self, key: Key) -> None:
         self._due.pop(key, None)
         if key in self._working:
             self._again.add(key)
@@ -79,11 +80,11 @@ class Queue:
         metrics.QUEUED.set(len(self._waiting))
 
     async def work(self, reconcile: Reconcile, allowed: Callable[[], Awaitable[None]]) -> None:
-        """Take one object after the other, for ever. Several may work side by side.
+        """Reconcile LiveScores one after another until cancelled. Several workers may run concurrently.
 
         Args:
-            reconcile: what is done with each.
-            allowed: returns when work may be taken.
+            reconcile: Function that reconciles one LiveScore.
+            allowed: Returns when this process may reconcile.
         """
         while True:
             key = await self._ready.get()
@@ -104,15 +105,15 @@ class Queue:
             try:
                 after = await reconcile(key)
             except NotLeading:
-                # Kept for when this process leads again, which may be a moment later and without anybody else's turn.
-                log.info("not leading any more: left to the leader")
+                # Kept in the queue: this process may lead again before any other one does.
+                log.info("reconcile stopped, not the leader")
                 self.add(key)
             except ReconcileError as error:
                 self._retry(key)
-                log.warning("reconcile failed, tried again later", reason=error.reason, message=error.message)
+                log.warning("reconcile failed, will retry", reason=error.reason, message=error.message)
             except Exception:
                 self._retry(key)
-                log.exception("reconcile failed unexpectedly, tried again later")
+                log.exception("reconcile failed unexpectedly, will retry")
             else:
                 self._failures.pop(key, None)
                 if after is not None and key in self.known:

@@ -1,7 +1,8 @@
-"""Brings one LiveScore to what its spec says: observe, scale, plan, apply, prune, status. Read it from top to bottom.
+"""The reconcile of one LiveScore: observe, scale, plan, apply, prune, report. Read it from top to bottom.
 
-Every cause (an edit, an event of a child, the resync, a restart) leads to the same function, which looks at what is
-there rather than at what happened, so it may be called at any time and any number of times.
+Every cause (an edit, an event of an owned object, the resync, a restart) leads to the same function. It compares the
+desired with the observed state and does not depend on what happened before, so it may run at any time and any number of
+times.
 """
 
 import asyncio
@@ -12,15 +13,16 @@ from datetime import UTC, datetime
 import structlog
 from pydantic import ValidationError
 
-from livescore_operator import components, conditions, ineffective, planning, reporting, troubles, volumes
+from livescore_operator import components, conditions, ineffective, origins, planning, reporting, troubles, volumes
 from livescore_operator.autoscaler import Autoscaler
 from livescore_operator.build_context import build_context, serving_image
+from livescore_operator.cache import Cache
 from livescore_operator.cluster import FIELD_MANAGER, Cluster
 from livescore_operator.components import migration
 from livescore_operator.errors import NotLeading, ReconcileError, Terminal, Transient, Waiting
 from livescore_operator.events import Recorder
 from livescore_operator.executor import SERVER_ERRORS, Executor, Result, combined
-from livescore_operator.observation import ObservedState, is_orphan, name_conflicts, observe
+from livescore_operator.observation import ObservedState, Observer, is_orphan, name_conflicts, secret_problems
 from livescore_operator.ownership import Decision, Ownership
 from livescore_operator.planning import Change
 from livescore_operator.redaction import Redactor
@@ -35,34 +37,51 @@ log = structlog.get_logger(__name__)
 Key = tuple[str, str]
 OwnedObjects = Mapping[planning.Key, Manifest]
 
-# Nothing tells of another operator's Cluster: it is looked at again so often while it starts.
+# Requeue delay in seconds while a CloudNativePG Cluster starts: Clusters are not watched.
 CLUSTER_SECONDS = 10.0
 
-# Between two looks at pods that do not come: their own events are not watched, there are too many in a cluster.
+# Requeue delay in seconds while pods are missing or not ready: a cluster has too many pods to watch them.
 PODS_SECONDS = 10.0
 
-# Objects whose Events are read in one look.
+# Objects whose Events are read in one reconcile.
 MAX_SUSPECTS = 8
 
-# Failures in a row from which on an error that may pass stands in the conditions: one alone passes in half a second.
+# Consecutive failures after which a transient error is reported in the conditions; most errors occur only once.
 REPORTED_FAILURES = 2
 
-# Seconds after which an error that should have passed is not expected to pass by itself any more.
+# Seconds after which a transient error is reported as one that needs a person.
 LASTING_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How a reconcile ended: the owned objects as they now are, and what is to be said of them.
+class Desired:
+    """The desired state.
 
     Attributes:
-        owned: live objects by kind and name.
-        serving_image: image that Deployments may run.
-        problem: why not everything is as the spec says.
-        plan: what would be changed, if the spec asks for a plan only.
-        pending: whether that plan has changes.
-        scaled: whether the Deployment of the API is as it was planned.
-        rolled: Deployments that were applied, and whether that changed their template.
+        manifests: Objects that should exist, in the order in which they are applied.
+        serving_image: Image that Deployments may run.
+        held: Workloads that are neither changed nor pruned, because a Secret that they read is missing or unusable.
+        problems: Why workloads are held.
+    """
+
+    manifests: tuple[Manifest, ...]
+    serving_image: str | None
+    held: frozenset[planning.Key] = frozenset()
+    problems: tuple[ReconcileError, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of a reconcile.
+
+    Attributes:
+        owned: Live objects by kind and name, after all changes.
+        serving_image: Image that Deployments may run.
+        problem: Why the cluster does not match the spec; None if it does.
+        plan: Changes that would be made, if the spec asks for a plan only.
+        pending: Whether that plan contains changes.
+        scaled: Whether the Deployment of the API is as desired.
+        rolled: Deployments that were applied, and whether their pod template changed.
     """
 
     owned: OwnedObjects
@@ -76,12 +95,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Failure:
-    """An error that repeats.
+    """A repeated error.
 
     Attributes:
-        reason: its reason.
-        count: failures in a row, whatever their reasons.
-        since: when the first one with this reason was observed.
+        reason: Reason of the last error.
+        count: Consecutive failures, with any reason.
+        since: When the first failure with this reason occurred.
     """
 
     reason: str
@@ -90,7 +109,7 @@ class Failure:
 
 
 class Unfinished(Exception):
-    """Changes that failed, and may not the next time; all that is to be reported of them was reported."""
+    """Some changes failed and may succeed later. The status was written already."""
 
     def __init__(self, problem: Transient) -> None:
         super().__init__(str(problem))
@@ -98,15 +117,16 @@ class Unfinished(Exception):
 
 
 class Reconciler:
-    """Brings LiveScores to what they say. Keeps nothing of the cluster.
+    """Makes the cluster match the specs of LiveScores.
 
     Args:
-        cluster: the API server.
-        namespace: of the operator, whose pods may reach the management ports.
-        instance: name of this process in Events.
-        on_gone: called with every LiveScore that is no more.
-        lease_name: of this installation's Lease, which names it among operators.
-        lease_seconds: that a change of leader may take.
+        cluster: The API server.
+        namespace: Namespace of the operator, whose pods may reach the management ports.
+        instance: Name of this process in Events.
+        on_gone: Called with the key of every LiveScore that was deleted.
+        lease_name: Name of the Lease, which identifies this installation among operators.
+        lease_seconds: Time in seconds that a change of leader may take.
+        cache: Objects that watches feed; without it every reconcile reads everything from the API server.
     """
 
     def __init__(
@@ -117,10 +137,12 @@ class Reconciler:
         on_gone: Callable[[Key], None] = lambda key: None,
         lease_name: str = "livescore-operator",
         lease_seconds: float = 15.0,
+        cache: Cache | None = None,
     ) -> None:
         self._cluster = cluster
         self._namespace = namespace
         self._recorder = Recorder(cluster, instance)
+        self.observer = Observer(cluster, cache)
         self.rewrites = Rewrites()
         self._executor = Executor(cluster, self._recorder, self.rewrites)
         self._on_gone = on_gone
@@ -132,14 +154,14 @@ class Reconciler:
         self.autoscaler = Autoscaler(cluster, self._recorder, lambda: self.now())
 
     async def reconcile(self, key: Key) -> float | None:
-        """Make the cluster what one LiveScore says.
+        """Make the cluster match the spec of one LiveScore.
 
         Returns:
-            Seconds after which to look again; None when nothing is waited for but events.
+            Requeue delay in seconds; None if only an event can change anything.
 
         Raises:
-            Transient: when the API server did not do what it was asked; try again.
-            NotLeading: when another process has the Lease now.
+            Transient: Raised if the API server did not do something; the reconcile must be retried.
+            NotLeading: Raised if another process holds the Lease now.
         """
         body = await self._cluster.get(KIND, *key)
         if body is None or "deletionTimestamp" in body["metadata"]:
@@ -152,25 +174,25 @@ class Reconciler:
         return soonest(await self._reconcile_owned(key, body), decision.after)
 
     async def _decide(self, key: Key, body: Manifest) -> Decision:
-        """Return whether to work on a LiveScore, and keep what is to be reported about other operators."""
+        """Decide whether this operator reconciles a LiveScore, and remember a conflict with another operator."""
         try:
             decision = await self.ownership.decide(body)
         except Terminal as refused:
-            # Operators cannot agree by a status that the API server does not take; reconciling says what is wrong.
-            log.warning("the owner could not be written", reason=refused.reason, message=refused.message)
+            # The API server rejects the status, so operators cannot agree. The reconcile will report the reason.
+            log.warning("owner not written", reason=refused.reason, message=refused.message)
             decision = Decision(owned=True)
-        problem = decision.problem
-        if problem is None:
+        if decision.problem is None:
             self._contended.pop(key, None)
         else:
-            self._contended[key] = problem
+            self._contended[key] = decision.problem
         return decision
 
     def _stand_back(self, key: Key) -> None:
-        """Forget all but that the LiveScore exists: another operator works on it, and reports about it."""
+        """Forget the state of a LiveScore that another operator reconciles and reports on."""
         self._failures.pop(key, None)
         self.rewrites.forget(key)
         self.autoscaler.forget(key)
+        self.observer.forget(key)
         metrics.forget(*key)
 
     async def _reconcile_owned(self, key: Key, body: Manifest) -> float | None:
@@ -195,10 +217,8 @@ class Reconciler:
         if resource.spec.suspend:
             await self._report_suspended(resource)
             return None
-        observed = await observe(self._cluster, resource)
-        scaling = await self.autoscaler.plan(resource, observed)
-        outcome = await self._apply_desired_state(resource, observed, scaling)
-        # Send commands to pods only if the Deployment was applied as planned.
+        observed, scaling, outcome = await self._converge(resource)
+        # Pods receive commands only if the number of replicas that they follow from was applied.
         if outcome.scaled:
             outcome, scaling = await self._execute_scaling(resource, observed, outcome, scaling)
         else:
@@ -216,58 +236,129 @@ class Reconciler:
         status = self.rewrites.remaining(_key(resource))
         return soonest(_requeue_after(resource, outcome, self.now()), scaling.requeue_after, pods, status)
 
+    async def _converge(self, resource: LiveScore) -> tuple[ObservedState, ScalingPlan, Outcome]:
+        """Observe, scale, and apply the desired state.
+
+        The cache decides only that there is nothing to do. Everything else is decided again on what the API server
+        holds, so no stale object leads to a write, a deletion or a drain.
+        """
+        changed = resource.metadata.generation != resource.status.observed_generation
+        failed = _key(resource) in self._failures
+        observed = await self.observer.observe(resource, fresh=changed or failed)
+        scaling = await self.autoscaler.plan(resource, observed)
+        if observed.cached:
+            serving = serving_image(resource, observed)
+            if self._is_converged(resource, observed, scaling):
+                return observed, scaling, Outcome(observed.owned, serving, scaled=True)
+            observed = await self.observer.observe(resource, fresh=True)
+            scaling = await self.autoscaler.plan(resource, observed)
+        return observed, scaling, await self._apply_desired_state(resource, observed, scaling)
+
+    def _is_converged(self, resource: LiveScore, observed: ObservedState, scaling: ScalingPlan) -> bool:
+        """Return True if nothing is to be changed, reported as a problem, or sent to pods."""
+        if scaling.steps.begin or scaling.steps.cancel:
+            return False
+        if resource.spec.reconcile_policy == "Plan" or self.rewrites.conflicts(_key(resource)):
+            return False
+        try:
+            desired = self._desired(resource, observed, scaling)
+        except (Terminal, Waiting):
+            return False
+        if desired.problems or volumes.unseen(resource, observed.owned):
+            return False
+        corrections = volumes.corrections(resource, observed.owned, {})
+        return not corrections and not _plan(resource, desired.manifests, observed.owned, (), frozenset(), self.now())
+
     async def _execute_scaling(
         self, resource: LiveScore, observed: ObservedState, outcome: Outcome, scaling: ScalingPlan
     ) -> tuple[Outcome, ScalingPlan]:
-        """Execute the scaling plan; add an error to the outcome."""
+        """Execute the scaling plan. An error becomes a problem of the outcome."""
         try:
             return outcome, await self.autoscaler.execute(resource, observed, scaling)
         except ReconcileError as error:
             problems = [error] if outcome.problem is None else [outcome.problem, error]
             return replace(outcome, problem=combined(problems)), self.autoscaler.skip(resource, scaling)
 
-    async def _apply_desired_state(self, resource: LiveScore, observed: ObservedState, scaling: ScalingPlan) -> Outcome:
+    def _desired(self, resource: LiveScore, observed: ObservedState, scaling: ScalingPlan) -> Desired:
+        """Build the desired state.
+
+        Raises:
+            Terminal: Raised if the spec cannot be carried out.
+            Waiting: Raised if something is missing that every component needs.
+        """
+        origins.require_valid(resource.spec.api.allowed_origins)
         serving = serving_image(resource, observed)
+        context = build_context(resource, observed, serving, self._namespace, scaling.scale)
+        found = secret_problems(resource, observed.secrets)
+        return Desired(
+            manifests=tuple(components.build(resource, context)),
+            serving_image=serving,
+            held=frozenset(_workload(resource, component) for _, some in found for component in some),
+            problems=tuple(problem for problem, _ in found),
+        )
+
+    async def _apply_desired_state(self, resource: LiveScore, observed: ObservedState, scaling: ScalingPlan) -> Outcome:
         try:
-            context = build_context(resource, observed, serving, self._namespace, scaling.scale)
-            wanted = components.build(resource, context)
-            owned = await self._with_name_conflicts(resource, observed, wanted)
-            conflicts = name_conflicts(resource, wanted, owned)
+            desired = self._desired(resource, observed, scaling)
+            live = await self._with_name_conflicts(resource, observed, desired.manifests)
+            conflicts = name_conflicts(resource, desired.manifests, live)
         except (Terminal, Waiting) as problem:
-            return Outcome(observed.owned, serving, problem)
-        possible = [manifest for manifest in wanted if planning.key(manifest) not in conflicts]
-        corrections = volumes.corrections(resource, owned, await self._unlabelled_claims(resource, owned))
-        plan = _plan(resource, possible, owned, corrections, self.now())
+            return Outcome(observed.owned, serving_image(resource, observed), problem)
+        serving = desired.serving_image
+        possible = [manifest for manifest in desired.manifests if planning.key(manifest) not in conflicts]
+        corrections = volumes.corrections(resource, live, await self._unlabelled_claims(resource, live))
+        plan = _plan(resource, possible, live, corrections, desired.held, self.now())
+        problems = [*desired.problems, *conflicts.values()]
         if resource.spec.reconcile_policy == "Plan":
             shown, result = await self._executor.preview(resource, plan, observed.held_secrets)
-            refused = combined([*conflicts.values(), *result.errors, *_lasting(corrections)])
-            return Outcome(owned, serving, refused, shown, pending=bool(plan))
+            refused = combined([*problems, *result.errors, *_lasting(corrections)])
+            return Outcome(live, serving, refused, shown, pending=bool(plan))
         result = await self._executor.carry_out(resource, plan)
-        problems = [*(correction.problem for correction in corrections), *self._loops(resource, result)]
-        failed = combined([*conflicts.values(), *result.errors, *problems])
+        self.observer.store(result.objects)
+        problems += [*result.errors, *(correction.problem for correction in corrections)]
+        problems += self._loops(resource, result)
         api = ("Deployment", resource.api_name)
-        scaled = api not in conflicts and not result.failed(api)
-        rolled = {planning.key(one): _rolls(one, observed.owned.get(planning.key(one))) for one in result.objects}
-        return Outcome(observed.updated(result.objects), serving, failed, scaled=scaled, rolled=rolled)
+        return Outcome(
+            owned=observed.updated(result.objects),
+            serving_image=serving,
+            problem=combined(problems),
+            scaled=api not in conflicts and api not in desired.held and not result.failed(api),
+            rolled={planning.key(one): _rolls(one, observed.owned.get(planning.key(one))) for one in result.objects},
+        )
 
     async def _unlabelled_claims(self, resource: LiveScore, owned: OwnedObjects) -> OwnedObjects:
-        """Return the claims that lost their labels, of the StatefulSets whose template is to change."""
-        names = volumes.unseen(resource, owned)
-        found = [await self._cluster.claim(resource.namespace, name) for name in names]
-        return {planning.key(claim): claim for claim in found if claim}
+        """Return the claims without labels of those StatefulSets whose claim template must change."""
+        claims: dict[planning.Key, Manifest] = {}
+        for name in volumes.unseen(resource, owned):
+            claim = await self._cluster.claim(resource.namespace, name)
+            if claim is not None:
+                claims[planning.key(claim)] = claim
+        return claims
 
     def _loops(self, resource: LiveScore, result: Result) -> list[Terminal]:
-        """Return the write loops that no failure of the result stands for."""
+        """Return the write loops that the failures of the result do not report already."""
         failed = {planning.key(failure.change.manifest) for failure in result.failures}
         return self.rewrites.conflicts(_key(resource), failed)
+
+    async def _with_name_conflicts(
+        self, resource: LiveScore, observed: ObservedState, desired: Iterable[Manifest]
+    ) -> OwnedObjects:
+        """Return the owned objects, and other objects that have the name of a missing one.
+
+        Such an object may belong to somebody else, or be one of ours that lost its labels.
+        """
+        missing = [key for key in map(planning.key, desired) if key not in observed.owned]
+        found = await asyncio.gather(*(self._cluster.get(kind, resource.namespace, name) for kind, name in missing))
+        others = {key: manifest for key, manifest in zip(missing, found, strict=True) if manifest is not None}
+        return {**observed.owned, **others}
 
     # Failures
 
     def _persistent(self, resource: LiveScore, problem: Transient) -> ReconcileError | None:
-        """Count a failure, and return it as it is to be reported; None for the first one, which may pass at once."""
+        """Count a transient error. Return the error to report, or None for the first failure in a row."""
         if problem.reason == "Forbidden":
-            # Missing rights do not come by themselves: somebody must see them where he looks.
-            return Waiting(problem.reason, f"the operator may not: {problem.message}")
+            # A missing right does not come back by itself, so it is reported at once.
+            return Waiting(problem.reason, f"the operator lacks a right: {problem.message}")
         before, now = self._failures.get(_key(resource)), self.now()
         count = before.count + 1 if before else 1
         since = before.since if before and before.reason == problem.reason else now
@@ -280,7 +371,10 @@ class Reconciler:
         return problem
 
     async def _report_failure(self, resource: LiveScore, error: Exception) -> None:
-        """Report that a reconcile ended before anything could be said of the owned objects, if that repeats."""
+        """Report that a reconcile ended early, unless the error may be gone at the next attempt.
+
+        The caller raises the error again, so a status that cannot be written now is written by a retry.
+        """
         problem: ReconcileError | None = error if isinstance(error, ReconcileError) else _unexpected(error)
         if isinstance(problem, Transient):
             problem = self._persistent(resource, problem)
@@ -291,13 +385,13 @@ class Reconciler:
         try:
             await self._write(resource, resource.status.model_copy(update=update))
         except ReconcileError as failure:
-            log.warning("status could not be written", reason=failure.reason, message=failure.message)
+            log.warning("status not written, will retry", reason=failure.reason, message=failure.message)
 
     async def _report_unreadable(self, body: Manifest, error: ValidationError) -> None:
-        """Report a LiveScore that was stored past the rules of the CRD. Its status may be as wrong as its spec."""
+        """Report a LiveScore that violates the CRD's schema, which was stored under another one."""
         metadata = Metadata.model_validate(body["metadata"])
         faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        message = f"the object cannot be read, correct it: {faults}"
+        message = f"the object is invalid, correct these fields: {faults}"
         try:
             status = Status.model_validate(body.get("status") or {})
         except ValidationError:
@@ -311,20 +405,14 @@ class Reconciler:
         if reporting.dumped(written) != reporting.dumped(status):
             await self._cluster.apply_status(reporting.manifest(metadata, written))
 
-    async def _with_name_conflicts(
-        self, resource: LiveScore, observed: ObservedState, wanted: list[Manifest]
-    ) -> OwnedObjects:
-        """Add objects that have the name of a missing one: it may only have lost its labels."""
-        missing = [key for key in map(planning.key, wanted) if key not in observed.owned]
-        found = [await self._cluster.get(kind, resource.namespace, name) for kind, name in missing]
-        return {**observed.owned, **{key: rival for key, rival in zip(missing, found, strict=True) if rival}}
+    # Status
 
     async def _report(
         self, resource: LiveScore, observed: ObservedState, outcome: Outcome, scaling: ScalingPlan
     ) -> float | None:
-        """Write the status; seconds after which to look again at pods that do not come, None if all are there."""
+        """Write the status. Return the requeue delay while pods are missing or not ready, None otherwise."""
         owned, image = outcome.owned, outcome.serving_image
-        # A driver's error may quote a part of the URL, and the status has more readers than the Secret.
+        # Error messages may quote a password, and more people may read the status than the Secret.
         redactor = Redactor(observed.held_secrets)
         failure = redactor.text(await self._migration_error(resource, owned))
         problem = outcome.problem and replace(outcome.problem, message=redactor.text(outcome.problem.message))
@@ -342,29 +430,32 @@ class Reconciler:
         merged = self._merge(resource, findings)
         scaled = reporting.Scaled(scaling.state.connections, scaling.status, scaling.draining)
         await self._write(resource, reporting.status(resource, owned, merged, image, scaled, outcome.plan))
-        return _watch_pods(progress) if waiting else None
+        return _pod_delay(progress) if waiting else None
 
     async def _troubles(
         self, resource: LiveScore, observed: ObservedState, owned: OwnedObjects, redactor: Redactor
     ) -> dict[str, Trouble]:
-        """Return why pods do not come, by component."""
+        """Return why pods are missing or not ready, by component."""
         pods = observed.all_pods.values()
         names = troubles.suspects(pods, owned)[:MAX_SUSPECTS]
         events = await asyncio.gather(*(self._cluster.events_about(resource.namespace, name) for name in names))
-        known = dict(zip(names, events, strict=True))
-        labels = [label for some in conditions.COMPONENTS.values() for label in some]
-        found = {one: troubles.find(one, pods, owned, known, self.now()) for one in labels}
-        return {one: await self._told(resource, trouble, redactor) for one, trouble in found.items() if trouble}
+        events_by_name = dict(zip(names, events, strict=True))
+        found: dict[str, Trouble] = {}
+        for component in (label for labels in conditions.COMPONENTS.values() for label in labels):
+            trouble = troubles.find(component, pods, owned, events_by_name, self.now())
+            if trouble is not None:
+                found[component] = await self._with_log(resource, trouble, redactor)
+        return found
 
-    async def _told(self, resource: LiveScore, trouble: Trouble, redactor: Redactor) -> Trouble:
-        """Return a trouble with the last line that the container logged."""
+    async def _with_log(self, resource: LiveScore, trouble: Trouble, redactor: Redactor) -> Trouble:
+        """Return a trouble with the last log line of its container in the message."""
         message = trouble.message
         if trouble.log is not None:
             pod, container = trouble.log
-            line = ""
-            for previous in (True, False):
-                line = line or await self._cluster.last_line(resource.namespace, pod, container, previous=previous)
-            message += f"; its last line: {line}" if line else f"; see `kubectl logs {pod} -c {container} --previous`"
+            line = await self._cluster.last_line(resource.namespace, pod, container, previous=True)
+            if not line:
+                line = await self._cluster.last_line(resource.namespace, pod, container)
+            message += f"; last log line: {line}" if line else f"; see `kubectl logs {pod} -c {container} --previous`"
         return replace(trouble, message=redactor.text(message))
 
     async def _report_suspended(self, resource: LiveScore) -> None:
@@ -372,14 +463,16 @@ class Reconciler:
         status = resource.status.model_copy(update={"conditions": merged, "observed_generation": generation})
         await self._write(resource, status)
 
-    def _merge(self, resource: LiveScore, found: Iterable[conditions.Finding]) -> list[Condition]:
+    def _merge(self, resource: LiveScore, findings: Iterable[conditions.Finding]) -> list[Condition]:
         contended = self._contended.get(_key(resource))
-        findings = conditions.contended(found, contended) if contended else found
+        if contended:
+            findings = conditions.contended(findings, contended)
         return conditions.merge(resource.status.conditions, findings, resource.metadata.generation, self.now())
 
     async def _write(self, resource: LiveScore, status: Status) -> None:
-        told = {one.type: one.status for one in status.conditions}
-        metrics.tell(resource.namespace, resource.name, told, status.connections)
+        """Write the status if it changed, and record Events about changed conditions."""
+        statuses = {condition.type: condition.status for condition in status.conditions}
+        metrics.tell(resource.namespace, resource.name, statuses, status.connections)
         found, wanted = reporting.dumped(resource.status), reporting.dumped(status)
         if wanted == found or not self.rewrites.may_write_status(_key(resource)):
             return
@@ -390,7 +483,7 @@ class Reconciler:
         await self._recorder.record_transitions(resource, resource.status.conditions, status.conditions)
 
     async def _migration_error(self, resource: LiveScore, owned: OwnedObjects) -> str:
-        """What a failed migration logged last; empty when none failed."""
+        """Return the last log line of a failed migration; empty if none failed."""
         name = migration.name(resource)
         job = owned.get(("Job", name))
         if job is None or migration.succeeded(job) or not (job.get("status") or {}).get("failed"):
@@ -405,6 +498,7 @@ class Reconciler:
         self.ownership.forget(key)
         self.rewrites.forget(key)
         self.autoscaler.forget(key)
+        self.observer.forget(key)
         metrics.forget(*key)
 
 
@@ -412,9 +506,16 @@ def _key(resource: LiveScore) -> Key:
     return resource.namespace, resource.name
 
 
+def _workload(resource: LiveScore, component: str) -> planning.Key:
+    """Return the object whose pods run a component."""
+    if component == "migration":
+        return "Job", migration.name(resource)
+    return "Deployment", f"{resource.name}-{component}"
+
+
 def _effectiveness(resource: LiveScore, observed: ObservedState) -> conditions.Finding:
-    found = ineffective.find(resource, observed.kinds, observed.owned)
-    return conditions.effectiveness(ineffective.message(found))
+    settings = ineffective.find(resource, observed.kinds, observed.owned)
+    return conditions.effectiveness(ineffective.message(settings))
 
 
 def _unexpected(error: Exception) -> Transient:
@@ -422,54 +523,68 @@ def _unexpected(error: Exception) -> Transient:
 
 
 def _rolls(after: Manifest, before: Manifest | None) -> bool:
-    """Return whether pods are replaced because of a change."""
+    """Return True if a change replaces pods."""
     template = (after.get("spec") or {}).get("template")
     return before is None or template != (before.get("spec") or {}).get("template")
 
 
 def _plan(
     resource: LiveScore,
-    wanted: Iterable[Manifest],
-    owned: OwnedObjects,
+    desired: Iterable[Manifest],
+    live: OwnedObjects,
     corrections: Iterable[volumes.Correction],
+    held: frozenset[planning.Key],
     now: datetime,
 ) -> list[Change]:
-    """Return what to do now. What must go before it can be made again goes first, and is made the next time."""
-    obsolete = [child for child in owned.values() if _should_delete(resource, child, now)]
-    obsolete += [child for correction in corrections for child in correction.deleted]
-    gone = {planning.key(child): child for child in obsolete}
-    held = {key for correction in corrections for key in correction.held}
-    rest = [manifest for manifest in wanted if planning.key(manifest) not in gone.keys() | held]
-    remaining = {key: child for key, child in owned.items() if key not in gone.keys() | held}
-    changes = planning.changes(rest, remaining, FIELD_MANAGER, resource.metadata.uid)
-    return [*(Change("delete", child, child) for child in gone.values()), *changes]
+    """Return the changes to make now. An object that must be replaced is deleted first, and created by a later call.
+
+    Args:
+        resource: The LiveScore.
+        desired: Objects that should exist.
+        live: Objects that exist.
+        corrections: Claims and StatefulSets to replace.
+        held: Objects that must not change.
+        now: Current time, with a time zone.
+    """
+    corrections = list(corrections)
+    obsolete = [manifest for manifest in live.values() if _should_delete(resource, manifest, now)]
+    obsolete += [manifest for correction in corrections for manifest in correction.deleted]
+    deleted = {planning.key(manifest): manifest for manifest in obsolete}
+    untouched = held.union(*(correction.held for correction in corrections)) - deleted.keys()
+    skipped = untouched | deleted.keys()
+    remaining = {key: manifest for key, manifest in live.items() if key not in skipped}
+    manifests = [manifest for manifest in desired if planning.key(manifest) not in skipped]
+    changes = planning.changes(manifests, remaining, FIELD_MANAGER, resource.metadata.uid)
+    return [*(Change("delete", manifest, manifest) for manifest in deleted.values()), *changes]
 
 
 def _lasting(corrections: Iterable[volumes.Correction]) -> list[ReconcileError]:
-    """Return what a plan has to report: what waits for deletions is in the plan itself."""
+    """Return the problems that a plan reports; deletions that are only waited for are part of the plan itself."""
     return [correction.problem for correction in corrections if isinstance(correction.problem, Terminal)]
 
 
-def _should_delete(resource: LiveScore, child: Manifest, now: datetime) -> bool:
-    """What an earlier LiveScore of this name left behind, and a migration that is due to be tried again."""
-    if "deletionTimestamp" in child["metadata"]:
+def _should_delete(resource: LiveScore, manifest: Manifest, now: datetime) -> bool:
+    """Return True for objects of an earlier LiveScore of this name, and for a failed migration that may run again."""
+    if "deletionTimestamp" in manifest["metadata"]:
         return False
-    return is_orphan(resource, child) or (child["kind"] == "Job" and migration.may_retry(child, now))
+    if is_orphan(resource, manifest):
+        return True
+    return bool(manifest["kind"] == "Job" and migration.may_retry(manifest, now))
 
 
-def _watch_pods(progress: conditions.Progress) -> float:
-    """Return when to look again at pods that do not come: no event tells of them."""
+def _pod_delay(progress: conditions.Progress) -> float:
+    """Return the requeue delay while pods are missing or not ready: not later than a trouble stalls the LiveScore."""
     remaining = (trouble.remaining(progress.now) for trouble in progress.troubles.values())
     return min([PODS_SECONDS, *(seconds for seconds in remaining if seconds)])
 
 
 def _requeue_after(resource: LiveScore, outcome: Outcome, now: datetime) -> float | None:
-    """When to look again because of what is not there yet."""
+    """Return the requeue delay in seconds because of something that no event reports; None if there is nothing."""
     if isinstance(outcome.problem, Waiting | Terminal) and outcome.problem.after is not None:
         return outcome.problem.after
     job = outcome.owned.get(("Job", migration.name(resource)))
     if job is not None and migration.failed(job):
-        # When it is due and still there, only an event can help: an edit, or the end of what is in its way.
+        # A Job that is due and still exists waits for an event: an edit, or the end of whatever blocks its deletion.
         return migration.retry_after(job, now) or None
     starting = conditions.database(resource, outcome.owned).status != "True"
     return CLUSTER_SECONDS if starting and resource.spec.postgres.mode == "cloudnative-pg" else None

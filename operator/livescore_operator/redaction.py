@@ -1,4 +1,4 @@
-"""Masks what Secrets hold, in whatever form it occurs: in manifests of a plan, and in texts that others wrote. Pure."""
+"""Masking of the values of Secrets, in all their encodings: in manifests of a plan, and in texts of others. Pure."""
 
 import json
 import re
@@ -11,24 +11,24 @@ from livescore_operator.resource import Manifest
 
 MASK = "********"
 
-# What kubectl keeps of the manifest that it applied: all of a Secret, once more.
+# Annotation with the manifest that kubectl applied: a second copy of a whole Secret.
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
-# Keys that operators of databases put next to a password. Masking a user such as `livescore` would mask every name.
+# Keys that database operators store next to a password. Masking a user such as `livescore` would mask all names.
 IDENTITY_KEYS = frozenset({"user", "username", "host", "port", "database", "dbname", "db", "ca.crt", "tls.crt"})
 
-# A shorter value is masked only where it is the whole of a string: `yes` occurs in many words.
+# Shorter values are masked only if they are a whole string: `yes` is part of many words.
 MIN_LENGTH = 6
 
-# Where a driver that misreads a URL cuts it.
+# Characters at which a driver may split a URL that it misreads.
 _DELIMITERS = re.compile(r"[:/@?#&=,;\s\[\]]+")
 
 
 class Redactor:
-    """Masks the values of some Secrets.
+    """Masks the values of Secrets.
 
     Args:
-        secrets: Secrets, with `data` or `stringData`.
+        secrets: Secrets with `data` or `stringData`.
     """
 
     def __init__(self, secrets: Iterable[Manifest]) -> None:
@@ -40,14 +40,14 @@ class Redactor:
         self._parts = _alternatives((part for part in parts if part), tokens=True)
 
     def text(self, text: str) -> str:
-        """Return a text of another program without values, and without any part of a URL's password.
+        """Mask values, and every part of a URL's password, in a text of another program.
 
-        A driver that takes a raw `@` or `/` in a password for a delimiter reports a part of it, as a host or a port.
+        A driver that takes a raw `@` or `/` in a password for a delimiter reports a part of it as a host or port.
         """
         return self._parts.sub(MASK, self._anywhere.sub(MASK, text))
 
     def manifest(self, manifest: Manifest) -> Manifest:
-        """Return a manifest without values: none of the data of a Secret, and no copy of a value anywhere else."""
+        """Mask the data of a Secret, and copies of values anywhere in a manifest."""
         shown: Manifest = self._masked(_without_data(manifest) if manifest["kind"] == "Secret" else manifest)
         return shown
 
@@ -63,7 +63,7 @@ class Redactor:
 
 
 def _without_data(secret: Manifest) -> Manifest:
-    """Return a Secret with the keys of its data alone."""
+    """Return a Secret with all values masked; the keys remain."""
     shown = dict(secret)
     for field in ("data", "stringData"):
         if field in secret:
@@ -75,7 +75,7 @@ def _without_data(secret: Manifest) -> Manifest:
 
 
 def _values(secret: Manifest) -> Iterator[str]:
-    """Yield the values of a Secret that are secret, without surrounding whitespace."""
+    """Yield the confidential values of a Secret, without surrounding whitespace."""
     for field in ("data", "stringData"):
         for key, value in (secret.get(field) or {}).items():
             if key.lower() not in IDENTITY_KEYS:
@@ -90,7 +90,7 @@ def _decoded(value: str) -> bytes:
 
 
 def _readings(value: bytes) -> Iterator[str]:
-    """Yield a value as text, and as the data of a Secret encodes it."""
+    """Yield a value as text and in base64."""
     yield b64encode(value).decode()
     yield urlsafe_b64encode(value).decode().rstrip("=")
     if text := value.decode(errors="ignore").strip():
@@ -99,7 +99,7 @@ def _readings(value: bytes) -> Iterator[str]:
 
 
 def _passwords(value: str) -> Iterator[str]:
-    """Yield the password of a URL: everything between the colon of the user and the last @, however it is encoded."""
+    """Yield the password of a URL, encoded and decoded: everything between the colon after the user and the last @."""
     for line in value.splitlines():
         _, scheme, rest = line.partition("://")
         user, at, _ = rest.rpartition("@")
@@ -123,7 +123,7 @@ def _forms(value: str) -> Iterator[str]:
 
 
 def _alternatives(values: Iterable[str], *, tokens: bool = False) -> re.Pattern[str]:
-    """Return a pattern of all values, longest first; of whole tokens, parts of words do not match."""
+    """Return a pattern that matches any of the values, the longest first. With `tokens`, only whole words match."""
     ordered = sorted(values, key=lambda value: (-len(value), value))
     if not ordered:
         return re.compile(r"(?!)")

@@ -1,26 +1,27 @@
-"""The objects that a LiveScore becomes, without any cluster: for people who want to see them first."""
+"""Rendering of the owned objects of a LiveScore without a cluster, for review."""
 
 import yaml
 from pydantic import ValidationError
 
 from livescore_operator.components import build
 from livescore_operator.components.common import BuildContext, Credentials, Scale
+from livescore_operator.kinds import OPTIONAL
 from livescore_operator.resource import KIND, LiveScore, Manifest
 from livescore_operator.scaling import modes
 
-# What stands where a cluster would hold generated passwords.
+# Placeholder for generated passwords.
 PLACEHOLDER = "made-by-the-operator"
 
 
 class RenderError(Exception):
-    """The text holds no LiveScore that could be rendered; says which field is why."""
+    """The text contains no valid LiveScore. The message names the invalid fields."""
 
 
 def render(text: str) -> list[Manifest]:
-    """Everything that is applied once the database answers and the schema is that of the image.
+    """Return all objects that are applied once the database is ready and migrated.
 
     Raises:
-        RenderError: naming every field that is wrong.
+        RenderError: Raised if the text contains no valid LiveScore.
     """
     resource = _parse(text)
     return build(resource, _context(resource))
@@ -32,9 +33,9 @@ def _parse(text: str) -> LiveScore:
         body = next(body for body in bodies if isinstance(body, dict) and body.get("kind") == KIND)
         return LiveScore.parse(body)
     except yaml.YAMLError as error:
-        raise RenderError(f"is no YAML: {error}") from error
+        raise RenderError(f"is not valid YAML: {error}") from error
     except StopIteration:
-        raise RenderError(f"holds no object of kind {KIND}") from None
+        raise RenderError(f"contains no object of kind {KIND}") from None
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, issue['loc']))}: {issue['msg']}" for issue in error.errors()]
         raise RenderError("; ".join(problems)) from None
@@ -49,6 +50,6 @@ def _context(resource: LiveScore) -> BuildContext:
         database_ready=True,
         claimed={},
         claims={},
-        kinds=frozenset({"Cluster.postgresql.cnpg.io", "PodMonitor.monitoring.coreos.com"}),
+        kinds=frozenset(kind.full_name for kind in OPTIONAL),
         scale=Scale(modes.of(resource).initial_replicas(resource), resource.spec.autoscaling.min_replicas),
     )

@@ -1,4 +1,4 @@
-"""What the status says. Pure."""
+"""The status of a LiveScore. Pure functions."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -26,7 +26,13 @@ from livescore_operator.resource import (
 
 
 class Scaled(NamedTuple):
-    """What is said about the number of API pods: their connections, None where none tells, and what comes of it."""
+    """The part of the status about the number of API pods.
+
+    Attributes:
+        connections: Open WebSockets of all API pods; None if no pod could be read.
+        scaling: Scaling decision; None if autoscaling.mode is none.
+        draining: Pods that drain before they are removed.
+    """
 
     connections: int | None
     scaling: Scaling | None
@@ -41,7 +47,7 @@ def status(
     scaled: Scaled,
     plan: Plan | None,
 ) -> Status:
-    """The whole status of a LiveScore."""
+    """Return the whole status of a LiveScore."""
     deployment = owned.get(("Deployment", resource.api_name)) or {}
     now, wanted = deployment.get("status") or {}, (deployment.get("spec") or {}).get("replicas", 0)
     ready = now.get("readyReplicas", 0)
@@ -76,7 +82,7 @@ def volumes(resource: LiveScore, owned: Mapping[Key, Manifest]) -> Volumes | Non
         claim = owned.get(("PersistentVolumeClaim", server.claim(resource, component)))
         if claim is None:
             continue
-        # The rules of the CRD go by the presence of the name: a bound claim always has one here.
+        # The rules of the CRD check whether the name is present, so every bound claim needs one here.
         volume = (claim["spec"].get("volumeName") or "unknown") if is_bound(claim) else None
         template = server.template(owned.get(("StatefulSet", server.name(resource, component))))
         found[component] = Volume(
@@ -88,7 +94,7 @@ def volumes(resource: LiveScore, owned: Mapping[Key, Manifest]) -> Volumes | Non
 
 
 def endpoints(resource: LiveScore) -> Endpoints:
-    """Where clients find the service."""
+    """Return the URLs of the service."""
     host = f"{resource.name}.{resource.namespace}.svc:{resource.spec.api.port}"
     ingress = resource.spec.api.ingress
     scheme = "https" if ingress and ingress.tls_secret_name else "http"
@@ -100,7 +106,7 @@ def endpoints(resource: LiveScore) -> Endpoints:
 
 
 def manifest(metadata: Metadata, written: Status) -> Manifest:
-    """What is applied to the status subresource."""
+    """Return the manifest to apply to the status subresource."""
     return {
         "apiVersion": API_VERSION,
         "kind": KIND,
@@ -110,5 +116,5 @@ def manifest(metadata: Metadata, written: Status) -> Manifest:
 
 
 def dumped(written: Status) -> dict[str, Any]:
-    """Return a status as YAML has it, without what :mod:`livescore_operator.ownership` writes."""
+    """Return a status as JSON, without the fields that :mod:`livescore_operator.ownership` writes."""
     return written.model_dump(by_alias=True, exclude_none=True, exclude={"operator", "contender"})

@@ -1,7 +1,7 @@
-"""Answers of the API server, and the kind of error that each of them is.
+"""Responses of the API server, and the error that each of them stands for.
 
-Errors are recognized by their structure: code, reason, causes, and the fixed beginnings of sentences that the API
-server writes itself. Words that a webhook or a policy chooses decide nothing.
+Errors are classified by their structure: status code, reason, causes, and the fixed beginnings of messages that the API
+server itself writes. The wording of webhooks and policies has no influence.
 """
 
 import json
@@ -12,27 +12,27 @@ from typing import Any
 from livescore_operator.errors import FieldConflict, Terminal, Transient, Waiting
 from livescore_operator.resource import Manifest
 
-# Seconds until a refused object is tried again: quotas, policies and storage classes change without an event.
+# Requeue delay in seconds for a rejected object: quotas, policies and storage classes change without an event.
 REFUSED_RETRY_SECONDS = 60.0
 
-# Seconds between two looks at a namespace that is being deleted; the LiveScore goes with it.
+# Requeue delay in seconds while the namespace is being deleted; the LiveScore will be deleted with it.
 TERMINATING_SECONDS = 30.0
 
-# Codes that say: this manifest, never. 413 is a body, or an object in etcd, that is too large.
+# Status codes for manifests that are never accepted. 413: the body, or the object in etcd, is too large.
 _INVALID = frozenset({400, 413, 415, 422})
 
-# The API server's sentence for missing rights, see `forbiddenMessage` in k8s.io/apiserver. What admission plugins,
-# policies and webhooks write follows other words.
+# Message of the API server for missing rights, see `forbiddenMessage` in k8s.io/apiserver. Messages of admission
+# plugins, policies and webhooks begin differently.
 _NO_RIGHTS = re.compile(r'(?:[^"]{0,300}(?:"[^"]{0,300}")? ?is forbidden: )?User "[^"]*" cannot ')
 _NO_RIGHTS_TO_OWN = (
     "cannot set blockOwnerDeletion if an ownerReference refers to a resource you can't set finalizers on"
 )
 
-# How the API server introduces the denial of a webhook, whatever code and reason the webhook chose.
+# Beginning of the message about a denial by a webhook, which chooses status code and reason itself.
 _DENIED = re.compile(r'admission webhook "[^"]*" denied the request')
 
-# Errors of server-side apply about the manifest itself. The API server answers them with 500 and without a reason; its
-# own failures have the reason InternalError, or speak of etcd.
+# Messages of server-side apply about an invalid manifest. They come with status 500 and no reason; failures of the API
+# server itself have the reason InternalError, or mention etcd.
 _MANIFEST_ERRORS = (
     "failed to create typed patch object",
     "failed to create manager for existing fields",
@@ -47,20 +47,20 @@ _MANIFEST_ERRORS = (
 )
 _UNDECLARED = "field not declared in schema"
 
-# A conversion that a webhook of another operator did not make says nothing of the manifest.
+# A failed conversion webhook of another operator does not mean that the manifest is invalid.
 _CONVERSION_WEBHOOK = "conversion webhook for"
 
 
 @dataclass(frozen=True)
 class Response:
-    """One answer of the API server."""
+    """HTTP response of the API server."""
 
     status: int
     body: str
 
     @property
     def object(self) -> Manifest:
-        """The object in the body, or an empty one if the body is none."""
+        """Object in the body; empty if the body is not a JSON object."""
         try:
             found = json.loads(self.body)
         except ValueError:
@@ -69,29 +69,29 @@ class Response:
 
     @property
     def message(self) -> str:
-        """What went wrong, as the API server words it."""
+        """Error message in the words of the API server."""
         return str(self.object.get("message") or self.body[:200] or f"HTTP {self.status}")
 
     @property
     def reason(self) -> str:
-        """Machine-readable reason of an error; empty if the answer has none."""
+        """Machine-readable reason of an error; empty if there is none."""
         reason = self.object.get("reason")
         return reason if isinstance(reason, str) and reason != "Unknown" else ""
 
     @property
     def causes(self) -> list[dict[str, Any]]:
-        """The single causes of an error."""
+        """Causes of an error."""
         details = self.object.get("details")
         causes = details.get("causes") if isinstance(details, dict) else None
         return [cause for cause in causes if isinstance(cause, dict)] if isinstance(causes, list) else []
 
 
 def checked(response: Response) -> Response:
-    """Return the answer if it is no error.
+    """Return the response unless it is an error.
 
     Raises:
         FieldConflict: Raised if another manager owns a field of an applied manifest.
-        Terminal: Raised if the API server will not take this object unless the spec or the cluster changes.
+        Terminal: Raised if the object is rejected until the spec or the cluster changes.
         Waiting: Raised if the namespace is being deleted.
         Transient: Raised for every other error.
     """
@@ -124,7 +124,7 @@ def _lacks_rights(response: Response) -> bool:
 
 
 def _is_manifest_error(response: Response) -> bool:
-    """Whether a 500 is about the manifest: an undeclared field, a wrong type."""
+    """Return True if a 500 means that the manifest is invalid: an undeclared field, a wrong type."""
     if response.status != 500 or response.reason or _CONVERSION_WEBHOOK in response.message:
         return False
     return _UNDECLARED in response.message or any(response.message.startswith(start) for start in _MANIFEST_ERRORS)

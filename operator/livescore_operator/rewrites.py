@@ -1,6 +1,6 @@
-"""Detection of write loops: objects that are written again and again because another writer changes them back.
+"""Detection of write loops: objects that another writer keeps changing back.
 
-Kept in memory, per object. A restart begins to count again, which costs a handful of writes.
+The histories are kept in memory, per object. After a restart counting starts again, which costs a few writes.
 """
 
 import hashlib
@@ -22,27 +22,27 @@ Key = tuple[str, str]
 
 Object = tuple[Key, planning.Key]
 
-# Rewrites in a row that cost nothing: repairs after edits by hand and restarts of controllers.
+# Rewrites in a row that are not delayed: they repair manual edits and restarts of controllers.
 FREE_REWRITES = 10
 
-# Seconds without a rewrite after which an object is at rest; longer while its rewrites are delayed.
+# Seconds without a rewrite after which a loop counts as ended; longer while rewrites are delayed.
 QUIET_SECONDS = 60.0
 
 FIRST_DELAY_SECONDS = 1.0
 LAST_DELAY_SECONDS = 300.0
 
-# The status must stay readable: it is delayed for less.
+# The status is delayed for less time, since people rely on it.
 LAST_STATUS_DELAY_SECONDS = 30.0
 
-# Contents of an object that are remembered, to recognize writers that alternate.
+# Number of contents remembered per object, to recognize writers that alternate between several.
 REMEMBERED = 8
 
 STATUS: planning.Key = ("LiveScore", "status")
-"""Stands for the status of the LiveScore among its objects."""
+"""Key of the status of the LiveScore among its objects."""
 
 _DELETED = "deleted"
 
-# Managers that complete objects but contest nothing.
+# Field managers that add to objects but never revert them.
 _HARMLESS = frozenset({"kube-controller-manager", "kube-scheduler", FIELD_MANAGER, HANDOVER_MANAGER})
 
 
@@ -51,12 +51,12 @@ class History:
     """Writes of one object.
 
     Attributes:
-        contents: digests of what was written, the latest last.
-        rewrites: how often something was written that had been written before.
-        last: when something was last written.
-        blocked_until: when the next write may be made.
-        rival: who changes the object back, for people; empty if nothing tells.
-        same_manager: whether the rival writes as an operator of this project does.
+        contents: Digests of the written contents, latest last.
+        rewrites: Number of writes of a content that had been written before.
+        last: Monotonic time of the last write.
+        blocked_until: Monotonic time before which the object is not written again.
+        rival: Name of the other writer; empty if unknown.
+        same_manager: Whether the other writer uses the field manager of this operator.
     """
 
     contents: list[str] = field(default_factory=list)
@@ -68,7 +68,7 @@ class History:
 
     @property
     def delay(self) -> float:
-        """Seconds between two writes; 0 while there is no loop."""
+        """Minimum interval in seconds between two writes; 0 if there is no loop."""
         over = self.rewrites - FREE_REWRITES
         return FIRST_DELAY_SECONDS * 2.0 ** min(over - 1, 16) if over > 0 else 0.0
 
@@ -77,7 +77,7 @@ class Rewrites:
     """Counts rewrites of objects, and delays those that repeat.
 
     Attributes:
-        monotonic: seconds of a clock that nothing sets.
+        monotonic: Returns monotonic time in seconds.
     """
 
     def __init__(self) -> None:
@@ -85,19 +85,22 @@ class Rewrites:
         self.monotonic: Callable[[], float] = time.monotonic
 
     def require(self, key: Key, change: Change) -> None:
-        """Let a change pass, or raise because it is one of a loop and not due yet.
+        """Check that a change may be made now.
 
         Raises:
-            Terminal: Raised with the seconds that remain and the name of the other writer, if it is known.
+            Terminal: Raised if the change is part of a loop and not due yet. It has the remaining seconds, and the name
+                of the other writer if that is known.
         """
         history = self._current(key, planning.key(change.manifest))
         if history is not None and self.monotonic() < history.blocked_until:
             raise self._conflict(planning.key(change.manifest), history)
 
     def made(self, key: Key, change: Change, result: Manifest | None = None) -> None:
-        """Count a change that was made. ``result`` is the object as the API server returned it."""
+        """Record a change that was made. ``result`` is the object as the API server returned it."""
         if change.verb == "delete" and change.manifest["kind"] == "Job":
-            self._histories.pop((key, planning.key(change.manifest)), None)  # tried again at a pace of its own
+            self._histories.pop(
+                (key, planning.key(change.manifest)), None
+            )  # Failed migrations are retried at their own pace.
             return
         content = _DELETED if change.verb == "delete" else _digest(change.manifest)
         history = self._count(key, planning.key(change.manifest), content)
@@ -106,17 +109,17 @@ class Rewrites:
             history.rival, history.same_manager = _rival(change.live or {}, changed)
 
     def may_write_status(self, key: Key) -> bool:
-        """Return whether the status may be written now."""
+        """Return True if the status may be written now."""
         history = self._current(key, STATUS)
         return history is None or self.monotonic() >= history.blocked_until
 
     def status_written(self, key: Key, found: Any, written: Any) -> None:
-        """Note a write of the status; count it if another writer had changed the one before.
+        """Record a write of the status. It counts as a rewrite if another writer changed the last status.
 
         Args:
-            key: of the LiveScore.
-            found: the status that was read.
-            written: the status as it was stored then.
+            key: Key of the LiveScore.
+            found: Status that was read.
+            written: Status as the API server stored it.
         """
         history = self._current(key, STATUS) or self._histories.setdefault((key, STATUS), History())
         if history.contents and history.contents[-1] != _digest(found):
@@ -126,28 +129,28 @@ class Rewrites:
         history.last = self.monotonic()
 
     def conflicts(self, key: Key, reported: Collection[planning.Key] = ()) -> list[Terminal]:
-        """Return what to report about the loops of a LiveScore, until each has rested for a while.
+        """Return an error for each loop that has not ended.
 
         Args:
-            key: of the LiveScore.
-            reported: objects that are reported already.
+            key: Key of the LiveScore.
+            reported: Objects whose errors are reported already.
         """
         objects = [child for owner, child in self._histories if owner == key and child not in reported]
         found = ((child, self._current(key, child)) for child in objects)
         return [self._conflict(child, one) for child, one in found if one is not None and one.delay]
 
     def remaining(self, key: Key) -> float | None:
-        """Return after how many seconds the status may be written; None if it may be now."""
+        """Return the seconds until the status may be written; None if it may be written now."""
         history = self._current(key, STATUS)
         left = history.blocked_until - self.monotonic() if history else 0.0
         return left if left > 0 else None
 
     def forget(self, key: Key) -> None:
-        """Forget a LiveScore that is gone."""
+        """Forget a LiveScore that was deleted."""
         self._histories = {at: history for at, history in self._histories.items() if at[0] != key}
 
     def _current(self, key: Key, child: planning.Key) -> History | None:
-        """Return the history of an object, None if it is at rest."""
+        """Return the history of an object, or None if its last loop has ended."""
         history = self._histories.get((key, child))
         if history is None or self.monotonic() - history.last < self._quiet(history):
             return history
@@ -160,7 +163,7 @@ class Rewrites:
 
     def _count(self, key: Key, child: planning.Key, content: str) -> History:
         history = self._current(key, child) or self._histories.setdefault((key, child), History())
-        # An object is made again after its deletion by this operator: that answers no other writer.
+        # Creation after a deletion by this operator is no response to another writer.
         remade = content != _DELETED and history.contents[-1:] == [_DELETED]
         if content in history.contents and not remade:
             self._rewritten(history, LAST_DELAY_SECONDS)
@@ -191,7 +194,7 @@ class Rewrites:
 
 
 def _rival(live: Manifest, changed_at_once: bool) -> tuple[str, bool]:
-    """Return who changes an object back, and whether that is an operator of this project."""
+    """Return who changes an object back, and whether it writes as an operator of this project."""
     if changed_at_once:
         return "an admission webhook, or the API server,", False
     entries = [one for one in live["metadata"].get("managedFields") or [] if not one.get("subresource")]
@@ -200,7 +203,7 @@ def _rival(live: Manifest, changed_at_once: bool) -> tuple[str, bool]:
     newest = max(others, key=_time, default=None)
     if newest is not None and (ours is None or _time(newest) >= ours):
         return f'the field manager "{newest["manager"]}"', False
-    # Nothing else wrote later: the change came under our own name, or as a deletion.
+    # No other manager wrote later: the change was made under our own name, or the object was deleted.
     return "", ours is not None
 
 

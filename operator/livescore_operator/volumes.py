@@ -11,7 +11,8 @@ from livescore_operator.claims import is_bound, is_prepared
 from livescore_operator.components import server
 from livescore_operator.errors import ReconcileError, Terminal, Waiting
 from livescore_operator.observation import is_ours
-from livescore_operator.planning import Key, key, quantity
+from livescore_operator.planning import Key, key
+from livescore_operator.quantities import is_equal
 from livescore_operator.resource import LiveScore, Manifest, Storage
 
 # Claims are not watched: between two looks at one that is being deleted.
@@ -66,7 +67,7 @@ def _is_outdated(resource: LiveScore, component: str, storage: Storage, owned: O
     found = server.template(stateful_set)
     if found is None:
         return False
-    return found.storage_class != storage.storage_class_name or not _is_same_size(found.size, storage.size)
+    return found.storage_class != storage.storage_class_name or not is_equal(found.size, storage.size)
 
 
 def _correction(
@@ -106,13 +107,7 @@ def _differs(claim: Manifest, storage: Storage) -> bool:
     """
     wanted = storage.storage_class_name
     size = claim["spec"]["resources"]["requests"]["storage"]
-    return (wanted is not None and claim["spec"].get("storageClassName") != wanted) or not _is_same_size(
-        size, storage.size
-    )
-
-
-def _is_same_size(size: str, other: str) -> bool:
-    return size == other or (quantity(size) is not None and quantity(size) == quantity(other))
+    return (wanted is not None and claim["spec"].get("storageClassName") != wanted) or not is_equal(size, storage.size)
 
 
 def _is_deleted(manifest: Manifest) -> bool:

@@ -163,13 +163,6 @@ def test_a_missing_operator_of_the_database_is_waited_for() -> None:
     assert not build_context(resource, there, None, "", SCALE).database_ready
 
 
-def test_a_missing_secret_of_the_user_is_waited_for() -> None:
-    resource = livescore(api={"apiKeysSecret": {"name": "keys", "key": "json"}})
-
-    with pytest.raises(Waiting, match="SecretNotFound"):
-        build_context(resource, seen(references={"Secret/keys": None}), None, "", SCALE)
-
-
 @pytest.mark.parametrize(
     ("children", "ready"), [({}, False), (stateful("postgres", ready=0), False), (stateful("postgres"), True)]
 )

@@ -101,10 +101,10 @@ def test_render_prints_the_same_every_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "messages"),
     [
-        ("kind: [", ["is no YAML"]),
+        ("kind: [", ["is not valid YAML"]),
         (b"kind: \xff", ["can't decode"]),
-        ("", ["holds no object of kind LiveScore"]),
-        ("kind: Deployment\n", ["holds no object of kind LiveScore"]),
+        ("", ["contains no object of kind LiveScore"]),
+        ("kind: Deployment\n", ["contains no object of kind LiveScore"]),
         ("kind: LiveScore\n", ["metadata: Field required", "spec: Field required"]),
         ("kind: LiveScore\nmetadata: {}\nspec: {}\n", ["metadata.name: Field required", "spec.image: Field required"]),
         (GOOD.replace('"livescore:1"', '""'), ["spec.image: String should have at least 1 character"]),

@@ -23,8 +23,9 @@ from livescore_operator.components import (
     process,
     references,
 )
-from livescore_operator.components.common import RETAINED, digest, pruned, quantity, to_yaml
+from livescore_operator.components.common import RETAINED, digest, pruned, to_yaml
 from livescore_operator.errors import Terminal, Waiting
+from livescore_operator.quantities import canonical
 from livescore_operator.resource import MANAGEMENT_PORT, MAX_NAME, RESERVED_ENV, LiveScore, Manifest
 from tests.operator.test_golden import NAMES, built, context_of, load
 
@@ -234,7 +235,7 @@ def test_quantities_are_written_as_the_api_server_writes_them(name: str) -> None
     for one in built(name):
         for path, value in walk(one):
             if isinstance(value, str) and len(path) > 1 and (path[-2] in fields or path[-1] == "sizeLimit"):
-                assert quantity(value) == value, path
+                assert canonical(value) == value, path
 
 
 @every_case
@@ -904,8 +905,8 @@ def test_policies_can_be_turned_off() -> None:
     ],
 )
 def test_a_quantity_is_written_as_the_api_server_stores_it(given: str, stored: str) -> None:
-    assert quantity(given) == stored
-    assert quantity(stored) == stored
+    assert canonical(given) == stored
+    assert canonical(stored) == stored
 
 
 def test_pruning_leaves_what_says_something() -> None:

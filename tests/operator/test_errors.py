@@ -45,6 +45,11 @@ class Refusing(Cluster):
             checked(response)
         return await super().apply(manifest, **options)
 
+    async def apply_status(self, manifest: Manifest) -> Manifest | None:
+        if response := self.answers.get(("status", manifest["metadata"]["name"])):
+            checked(response)
+        return await super().apply_status(manifest)
+
     async def select(self, kind: str, namespace: str, selector: str) -> list[Manifest] | None:
         if response := self.answers.get((kind, "")):
             checked(response)
@@ -83,6 +88,39 @@ async def fail(stack: Stack) -> ReconcileError:
 
 async def ready(stack: Stack) -> Json:
     return (await stack.conditions())["Ready"]
+
+
+@pytest.mark.parametrize(("code", "reason"), [(500, "Http500"), (409, "Http409"), (422, "Invalid")])
+async def test_a_status_that_could_not_be_written_is_written_by_the_retry(
+    stack: Stack, cluster: Refusing, code: int, reason: str
+) -> None:
+    await up(stack)
+    cluster.refuse("status", "demo", code, "the status was not written")
+    await stack.edit(worker={"replicas": 2})
+
+    # The queue retries a reconcile that raises.
+    assert (await fail(stack)).reason == reason
+    assert (await stack.livescore())["status"]["observedGeneration"] == 1
+
+    cluster.answers.clear()
+    await stack.settle()
+    assert (await stack.livescore())["status"]["observedGeneration"] == 2
+    assert await stack.condition("Ready") == ("True", "Ready")
+
+
+async def test_a_failure_whose_report_could_not_be_written_is_reported_by_the_retry(
+    stack: Stack, cluster: Refusing
+) -> None:
+    await up(stack)
+    cluster.refuse("Pod", "", 422, "pods are invalid")
+    cluster.refuse("status", "demo", 500, "the status was not written")
+
+    assert (await fail(stack)).message == "pods are invalid"
+    assert await stack.condition("Ready") == ("True", "Ready")
+
+    del cluster.answers["status", "demo"]
+    assert (await fail(stack)).message == "pods are invalid"
+    assert (await ready(stack))["message"] == "pods are invalid"
 
 
 async def test_an_undeclared_field_stalls_with_the_sentence_of_the_api_server_and_the_rest_goes_on(
@@ -253,7 +291,7 @@ async def test_a_crash_loop_is_told_with_the_last_line_and_no_password(stack: St
 
     assert await stack.condition("ApiAvailable") == ("False", "CrashLoop")
     message = (await ready(stack))["message"]
-    assert "its last line: cannot connect with ******** to demo-postgres" in message
+    assert "last log line: cannot connect with ******** to demo-postgres" in message
     assert password not in str(await stack.livescore())
 
 

@@ -208,7 +208,7 @@ async def test_a_field_that_somebody_else_took_is_taken_back_and_told() -> None:
     assert warning == (
         "Warning",
         "FieldConflict",
-        'ConfigMap b: taken back from conflict with "kubectl-edit" using v1: .data.text; another: .data.x',
+        'ConfigMap b: took fields back from conflict with "kubectl-edit" using v1: .data.text; another: .data.x',
     )
     assert normal == ("Normal", "Applied", "update ConfigMap b")
 
@@ -224,7 +224,7 @@ async def test_what_the_operator_itself_kept_meanwhile_is_taken_back_in_silence(
     cluster.conflicts = {"b": FieldConflict((cause, 'conflict with "kubectl-edit": .data.text'))}
     await executor(cluster).carry_out(RESOURCE, PLAN[1:2])
     (message,) = [message for _, reason, message in cluster.events if reason == "FieldConflict"]
-    assert message == 'ConfigMap b: taken back from conflict with "kubectl-edit": .data.text'
+    assert message == 'ConfigMap b: took fields back from conflict with "kubectl-edit": .data.text'
 
 
 async def test_replicas_that_are_let_go_are_first_kept_by_another_manager() -> None:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from livescore_operator.crd import crd
-from livescore_operator.observation import secret_references
+from livescore_operator.observation import secret_uses
 from livescore_operator.resource import LiveScore
 from tests.operator.test_components import children
 from tests.support import tools
@@ -149,7 +149,7 @@ def test_kustomize_replaces_images_of_a_livescore(built: dict[str, Body]) -> Non
 
 def test_kustomize_renames_what_a_livescore_refers_to(built: dict[str, Body]) -> None:
     resource = LiveScore.parse(built["LiveScore"])
-    assert {reference.name for reference in secret_references(resource)} == {"eu-own"}
+    assert {use.reference.name for use in secret_uses(resource)} == {"eu-own"}
     maps = [one.value_from.config_map_key_ref for one in resource.spec.api.env if one.value_from]
     assert [one.name for one in maps if one] == ["eu-settings"]
     assert [one.name for one in resource.spec.image_pull_secrets] == ["eu-own"]

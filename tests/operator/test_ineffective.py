@@ -6,13 +6,13 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from livescore_operator.components.monitoring import POD_MONITOR_KIND
 from livescore_operator.ineffective import find, message
+from livescore_operator.kinds import POD_MONITOR
 from livescore_operator.resource import LiveScore, Manifest, Model, Spec
 from tests.operator.test_golden import NAMES, load
 from tests.support.forkserver import ROOT
 
-KINDS = frozenset({POD_MONITOR_KIND})
+KINDS = frozenset({POD_MONITOR.full_name})
 REFERENCE = {"secretRef": {"name": "s", "key": "url"}}
 EXTERNAL = {"mode": "external", "external": REFERENCE}
 CONNECTIONS = {"mode": "connections"}

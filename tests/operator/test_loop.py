@@ -285,6 +285,66 @@ async def test_a_secret_that_is_missing_is_waited_for(stack: Stack) -> None:
     assert "StatefulSet/demo-postgres" not in await stack.children()
 
 
+async def test_a_missing_secret_holds_only_the_workload_that_reads_it(stack: Stack) -> None:
+    await stack.create(api={"apiKeysSecret": {"name": "keys", "key": "keys"}})
+    await stack.settle()
+
+    assert await stack.condition("Ready") == ("False", "SecretNotFound")
+    message = (await stack.conditions())["Ready"]["message"]
+    assert message == f"Secret {stack.kube.namespace}/keys does not exist: create it with key keys"
+    assert (await stack.images()).keys() == {"demo-worker", "demo-scheduler"}
+
+    await stack.kube.create(secret("keys", keys="[]"))
+    await stack.settle()
+    assert await stack.condition("Ready") == ("True", "Ready")
+    assert "demo-api" in await stack.images()
+
+
+async def test_a_workload_whose_secret_goes_missing_stays_as_it_is_and_the_others_are_changed(stack: Stack) -> None:
+    await stack.kube.create(secret("keys", keys="[]"))
+    await stack.create(api={"apiKeysSecret": {"name": "keys", "key": "keys"}})
+    await stack.settle()
+    before = (await stack.versions())["Deployment/demo-api"]
+
+    await stack.kube.delete("Secret", "keys")
+    await stack.edit(api={"replicas": 5}, worker={"replicas": 3})
+    await stack.reconcile()
+
+    assert (await stack.versions())["Deployment/demo-api"] == before
+    assert (await stack.kube.get("Deployment", "demo-worker"))["spec"]["replicas"] == 3
+    assert await stack.condition("Ready") == ("False", "SecretNotFound")
+
+
+async def test_without_the_url_of_the_database_the_rest_is_made(stack: Stack) -> None:
+    reference = {"secretRef": {"name": "database", "key": "url"}}
+    await stack.create(postgres={"mode": "external", "external": reference})
+    await stack.settle()
+
+    assert await stack.condition("Ready") == ("False", "SecretNotFound")
+    owned = await stack.children()
+    assert {"StatefulSet/demo-redis", "Service/demo", "ConfigMap/demo-config"} <= owned.keys()
+    assert not [name for name in owned if name.startswith(("Job/", "Deployment/"))]
+
+
+async def test_an_invalid_origin_is_reported_with_its_field_and_nothing_is_rolled(stack: Stack) -> None:
+    await stack.create()
+    await stack.settle()
+    before = await stack.versions()
+
+    await stack.edit(api={"allowedOrigins": ["https://app.example.com", "app.example.com"]})
+    await stack.settle()
+
+    assert await stack.condition("Stalled") == ("True", "Invalid")
+    message = (await stack.conditions())["Ready"]["message"]
+    assert message.startswith("api.allowedOrigins[1]: 'app.example.com' is not a web origin")
+    after = await stack.versions()
+    assert {name for name in before if before[name] != after[name]} == {"LiveScore"}
+
+    await stack.edit(api={"allowedOrigins": ["https://app.example.com"]})
+    await stack.settle()
+    assert await stack.condition("Ready") == ("True", "Ready")
+
+
 async def test_a_changed_secret_rolls_what_reads_it_and_nothing_else(stack: Stack) -> None:
     await stack.kube.create(secret("keys", keys="[]"))
     await stack.create(api={"apiKeysSecret": {"name": "keys", "key": "keys"}})

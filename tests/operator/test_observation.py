@@ -12,8 +12,8 @@ from livescore_operator.observation import (
     is_orphan,
     is_ours,
     name_conflicts,
-    require_secrets,
-    secret_references,
+    secret_problems,
+    secret_uses,
 )
 from livescore_operator.resource import KIND, LiveScore, Manifest
 
@@ -121,7 +121,7 @@ def test_all_secrets_that_a_spec_refers_to_are_known() -> None:
         redis=external("redis"),
     )
 
-    assert {(one.name, one.key) for one in secret_references(resource)} == {
+    assert {(use.reference.name, use.reference.key) for use in secret_uses(resource)} == {
         ("one", "key"),
         ("keys", "json"),
         ("two", "key"),
@@ -134,13 +134,14 @@ def test_all_secrets_that_a_spec_refers_to_are_known() -> None:
 def test_a_spec_of_its_own_servers_refers_to_no_secret() -> None:
     unused = {"external": {"secretRef": reference("unused")}}
 
-    assert secret_references(livescore()) == []
-    assert secret_references(livescore(postgres=unused, redis=unused)) == []
+    assert secret_uses(livescore()) == []
+    assert secret_uses(livescore(postgres=unused, redis=unused)) == []
 
 
 def test_secrets_that_are_there_are_enough() -> None:
-    require_secrets(livescore(), {})
-    require_secrets(livescore(redis=external("redis")), {"redis": {"data": {"url": "cmVkaXM6Ly9ob3N0"}}})
+    assert secret_problems(livescore(), {}) == []
+    there = {"redis": {"data": {"url": "cmVkaXM6Ly9ob3N0"}}}
+    assert secret_problems(livescore(redis=external("redis")), there) == []
 
 
 @pytest.mark.parametrize(
@@ -154,10 +155,19 @@ def test_secrets_that_are_there_are_enough() -> None:
     ],
 )
 def test_a_missing_secret_is_waited_for_by_name(secrets: dict[str, Manifest | None], reason: str, message: str) -> None:
-    with pytest.raises(Waiting) as caught:
-        require_secrets(livescore(redis=external("redis")), secrets)
+    ((problem, components),) = secret_problems(livescore(redis=external("redis")), secrets)
 
-    assert (caught.value.reason, caught.value.message) == (reason, message)
+    assert isinstance(problem, Waiting)
+    assert (problem.reason, problem.message) == (reason, message)
+    assert components == ("api", "worker", "scheduler", "migration")
+
+
+def test_only_the_component_that_reads_a_missing_secret_is_held() -> None:
+    resource = livescore(api={"apiKeysSecret": reference("keys")}, worker={"env": [variable("A", "one")]})
+
+    held = [components for _, components in secret_problems(resource, {})]
+
+    assert held == [("worker",), ("api",)]
 
 
 # Digests

@@ -13,7 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from livescore_operator import planning
-from livescore_operator.planning import ATOMIC_DEFAULTS, MAX_DIFF, Change, changes, is_applied, quantity
+from livescore_operator.planning import ATOMIC_DEFAULTS, MAX_DIFF, Change, changes, is_applied
+from livescore_operator.quantities import is_equal, is_less, parse
 from livescore_operator.redaction import LAST_APPLIED, MASK
 from livescore_operator.resource import Manifest
 
@@ -317,15 +318,32 @@ def test_other_quantities_are_something_to_apply(live: str | None) -> None:
 @given(st.integers(0, 10**9))
 def test_a_quantity_is_its_number_however_it_is_written(number: int) -> None:
     for power, (decimal, binary) in enumerate(zip(("", *"kMGTP"), ("", "Ki", "Mi", "Gi", "Ti", "Pi"), strict=True)):
-        assert quantity(f"{number}{decimal}") == number * 1000**power
-        assert quantity(f"{number}{binary}") == number * 1024**power
-    assert quantity(f"{number}m") == Decimal(number) / 1000
-    assert quantity(f"{number / 4}Gi") == quantity(f"{number * 256}Mi")
+        assert parse(f"{number}{decimal}") == number * 1000**power
+        assert parse(f"{number}{binary}") == number * 1024**power
+    assert parse(f"{number}m") == Decimal(number) / 1000
+    assert parse(f"{number / 4}Gi") == parse(f"{number * 256}Mi")
 
 
-@pytest.mark.parametrize("text", ["", "Gi", "1.", ".5", "-1", "1 Gi", "1gi", "1e3", "1Gi\n", "one"])
+@pytest.mark.parametrize("text", ["", "Gi", "1gi", "1ki", "1Gi\n", "one", "1.2.3", "NaN", "Infinity"])
 def test_what_is_no_quantity_is_none(text: str) -> None:
-    assert quantity(text) is None
+    assert parse(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("1.", 1), (".5", Decimal("0.5")), ("-1", -1), ("1e3", 1000), ("1E", 10**18), ("5u", 5e-6)]
+)
+def test_every_form_of_a_quantity_is_read(text: str, value: float | Decimal) -> None:
+    assert parse(text) == Decimal(str(value))
+
+
+def test_quantities_are_compared_by_their_values() -> None:
+    assert is_equal("1Gi", "1024Mi")
+    assert is_equal("same text", "same text")
+    assert not is_equal("1Gi", "1G")
+    assert not is_equal("one", "two")
+    assert is_less("1G", "1Gi")
+    assert not is_less("1Gi", "1Gi")
+    assert not is_less("one", "1Gi")
 
 
 # Changes
@@ -527,5 +545,5 @@ def test_a_diff_that_would_fill_the_status_is_cut_and_says_so() -> None:
 
     diff = planning.diff([(Change("create", after), after)])
 
-    assert diff.splitlines()[-1].startswith("… cut: the whole has ")
+    assert diff.splitlines()[-1].startswith("… truncated: the whole diff has ")
     assert MAX_DIFF <= len(diff) < MAX_DIFF + 80

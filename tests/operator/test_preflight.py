@@ -86,7 +86,7 @@ async def test_each_namespace_is_checked_and_the_lease_in_that_of_the_operator(a
 async def test_missing_rights_are_named(api: Api) -> None:
     api.denied = {("list", "secrets"), ("watch", "secrets"), ("patch", "deployments")}
     found = await problem(api)
-    assert found == ("rights are missing, see docs/operator.md#rights: patch deployments.apps; list, watch secrets")
+    assert found == ("rights are missing, see docs/operator.md#rights: list, watch secrets; patch deployments.apps")
 
 
 async def test_the_namespace_without_rights_is_named(api: Api) -> None:
@@ -109,4 +109,4 @@ async def test_a_missing_definition_is_named_and_waited_for(api: Api) -> None:
 
 async def test_an_api_server_that_does_not_answer_is_no_answer(api: Api) -> None:
     api.is_away = True
-    assert await problem(api) == "the API server cannot be asked: ApiServerUnreachable: no route"
+    assert await problem(api) == "the API server does not respond: ApiServerUnreachable: no route"

@@ -99,9 +99,38 @@ async def test_nothing_is_asked_and_nothing_written_while_nothing_changes(
 
     await asyncio.sleep(2.0)
 
-    asked = {(call.verb, call.resource) for call in faults.calls()}
-    assert asked <= {("get", "leases"), ("update", "leases")}
+    # The leader renews the Lease without reading it.
+    assert {(call.verb, call.resource) for call in faults.calls()} <= {("update", "leases")}
     assert operator.resident < 110 * 1024 * 1024
+
+
+async def test_an_idle_operator_sends_at_most_25_requests_a_minute(make: Make, stack: Stack, faults: Faults) -> None:
+    seconds = 12.0
+    await make(LEASE_SECONDS="15", REQUEST_TIMEOUT_SECONDS="5").start()
+    await stack.create()
+    await stack.until_ready()
+    await _quiet(faults)
+
+    await asyncio.sleep(seconds)
+
+    # One more, as the interval may begin just before a renewal.
+    assert 1 <= faults.calls().total() <= seconds * 25 / 60 + 1
+
+
+async def test_a_reconcile_that_changes_nothing_needs_three_requests(make: Make, stack: Stack, faults: Faults) -> None:
+    await make(LEASE_SECONDS="30").start()
+    await stack.create()
+    await stack.until_ready()
+    await eventually(lambda: _is_read_from_the_cache(stack, faults), 30)
+
+
+async def _is_read_from_the_cache(stack: Stack, faults: Faults) -> bool:
+    """Trigger a reconcile by an annotation, and return True if it read only what is not watched."""
+    await _quiet(faults)
+    await stack.kube.patch(KIND, "demo", {"metadata": {"annotations": {"example.com/at": str(time.monotonic())}}})
+    await asyncio.sleep(0.7)
+    calls = {call.resource: count for call, count in faults.calls().items() if call.resource != "leases"}
+    return calls.keys() <= {"livescores", "pods", "persistentvolumeclaims"} and 1 <= sum(calls.values()) <= 3
 
 
 async def _quiet(faults: Faults) -> None:
@@ -244,8 +273,8 @@ async def test_it_is_not_ready_while_the_api_server_cannot_be_asked_and_ends_on_
     operator.launch()
     answer = await operator.until("/readyz", lambda answer: "503" in answer.json()["problems"][0], 60)
     assert [problem.partition(":")[0] for problem in answer.json()["problems"]] == [
-        "the API server cannot be asked",
-        f"Lease {operator.namespace}/livescore-operator was not read",
+        "the API server does not respond",
+        f"Lease {operator.namespace}/livescore-operator could not be read",
     ]
     assert await operator.stop() == 0
 
@@ -296,7 +325,7 @@ async def test_logs_are_json_and_name_the_object_and_hold_no_secret(make: Make, 
     await stack.until_ready()
 
     lines = [json.loads(line) for line in operator.log.splitlines() if line.startswith("{")]
-    changed = [line for line in lines if line["event"] == "changed"]
+    changed = [line for line in lines if line["event"] == "object changed"]
     assert {(line["namespace"], line["name"]) for line in changed} == {(stack.kube.namespace, "demo")}
     secrets = await stack.secret("demo-credentials")
     assert not [secret for secret in secrets.values() if secret in operator.log]

@@ -17,7 +17,8 @@ import yaml
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from livescore_operator.cluster import KINDS, Cluster, connect
+from livescore_operator.cluster import Cluster, connect
+from livescore_operator.kinds import KINDS
 from livescore_operator.metrics_api.adapter import GROUP, Adapter
 from livescore_operator.metrics_api.authorization import SubjectAccessAuthorizer
 from livescore_operator.metrics_api.certificates import OVERLAP, Identity, make
@@ -304,7 +305,7 @@ async def test_they_go_with_the_role_by_which_they_were_made(kube: Kube, cluster
 
     for _ in range(2):
         role = await kube.create(
-            {"apiVersion": KINDS["ClusterRole"][0], "kind": "ClusterRole", "metadata": {"name": ROLE}}
+            {"apiVersion": KINDS["ClusterRole"].api_version, "kind": "ClusterRole", "metadata": {"name": ROLE}}
         )
         assert await leader.registration.check()
         assert await owners(kube) == [role["metadata"]["uid"]] * 2
@@ -400,7 +401,9 @@ async def test_mistakes_on_different_days_are_corrected_every_time(kube: Kube, c
 async def test_an_api_service_that_another_adapter_took_over_does_not_go_with_this_operator(
     kube: Kube, cluster: Cluster
 ) -> None:
-    await kube.create({"apiVersion": KINDS["ClusterRole"][0], "kind": "ClusterRole", "metadata": {"name": ROLE}})
+    await kube.create(
+        {"apiVersion": KINDS["ClusterRole"].api_version, "kind": "ClusterRole", "metadata": {"name": ROLE}}
+    )
     leader = Replica(cluster, kube.namespace)
     await leader.registration.check()
     await redirect(kube, "monitoring", "prometheus-adapter")
@@ -417,7 +420,9 @@ async def test_an_api_service_that_another_adapter_took_over_does_not_go_with_th
 async def test_an_api_service_of_another_livescore_operator_keeps_its_label_and_its_owner(
     kube: Kube, cluster: Cluster
 ) -> None:
-    await kube.create({"apiVersion": KINDS["ClusterRole"][0], "kind": "ClusterRole", "metadata": {"name": ROLE}})
+    await kube.create(
+        {"apiVersion": KINDS["ClusterRole"].api_version, "kind": "ClusterRole", "metadata": {"name": ROLE}}
+    )
     other = Replica(cluster, "elsewhere")
     other.registration._identity = make("elsewhere", other.now)
     await other.registration._register()

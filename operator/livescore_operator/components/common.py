@@ -3,24 +3,16 @@
 import hashlib
 import hmac
 import json
-import math
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any, NamedTuple
 
 import yaml
 
-from livescore_operator.resource import API_VERSION, GROUP, KIND, LiveScore, Manifest
+from livescore_operator.kinds import MANAGED_BY
+from livescore_operator.resource import API_VERSION, KIND, LiveScore, Manifest
 
 NAME, INSTANCE, COMPONENT = (f"app.kubernetes.io/{label}" for label in ("name", "instance", "component"))
-
-# On every child; the operator watches what has it.
-MANAGED_BY = {"app.kubernetes.io/managed-by": "livescore-operator"}
-
-# On Secrets, of which the operator watches no other: its own have it, the user's may.
-WATCH = f"{GROUP}/watch"
 
 # On objects that outlive the LiveScore. They have no owner, so Argo CD takes them for parts of an application by their
 # instance label, and would prune them since no repository contains them. Helm and Flux delete only what they made
@@ -34,10 +26,6 @@ RETAINED = {
 
 # Superseded revisions of a workload that are kept to look at; the operator itself never goes back to one.
 HISTORY = 3
-
-# Prefixes of quantities, each 1024 or 1000 times the one before.
-_BINARY = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
-_DECIMAL = ("n", "u", "m", "", "k", "M", "G", "T", "P", "E")
 
 # Under these keys `{}` says "all"; elsewhere it says nothing and the API server drops it.
 _SELECTORS = frozenset({"podSelector", "namespaceSelector", "labelSelector"})
@@ -169,27 +157,6 @@ def pruned(value: Any) -> Any:
 
 def _is_nothing(key: str, value: Any) -> bool:
     return value is None or value == [] or (value == {} and key not in _SELECTORS)
-
-
-def quantity(text: str) -> str:
-    """The form in which the API server stores a quantity: `0.5` as `500m`, `1024Mi` as `1Gi`, `1.5Gi` as `1536Mi`."""
-    number, prefix = re.fullmatch(r"([0-9.]+)([A-Za-z]*)", text).groups()  # type: ignore[union-attr]  # the CRD admits nothing else
-    if prefix in _BINARY[1:]:
-        units = Fraction(number) * 1024 ** _BINARY.index(prefix)
-        whole = units.denominator == 1 and units >= 1024
-        return _shortest(int(units), 1024, _BINARY) if whole else _decimal(units)
-    return _decimal(Fraction(number) * Fraction(1000) ** (_DECIMAL.index(prefix) - _DECIMAL.index("")))
-
-
-def _decimal(units: Fraction) -> str:
-    return _shortest(math.ceil(units * 10**9), 1000, _DECIMAL) if units else "0"
-
-
-def _shortest(number: int, base: int, prefixes: tuple[str, ...]) -> str:
-    index = 0
-    while number % base == 0 and index + 1 < len(prefixes):
-        number, index = number // base, index + 1
-    return f"{number}{prefixes[index]}"
 
 
 def digest(value: Any) -> str:

@@ -12,8 +12,9 @@ from collections.abc import Callable, Set
 from urllib.parse import quote
 
 from livescore_operator.components import server
-from livescore_operator.components.common import WATCH, Credentials, manifest
+from livescore_operator.components.common import Credentials, manifest
 from livescore_operator.errors import Terminal, Waiting
+from livescore_operator.kinds import WATCHED_SECRETS
 from livescore_operator.resource import KeyReference, LiveScore, Manifest
 
 PASSWORDS = ("postgres-password", "redis-password")
@@ -145,7 +146,7 @@ def secret(resource: LiveScore, credentials: Credentials) -> Manifest:
         "Secret",
         name(resource),
         "config",
-        labels={WATCH: "true"},
+        labels=WATCHED_SECRETS,
         owned=False,
         type="Opaque",
         data={key: b64encode(value.encode()).decode() for key, value in values.items()},

@@ -1,6 +1,7 @@
 """The HorizontalPodAutoscaler of mode hpa, on the metric that every API pod has."""
 
-from livescore_operator.components.common import BuildContext, manifest, quantity
+from livescore_operator.components.common import BuildContext, manifest
+from livescore_operator.quantities import canonical
 from livescore_operator.resource import METRIC, LiveScore, Manifest, ScalingRules
 
 KIND = "HorizontalPodAutoscaler"
@@ -20,7 +21,7 @@ def key(resource: LiveScore) -> tuple[str, str]:
 
 def _spec(resource: LiveScore, context: BuildContext) -> Manifest:
     wanted = resource.spec.autoscaling
-    target = {"type": "AverageValue", "averageValue": quantity(str(wanted.target_connections_per_pod))}
+    target = {"type": "AverageValue", "averageValue": canonical(str(wanted.target_connections_per_pod))}
     return {
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": resource.api_name},
         # Matches raise it for their time.

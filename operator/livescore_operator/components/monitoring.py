@@ -1,14 +1,13 @@
 """What tells the Prometheus operator where the metrics are."""
 
 from livescore_operator.components.common import COMPONENT, BuildContext, family, manifest
+from livescore_operator.kinds import POD_MONITOR
 from livescore_operator.resource import LiveScore, Manifest
-
-POD_MONITOR_KIND = "PodMonitor.monitoring.coreos.com"
 
 
 def build(resource: LiveScore, context: BuildContext) -> list[Manifest]:
     """A PodMonitor, where it is wanted and the cluster knows the kind."""
-    wanted = resource.spec.monitoring.enabled and POD_MONITOR_KIND in context.kinds
+    wanted = resource.spec.monitoring.enabled and POD_MONITOR.full_name in context.kinds
     return [_pod_monitor(resource)] if wanted else []
 
 
@@ -21,8 +20,8 @@ def _pod_monitor(resource: LiveScore) -> Manifest:
     }
     return manifest(
         resource,
-        "monitoring.coreos.com/v1",
-        "PodMonitor",
+        POD_MONITOR.api_version,
+        POD_MONITOR.name,
         resource.name,
         "monitoring",
         labels=monitoring.labels,

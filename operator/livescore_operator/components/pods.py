@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from livescore_operator.components.common import labels_of, quantity
+from livescore_operator.components.common import labels_of
+from livescore_operator.quantities import canonical
 from livescore_operator.resource import GROUP, LiveScore, Manifest, Model, PodTemplate, Resources
 
 CHECKSUM = f"{GROUP}/checksum"
@@ -79,8 +80,8 @@ def container(
 def amounts(resources: Resources) -> Manifest:
     """Requests and limits of a container."""
     return {
-        "requests": {key: quantity(amount) for key, amount in resources.requests.items()},
-        "limits": {key: quantity(amount) for key, amount in resources.limits.items()},
+        "requests": {key: canonical(amount) for key, amount in resources.requests.items()},
+        "limits": {key: canonical(amount) for key, amount in resources.limits.items()},
     }
 
 

@@ -1,10 +1,10 @@
 """PostgreSQL: one pod with a volume, a Cluster of CloudNativePG, or none of ours."""
 
 from livescore_operator.components import credentials, pods, server
-from livescore_operator.components.common import BuildContext, fingerprint, manifest, quantity
+from livescore_operator.components.common import BuildContext, fingerprint, manifest
+from livescore_operator.kinds import CLUSTER
+from livescore_operator.quantities import canonical
 from livescore_operator.resource import LiveScore, Manifest
-
-CLUSTER_KIND = "Cluster.postgresql.cnpg.io"
 
 # Database and its owner.
 DATABASE = "livescore"
@@ -25,7 +25,7 @@ def build(resource: LiveScore, context: BuildContext) -> list[Manifest]:
     mode = resource.spec.postgres.mode
     if mode == "standalone":
         return server.build(resource, context, _server(resource, context))
-    return [_cluster(resource)] if mode == "cloudnative-pg" and CLUSTER_KIND in context.kinds else []
+    return [_cluster(resource)] if mode == "cloudnative-pg" and CLUSTER.full_name in context.kinds else []
 
 
 def _server(resource: LiveScore, context: BuildContext) -> server.Server:
@@ -82,14 +82,14 @@ def _cluster(resource: LiveScore) -> Manifest:
     spec = {
         "instances": postgres.instances,
         "bootstrap": {"initdb": {"database": DATABASE, "owner": DATABASE}},
-        "storage": {"size": quantity(postgres.storage.size), "storageClass": postgres.storage.storage_class_name},
+        "storage": {"size": canonical(postgres.storage.size), "storageClass": postgres.storage.storage_class_name},
         "resources": pods.amounts(postgres.resources),
     }
     # Without an owner, as every volume is: its own operator deletes the data together with it.
     return manifest(
         resource,
-        "postgresql.cnpg.io/v1",
-        "Cluster",
+        CLUSTER.api_version,
+        CLUSTER.name,
         server.name(resource, "postgres"),
         "postgres",
         owned=False,

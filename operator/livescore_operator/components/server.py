@@ -11,9 +11,9 @@ from livescore_operator.components.common import (
     BuildContext,
     ClaimTemplate,
     manifest,
-    quantity,
     selector,
 )
+from livescore_operator.quantities import canonical
 from livescore_operator.resource import LiveScore, Manifest, Storage
 
 POSTGRES_PORT, REDIS_PORT = 5432, 6379
@@ -148,4 +148,4 @@ def _claims(resource: LiveScore, context: BuildContext, server: Server) -> list[
 
 
 def _request(size: str) -> dict[str, Any]:
-    return {"requests": {"storage": quantity(size)}}
+    return {"requests": {"storage": canonical(size)}}

@@ -19,9 +19,9 @@ from typing import Literal
 
 import structlog
 
-from livescore_operator.cluster import FIELD_MANAGER, KINDS, Cluster
-from livescore_operator.components.common import MANAGED_BY
+from livescore_operator.cluster import FIELD_MANAGER, Cluster
 from livescore_operator.errors import FieldConflict, NotLeading, ReconcileError
+from livescore_operator.kinds import KINDS, MANAGED_BY
 from livescore_operator.metrics_api.adapter import GROUP
 from livescore_operator.metrics_api.authentication import RequestHeaderConfig
 from livescore_operator.metrics_api.certificates import Identity, make, renewed
@@ -269,11 +269,11 @@ class Registration:
         role = await self._cluster.get(kind, "", name)
         if role is None:
             return []
-        return [{"apiVersion": KINDS[kind][0], "kind": kind, "name": name, "uid": role["metadata"]["uid"]}]
+        return [{"apiVersion": KINDS[kind].api_version, "kind": kind, "name": name, "uid": role["metadata"]["uid"]}]
 
     def _api_service(self, version: str, identity: Identity, owners: list[Manifest]) -> Manifest:
         return {
-            "apiVersion": KINDS["APIService"][0],
+            "apiVersion": KINDS["APIService"].api_version,
             "kind": "APIService",
             "metadata": {
                 "name": f"{version}.{GROUP}",

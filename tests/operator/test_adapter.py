@@ -188,7 +188,7 @@ def is_status(body: Json, code: int, reason: str) -> bool:
 # Values
 
 
-async def test_the_pods_that_a_selector_takes_have_their_values(served: Served) -> None:
+async def test_selected_pods_have_values(served: Served) -> None:
     code, body = await served.client().get(metric(), labelSelector="app.kubernetes.io/instance in (demo)")
 
     assert (code, body) == (
@@ -211,7 +211,7 @@ async def test_the_pods_that_a_selector_takes_have_their_values(served: Served) 
     assert served.world.listed == [("sport", f"{API_PODS},app.kubernetes.io/instance in (demo)")]
 
 
-async def test_the_older_version_names_its_metric_otherwise(served: Served) -> None:
+async def test_older_version_uses_the_older_metric_name(served: Served) -> None:
     code, body = await served.client().get(metric("v1beta1"))
 
     assert (code, body["apiVersion"]) == (200, "custom.metrics.k8s.io/v1beta1")
@@ -221,7 +221,7 @@ async def test_the_older_version_names_its_metric_otherwise(served: Served) -> N
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-async def test_one_pod_is_asked_for_by_its_name(served: Served, version: str) -> None:
+async def test_single_pod_is_requested_by_name(served: Served, version: str) -> None:
     code, body = await served.client().get(metric(version, "demo-0"))
 
     assert (code, body["kind"]) == (200, "MetricValueList")
@@ -229,7 +229,7 @@ async def test_one_pod_is_asked_for_by_its_name(served: Served, version: str) ->
 
 
 @pytest.mark.parametrize("count", [0, 1, 1500, 12_000, 1_000_000])
-async def test_a_value_is_a_whole_quantity(served: Served, count: int) -> None:
+async def test_value_is_an_integer_quantity(served: Served, count: int) -> None:
     served.world.counts["10.0.0.1"] = count
     _, body = await served.client().get(metric(name="demo-0"))
     assert body["items"][0]["value"] == str(count)
@@ -245,7 +245,7 @@ async def test_a_value_is_a_whole_quantity(served: Served, count: int) -> None:
         {"metadata": {"name": "other"}},
     ],
 )
-async def test_a_pod_that_would_not_answer_is_not_asked(served: Served, other: Manifest) -> None:
+async def test_pod_that_cannot_answer_is_not_queried(served: Served, other: Manifest) -> None:
     served.world.pods.append(other)
     served.world.counts["10.0.0.9"] = 5
 
@@ -255,7 +255,7 @@ async def test_a_pod_that_would_not_answer_is_not_asked(served: Served, other: M
     assert served.world.read == [["10.0.0.1", "10.0.0.2"]]
 
 
-async def test_a_pod_that_does_not_answer_is_left_out(served: Served) -> None:
+async def test_unresponsive_pod_is_left_out(served: Served) -> None:
     del served.world.counts["10.0.0.1"]
 
     _, body = await served.client().get(metric())
@@ -266,12 +266,12 @@ async def test_a_pod_that_does_not_answer_is_left_out(served: Served) -> None:
     assert is_status(missing, 404, "NotFound")
 
 
-async def test_where_there_are_no_pods_the_list_is_empty(served: Served) -> None:
+async def test_list_is_empty_without_pods(served: Served) -> None:
     served.world.pods = []
     assert (await served.client().get(metric()))[1]["items"] == []
 
 
-async def test_the_pods_themselves_are_asked() -> None:
+async def test_pods_are_queried_directly() -> None:
     """The pods are queried in parallel on their management port; unreachable ones are left out."""
 
     async def tell(_: web.Request) -> web.Response:
@@ -288,7 +288,7 @@ async def test_the_pods_themselves_are_asked() -> None:
         await stop(runner)
 
 
-def test_metric_and_labels_are_those_that_the_operator_gives() -> None:
+def test_metric_and_labels_match_the_operator() -> None:
     resource = LiveScore.parse({"metadata": {"name": "demo"}, "spec": {"image": "livescore:1"}})
     assert {tuple(term.split("=")) for term in API_PODS.split(",")} <= set(selector(resource, "api").items())
 
@@ -296,7 +296,7 @@ def test_metric_and_labels_are_those_that_the_operator_gives() -> None:
 # Readings are shared
 
 
-async def test_who_asks_for_the_same_within_two_seconds_gets_the_same_reading(served: Served) -> None:
+async def test_equal_requests_within_two_seconds_share_a_reading(served: Served) -> None:
     client = served.client()
     await asyncio.gather(*(client.get(metric()) for _ in range(5)))
     served.world.clock += 1.9
@@ -309,7 +309,7 @@ async def test_who_asks_for_the_same_within_two_seconds_gets_the_same_reading(se
     assert len(served.world.read) == 2
 
 
-async def test_namespaces_and_selectors_have_readings_of_their_own(served: Served) -> None:
+async def test_namespaces_and_selectors_have_separate_readings(served: Served) -> None:
     client = served.client()
     await client.get(metric())
     await client.get(metric(namespace="other"))
@@ -317,7 +317,7 @@ async def test_namespaces_and_selectors_have_readings_of_their_own(served: Serve
     assert served.world.listed == [("sport", API_PODS), ("other", API_PODS), ("sport", f"{API_PODS},a=b")]
 
 
-async def test_one_who_gives_up_takes_no_reading_from_the_others() -> None:
+async def test_cancelled_request_does_not_cancel_the_shared_reading() -> None:
     asked, answer = asyncio.Event(), asyncio.Event()
 
     async def slow(_: Sequence[str]) -> Mapping[str, int]:
@@ -337,47 +337,47 @@ async def test_one_who_gives_up_takes_no_reading_from_the_others() -> None:
 # Access denied
 
 
-async def test_who_has_no_certificate_is_nobody(served: Served) -> None:
+async def test_client_without_a_certificate_is_anonymous(served: Served) -> None:
     code, body = await served.anonymous().get(metric())
     assert is_status(body, code, "Unauthorized")
     assert code == 401
 
 
-async def test_a_certificate_of_another_authority_opens_nothing(served: Served, stranger: Certificates) -> None:
+async def test_certificate_of_another_ca_is_refused(served: Served, stranger: Certificates) -> None:
     with pytest.raises((aiohttp.ClientError, ssl.SSLError, ConnectionError)):
         await served.client(stranger).get(metric())
 
 
-async def test_a_name_that_may_not_speak_for_users_is_nobody(served: Served) -> None:
+async def test_certificate_with_an_unlisted_name_is_anonymous(served: Served) -> None:
     code, body = await served.client(subject="/CN=somebody").get(metric())
     assert is_status(body, code, "Unauthorized")
     assert code == 401
 
 
-async def test_where_no_names_are_given_every_certificate_of_the_authority_will_do(served: Served) -> None:
+async def test_any_certificate_of_the_ca_is_accepted_without_listed_names(served: Served) -> None:
     served.tls.set_client_config(trust(served.front, names=frozenset()))
     assert (await served.client(subject="/CN=somebody").get(metric()))[0] == 200
 
 
-async def test_a_certificate_alone_is_no_user(served: Served) -> None:
+async def test_certificate_without_a_user_header_is_anonymous(served: Served) -> None:
     code, body = await served.client().get(metric(), headers={"X-Remote-Group": "system:masters"})
     assert is_status(body, code, "Unauthorized")
     assert code == 401
 
 
-async def test_a_header_without_a_certificate_is_a_claim(served: Served) -> None:
+async def test_user_header_without_a_certificate_is_ignored(served: Served) -> None:
     headers = {"X-Remote-User": "admin", "X-Remote-Group": "system:masters", "Authorization": "Bearer x"}
     assert (await served.anonymous().get(metric(), headers))[0] == 401
 
 
-async def test_a_certificate_that_expires_while_its_connection_is_open_opens_nothing_more(served: Served) -> None:
+async def test_certificate_expiring_during_a_connection_is_refused(served: Served) -> None:
     served.world.seconds += timedelta(days=3).total_seconds()
     code, body = await served.client().get(metric())
     assert code == 401
     assert "expired" in body["message"]
 
 
-async def test_who_has_no_right_is_refused(served: Served) -> None:
+async def test_user_without_permission_is_refused(served: Served) -> None:
     served.world.allowed = False
     code, body = await served.client().get(metric())
 
@@ -388,7 +388,7 @@ async def test_who_has_no_right_is_refused(served: Served) -> None:
 
 
 @pytest.mark.parametrize("error", [Transient("ApiServerUnreachable", "no answer"), Transient("Forbidden", "cannot")])
-async def test_where_nobody_can_say_nothing_is_allowed(served: Served, error: Exception) -> None:
+async def test_access_is_denied_if_the_review_fails(served: Served, error: Exception) -> None:
     served.world.error = error
     code, body = await served.client().get(metric())
     assert is_status(body, code, "ServiceUnavailable")
@@ -396,18 +396,18 @@ async def test_where_nobody_can_say_nothing_is_allowed(served: Served, error: Ex
 
 
 @pytest.mark.parametrize("path", ["/apis", ROOT, f"{ROOT}/v1beta1", "/openapi/v2", "/openapi/v3", "/nothing", "/"])
-async def test_nothing_but_probes_is_told_to_strangers(served: Served, path: str) -> None:
+async def test_anonymous_clients_can_only_use_probes(served: Served, path: str) -> None:
     assert (await served.anonymous().get(path))[0] == 401
     served.world.allowed = False
     assert (await served.client().get(path))[0] == 403
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/livez", "/readyz"])
-async def test_probes_need_nothing(served: Served, path: str) -> None:
+async def test_probes_need_no_authentication(served: Served, path: str) -> None:
     assert await served.anonymous().get(path) == (200, {"text": "ok"})
 
 
-async def test_before_it_is_known_whom_to_trust_nobody_gets_in(world: World) -> None:
+async def test_access_is_denied_until_the_trusted_ca_is_known(world: World) -> None:
     tls, identity = ServerTls(), make(HOST, datetime.now(UTC))
     context = ssl.create_default_context(cadata=identity.authorities)
     async with serving(world, tls) as port:
@@ -424,7 +424,7 @@ async def test_before_it_is_known_whom_to_trust_nobody_gets_in(world: World) -> 
 # Access reviews
 
 
-async def test_the_right_to_a_metric_is_that_to_read_a_subresource_of_pods(served: Served) -> None:
+async def test_metric_requires_permission_for_a_pod_subresource(served: Served) -> None:
     headers = CIMultiDict(
         [
             ("X-Remote-User", "jane"),
@@ -455,13 +455,13 @@ async def test_the_right_to_a_metric_is_that_to_read_a_subresource_of_pods(serve
     ]
 
 
-async def test_the_right_to_a_page_is_that_to_its_path(served: Served) -> None:
+async def test_page_requires_permission_for_its_path(served: Served) -> None:
     await served.client().get(f"{ROOT}/v1beta2")
     (asked,) = served.world.reviews
     assert asked["nonResourceAttributes"] == {"path": f"{ROOT}/v1beta2", "verb": "get"}
 
 
-async def test_what_is_reviewed_is_what_is_answered(served: Served) -> None:
+async def test_reviewed_path_is_the_served_path(served: Served) -> None:
     """The path is not normalized between the review and the response."""
     await served.client().get(f"{ROOT}/v1beta2/namespaces/sp%6Frt/pods/%2A/{METRIC}")
     attributes = served.world.reviews[0]["resourceAttributes"]
@@ -470,7 +470,7 @@ async def test_what_is_reviewed_is_what_is_answered(served: Served) -> None:
 
 
 @pytest.mark.parametrize(("allowed", "seconds"), [(True, 10.0), (False, 5.0)])
-async def test_an_answer_is_kept_for_seconds(served: Served, allowed: bool, seconds: float) -> None:
+async def test_review_is_cached_for_seconds(served: Served, allowed: bool, seconds: float) -> None:
     served.world.allowed = allowed
     client = served.client()
     for later in (0.0, seconds - 0.1, 0.2):
@@ -479,7 +479,7 @@ async def test_an_answer_is_kept_for_seconds(served: Served, allowed: bool, seco
     assert len(served.world.reviews) == 2
 
 
-async def test_an_answer_is_of_one_caller_and_one_thing(served: Served) -> None:
+async def test_review_is_cached_per_user_and_resource(served: Served) -> None:
     client = served.client()
     await client.get(metric(name="demo-0"))
     served.world.allowed = False
@@ -489,7 +489,7 @@ async def test_an_answer_is_of_one_caller_and_one_thing(served: Served) -> None:
     assert (await client.get(metric(name="demo-0")))[0] == 200, "kept"
 
 
-async def test_answers_are_kept_of_few_and_errors_of_none() -> None:
+async def test_review_cache_is_bounded_and_holds_no_errors() -> None:
     world = World(error=Transient("ApiServerUnreachable", "no answer"))
     reviews = SubjectAccessAuthorizer(world.review, lambda: world.clock)
     with pytest.raises(Transient):
@@ -522,14 +522,14 @@ def test_every_user_but_the_anonymous_one_is_authenticated(
     assert authenticate(trusted, CERTIFICATE, headers(*given), 0.0).groups == groups
 
 
-def test_the_first_header_that_is_given_names_the_user() -> None:
+def test_first_configured_header_names_the_user() -> None:
     trusted = RequestHeaderConfig("ca", user_headers=("X-None", "X-Empty", "X-User"))
     found = authenticate(trusted, CERTIFICATE, headers(("X-Empty", ""), ("X-User", "jane")), 0.0)
     assert found.name == "jane"
 
 
 @pytest.mark.parametrize("certificate", [None, {}, {**CERTIFICATE, "subject": ()}])
-def test_who_is_not_named_is_not_believed(certificate: Json | None) -> None:
+def test_certificate_without_a_name_is_not_trusted(certificate: Json | None) -> None:
     trusted = RequestHeaderConfig("ca", frozenset({"proxy"}), ("X-User",))
     with pytest.raises(Unauthorized):
         authenticate(trusted, certificate, headers(("X-User", "jane")), 0.0)
@@ -538,19 +538,19 @@ def test_who_is_not_named_is_not_believed(certificate: Json | None) -> None:
 
 
 @pytest.mark.parametrize("text", ["{", '"x"', "[1]", "null", '{"a": 1}'])
-def test_a_list_that_is_none_is_told(text: str) -> None:
+def test_malformed_list_is_reported(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         RequestHeaderConfig.read({"requestheader-allowed-names": text})
 
 
-def test_a_cluster_without_aggregation_trusts_nobody() -> None:
+def test_cluster_without_aggregation_trusts_no_client() -> None:
     assert RequestHeaderConfig.read({}) == RequestHeaderConfig("")
 
 
 # Certificates are replaced at run time
 
 
-async def test_a_renewed_certificate_is_shown_and_open_connections_stay(served: Served) -> None:
+async def test_renewed_certificate_is_used_and_open_connections_stay(served: Served) -> None:
     old = make(HOST, datetime.now(UTC) - timedelta(days=61))
     served.tls.set_identity(old)
     served = replace(served, identity=old)
@@ -571,7 +571,7 @@ async def _shown(served: Served) -> str:
     return ssl.DER_cert_to_PEM_cert(shown)
 
 
-async def test_who_is_trusted_no_more_gets_in_no_more(served: Served, stranger: Certificates) -> None:
+async def test_client_that_is_no_longer_trusted_is_refused(served: Served, stranger: Certificates) -> None:
     old = served.client()
     async with aiohttp.ClientSession() as session:
         assert (await old.ask(session, metric()))[0] == 200
@@ -589,7 +589,7 @@ async def test_who_is_trusted_no_more_gets_in_no_more(served: Served, stranger: 
 
 
 @pytest.mark.parametrize("text", ["nothing", "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n"])
-async def test_what_is_no_certificate_changes_nothing(served: Served, text: str) -> None:
+async def test_invalid_certificate_changes_nothing(served: Served, text: str) -> None:
     with pytest.raises(ValueError, match="certificate"):
         served.tls.set_client_config(trust(served.front, authorities=text))
     with pytest.raises(ValueError, match=r"."):
@@ -597,7 +597,7 @@ async def test_what_is_no_certificate_changes_nothing(served: Served, text: str)
     assert (await served.client().get(metric()))[0] == 200
 
 
-def test_the_key_is_left_in_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_is_not_left_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     tls = ServerTls()
     tls.set_identity(make(HOST, NOW))
@@ -608,7 +608,7 @@ def test_the_key_is_left_in_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 # Discovery
 
 
-async def test_discovery_tells_the_group_its_versions_and_the_one_metric(served: Served) -> None:
+async def test_discovery_lists_the_group_versions_and_metric(served: Served) -> None:
     client = served.client()
     versions = [{"groupVersion": f"custom.metrics.k8s.io/{version}", "version": version} for version in VERSIONS]
     group = {"name": "custom.metrics.k8s.io", "versions": versions, "preferredVersion": versions[0]}
@@ -633,7 +633,7 @@ async def test_discovery_tells_the_group_its_versions_and_the_one_metric(served:
         ]
 
 
-async def test_openapi_is_there_and_has_nothing_in_it(served: Served) -> None:
+async def test_openapi_document_is_empty(served: Served) -> None:
     client = served.client()
     assert (await client.get("/openapi/v2"))[1]["swagger"] == "2.0"
     assert (await client.get("/openapi/v3"))[1] == {"paths": {}}
@@ -656,21 +656,21 @@ async def test_openapi_is_there_and_has_nothing_in_it(served: Served) -> None:
         "/api",
     ],
 )
-async def test_what_is_not_there_is_a_status(served: Served, path: str) -> None:
+async def test_unknown_path_gets_a_status_object(served: Served, path: str) -> None:
     code, body = await served.client().get(path)
     assert is_status(body, code, "NotFound")
     assert code == 404
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-async def test_nothing_can_be_written(served: Served, method: str) -> None:
+async def test_writes_are_refused(served: Served, method: str) -> None:
     code, body = await served.client().get(metric(), method=method)
     assert is_status(body, code, "MethodNotAllowed")
     assert code == 405
     assert (await served.anonymous().get(metric(), method=method))[0] == 401
 
 
-async def test_a_selector_that_is_none_is_the_callers_fault(served: Served) -> None:
+async def test_malformed_selector_gets_400(served: Served) -> None:
     client = served.client()
     await client.get(metric())  # whose review is cached
     served.world.error = Terminal("Invalid", "unable to parse requirement")
@@ -680,13 +680,13 @@ async def test_a_selector_that_is_none_is_the_callers_fault(served: Served) -> N
     assert body["message"] == "unable to parse requirement"
 
 
-async def test_the_metric_has_no_labels_to_select_by(served: Served) -> None:
+async def test_metric_label_selectors_are_refused(served: Served) -> None:
     code, body = await served.client().get(metric(), metricLabelSelector="a=b")
     assert is_status(body, code, "BadRequest")
     assert code == 400
 
 
-async def test_pods_that_cannot_be_found_are_no_empty_list(served: Served) -> None:
+async def test_failure_to_list_pods_is_an_error(served: Served) -> None:
     client = served.client()
     await client.get(metric())
     served.world.clock += 3.0
@@ -696,7 +696,7 @@ async def test_pods_that_cannot_be_found_are_no_empty_list(served: Served) -> No
     assert code == 503
 
 
-async def test_a_fault_of_its_own_tells_nothing(served: Served) -> None:
+async def test_internal_error_reveals_nothing(served: Served) -> None:
     served.world.pods.append({"metadata": {}, "status": {"phase": "Running", "podIP": "x"}})
     code, body = await served.client().get(metric())
     assert is_status(body, code, "InternalError")

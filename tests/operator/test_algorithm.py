@@ -96,26 +96,26 @@ def test_pods_follow_the_sum_of_connections(current: int, loads: list[int], repl
     assert (decision.replicas, decision.reason) == (replicas, reason)
 
 
-def test_tolerance_ends_where_it_says_despite_floats() -> None:
+def test_tolerance_is_exact_despite_floats() -> None:
     for current in range(1, 200):
         decision = decide(autoscaling(max_replicas=1000), current, crowd(110 * current))
         assert decision.replicas == current
 
 
-def test_a_pod_that_starts_is_capacity_that_comes() -> None:
+def test_starting_pod_counts_as_capacity() -> None:
     started = [*crowd(200, 200), Pod("new-1", False, None), Pod("new-2", False, 0)]
     decision = decide(autoscaling(), 4, started)
     assert (decision.replicas, decision.reason) == (4, AT_TARGET)
 
 
 @pytest.mark.parametrize("going", [{"draining": True}, {"terminating": True}, {"draining": True, "terminating": True}])
-def test_clients_of_a_pod_that_goes_come_back_to_the_others(going: dict[str, bool]) -> None:
+def test_clients_of_a_departing_pod_count_for_the_others(going: dict[str, bool]) -> None:
     leaving = Pod("leaving", True, 150, **going)
     decision = decide(autoscaling(), 3, [*crowd(125, 125), leaving])
     assert (decision.replicas, decision.reason) == (4, SCALE_UP)
 
 
-def test_a_pod_that_goes_is_replaced_by_nobody_once_its_clients_are_back() -> None:
+def test_departing_pod_is_not_replaced_once_its_clients_are_back() -> None:
     decision = decide(autoscaling(), 3, [*crowd(150, 150), Pod("leaving", True, 0, draining=True)])
     assert (decision.replicas, decision.reason) == (3, AT_TARGET)
 
@@ -132,12 +132,12 @@ def test_a_pod_that_goes_is_replaced_by_nobody_once_its_clients_are_back() -> No
         pytest.param([300, 300, None], 6, SCALE_UP, id="more by what is known"),
     ],
 )
-def test_what_is_not_known_removes_no_pod_and_adds_none(loads: list[int | None], replicas: int, reason: str) -> None:
+def test_missing_readings_neither_remove_nor_add_pods(loads: list[int | None], replicas: int, reason: str) -> None:
     decision = decide(autoscaling(), 3, crowd(*loads))
     assert (decision.replicas, decision.reason) == (replicas, reason)
 
 
-def test_a_lost_reading_does_not_keep_the_pods_for_another_window() -> None:
+def test_missing_reading_does_not_restart_the_window() -> None:
     spec = autoscaling(scale_down=ScaleDown(policies=FREE))
     history = History(recommendations=((NOW, 5),))
     flaky = decide(spec, 10, crowd(40, 40, 40, None, *[40] * 6), history=history, now=NOW + 300)
@@ -146,24 +146,24 @@ def test_a_lost_reading_does_not_keep_the_pods_for_another_window() -> None:
     assert (whole.replicas, whole.reason) == (5, STABILIZING)
 
 
-def test_no_reading_at_all_is_remembered_as_the_present_number() -> None:
+def test_absence_of_all_readings_is_recorded_as_the_current_number() -> None:
     spec = autoscaling(scale_down=ScaleDown(policies=FREE))
     mute = decide(spec, 10, crowd(*[None] * 10), history=History(recommendations=((NOW - 600, 5),)))
     assert decide(spec, 10, crowd(*[40] * 10), history=mute.history, now=NOW + 15).replicas == 10
 
 
-def test_a_silent_pod_that_does_not_serve_holds_nothing_up() -> None:
+def test_silent_pod_that_is_not_serving_blocks_nothing() -> None:
     lost = [Pod("lost", False, None), Pod("gone", True, None, terminating=True), Pod("idle", True, None, draining=True)]
     decision = decide(autoscaling(), 4, [*crowd(50), *lost])
     assert (decision.replicas, decision.reason) == (1, SCALE_DOWN)
 
 
-def test_nothing_is_removed_while_no_pod_serves() -> None:
+def test_no_pod_is_removed_while_none_serves() -> None:
     pods = [Pod("starting", False, None), Pod("leaving", True, 10, draining=True)]
     assert decide(autoscaling(), 4, pods).reason == NO_READINGS
 
 
-def test_a_minimum_needs_no_readings() -> None:
+def test_minimum_applies_without_readings() -> None:
     decision = decide(autoscaling(min_replicas=4), 3, crowd(None, None, None))
     assert (decision.replicas, decision.reason) == (4, AT_MINIMUM)
 
@@ -174,12 +174,12 @@ def test_a_minimum_needs_no_readings() -> None:
 @pytest.mark.parametrize(
     ("load", "replicas", "reason"), [(20, 3, ROLLING_OUT), (100, 3, AT_TARGET), (400, 12, SCALE_UP)]
 )
-def test_a_roll_out_removes_nothing_and_may_grow(load: int, replicas: int, reason: str) -> None:
+def test_rollout_may_add_pods_but_removes_none(load: int, replicas: int, reason: str) -> None:
     decision = decide(autoscaling(), 3, crowd(load, load, load), rolling=True)
     assert (decision.replicas, decision.reason) == (replicas, reason)
 
 
-def test_a_lowered_maximum_is_an_order_even_during_a_roll_out() -> None:
+def test_lowered_maximum_applies_even_during_a_rollout() -> None:
     decision = decide(autoscaling(max_replicas=2), 3, crowd(100, 100, 100), rolling=True)
     assert (decision.replicas, decision.reason) == (2, AT_MAXIMUM)
 
@@ -196,16 +196,16 @@ def test_matches_raise_the_floor_up_to_the_maximum(floor: int, replicas: int, re
     assert (decision.replicas, decision.reason) == (replicas, reason)
 
 
-def test_a_floor_holds_pods_that_the_load_does_not_need() -> None:
+def test_floor_keeps_pods_that_the_load_does_not_need() -> None:
     decision = decide(autoscaling(), 6, crowd(*[10] * 6), floor=5)
     assert (decision.replicas, decision.reason) == (5, MATCH_DAY_FLOOR)
 
 
-def test_matches_that_need_the_minimum_are_not_the_reason() -> None:
+def test_floor_at_the_minimum_is_not_the_reason() -> None:
     assert decide(autoscaling(min_replicas=3), 3, crowd(10, 10, 10), floor=3).reason == AT_MINIMUM
 
 
-def test_a_floor_does_not_wait_for_the_window_and_keeps_to_the_steps() -> None:
+def test_floor_ignores_the_window_but_respects_the_policies() -> None:
     steps = [ScalingPolicy(type="Pods", value=3, period_seconds=60)]
     spec = autoscaling(scale_up=ScaleUp(stabilization_window_seconds=600, policies=steps))
     history = History(recommendations=((NOW - 1, 2),))
@@ -213,13 +213,13 @@ def test_a_floor_does_not_wait_for_the_window_and_keeps_to_the_steps() -> None:
     assert (decision.replicas, decision.reason) == (5, STEP_LIMITED)
 
 
-def test_a_minimum_waits_for_nothing() -> None:
+def test_minimum_applies_immediately() -> None:
     slow = ScaleUp(stabilization_window_seconds=600, policies=[ScalingPolicy(type="Pods", value=1, period_seconds=60)])
     spec = autoscaling(min_replicas=8, scale_up=slow)
     assert decide(spec, 2, crowd(10, 10)).replicas == 8
 
 
-def test_a_floor_that_goes_and_comes_back_removes_nothing() -> None:
+def test_briefly_absent_floor_removes_no_pod() -> None:
     spec = autoscaling(scale_down=ScaleDown(policies=FREE))
     seen = decide(spec, 5, crowd(*[10] * 5), floor=5)
     lost = decide(spec, 5, crowd(*[10] * 5), floor=0, history=seen.history, now=NOW + 15)
@@ -232,7 +232,7 @@ def test_a_floor_that_goes_and_comes_back_removes_nothing() -> None:
 @pytest.mark.parametrize(
     ("age", "replicas", "again"), [(1.0, 5, 299.0), (299.0, 5, 1.0), (300.0, 1, None), (400.0, 1, None)]
 )
-def test_down_goes_to_the_highest_number_of_the_window(age: float, replicas: int, again: float | None) -> None:
+def test_scale_down_uses_the_highest_number_of_the_window(age: float, replicas: int, again: float | None) -> None:
     spec = autoscaling(scale_down=ScaleDown(policies=FREE))
     history = History(recommendations=((NOW - age, 5),))
     decision = decide(spec, 6, crowd(100, *[0] * 5), history=history)
@@ -243,7 +243,7 @@ def test_down_goes_to_the_highest_number_of_the_window(age: float, replicas: int
 @pytest.mark.parametrize(
     ("age", "replicas", "again"), [(1.0, 4, 59.0), (59.0, 4, 1.0), (60.0, 9, None), (400.0, 9, None)]
 )
-def test_up_goes_to_the_lowest_number_of_the_window(age: float, replicas: int, again: float | None) -> None:
+def test_scale_up_uses_the_lowest_number_of_the_window(age: float, replicas: int, again: float | None) -> None:
     spec = autoscaling(scale_up=ScaleUp(stabilization_window_seconds=60, policies=FREE))
     history = History(recommendations=((NOW - age, 4),))
     decision = decide(spec, 3, crowd(300, 300, 300), history=history)
@@ -251,13 +251,13 @@ def test_up_goes_to_the_lowest_number_of_the_window(age: float, replicas: int, a
     assert decision.reason == (SCALE_UP if replicas == 9 else STABILIZING)
 
 
-def test_a_window_never_turns_the_direction() -> None:
+def test_window_never_reverses_the_direction() -> None:
     history = History(recommendations=((NOW - 1, 15),))
     spec = autoscaling(scale_down=ScaleDown(policies=FREE))
     assert decide(spec, 6, crowd(*[10] * 6), history=history).replicas == 6
 
 
-def test_an_operator_that_has_just_started_removes_nothing_for_a_window() -> None:
+def test_restarted_operator_removes_no_pod_for_a_window() -> None:
     spec = autoscaling(scale_down=ScaleDown(policies=FREE))
     first = decide(spec, 6, crowd(*[10] * 6))
     assert (first.replicas, first.reason, first.requeue_after) == (6, STABILIZING, 300)
@@ -266,7 +266,7 @@ def test_an_operator_that_has_just_started_removes_nothing_for_a_window() -> Non
     assert (later.replicas, later.reason) == (1, SCALE_DOWN)
 
 
-def test_windows_shorter_than_the_time_between_decisions_still_end() -> None:
+def test_windows_shorter_than_the_decision_interval_still_end() -> None:
     spec = autoscaling(scale_down=ScaleDown(stabilization_window_seconds=10, policies=FREE))
     first = decide(spec, 6, crowd(*[10] * 6))
     assert decide(spec, 6, crowd(*[10] * 6), history=first.history, now=NOW + 15).replicas == 1
@@ -304,7 +304,7 @@ BOTH = (("Percent", 50, 60), ("Pods", 2, 30))
         pytest.param(up(*BOTH), ((NOW - 20, 2), (NOW - 40, 1)), 11, STEP_LIMITED, 10, id="each in its own period"),
     ],
 )
-def test_up_by_the_steps_of_the_policies(
+def test_scale_up_respects_the_policies(
     rules: dict[str, Any], changes: tuple[tuple[float, int], ...], replicas: int, reason: str, again: float | None
 ) -> None:
     decision = decide(autoscaling(**rules), 10, crowd(*[1000] * 10), history=History(changes=changes))
@@ -325,7 +325,7 @@ def test_up_by_the_steps_of_the_policies(
         pytest.param(down(("Pods", 3, 60)), ((NOW - 5, 2),), 5, STEP_LIMITED, 55, id="back to the period's start"),
     ],
 )
-def test_down_by_the_steps_of_the_policies(
+def test_scale_down_respects_the_policies(
     rules: dict[str, Any], changes: tuple[tuple[float, int], ...], replicas: int, reason: str, again: float | None
 ) -> None:
     decision = decide(autoscaling(**rules), 10, crowd(*[1] * 10), history=History(changes=changes))
@@ -338,13 +338,13 @@ def test_percentages_are_exact() -> None:
     assert decide(spec, 100, crowd(50_000)).replicas == 110
 
 
-def test_changes_are_remembered_as_long_as_a_policy_may_look_back() -> None:
+def test_changes_are_kept_for_the_longest_policy_period() -> None:
     history = record(record(record(History(), 0.0, 3), 10.0, -1), 1805.0, 2)
     assert history.changes == ((10.0, -1), (1805.0, 2))
     assert record(history, 1806.0, 0) == history
 
 
-def test_the_message_says_how_the_number_came_about() -> None:
+def test_message_explains_the_number() -> None:
     decision = decide(autoscaling(**up(("Pods", 3, 60))), 10, [*crowd(*[200] * 9), Pod("silent", True, None)])
     assert decision.message == (
         "1800 connections need 18 pods of 100 each; 1 of 10 serving pods cannot be read; the policies allow 13 for now"
@@ -419,7 +419,7 @@ def known(pods: Iterable[Pod]) -> list[Pod]:
 
 
 @given(CASES)
-def test_never_below_the_minimum_or_above_the_maximum(case: Case) -> None:
+def test_replicas_stay_within_the_bounds(case: Case) -> None:
     decision = case.decide()
     assert case.spec.min_replicas <= decision.replicas <= case.spec.max_replicas
     assert decision.reason in REASONS
@@ -427,7 +427,7 @@ def test_never_below_the_minimum_or_above_the_maximum(case: Case) -> None:
 
 
 @given(CASES)
-def test_the_same_again(case: Case) -> None:
+def test_decision_is_deterministic(case: Case) -> None:
     assert case.decide() == case.decide()
 
 
@@ -439,7 +439,7 @@ def test_more_load_never_means_fewer_pods(case: Case, more: int) -> None:
 
 
 @given(CASES, st.data())
-def test_a_missing_reading_never_lowers(case: Case, data: st.DataObject) -> None:
+def test_missing_reading_never_lowers_the_number(case: Case, data: st.DataObject) -> None:
     silent = data.draw(st.lists(st.booleans(), min_size=len(case.pods), max_size=len(case.pods)))
     pods = [replace(pod, connections=None) if mute else pod for pod, mute in zip(case.pods, silent, strict=True)]
     decision = replace(case, pods=pods).decide()
@@ -448,12 +448,12 @@ def test_a_missing_reading_never_lowers(case: Case, data: st.DataObject) -> None
 
 
 @given(CASES)
-def test_a_roll_out_never_lowers(case: Case) -> None:
+def test_rollout_never_lowers_the_number(case: Case) -> None:
     assert replace(case, rolling=True).decide().replicas >= min(case.current, case.spec.max_replicas)
 
 
 @given(CASES, st.integers(1, 5))
-def test_a_surge_raises_nothing(case: Case, surge: int) -> None:
+def test_surge_pods_do_not_raise_the_number(case: Case, surge: int) -> None:
     """Pods of the new ReplicaSet take over clients of the old one: the load, and therefore the number, stays."""
     rolling = replace(case, rolling=True, pods=known(case.pods))
     new = [Pod(f"new-{number}", True, 0) for number in range(surge)]
@@ -461,7 +461,7 @@ def test_a_surge_raises_nothing(case: Case, surge: int) -> None:
 
 
 @given(CASES, st.data())
-def test_where_the_clients_are_does_not_matter(case: Case, data: st.DataObject) -> None:
+def test_distribution_of_clients_does_not_matter(case: Case, data: st.DataObject) -> None:
     """A client counts once, whether its pod drains, terminates or starts."""
     pods = [Pod("serves", True, 0), *known(case.pods)]
     load = sum(pod.connections or 0 for pod in pods)
@@ -475,7 +475,7 @@ def test_where_the_clients_are_does_not_matter(case: Case, data: st.DataObject) 
 
 
 @given(CASES)
-def test_steps_keep_to_every_policy_that_counts(case: Case) -> None:
+def test_changes_respect_every_applicable_policy(case: Case) -> None:
     decision = case.decide()
     inside = case.spec.min_replicas < decision.replicas < case.spec.max_replicas
     if not inside or decision.replicas == case.current:
@@ -493,7 +493,7 @@ def test_steps_keep_to_every_policy_that_counts(case: Case) -> None:
 
 
 @given(CASES)
-def test_histories_stay_short(case: Case) -> None:
+def test_histories_are_bounded(case: Case) -> None:
     history = case.decide().history
     numbers = [replicas for _, replicas in history.recommendations]
     assert len(numbers) == len(set(numbers)) > 0
@@ -501,7 +501,7 @@ def test_histories_stay_short(case: Case) -> None:
 
 
 @given(CASES)
-def test_nothing_changes_before_it_is_said_to(case: Case) -> None:
+def test_nothing_changes_before_the_announced_time(case: Case) -> None:
     decision = case.decide()
     wait = 1e6 if decision.requeue_after is None else decision.requeue_after
     assert wait > 0
@@ -542,7 +542,7 @@ def test_constant_load_never_flaps(case: Case, load: int) -> None:
 
 
 @given(st.integers(1, 60), st.integers(0, 20_000))
-def test_constant_load_comes_to_rest_where_it_is_held(current: int, load: int) -> None:
+def test_constant_load_converges(current: int, load: int) -> None:
     spec = autoscaling(max_replicas=1000)
     numbers = follow(Case(spec, current, [], 0, False, History()), [load] * 30)
     assert len(set(numbers[-10:])) == 1
@@ -550,7 +550,7 @@ def test_constant_load_comes_to_rest_where_it_is_held(current: int, load: int) -
 
 
 @given(st.lists(st.integers(0, 1000), min_size=2, max_size=100))
-def test_noise_within_a_window_only_raises(loads: list[int]) -> None:
+def test_noise_within_a_window_never_lowers_the_number(loads: list[int]) -> None:
     spec = autoscaling(scale_down=ScaleDown(stabilization_window_seconds=3600, policies=FREE))
     numbers = follow(Case(spec, 1, [], 0, False, History()), loads)
     assert numbers == sorted(numbers)
@@ -568,6 +568,6 @@ def test_defaults_double_within_fifteen_seconds_and_remove_one_a_minute() -> Non
 # Documentation
 
 
-def test_every_reason_is_explained() -> None:
+def test_every_reason_is_documented() -> None:
     rows = dict(re.findall(r"^\| `([A-Z][A-Za-z]+)` \| (.+?) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE))
     assert {reason: rows.get(reason) for reason in REASONS} == REASONS

@@ -48,7 +48,7 @@ async def versions(scene: Scene) -> dict[str, str]:
 # Up
 
 
-async def test_load_adds_pods_and_says_why(scene: Scene) -> None:
+async def test_load_adds_pods_with_a_reason(scene: Scene) -> None:
     await scene.up(autoscaling=by_connections())
     assert await scene.replicas() == 2
     assert await scene.condition("ScalingActive") == ("True", "Connections")
@@ -72,7 +72,7 @@ async def test_load_adds_pods_and_says_why(scene: Scene) -> None:
     assert scene.fleet.new_commands == {}, "no pod has to drain"
 
 
-async def test_where_nothing_changes_nothing_is_written_and_nothing_waited_for(scene: Scene) -> None:
+async def test_unchanged_load_causes_no_write_and_no_requeue(scene: Scene) -> None:
     await scene.up(autoscaling=by_connections())
     await scene.load(9, 9)
     before = await versions(scene)
@@ -84,7 +84,7 @@ async def test_where_nothing_changes_nothing_is_written_and_nothing_waited_for(s
     assert await versions(scene) == before
 
 
-async def test_a_silent_pod_never_lowers_the_number_and_is_told_of(scene: Scene) -> None:
+async def test_silent_pod_never_lowers_the_number_and_is_reported(scene: Scene) -> None:
     await scene.up(autoscaling=by_connections())
     await scene.load(20, 10)
     await scene.load(0, 10, 10)
@@ -106,7 +106,7 @@ async def test_a_silent_pod_never_lowers_the_number_and_is_told_of(scene: Scene)
     assert await scene.condition("ScalingActive") == ("False", "NoReadings")
 
 
-async def test_a_number_that_somebody_else_set_is_taken_back(scene: Scene) -> None:
+async def test_foreign_change_of_replicas_is_reverted(scene: Scene) -> None:
     await scene.up(autoscaling=by_connections(scaleDown=AT_ONCE))
     await scene.load(9, 9)
 
@@ -125,7 +125,7 @@ async def test_a_number_that_somebody_else_set_is_taken_back(scene: Scene) -> No
     assert all("kubectl" in message for _, message in warnings)
 
 
-async def test_a_lost_deployment_comes_back_with_as_many_pods(scene: Scene) -> None:
+async def test_lost_deployment_is_recreated_with_the_same_replicas(scene: Scene) -> None:
     await scene.up(autoscaling=by_connections())
     await scene.load(20, 15)
     await scene.kube.delete("Deployment", "demo-api")
@@ -149,7 +149,7 @@ async def shrinking(scene: Scene, *sockets: int, **autoscaling: Any) -> None:
     assert scene.fleet.new_commands == {}
 
 
-async def test_a_pod_is_emptied_before_it_is_removed(scene: Scene) -> None:
+async def test_pod_is_drained_before_removal(scene: Scene) -> None:
     await shrinking(scene, 8, 2, 5)
 
     again = await scene.step(CAREFUL)
@@ -183,7 +183,7 @@ async def test_a_pod_is_emptied_before_it_is_removed(scene: Scene) -> None:
     assert scene.metric("draining_pods") == 0
 
 
-async def test_a_pod_that_does_not_get_empty_goes_at_its_deadline(scene: Scene) -> None:
+async def test_pod_that_does_not_empty_is_removed_at_its_deadline(scene: Scene) -> None:
     await shrinking(scene, 8, 2, 5)
     await scene.step(CAREFUL)
 
@@ -196,7 +196,7 @@ async def test_a_pod_that_does_not_get_empty_goes_at_its_deadline(scene: Scene) 
     assert list(scene.fleet.pods) == [ONE, THREE]
 
 
-async def test_load_that_comes_back_keeps_the_pod(scene: Scene) -> None:
+async def test_returning_load_keeps_the_pod(scene: Scene) -> None:
     await shrinking(scene, 8, 2, 5)
     await scene.step(CAREFUL)
     assert scene.fleet.new_commands == {TWO: [DRAIN]}
@@ -212,7 +212,7 @@ async def test_load_that_comes_back_keeps_the_pod(scene: Scene) -> None:
     assert list(scene.fleet.pods) == [ONE, TWO, THREE]
 
 
-async def test_an_operator_that_starts_in_the_middle_goes_on(scene: Scene) -> None:
+async def test_restarted_operator_continues_a_drain(scene: Scene) -> None:
     await shrinking(scene, 8, 2, 5)
     await scene.step(CAREFUL)
     deadline = (await scene.draining())[TWO]["deadline"]
@@ -234,7 +234,7 @@ async def test_an_operator_that_starts_in_the_middle_goes_on(scene: Scene) -> No
     assert scene.fleet.new_commands == {}
 
 
-async def test_an_operator_that_was_killed_before_it_wrote_the_status_finds_the_pod_that_drains(scene: Scene) -> None:
+async def test_operator_killed_before_writing_the_status_finds_the_draining_pod(scene: Scene) -> None:
     await shrinking(scene, 8, 2, 5)
     await scene.edit(autoscaling={"scaleDown": AT_ONCE})
     await scene.step()
@@ -253,7 +253,7 @@ async def roll_out(scene: Scene) -> None:
     await scene.reconcile()
 
 
-async def test_nothing_drains_in_a_roll_out(scene: Scene) -> None:
+async def test_no_pod_is_drained_during_a_rollout(scene: Scene) -> None:
     await shrinking(scene, 8, 2, 5)
     scene.now += timedelta(seconds=CAREFUL)
 
@@ -268,7 +268,7 @@ async def test_nothing_drains_in_a_roll_out(scene: Scene) -> None:
     assert await scene.draining() == {}
 
 
-async def test_a_pod_that_went_instead_is_told_of(scene: Scene) -> None:
+async def test_removal_of_another_pod_is_reported(scene: Scene) -> None:
     await shrinking(scene, 8, 2, 5)
     await scene.step(CAREFUL)
     await scene.load(9, 0, 6, seconds=1)
@@ -289,7 +289,7 @@ async def test_a_pod_that_went_instead_is_told_of(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("autoscaling", [{"mode": "none"}, {"mode": "hpa"}], ids=["none", "hpa"])
-async def test_nobody_stays_half_drained_where_another_mode_is_set(scene: Scene, autoscaling: Json) -> None:
+async def test_drains_are_cancelled_when_the_mode_changes(scene: Scene, autoscaling: Json) -> None:
     await shrinking(scene, 8, 2, 5)
     await scene.step(CAREFUL)
     assert scene.fleet.new_commands == {TWO: [DRAIN]}
@@ -311,7 +311,7 @@ async def test_nobody_stays_half_drained_where_another_mode_is_set(scene: Scene,
 
 
 @pytest.mark.parametrize("spec", [{"suspend": True}, {"reconcilePolicy": "Plan"}], ids=["suspended", "planned"])
-async def test_pods_are_told_nothing_while_nothing_is_changed(scene: Scene, spec: Json) -> None:
+async def test_pods_get_no_commands_while_reconciling_is_paused(scene: Scene, spec: Json) -> None:
     rebalance = {"enabled": True}
     await shrinking(scene, 8, 2, 5, rebalance=rebalance)
     await scene.edit(**spec)
@@ -325,7 +325,7 @@ async def test_pods_are_told_nothing_while_nothing_is_changed(scene: Scene, spec
     assert set((await scene.fleet.costs()).values()) == {None}
 
 
-async def test_pods_are_told_nothing_while_something_is_in_the_way(scene: Scene) -> None:
+async def test_pods_get_no_commands_while_the_reconcile_is_incomplete(scene: Scene) -> None:
     await shrinking(scene, 8, 2, 5)
     await scene.edit(api={"apiKeysSecret": {"name": "missing", "key": "keys"}})
 
@@ -366,7 +366,7 @@ async def test_overfull_pods_shed_a_bounded_part_of_their_surplus(scene: Scene) 
     assert scene.metric("connection_spread") == pytest.approx(115 / (290 / 3))
 
 
-async def test_nobody_sheds_while_pods_come_or_go(scene: Scene) -> None:
+async def test_no_pod_sheds_while_pods_start_or_stop(scene: Scene) -> None:
     await scene.up(autoscaling=by_connections(minReplicas=3, maxReplicas=3, rebalance={"enabled": True}))
     scene.fleet.set_sockets(50, 0, 0)
     await roll_out(scene)
@@ -397,7 +397,7 @@ def match(start: timedelta, status: str = "scheduled") -> Json:
 MATCH_DAY = {"enabled": True, "leadMinutes": 20, "expectedConnections": 50}
 
 
-async def test_pods_are_there_before_kick_off_and_go_after_the_end(scene: Scene) -> None:
+async def test_pods_are_added_before_kick_off_and_removed_after_the_end(scene: Scene) -> None:
     await scene.up(autoscaling=by_connections(matchDay=MATCH_DAY, scaleDown=AT_ONCE))
     scene.fleet.fixtures = [match(timedelta(minutes=30))]
 
@@ -428,7 +428,7 @@ async def test_pods_are_there_before_kick_off_and_go_after_the_end(scene: Scene)
     assert await scene.draining() != {}
 
 
-async def test_the_end_of_a_match_is_waited_for_even_if_no_pod_tells_of_it(scene: Scene) -> None:
+async def test_end_of_a_match_is_awaited_even_without_fixtures(scene: Scene) -> None:
     await scene.up(autoscaling=by_connections(matchDay=MATCH_DAY, scaleDown=AT_ONCE))
     scene.fleet.fixtures = [match(timedelta(minutes=-119, seconds=-30))]
     await scene.step()
@@ -445,7 +445,7 @@ async def test_the_end_of_a_match_is_waited_for_even_if_no_pod_tells_of_it(scene
 # Metrics
 
 
-async def test_nothing_is_said_of_what_is_not_scaled_or_gone(scene: Scene) -> None:
+async def test_metrics_are_absent_if_not_scaled_or_deleted(scene: Scene) -> None:
     await scene.up(autoscaling=by_connections())
     await scene.load(20, 15)
     assert (scene.metric("scaling_replicas"), scene.metric("scaling_floor")) == (4, 0)

@@ -79,20 +79,20 @@ def seen(*children: Children, **others: Any) -> ObservedState:
         (deployment(OLD_IMAGE), {"image": "livescore:0"}, OLD_IMAGE),
     ],
 )
-def test_the_wanted_image_may_run_when_its_migration_succeeded_and_the_old_one_until_then(
+def test_new_image_runs_only_after_its_migration_succeeded(
     children: Children, status: Manifest | None, serving: str | None
 ) -> None:
     assert serving_image(livescore(status), seen(children)) == serving
 
 
-def test_the_migration_of_another_image_says_nothing() -> None:
+def test_migration_of_another_image_is_ignored() -> None:
     assert serving_image(livescore(image="livescore:3"), seen(job("Complete"), deployment(OLD_IMAGE))) == OLD_IMAGE
 
 
 # BuildContext
 
 
-def test_facts_are_what_was_seen() -> None:
+def test_context_matches_the_observation() -> None:
     keys = {"data": {"json": "W10="}}
     resource = livescore(api={"apiKeysSecret": {"name": "keys", "key": "json"}})
     observation = seen(
@@ -115,7 +115,7 @@ def test_facts_are_what_was_seen() -> None:
     assert found.scale == SCALE
 
 
-def test_credentials_are_kept_and_what_is_missing_is_made() -> None:
+def test_credentials_are_kept_and_missing_ones_generated() -> None:
     first = build_context(livescore(), seen(), None, "", SCALE).credentials
     second = build_context(livescore(), seen(credentials(postgres="p")), None, "", SCALE).credentials
 
@@ -124,7 +124,7 @@ def test_credentials_are_kept_and_what_is_missing_is_made() -> None:
     assert second.redis_password not in ("", first.redis_password)
 
 
-def test_a_volume_whose_password_is_lost_is_waited_for() -> None:
+def test_lost_password_of_a_volume_blocks_the_reconcile() -> None:
     with pytest.raises(Waiting, match="CredentialsLost"):
         build_context(livescore(), seen(claim("postgres", "10Gi")), None, "", SCALE)
 
@@ -133,17 +133,17 @@ def test_a_volume_whose_password_is_lost_is_waited_for() -> None:
     ("size", "grows"),
     [("1Gi", True), ("9.9Gi", True), ("10Gi", False), ("10240Mi", False), ("11Gi", False), ("?", False)],
 )
-def test_volumes_grow_and_never_shrink(size: str, grows: bool) -> None:
+def test_volumes_can_grow_but_not_shrink(size: str, grows: bool) -> None:
     found = build_context(livescore(), seen(credentials(postgres="p"), claim("postgres", size)), None, "", SCALE).claims
 
     assert found == {"data-demo-postgres-0": "10Gi" if grows else size}
 
 
-def test_volumes_of_others_do_not_grow() -> None:
+def test_foreign_volumes_do_not_grow() -> None:
     assert build_context(livescore(), seen(claim("other", "1Gi")), None, "", SCALE).claims == {}
 
 
-def test_a_plan_is_the_same_whenever_it_is_made() -> None:
+def test_plan_is_deterministic() -> None:
     plan, key = livescore(reconcilePolicy="Plan"), f"lsk_admin_{PLANNED}"
 
     assert build_context(plan, seen(), None, "", SCALE).credentials == Credentials(PLANNED, PLANNED, key, PLANNED)
@@ -152,7 +152,7 @@ def test_a_plan_is_the_same_whenever_it_is_made() -> None:
     )
 
 
-def test_a_missing_operator_of_the_database_is_waited_for() -> None:
+def test_missing_database_operator_blocks_the_reconcile() -> None:
     resource = livescore(postgres={"mode": "cloudnative-pg"})
 
     with pytest.raises(Waiting, match="CloudNativePGMissing") as caught:
@@ -166,19 +166,19 @@ def test_a_missing_operator_of_the_database_is_waited_for() -> None:
 @pytest.mark.parametrize(
     ("children", "ready"), [({}, False), (stateful("postgres", ready=0), False), (stateful("postgres"), True)]
 )
-def test_the_database_is_migrated_when_it_answers(children: Children, ready: bool) -> None:
+def test_migration_starts_when_the_database_is_ready(children: Children, ready: bool) -> None:
     assert build_context(livescore(), seen(children), None, "", SCALE).database_ready == ready
 
 
 @pytest.mark.parametrize("state", ["Complete", "Failed", "Running"])
-def test_a_migration_that_was_begun_stays_wanted_while_the_database_restarts(state: str) -> None:
+def test_started_migration_stays_desired_while_the_database_restarts(state: str) -> None:
     """Otherwise the Job would be pruned while it runs, and run once more afterwards."""
     observation = seen(stateful("postgres", ready=0), job(state))
 
     assert build_context(livescore(), observation, IMAGE, "", SCALE).database_ready
 
 
-def test_the_migration_of_another_image_is_begun_when_the_database_answers() -> None:
+def test_migration_of_a_new_image_starts_when_the_database_is_ready() -> None:
     observation = seen(stateful("postgres", ready=0), job("Complete"))
 
     assert not build_context(livescore(image="livescore:3"), observation, IMAGE, "", SCALE).database_ready

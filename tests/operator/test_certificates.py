@@ -34,7 +34,7 @@ def is_trusted(shown: Identity, trusted: Identity) -> bool:
     return certificate(shown).issuer in issuers
 
 
-def test_a_certificate_is_for_the_host_alone_and_lasts_ninety_days() -> None:
+def test_certificate_is_valid_for_one_host_and_ninety_days() -> None:
     shown = certificate(make(HOST, NOW))
 
     names = shown.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -47,7 +47,7 @@ def test_a_certificate_is_for_the_host_alone_and_lasts_ninety_days() -> None:
     assert isinstance(key.curve, ec.SECP256R1)
 
 
-def test_the_authority_lasts_a_year_and_signs_nothing_that_signs() -> None:
+def test_ca_lasts_a_year_and_signs_no_intermediate_cas() -> None:
     identity = make(HOST, NOW)
     (authority,) = authorities(identity)
 
@@ -57,17 +57,17 @@ def test_the_authority_lasts_a_year_and_signs_nothing_that_signs() -> None:
     assert authority.not_valid_after_utc == NOW + AUTHORITY_LIFE
 
 
-def test_two_never_share_a_key() -> None:
+def test_two_identities_never_share_a_key() -> None:
     one, other = make(HOST, NOW), make(HOST, NOW)
     assert len({one.key, one.authority_key, other.key, other.authority_key}) == 4
 
 
-def test_a_long_name_of_a_service_is_a_host_too() -> None:
+def test_long_service_name_is_a_valid_host() -> None:
     host = f"{'s' * 63}.{'n' * 63}.svc"
     assert renewed(identity := make(host, NOW), host, NOW) is identity
 
 
-def test_no_key_is_ever_shown_by_accident() -> None:
+def test_keys_are_hidden_in_representations() -> None:
     identity = make(HOST, NOW)
     assert "PRIVATE" not in repr(identity)
     assert "PRIVATE" not in str(identity)
@@ -76,7 +76,7 @@ def test_no_key_is_ever_shown_by_accident() -> None:
 # Secrets
 
 
-def test_what_is_kept_in_a_secret_is_read_again() -> None:
+def test_identity_round_trips_through_a_secret() -> None:
     identity = make(HOST, NOW)
 
     assert Identity.read(identity.data) == identity
@@ -90,17 +90,17 @@ def encoded(text: str) -> str:
 
 @pytest.mark.parametrize("name", ["tls.crt", "tls.key", "ca.crt", "ca.key"])
 @pytest.mark.parametrize("value", [None, "", "%", encoded("nothing"), encoded("\n"), encoded("-----BEGIN X-----\n")])
-def test_what_is_not_whole_is_not_read(name: str, value: str | None) -> None:
+def test_incomplete_secret_is_not_read(name: str, value: str | None) -> None:
     data = {**make(HOST, NOW).data, name: value}
     assert Identity.read({key: text for key, text in data.items() if text is not None}) is None
 
 
 @pytest.mark.parametrize("name", ["tls.crt", "tls.key", "ca.crt", "ca.key"])
-def test_what_belongs_to_another_one_is_not_read(name: str) -> None:
+def test_mismatched_parts_are_not_read(name: str) -> None:
     assert Identity.read({**make(HOST, NOW).data, name: make(HOST, NOW).data[name]}) is None
 
 
-def test_a_key_that_is_not_of_an_elliptic_curve_is_not_read() -> None:
+def test_non_elliptic_curve_key_is_not_read() -> None:
     form, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     key = ed25519.Ed25519PrivateKey.generate().private_bytes(serialization.Encoding.PEM, form, plain).decode()
     assert Identity.read({**make(HOST, NOW).data, "tls.key": encoded(key)}) is None
@@ -109,13 +109,13 @@ def test_a_key_that_is_not_of_an_elliptic_curve_is_not_read() -> None:
 # Renewal
 
 
-def test_nothing_is_renewed_before_two_thirds_of_its_life() -> None:
+def test_certificate_is_not_renewed_before_two_thirds_of_its_lifetime() -> None:
     identity = make(HOST, NOW)
     assert renewed(identity, HOST, NOW) is identity
     assert renewed(identity, HOST, NOW + LIFE * 2 / 3 - MINUTE) is identity
 
 
-def test_a_certificate_is_renewed_by_the_same_authority() -> None:
+def test_certificate_is_renewed_by_the_same_ca() -> None:
     old = make(HOST, NOW)
     new = renewed(old, HOST, now := NOW + LIFE * 2 / 3)
 
@@ -125,7 +125,7 @@ def test_a_certificate_is_renewed_by_the_same_authority() -> None:
     assert is_trusted(new, old)
 
 
-def test_a_new_authority_is_trusted_for_an_hour_before_it_signs() -> None:
+def test_new_ca_is_trusted_for_an_hour_before_it_signs() -> None:
     identity, now = make(HOST, NOW), NOW
     while now < NOW + AUTHORITY_LIFE * 2 / 3:
         identity = renewed(identity, HOST, now)
@@ -144,7 +144,7 @@ def test_a_new_authority_is_trusted_for_an_hour_before_it_signs() -> None:
 
 
 @pytest.mark.parametrize("step", [timedelta(hours=11), timedelta(days=1), timedelta(days=13)])
-def test_for_three_years_what_is_shown_is_trusted_by_who_looked_last_and_by_who_looks_next(step: timedelta) -> None:
+def test_presented_certificate_is_trusted_across_renewals_for_three_years(step: timedelta) -> None:
     """Servers and clients that are one step apart trust each other, in either direction."""
     states, now = [make(HOST, NOW)], NOW
     while now < NOW + timedelta(days=3 * 365):
@@ -160,7 +160,7 @@ def test_for_three_years_what_is_shown_is_trusted_by_who_looked_last_and_by_who_
     assert len({identity.authority_key for identity in states}) >= 4
 
 
-def test_an_authority_that_has_expired_is_forgotten() -> None:
+def test_expired_ca_is_dropped() -> None:
     now, identity = NOW, make(HOST, NOW)
     while now < NOW + AUTHORITY_LIFE + LIFE:
         identity = renewed(identity, HOST, now)
@@ -169,7 +169,7 @@ def test_an_authority_that_has_expired_is_forgotten() -> None:
 
 
 @pytest.mark.parametrize("later", [LIFE, AUTHORITY_LIFE, 10 * AUTHORITY_LIFE])
-def test_after_a_long_sleep_all_is_made_anew(later: timedelta) -> None:
+def test_everything_is_recreated_after_a_long_pause(later: timedelta) -> None:
     old = make(HOST, NOW)
     new = renewed(old, HOST, NOW + later)
 
@@ -177,12 +177,12 @@ def test_after_a_long_sleep_all_is_made_anew(later: timedelta) -> None:
     assert renewed(new, HOST, NOW + later) is new
 
 
-def test_another_name_needs_another_certificate() -> None:
+def test_changed_host_needs_a_new_certificate() -> None:
     new = renewed(make(HOST, NOW), "other.livescore-system.svc", NOW)
     assert renewed(new, "other.livescore-system.svc", NOW) is new
 
 
-def test_what_none_of_its_authorities_signed_is_made_anew() -> None:
+def test_certificate_not_signed_by_its_cas_is_recreated() -> None:
     one, other = make(HOST, NOW), make(HOST, NOW)
     mixed = Identity(one.authorities, other.certificate, one.authority_key, other.key)
 
@@ -190,7 +190,7 @@ def test_what_none_of_its_authorities_signed_is_made_anew() -> None:
     assert renewed(mixed, HOST, NOW) != mixed
 
 
-def test_openssl_takes_it_strictly() -> None:
+def test_openssl_accepts_the_certificate_in_strict_mode() -> None:
     identity = make(HOST, datetime.now(UTC))
     tls, client = ServerTls(), ssl.create_default_context(cadata=identity.authorities)
     client.verify_flags |= ssl.VERIFY_X509_STRICT

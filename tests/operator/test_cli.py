@@ -45,7 +45,7 @@ def test_version_and_commit_are_shown() -> None:
     assert (done.returncode, done.stdout) == (0, f"livescore-operator {__version__} (c0ffee)\n")
 
 
-def test_without_a_command_there_is_help() -> None:
+def test_help_is_printed_without_a_command() -> None:
     result = call()
 
     assert result.exit_code == 2
@@ -75,7 +75,7 @@ spec: {image: "livescore:1"}
 """
 
 
-def test_render_prints_what_a_livescore_becomes(tmp_path: Path) -> None:
+def test_render_prints_the_manifests_of_a_livescore(tmp_path: Path) -> None:
     result = call("render", "-f", livescore(tmp_path, GOOD))
 
     assert (result.exit_code, result.stderr) == (0, "")
@@ -92,7 +92,7 @@ def test_render_finds_the_livescore_among_other_documents(tmp_path: Path) -> Non
     assert call("render", "--filename", file).exit_code == 0
 
 
-def test_render_prints_the_same_every_time(tmp_path: Path) -> None:
+def test_render_is_deterministic(tmp_path: Path) -> None:
     file = livescore(tmp_path, GOOD)
 
     assert call("render", "-f", file).stdout == call("render", "-f", file).stdout
@@ -121,7 +121,7 @@ def test_render_prints_the_same_every_time(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_render_names_every_field_that_is_wrong(tmp_path: Path, text: str | bytes, messages: list[str]) -> None:
+def test_render_names_every_invalid_field(tmp_path: Path, text: str | bytes, messages: list[str]) -> None:
     file = livescore(tmp_path, text)
 
     result = call("render", "-f", file)
@@ -151,7 +151,7 @@ EITHER = "say either --namespace NAME, once or more, or --all-namespaces"
         (["--all-namespaces"], "a"),
     ],
 )
-def test_run_is_told_either_namespaces_or_all(
+def test_run_requires_either_namespaces_or_all(
     monkeypatch: pytest.MonkeyPatch, arguments: list[str], namespaces: str
 ) -> None:
     monkeypatch.setenv("NAMESPACES", namespaces)
@@ -162,9 +162,7 @@ def test_run_is_told_either_namespaces_or_all(
     assert EITHER in result.stderr
 
 
-def test_faults_of_the_environment_end_the_command_with_2(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_invalid_environment_exits_with_2(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("PORT", "eighty")
     monkeypatch.setenv("WORKERS", "0")
     monkeypatch.setattr(sys, "argv", ["livescore-operator", "run", "--all-namespaces"])
@@ -179,7 +177,7 @@ def test_faults_of_the_environment_end_the_command_with_2(
 
 
 @pytest.mark.parametrize("arguments", [["--all-namespaces"], ["--namespace", "a", "--namespace", "b"]])
-def test_run_without_a_cluster_says_so(arguments: list[str]) -> None:
+def test_run_without_a_cluster_reports_it(arguments: list[str]) -> None:
     result = run("run", *arguments)
 
     assert result.returncode == 1
@@ -187,7 +185,7 @@ def test_run_without_a_cluster_says_so(arguments: list[str]) -> None:
     assert "Traceback" not in result.stderr
 
 
-def test_run_names_the_port_that_is_taken(tmp_path: Path) -> None:
+def test_run_names_the_occupied_port(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         context: dict[str, Any] = {"cluster": "c", "user": "c"}

@@ -113,24 +113,24 @@ def status(message: str, reason: str = "", **details: Any) -> Manifest:
         ("Cluster", "/apis/postgresql.cnpg.io/v1/namespaces/sport/clusters/demo"),
     ],
 )
-def test_an_object_has_its_path(kind: str, expected: str) -> None:
+def test_object_has_its_api_path(kind: str, expected: str) -> None:
     assert path(kind, "sport", "demo") == expected
     assert path(kind, "sport") == expected.removesuffix("/demo")
     assert path(kind, "sport", "demo", "status") == f"{expected}/status"
 
 
-def test_what_belongs_to_no_namespace_has_no_namespace_in_its_path() -> None:
+def test_cluster_scoped_object_has_no_namespace_in_its_path() -> None:
     assert path("APIService", "", "v1.x") == "/apis/apiregistration.k8s.io/v1/apiservices/v1.x"
 
 
-def test_a_name_cannot_lead_elsewhere() -> None:
+def test_name_cannot_escape_its_path() -> None:
     assert path("Secret", "a/b", "../c?d#e") == "/api/v1/namespaces/a%2Fb/secrets/..%2Fc%3Fd%23e"
 
 
 # Reading
 
 
-async def test_get_reads_one_object(api: Api, connection: Cluster) -> None:
+async def test_get_returns_one_object(api: Api, connection: Cluster) -> None:
     api.answer(200, thing())
 
     assert await connection.get("ConfigMap", "sport", "demo") == thing()
@@ -139,7 +139,7 @@ async def test_get_reads_one_object(api: Api, connection: Cluster) -> None:
     assert asked.headers["Accept"] == "application/json"
 
 
-async def test_what_is_not_there_is_none(api: Api, connection: Cluster) -> None:
+async def test_missing_object_is_none(api: Api, connection: Cluster) -> None:
     api.answer(404, status("not found", "NotFound"))
     api.answer(404, status("the server could not find the requested resource"))
 
@@ -147,7 +147,7 @@ async def test_what_is_not_there_is_none(api: Api, connection: Cluster) -> None:
     assert await connection.list("PodMonitor", "sport", {}) is None
 
 
-async def test_list_reads_what_has_the_labels_and_says_its_kind(api: Api, connection: Cluster) -> None:
+async def test_list_returns_labelled_objects_with_their_kind(api: Api, connection: Cluster) -> None:
     api.answer(200, {"kind": "DeploymentList", "items": [{"metadata": {"name": "a"}}, {"metadata": {"name": "b"}}]})
     api.answer(200, {"kind": "DeploymentList", "items": None})
 
@@ -161,7 +161,7 @@ async def test_list_reads_what_has_the_labels_and_says_its_kind(api: Api, connec
     assert await connection.list("Deployment", "sport", {}) == []
 
 
-async def test_select_reads_what_a_selector_takes(api: Api, connection: Cluster) -> None:
+async def test_select_returns_objects_matching_a_selector(api: Api, connection: Cluster) -> None:
     api.answer(200, {"kind": "PodList", "items": [{"metadata": {"name": "a"}}]})
     api.answer(400, status("unable to parse requirement", "BadRequest"))
 
@@ -182,7 +182,7 @@ async def test_select_reads_what_a_selector_takes(api: Api, connection: Cluster)
         (None, False),
     ],
 )
-async def test_a_review_says_whether_somebody_may(
+async def test_review_returns_the_permission(
     api: Api, connection: Cluster, answer: Manifest | None, allowed: bool
 ) -> None:
     connection.may_write = lambda: False  # a review writes nothing
@@ -195,7 +195,7 @@ async def test_a_review_says_whether_somebody_may(
 
 
 @pytest.mark.parametrize("code", [401, 403, 404, 500])
-async def test_a_review_that_is_not_answered_is_an_error(api: Api, connection: Cluster, code: int) -> None:
+async def test_failed_review_is_an_error(api: Api, connection: Cluster, code: int) -> None:
     api.answer(code, status('User "x" cannot create'))
     with pytest.raises(Transient):
         await connection.review({"user": "jane"})
@@ -225,7 +225,7 @@ PODS = {
         ("gr\u00fc\u00dfe\n", "gr\u00fc\u00dfe"),
     ],
 )
-async def test_the_last_words_are_the_last_line_of_the_newest_failed_pod(
+async def test_last_log_line_is_that_of_the_newest_failed_pod(
     api: Api, connection: Cluster, log: str, words: str
 ) -> None:
     api.answer(200, PODS)
@@ -241,7 +241,7 @@ async def test_the_last_words_are_the_last_line_of_the_newest_failed_pod(
     ], "of the container with this name: a pod may have sidecars, and the API server then requires a name"
 
 
-async def test_a_log_that_is_cut_within_a_character_can_be_read(api: Api, connection: Cluster) -> None:
+async def test_log_truncated_within_a_character_is_readable(api: Api, connection: Cluster) -> None:
     api.answer(200, PODS)
     api.replies.append(web.Response(body=b"one\n\xc3"))
 
@@ -249,14 +249,14 @@ async def test_a_log_that_is_cut_within_a_character_can_be_read(api: Api, connec
 
 
 @pytest.mark.parametrize("code", [400, 403, 404, 500])
-async def test_a_log_that_cannot_be_read_is_no_error(api: Api, connection: Cluster, code: int) -> None:
+async def test_unreadable_log_is_not_an_error(api: Api, connection: Cluster, code: int) -> None:
     api.answer(200, PODS)
     api.answer(code, status("container is waiting to start"))
 
     assert await connection.last_line_of_failed_pod("sport", {}, "migration") == ""
 
 
-async def test_where_no_pod_failed_there_are_no_last_words(api: Api, connection: Cluster) -> None:
+async def test_no_log_line_is_returned_if_no_pod_failed(api: Api, connection: Cluster) -> None:
     api.answer(200, {"items": PODS["items"][2:]})
     api.answer(404)
 
@@ -291,7 +291,7 @@ async def test_apply_is_server_side(
     assert asked.headers["Content-Type"] == "application/apply-patch+yaml"
 
 
-async def test_the_status_is_applied_by_force_and_may_be_gone(api: Api, connection: Cluster) -> None:
+async def test_status_is_applied_by_force_and_the_object_may_be_gone(api: Api, connection: Cluster) -> None:
     written = {**thing("LiveScore"), "status": {"api": "1/1"}}
     api.answer(200, written)
     api.answer(404, status("not found", "NotFound"))
@@ -304,7 +304,7 @@ async def test_the_status_is_applied_by_force_and_may_be_gone(api: Api, connecti
     assert api.asked[0].body == written
 
 
-async def test_delete_means_this_very_object(api: Api, connection: Cluster) -> None:
+async def test_delete_has_a_uid_precondition(api: Api, connection: Cluster) -> None:
     await connection.delete(thing("Deployment", uid="u-1"))
 
     (asked,) = api.asked
@@ -312,7 +312,7 @@ async def test_delete_means_this_very_object(api: Api, connection: Cluster) -> N
     assert asked.body == {"propagationPolicy": "Background", "preconditions": {"uid": "u-1"}}
 
 
-async def test_what_is_gone_or_another_one_is_deleted_enough(api: Api, connection: Cluster) -> None:
+async def test_deleting_a_missing_or_replaced_object_succeeds(api: Api, connection: Cluster) -> None:
     api.answer(404, status("not found", "NotFound"))
     api.answer(409, status("Precondition failed: UID in precondition: u-1", "Conflict"))
 
@@ -339,7 +339,7 @@ WRITES: list[Callable[[Cluster], Awaitable[Any]]] = [
 
 
 @pytest.mark.parametrize("write", WRITES)
-async def test_who_may_not_write_sends_nothing(
+async def test_non_leader_sends_no_writes(
     api: Api, connection: Cluster, write: Callable[[Cluster], Awaitable[Any]]
 ) -> None:
     connection.may_write = lambda: False
@@ -352,7 +352,7 @@ async def test_who_may_not_write_sends_nothing(
     assert len(api.asked) == 1
 
 
-async def test_who_may_not_write_may_read_and_try(api: Api, connection: Cluster) -> None:
+async def test_non_leader_may_read_and_dry_run(api: Api, connection: Cluster) -> None:
     connection.may_write = lambda: False
 
     await connection.get("ConfigMap", "sport", "demo")
@@ -365,7 +365,7 @@ async def test_who_may_not_write_may_read_and_try(api: Api, connection: Cluster)
 # The Lease
 
 
-async def test_a_lease_is_made_by_the_first(api: Api, connection: Cluster) -> None:
+async def test_lease_is_created_once(api: Api, connection: Cluster) -> None:
     connection.may_write = lambda: False  # not the leader yet
     api.answer(201, thing("Lease"))
     api.answer(409, status("already exists", "AlreadyExists"))
@@ -376,7 +376,7 @@ async def test_a_lease_is_made_by_the_first(api: Api, connection: Cluster) -> No
     assert api.asked[0].body == thing("Lease")
 
 
-async def test_a_lease_is_replaced_by_who_read_it_last(api: Api, connection: Cluster) -> None:
+async def test_lease_is_replaced_by_its_latest_reader(api: Api, connection: Cluster) -> None:
     connection.may_write = lambda: False
     api.answer(200, thing("Lease"))
     api.answer(409, status("the object has been modified", "Conflict"))
@@ -389,7 +389,7 @@ async def test_a_lease_is_replaced_by_who_read_it_last(api: Api, connection: Clu
 
 
 @pytest.mark.parametrize("code", [403, 500])
-async def test_a_lease_that_cannot_be_written_is_an_error(api: Api, connection: Cluster, code: int) -> None:
+async def test_failed_write_of_the_lease_is_an_error(api: Api, connection: Cluster, code: int) -> None:
     for _ in range(2):
         api.answer(code, status('leases is forbidden: User "x" cannot update'))
 
@@ -402,7 +402,7 @@ async def test_a_lease_that_cannot_be_written_is_an_error(api: Api, connection: 
 # The Secret of the metrics adapter
 
 
-async def test_a_secret_is_made_by_the_first(api: Api, connection: Cluster) -> None:
+async def test_secret_is_created_once(api: Api, connection: Cluster) -> None:
     connection.may_write = lambda: False  # replicas that do not lead need the Secret too
     api.answer(201, thing("Secret"))
     api.answer(409, status("already exists", "AlreadyExists"))
@@ -411,7 +411,7 @@ async def test_a_secret_is_made_by_the_first(api: Api, connection: Cluster) -> N
     assert [(one.method, one.path) for one in api.asked] == [("POST", path("Secret", "sport"))] * 2
 
 
-async def test_a_secret_is_replaced_by_the_leader_who_read_it_last(api: Api, connection: Cluster) -> None:
+async def test_secret_is_replaced_by_the_leader_that_read_it_last(api: Api, connection: Cluster) -> None:
     api.answer(200, thing("Secret"))
     api.answer(409, status("the object has been modified", "Conflict"))
     api.answer(404, status("not found", "NotFound"))
@@ -499,7 +499,7 @@ ERRORS: list[tuple[int, Manifest, ReconcileError]] = [
 
 
 @pytest.mark.parametrize(("code", "body", "error"), ERRORS)
-async def test_an_answer_is_an_error_of_its_kind(
+async def test_response_maps_to_an_error_type(
     api: Api, connection: Cluster, code: int, body: Manifest, error: ReconcileError
 ) -> None:
     api.answer(code, body)
@@ -510,7 +510,7 @@ async def test_an_answer_is_an_error_of_its_kind(
     assert caught.value == error
 
 
-async def test_a_conflict_names_every_manager_and_field(api: Api, connection: Cluster) -> None:
+async def test_conflict_names_every_manager_and_field(api: Api, connection: Cluster) -> None:
     causes = [
         {"reason": "FieldManagerConflict", "message": 'conflict with "kubectl" using v1', "field": ".data.a"},
         {"reason": "FieldManagerConflict", "message": 'conflict with "helm"', "field": ".data.b"},
@@ -533,7 +533,7 @@ async def test_a_conflict_names_every_manager_and_field(api: Api, connection: Cl
         ("{}", "{}"),
     ],
 )
-async def test_an_error_that_is_no_object_has_a_message_too(
+async def test_error_without_a_status_object_has_a_message(
     api: Api, connection: Cluster, body: str, message: str
 ) -> None:
     api.replies.append(web.Response(status=502, text=body))
@@ -545,7 +545,7 @@ async def test_an_error_that_is_no_object_has_a_message_too(
 
 
 @pytest.mark.parametrize("code", [401, 403, 429, 500])
-async def test_what_cannot_be_read_may_be_read_later(api: Api, connection: Cluster, code: int) -> None:
+async def test_failed_read_is_transient(api: Api, connection: Cluster, code: int) -> None:
     for _ in range(2):
         api.answer(code, status('User "x" cannot get'))
 
@@ -600,9 +600,7 @@ async def cut_body(request: web.Request) -> web.StreamResponse:
     "replies",
     [[slow], [slow_body], [trickling], [cut_body], [cut, cut]],  # aiohttp retries once where that is harmless
 )
-async def test_an_answer_that_does_not_come_whole_or_in_time_is_an_error_that_passes(
-    api: Api, replies: list[Reply]
-) -> None:
+async def test_incomplete_or_late_response_is_a_transient_error(api: Api, replies: list[Reply]) -> None:
     requests = metrics.API_REQUESTS.labels("GET", "error")
     before = requests._value.get()
     async with connected(api.url, TIMEOUT) as connection:
@@ -615,7 +613,7 @@ async def test_an_answer_that_does_not_come_whole_or_in_time_is_an_error_that_pa
         assert await connection.get("ConfigMap", "sport", "demo") == {}, "the next request is answered"
 
 
-async def test_a_server_that_is_not_there_is_an_error_that_passes() -> None:
+async def test_unreachable_server_is_a_transient_error() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         async with connected(f"http://127.0.0.1:{free.getsockname()[1]}", TIMEOUT) as connection:
@@ -623,7 +621,7 @@ async def test_a_server_that_is_not_there_is_an_error_that_passes() -> None:
                 await connection.apply(thing())
 
 
-async def test_requests_are_counted_by_their_answer(api: Api, connection: Cluster) -> None:
+async def test_requests_are_counted_by_status(api: Api, connection: Cluster) -> None:
     requests = metrics.API_REQUESTS.labels("PATCH", "429")
     before = requests._value.get()
     api.answer(429)
@@ -661,7 +659,7 @@ def outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
-async def test_a_kubeconfig_says_where_and_who(api: Api, outside: Path) -> None:
+async def test_kubeconfig_provides_server_and_credentials(api: Api, outside: Path) -> None:
     kubeconfig(outside, api.url)
 
     async with cluster.connect(1.0) as connection:
@@ -681,12 +679,12 @@ async def test_an_error_is_the_same_outside_the_connection(api: Api, outside: Pa
             await connection.get("ConfigMap", "sport", "demo")
 
 
-async def test_errors_can_be_told_apart_and_compared() -> None:
+async def test_errors_are_distinguishable_and_comparable() -> None:
     assert len({Transient("A", "b"), Transient("A", "b"), Transient("A", "c"), Terminal("A", "b")}) == 3
 
 
 @pytest.mark.usefixtures("outside")
-async def test_where_there_is_no_cluster_there_is_an_error() -> None:
+async def test_missing_cluster_is_an_error() -> None:
     with pytest.raises(NoCluster):
         async with cluster.connect():
             pass

@@ -104,14 +104,14 @@ def test_a_pod_shares_nothing_with_its_node(name: str) -> None:
 
 
 @every_case
-def test_a_pod_has_volumes_of_allowed_types_only(name: str) -> None:
+def test_pod_has_only_allowed_volume_types(name: str) -> None:
     for template in templates(built(name)).values():
         types = {key for volume in template["spec"]["volumes"] for key in volume.keys() - {"name"}}
         assert types <= ALLOWED_VOLUMES
 
 
 @every_case
-def test_a_pod_runs_as_somebody_who_is_not_root(name: str) -> None:
+def test_pod_runs_as_non_root(name: str) -> None:
     for template in templates(built(name)).values():
         security = template["spec"]["securityContext"]
         assert security["runAsNonRoot"] is True
@@ -122,7 +122,7 @@ def test_a_pod_runs_as_somebody_who_is_not_root(name: str) -> None:
 
 
 @every_case
-def test_a_container_has_no_privilege_and_gets_none(name: str) -> None:
+def test_container_has_no_privileges_and_cannot_gain_any(name: str) -> None:
     for template in templates(built(name)).values():
         for one in template["spec"]["containers"]:
             security = one["securityContext"]
@@ -132,7 +132,7 @@ def test_a_container_has_no_privilege_and_gets_none(name: str) -> None:
 
 
 @every_case
-def test_a_pod_keeps_the_profiles_of_the_runtime(name: str) -> None:
+def test_pod_uses_the_runtime_s_default_profiles(name: str) -> None:
     for template in templates(built(name)).values():
         assert template["spec"]["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         for security in [template["spec"], *template["spec"]["containers"]]:
@@ -148,7 +148,7 @@ def test_a_pod_keeps_the_profiles_of_the_runtime(name: str) -> None:
 
 
 @every_case
-def test_a_pod_writes_to_its_volumes_only(name: str) -> None:
+def test_pod_writes_only_to_its_volumes(name: str) -> None:
     for template in templates(built(name)).values():
         volumes = {volume["name"] for volume in template["spec"]["volumes"]} | {"data"}
         for one in template["spec"]["containers"]:
@@ -166,7 +166,7 @@ def test_a_pod_has_no_token_and_no_service_links(name: str) -> None:
 
 
 @every_case
-def test_a_container_says_what_it_needs(name: str) -> None:
+def test_container_has_resource_requests_and_limits(name: str) -> None:
     for template in templates(built(name)).values():
         for one in template["spec"]["containers"]:
             resources = one["resources"]
@@ -175,7 +175,7 @@ def test_a_container_says_what_it_needs(name: str) -> None:
 
 
 @every_case
-def test_a_probe_asks_a_port_that_there_is_and_liveness_asks_nobody_else(name: str) -> None:
+def test_probes_use_existing_ports_and_liveness_is_local(name: str) -> None:
     for template in templates(built(name)).values():
         for one in template["spec"]["containers"]:
             ports = {port["name"] for port in one.get("ports", [])}
@@ -187,7 +187,7 @@ def test_a_probe_asks_a_port_that_there_is_and_liveness_asks_nobody_else(name: s
 
 
 @every_case
-def test_all_that_runs_on_has_probes(name: str) -> None:
+def test_every_long_running_container_has_probes(name: str) -> None:
     for part, template in templates(built(name)).items():
         for one in template["spec"]["containers"]:
             assert ("livenessProbe" in one) == (part != "migration")
@@ -197,7 +197,7 @@ def test_all_that_runs_on_has_probes(name: str) -> None:
 
 
 @every_case
-def test_every_child_carries_its_labels(name: str) -> None:
+def test_every_owned_resource_has_its_labels(name: str) -> None:
     wanted, _ = load(name)
     for one in built(name):
         if one["kind"] != "PersistentVolumeClaim":
@@ -207,7 +207,7 @@ def test_every_child_carries_its_labels(name: str) -> None:
 
 
 @every_case
-def test_every_child_belongs_to_the_live_score_but_for_what_opens_its_data(name: str) -> None:
+def test_every_resource_but_data_and_credentials_has_an_owner(name: str) -> None:
     wanted, _ = load(name)
     owner = {"apiVersion": "livescore.dev/v1", "kind": "LiveScore", "name": wanted.name, "uid": wanted.metadata.uid}
     for one in built(name):
@@ -219,7 +219,7 @@ def test_every_child_belongs_to_the_live_score_but_for_what_opens_its_data(name:
 
 
 @every_case
-def test_nothing_is_empty_that_the_api_server_would_drop(name: str) -> None:
+def test_manifests_have_no_empty_values_the_api_server_would_drop(name: str) -> None:
     for one in built(name):
         for path, value in walk(one):
             assert value is not None, path
@@ -230,7 +230,7 @@ def test_nothing_is_empty_that_the_api_server_would_drop(name: str) -> None:
 
 
 @every_case
-def test_quantities_are_written_as_the_api_server_writes_them(name: str) -> None:
+def test_quantities_are_in_canonical_form(name: str) -> None:
     fields = {"requests", "limits"}
     for one in built(name):
         for path, value in walk(one):
@@ -239,7 +239,7 @@ def test_quantities_are_written_as_the_api_server_writes_them(name: str) -> None
 
 
 @every_case
-def test_every_name_is_short_enough_for_all_that_is_made_from_it(name: str) -> None:
+def test_every_name_is_short_enough_for_derived_names(name: str) -> None:
     for one in built(name):
         made = one["metadata"]["name"]
         # Pods get the hash of their revision or template, and a random suffix, into a label.
@@ -253,13 +253,13 @@ def test_the_longest_name_is_among_the_cases() -> None:
 
 
 @every_case
-def test_no_two_children_are_the_same(name: str) -> None:
+def test_owned_resources_are_unique(name: str) -> None:
     keys = [(one["kind"], one["metadata"]["name"]) for one in built(name)]
     assert len(keys) == len(set(keys))
 
 
 @every_case
-def test_building_is_a_function_of_what_it_is_given(name: str) -> None:
+def test_building_is_deterministic(name: str) -> None:
     wanted, context = load(name)
     before = copy.deepcopy((wanted, context))
     assert build(wanted, context) == build(wanted, context) == built(name)
@@ -267,7 +267,7 @@ def test_building_is_a_function_of_what_it_is_given(name: str) -> None:
 
 
 @every_case
-def test_what_pods_read_is_applied_before_them(name: str) -> None:
+def test_dependencies_of_pods_are_applied_first(name: str) -> None:
     kinds = [one["kind"] for one in built(name)]
     first_pod = min(kinds.index(kind) for kind in WORKLOADS if kind in kinds)
     for kind in ("ConfigMap", "Secret", "ServiceAccount", "NetworkPolicy"):
@@ -275,7 +275,7 @@ def test_what_pods_read_is_applied_before_them(name: str) -> None:
 
 
 @every_case
-def test_pods_name_only_what_is_there(name: str) -> None:
+def test_pods_reference_only_existing_objects(name: str) -> None:
     wanted, manifests = load(name)[0], built(name)
     there = {(one["kind"], one["metadata"]["name"]) for one in manifests}
     foreign = references(wanted)
@@ -291,7 +291,7 @@ def test_pods_name_only_what_is_there(name: str) -> None:
 
 
 @every_case
-def test_a_workload_selects_its_pods_and_by_three_labels_only(name: str) -> None:
+def test_workload_selects_its_pods_by_three_labels(name: str) -> None:
     for one in of_kind(built(name), "Deployment", "StatefulSet"):
         selected = one["spec"]["selector"]["matchLabels"]
         assert selected.keys() == {f"app.kubernetes.io/{label}" for label in ("name", "instance", "component")}
@@ -299,7 +299,7 @@ def test_a_workload_selects_its_pods_and_by_three_labels_only(name: str) -> None
 
 
 @every_case
-def test_every_service_leads_to_a_port_of_a_component_and_none_to_management(name: str) -> None:
+def test_every_service_targets_a_component_port_other_than_management(name: str) -> None:
     manifests = built(name)
     for one in of_kind(manifests, "Service"):
         for port in one["spec"]["ports"]:
@@ -311,7 +311,7 @@ def test_every_service_leads_to_a_port_of_a_component_and_none_to_management(nam
                 assert ports[port["targetPort"]] == port["port"]
 
 
-def test_labels_of_the_user_are_added_and_never_win() -> None:
+def test_user_labels_are_added_but_never_override() -> None:
     mine = {"team": "sports", "app.kubernetes.io/component": "redis", "app.kubernetes.io/instance": "other"}
     spec = {"template": {"labels": mine, "annotations": {"livescore.dev/checksum": "none", "note": "x"}}}
     found = templates(children({"api": spec, "worker": spec, "scheduler": spec}))
@@ -322,7 +322,7 @@ def test_labels_of_the_user_are_added_and_never_win() -> None:
         assert metadata["annotations"].get("livescore.dev/checksum") != "none"
 
 
-def test_labels_of_a_monitor_never_win_either() -> None:
+def test_monitor_labels_never_override() -> None:
     spec = {"monitoring": {"enabled": True, "labels": {"release": "prometheus", "app.kubernetes.io/name": "other"}}}
     labels = find(children(spec, kinds=["PodMonitor.monitoring.coreos.com"]), "PodMonitor", "demo")["metadata"][
         "labels"
@@ -365,7 +365,7 @@ EXTERNAL = {
         ("Secret/levels", set()),
     ],
 )
-def test_a_changed_secret_rolls_what_reads_it_and_nothing_else(reference: str, readers: set[str]) -> None:
+def test_changed_secret_rolls_only_its_readers(reference: str, readers: set[str]) -> None:
     before = children(EXTERNAL, checksums={reference: "old"})
     assert changed(before, children(EXTERNAL, checksums={reference: "new"})) == readers
     assert changed(before, children(EXTERNAL, checksums={})) == readers
@@ -378,11 +378,11 @@ def test_a_changed_secret_rolls_what_reads_it_and_nothing_else(reference: str, r
         (Credentials("postgres-password", "other", "lsk_admin_key", "checksum-key"), PROCESSES | {"redis"}),
     ],
 )
-def test_a_changed_password_rolls_what_reads_it_and_nothing_else(new: Credentials, readers: set[str]) -> None:
+def test_changed_password_rolls_only_its_readers(new: Credentials, readers: set[str]) -> None:
     assert changed(children(), children(credentials=new)) == readers
 
 
-def test_passwords_that_nobody_uses_roll_nothing() -> None:
+def test_unused_passwords_roll_nothing() -> None:
     assert (
         changed(children(EXTERNAL), children(EXTERNAL, credentials=Credentials("a", "b", "c", "checksum-key"))) == set()
     )
@@ -392,11 +392,11 @@ def test_a_changed_setting_rolls_the_processes() -> None:
     assert changed(children(), children({"api": {"allowedOrigins": ["*"]}})) == PROCESSES
 
 
-def test_everything_that_goes_on_running_has_a_checksum() -> None:
+def test_every_long_running_workload_has_a_checksum() -> None:
     assert checksums(children()).keys() == PROCESSES | {"postgres", "redis"}
 
 
-def test_the_objects_whose_digests_are_wanted_are_those_of_others() -> None:
+def test_digests_cover_only_user_provided_objects() -> None:
     secrets = {f"Secret/{name}" for name in ("database", "hints", "keys", "proxy")}
     assert references(resource(EXTERNAL)) == {*secrets, "ConfigMap/levels"}
     assert references(resource()) == set()
@@ -410,7 +410,7 @@ def job_name(spec: dict[str, Any] | None = None) -> str:
     return migration.name(resource(spec))
 
 
-def test_another_image_is_another_job() -> None:
+def test_new_image_gets_a_new_job() -> None:
     assert re.fullmatch(r"demo-migrate-[0-9a-f]{8}", job_name())
     assert job_name({"image": "livescore:2"}) != job_name()
 
@@ -426,7 +426,7 @@ def test_another_image_is_another_job() -> None:
         {"monitoring": {"enabled": True}},
     ],
 )
-def test_what_is_not_in_its_template_is_no_reason_to_migrate_again(spec: dict[str, Any]) -> None:
+def test_changes_outside_the_template_do_not_repeat_the_migration(spec: dict[str, Any]) -> None:
     assert job_name(spec) == job_name()
 
 
@@ -439,22 +439,22 @@ def test_what_is_not_in_its_template_is_no_reason_to_migrate_again(spec: dict[st
         {"worker": {"resources": {"requests": {"cpu": "1", "memory": "1Gi"}}}},
     ],
 )
-def test_a_changed_template_is_another_job_since_no_template_can_change(spec: dict[str, Any]) -> None:
+def test_changed_template_gets_a_new_job(spec: dict[str, Any]) -> None:
     assert job_name(spec) != job_name()
 
 
-def test_a_changed_secret_leaves_the_job_alone() -> None:
+def test_changed_secret_does_not_affect_the_job() -> None:
     before, after = children(EXTERNAL, checksums={}), children(EXTERNAL, checksums={"Secret/database": "new"})
     assert of_kind(before, "Job") == of_kind(after, "Job")
 
 
-def test_a_job_runs_the_wanted_image_while_the_old_one_serves() -> None:
+def test_job_runs_the_new_image_while_the_old_one_serves() -> None:
     manifests = children({"image": "livescore:2"}, serving_image="livescore:1")
     images = {part: container(manifests, part)["image"] for part in (*PROCESSES, "migration")}
     assert images == {**dict.fromkeys(PROCESSES, "livescore:1"), "migration": "livescore:2"}
 
 
-def test_nothing_serves_before_the_first_migration_and_nothing_migrates_before_the_database_answers() -> None:
+def test_processes_wait_for_the_migration_and_the_migration_for_the_database() -> None:
     assert of_kind(children(serving_image=None), "Deployment", "PodDisruptionBudget") == []
     assert of_kind(children(serving_image=None, database_ready=False), "Job") == []
 
@@ -478,11 +478,11 @@ def finished(type: str, status: str = "True") -> Manifest:
         ({}, False, False),
     ],
 )
-def test_a_job_tells_how_it_ended(job: Manifest, succeeded: bool, failed: bool) -> None:
+def test_job_status_is_read(job: Manifest, succeeded: bool, failed: bool) -> None:
     assert (migration.succeeded(job), migration.failed(job)) == (succeeded, failed)
 
 
-def test_a_failed_job_may_be_made_again_after_a_while() -> None:
+def test_failed_job_is_recreated_after_a_delay() -> None:
     job, soon, later = finished("Failed"), NOON + timedelta(seconds=60), NOON + timedelta(seconds=300)
     assert (migration.may_retry(job, soon), migration.retry_after(job, soon)) == (False, 240)
     assert (migration.may_retry(job, later), migration.retry_after(job, later)) == (True, 0)
@@ -502,7 +502,7 @@ def claim_template(manifests: list[Manifest], component: str) -> Manifest:
 GROWN = {"postgres": {"storage": {"size": "40Gi"}}, "redis": {"storage": {"size": "4Gi", "storageClassName": "fast"}}}
 
 
-def test_a_volume_begins_with_the_size_and_class_of_the_spec() -> None:
+def test_new_volume_has_the_size_and_class_of_the_spec() -> None:
     manifests = children(GROWN)
     assert claim_template(manifests, "postgres") == {
         "accessModes": ["ReadWriteOnce"],
@@ -512,7 +512,7 @@ def test_a_volume_begins_with_the_size_and_class_of_the_spec() -> None:
     assert of_kind(manifests, "PersistentVolumeClaim") == []
 
 
-def test_a_volume_grows_by_its_claim_while_the_template_stays() -> None:
+def test_volume_grows_through_its_claim_and_the_template_is_unchanged() -> None:
     context = {
         "claimed": {"demo-postgres": "10Gi"},
         "claims": {"data-demo-postgres-0": "40Gi", "data-other-postgres-0": "1Gi"},
@@ -530,7 +530,7 @@ def test_a_volume_grows_by_its_claim_while_the_template_stays() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_outlives_a_livescore_is_protected_from_tools_that_prune(name: str) -> None:
+def test_retained_objects_are_protected_from_pruning_tools(name: str) -> None:
     """These tools consider an object theirs by its instance label, unless it has an owner."""
     for one in built(name):
         metadata = one["metadata"]
@@ -541,7 +541,7 @@ def test_what_outlives_a_livescore_is_protected_from_tools_that_prune(name: str)
 # IPv4 and IPv6
 
 
-def test_processes_listen_on_both_protocols_and_services_have_an_address_of_each() -> None:
+def test_processes_and_services_support_ipv4_and_ipv6() -> None:
     """By the service's default; `HOST` is reserved, so that users cannot disable a protocol."""
     manifests = children()
     assert not {"HOST", "MANAGEMENT_HOST"} & find(manifests, "ConfigMap", "demo-config")["data"].keys()
@@ -553,7 +553,7 @@ def test_processes_listen_on_both_protocols_and_services_have_an_address_of_each
 # Environment
 
 
-def test_reserved_variables_are_never_the_users() -> None:
+def test_reserved_variables_cannot_be_overridden() -> None:
     env = [{"name": name, "value": "mine"} for name in RESERVED_ENV]
     manifests = children({part: {"env": env} for part in PROCESSES})
     for part in PROCESSES:
@@ -561,20 +561,20 @@ def test_reserved_variables_are_never_the_users() -> None:
         assert [one["name"] for one in variables] == ["DATABASE_URL", "REDIS_URL"]
 
 
-def test_what_the_operator_sets_is_reserved() -> None:
+def test_variables_set_by_the_operator_are_reserved() -> None:
     free = {"ENVIRONMENT", "LOG_FORMAT"}
     set_here = set(config.data(load("full")[0])) | {one["name"] for one in container(children(), "api")["env"]}
     assert set_here - free <= set(RESERVED_ENV)
 
 
-def test_variables_of_the_user_win_over_settings() -> None:
+def test_user_variables_override_settings() -> None:
     manifests = children({"api": {"env": [{"name": "LOG_FORMAT", "value": "console"}, {"name": "EMPTY", "value": ""}]}})
     own = container(manifests, "api")["env"][2:]
     assert own == [{"name": "LOG_FORMAT", "value": "console"}, {"name": "EMPTY"}]
 
 
 @pytest.mark.parametrize("part", [*sorted(PROCESSES), "migration"])
-def test_every_process_is_told_the_same_settings_and_servers(part: str) -> None:
+def test_every_process_has_the_same_settings_and_servers(part: str) -> None:
     one = container(children(), part)
     assert one["envFrom"] == [{"configMapRef": {"name": "demo-config"}}]
     assert [variable["valueFrom"]["secretKeyRef"]["key"] for variable in one["env"]] == ["database-url", "redis-url"]
@@ -587,7 +587,7 @@ def decoded(secret: Manifest) -> dict[str, str]:
     return {key: b64decode(text).decode() for key, text in secret["data"].items()}
 
 
-def test_the_secret_holds_passwords_and_the_urls_of_what_is_ours() -> None:
+def test_secret_contains_passwords_and_urls_of_managed_servers() -> None:
     assert decoded(find(children(), "Secret", "demo-credentials")) == {
         "postgres-password": "postgres-password",
         "redis-password": "redis-password",
@@ -605,14 +605,14 @@ def test_the_secret_holds_passwords_and_the_urls_of_what_is_ours() -> None:
     }
 
 
-def test_passwords_are_made_once_and_fit_into_urls() -> None:
+def test_passwords_are_generated_once_and_are_url_safe() -> None:
     made = credentials.kept(resource(), None, frozenset())
     assert re.fullmatch(r"[A-Za-z0-9_-]{32}", made.postgres_password)
     assert made.redis_password != made.postgres_password
     assert credentials.kept(resource(), credentials.secret(resource(), made), {"data-demo-postgres-0"}) == made
 
 
-def test_the_admin_key_is_made_once_and_one_that_was_edited_is_kept() -> None:
+def test_admin_key_is_generated_once_and_edits_are_kept() -> None:
     made = credentials.kept(resource(), None, frozenset())
     assert re.fullmatch(r"lsk_admin_[A-Za-z0-9_-]{32}", made.admin_key)
     secret = credentials.secret(resource(), made)
@@ -622,7 +622,7 @@ def test_the_admin_key_is_made_once_and_one_that_was_edited_is_kept() -> None:
     assert credentials.kept(resource(), secret, frozenset()).admin_key != made.admin_key
 
 
-def test_the_checksum_key_is_made_once_and_again_where_it_was_emptied() -> None:
+def test_checksum_key_is_generated_once_and_again_if_emptied() -> None:
     made = credentials.kept(resource(), None, frozenset())
     assert len(made.checksum_key) == 32
     assert made.checksum_key not in (made.postgres_password, made.redis_password, made.admin_key)
@@ -633,7 +633,7 @@ def test_the_checksum_key_is_made_once_and_again_where_it_was_emptied() -> None:
 
 
 @pytest.mark.parametrize("spec", [{}, EXTERNAL])
-def test_a_checksum_of_passwords_cannot_be_computed_without_the_key_in_the_secret(spec: Manifest) -> None:
+def test_password_checksums_are_keyed(spec: Manifest) -> None:
     other = Credentials("postgres-password", "redis-password", "lsk_admin_key", "another")
     mine, theirs = checksums(children(spec)), checksums(children(spec, credentials=other))
     assert mine.keys() == theirs.keys() >= PROCESSES
@@ -641,7 +641,7 @@ def test_a_checksum_of_passwords_cannot_be_computed_without_the_key_in_the_secre
 
 
 @pytest.mark.parametrize("spec", [{}, {"api": {"apiKeysSecret": {"name": "own", "key": "keys.json"}}}, EXTERNAL])
-def test_the_api_reads_the_admin_key_from_a_folder_and_no_other_process_does(spec: Manifest) -> None:
+def test_only_the_api_mounts_the_admin_key(spec: Manifest) -> None:
     manifests = children(spec)
     file = find(manifests, "ConfigMap", "demo-config")["data"]["ADMIN_KEY_FILE"]
     pod = find(manifests, "Deployment", "demo-api")["spec"]["template"]["spec"]
@@ -659,7 +659,7 @@ def test_the_api_reads_the_admin_key_from_a_folder_and_no_other_process_does(spe
     assert "admin-key" not in str(others)
 
 
-def test_an_admin_key_that_the_api_would_not_accept_is_invalid_and_not_shown() -> None:
+def test_unacceptable_admin_key_is_invalid_and_not_shown() -> None:
     secret = credentials.secret(resource(), Credentials("p", "r", " tooshort\n", "checksum-key"))
     with pytest.raises(Terminal, match="key admin-key of Secret demo-credentials has fewer than 16") as caught:
         credentials.kept(resource(), secret, frozenset())
@@ -671,7 +671,7 @@ def test_a_rotated_admin_key_rolls_no_pods() -> None:
     assert changed(children(), children(credentials=other)) == set()
 
 
-def test_a_lost_redis_password_is_made_again() -> None:
+def test_lost_redis_password_is_regenerated() -> None:
     secret = credentials.secret(resource(), Credentials("kept", "lost", "lsk_admin_0123456789", "checksum-key"))
     del secret["data"]["redis-password"]
     found = credentials.kept(resource(), secret, {"data-demo-postgres-0", "data-demo-redis-0"})
@@ -680,7 +680,7 @@ def test_a_lost_redis_password_is_made_again() -> None:
 
 
 @pytest.mark.parametrize("secret", [None, {}, {"data": None}, {"data": {"redis-password": "eA=="}}])
-def test_a_database_whose_password_is_lost_gets_no_other(secret: Manifest | None) -> None:
+def test_lost_database_password_is_not_regenerated(secret: Manifest | None) -> None:
     with pytest.raises(Waiting, match="CredentialsLost: volume data-demo-postgres-0"):
         credentials.kept(resource(), secret, {"data-demo-postgres-0"})
     assert credentials.kept(resource(EXTERNAL), secret, {"data-demo-postgres-0"}).postgres_password
@@ -696,11 +696,11 @@ def test_replicas_have_one_owner(replicas: int | None) -> None:
 
 
 @pytest.mark.parametrize("mode", ["none", "connections"])
-def test_there_is_no_second_autoscaler(mode: str) -> None:
+def test_autoscaler_is_built_only_in_mode_hpa(mode: str) -> None:
     assert not of_kind(children({"autoscaling": {"mode": mode}}), "HorizontalPodAutoscaler")
 
 
-def test_a_horizontal_pod_autoscaler_scales_on_the_connections_of_the_pods() -> None:
+def test_hpa_scales_on_connections_per_pod() -> None:
     autoscaling = {"mode": "hpa", "maxReplicas": 7, "targetConnectionsPerPod": 40, "scaleUp": {"selectPolicy": "Min"}}
     spec = find(children({"autoscaling": autoscaling}, scale=Scale(None, 3)), "HorizontalPodAutoscaler", "demo-api")[
         "spec"
@@ -716,12 +716,12 @@ def test_a_horizontal_pod_autoscaler_scales_on_the_connections_of_the_pods() -> 
     assert spec["behavior"]["scaleDown"]["stabilizationWindowSeconds"] == 300
 
 
-def test_no_replicas_are_said_too() -> None:
+def test_zero_replicas_are_explicit() -> None:
     manifests = children({part: {"replicas": 0} for part in PROCESSES})
     assert [one["spec"]["replicas"] for one in of_kind(manifests, "Deployment")] == [0, 0, 0]
 
 
-def test_an_api_pod_has_time_for_its_whole_drain() -> None:
+def test_api_pod_has_time_for_a_full_drain() -> None:
     manifests = children({"api": {"drain": {"deadlineSeconds": 100}}})
     settings = find(manifests, "ConfigMap", "demo-config")["data"]
     assert templates(manifests)["api"]["spec"]["terminationGracePeriodSeconds"] == 5 + 100 + 15
@@ -729,7 +729,7 @@ def test_an_api_pod_has_time_for_its_whole_drain() -> None:
     assert "lifecycle" not in container(manifests, "api")
 
 
-def test_the_api_adds_pods_before_it_takes_one() -> None:
+def test_api_rollout_adds_pods_before_removing_any() -> None:
     spec = find(children(), "Deployment", "demo-api")["spec"]
     assert spec["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 0}}
 
@@ -738,7 +738,7 @@ def test_there_is_never_a_second_scheduler() -> None:
     assert find(children(), "Deployment", "demo-scheduler")["spec"]["strategy"] == {"type": "Recreate"}
 
 
-def test_keys_are_mounted_as_a_folder_so_that_changes_arrive() -> None:
+def test_keys_are_mounted_as_a_folder_to_receive_updates() -> None:
     manifests = children({"api": {"apiKeysSecret": {"name": "keys", "key": "hashes"}}})
     (mount,) = [one for one in container(manifests, "api")["volumeMounts"] if one["name"] == "api-keys"]
     assert mount == {"name": "api-keys", "mountPath": "/etc/livescore", "readOnly": True}
@@ -754,12 +754,12 @@ def test_keys_are_mounted_as_a_folder_so_that_changes_arrive() -> None:
         ({"topologySpreadConstraints": [{"topologyKey": "zone", "maxSkew": 1}]}, ["zone"]),
     ],
 )
-def test_pods_are_spread_over_nodes_unless_told_otherwise(chosen: dict[str, Any], keys: list[str]) -> None:
+def test_pods_are_spread_over_nodes_by_default(chosen: dict[str, Any], keys: list[str]) -> None:
     spec = templates(children({"api": {"template": chosen}}))["api"]["spec"]
     assert [one["topologyKey"] for one in spec.get("topologySpreadConstraints", [])] == keys
 
 
-def test_what_the_user_passes_through_arrives_whole() -> None:
+def test_passthrough_fields_are_copied_completely() -> None:
     affinity: Manifest = {
         "podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{"labelSelector": {}}]}
     }
@@ -767,7 +767,7 @@ def test_what_the_user_passes_through_arrives_whole() -> None:
     assert spec["affinity"] == affinity
 
 
-def test_the_budget_can_be_turned_off() -> None:
+def test_disruption_budget_can_be_disabled() -> None:
     assert of_kind(children({"api": {"podDisruptionBudget": {"enabled": False}}}), "PodDisruptionBudget") == []
 
 
@@ -778,7 +778,7 @@ def test_servers_run_as_the_user_of_their_image_and_own_their_volume() -> None:
         assert {security[key] for key in ("runAsUser", "runAsGroup", "fsGroup")} == {user}
 
 
-def test_redis_keeps_jobs_and_asks_for_its_password() -> None:
+def test_redis_keeps_jobs_and_requires_its_password() -> None:
     one = container(children(), "redis")
     assert " ".join(one["args"]) == (
         "--appendonly yes --save  --maxmemory-policy noeviction "
@@ -788,14 +788,14 @@ def test_redis_keeps_jobs_and_asks_for_its_password() -> None:
 
 
 @pytest.mark.parametrize("kinds", [[], ["Cluster.postgresql.cnpg.io"]])
-def test_optional_kinds_are_used_only_where_the_cluster_has_them(kinds: list[str]) -> None:
+def test_optional_kinds_are_used_only_if_available(kinds: list[str]) -> None:
     spec = {"postgres": {"mode": "cloudnative-pg"}, "monitoring": {"enabled": True}}
     manifests = children(spec, kinds=kinds)
     assert [one["kind"] for one in of_kind(manifests, "Cluster", "PodMonitor")] == (["Cluster"] if kinds else [])
     assert [one["metadata"]["name"] for one in of_kind(manifests, "StatefulSet")] == ["demo-redis"]
 
 
-def test_an_ingress_without_a_certificate_speaks_plain_http() -> None:
+def test_ingress_without_a_certificate_uses_plain_http() -> None:
     spec = find(children({"api": {"ingress": {"host": "scores.example"}}}), "Ingress", "demo")["spec"]
     assert spec.keys() == {"rules"}
 
@@ -808,7 +808,7 @@ def policies(manifests: list[Manifest]) -> dict[str, Manifest]:
     return {one["metadata"]["name"].removeprefix("demo-"): one["spec"] for one in found}
 
 
-def test_everything_of_an_instance_is_denied_that_is_not_needed() -> None:
+def test_network_policies_deny_unneeded_traffic() -> None:
     manifests = children()
     deny = policies(manifests)["default-deny"]
     assert deny.keys() == {"podSelector", "policyTypes"}
@@ -818,7 +818,7 @@ def test_everything_of_an_instance_is_denied_that_is_not_needed() -> None:
     assert policies(manifests).keys() == {"default-deny", *templates(manifests)}
 
 
-def test_clients_reach_the_api_alone_and_managers_the_management_ports() -> None:
+def test_clients_reach_only_the_api_and_managers_the_management_ports() -> None:
     peer = {"namespaceSelector": {"matchLabels": {"team": "web"}}}
     prometheus: Manifest = {"podSelector": {}}
     found = policies(children({"networkPolicy": {"clients": [peer], "management": [prometheus]}}))
@@ -832,12 +832,12 @@ def test_clients_reach_the_api_alone_and_managers_the_management_ports() -> None
     assert "ingress" not in found["migration"]
 
 
-def test_without_clients_everybody_is_one() -> None:
+def test_all_peers_are_clients_by_default() -> None:
     assert policies(children())["api"]["ingress"][0] == {"ports": [{"protocol": "TCP", "port": "http"}]}
 
 
 @pytest.mark.parametrize(("part", "port"), [("postgres", 5432), ("redis", 6379)])
-def test_servers_are_reached_by_the_processes_only_and_reach_nobody(part: str, port: int) -> None:
+def test_servers_accept_only_the_processes_and_have_no_egress(part: str, port: int) -> None:
     found = policies(children())[part]
     ((rule,), egress) = (found["ingress"], found.get("egress"))
     ((expression,),) = [peer["podSelector"]["matchExpressions"] for peer in rule["from"]]
@@ -847,14 +847,14 @@ def test_servers_are_reached_by_the_processes_only_and_reach_nobody(part: str, p
 
 
 @pytest.mark.parametrize("part", [*sorted(PROCESSES), "migration"])
-def test_processes_reach_names_and_servers(part: str) -> None:
+def test_processes_reach_dns_and_servers(part: str) -> None:
     ours, foreign = policies(children())[part]["egress"], policies(children(EXTERNAL))[part]["egress"]
     assert [port["port"] for rule in ours for port in rule["ports"]] == [53, 53, 5353, 5353, 5432, 6379]
     assert all("to" in rule for rule in ours)
     assert foreign[1:] == [{"ports": [{"protocol": "TCP"}]}]
 
 
-def test_no_peer_is_a_whole_namespace_unless_the_spec_says_so() -> None:
+def test_no_peer_is_a_complete_namespace_by_default() -> None:
     for policy in policies(children()).values():
         rules = [*policy.get("ingress", []), *policy.get("egress", [])]
         peers = [peer for rule in rules for peer in [*rule.get("from", []), *rule.get("to", [])]]
@@ -863,7 +863,7 @@ def test_no_peer_is_a_whole_namespace_unless_the_spec_says_so() -> None:
 
 @pytest.mark.parametrize("part", [*sorted(PROCESSES), "migration"])
 @pytest.mark.parametrize("spec", [{}, EXTERNAL], ids=["own servers", "external servers"])
-def test_names_are_asked_of_the_clusters_dns_only(part: str, spec: dict[str, Any]) -> None:
+def test_dns_egress_is_limited_to_the_cluster_dns(part: str, spec: dict[str, Any]) -> None:
     dns = policies(children(spec))[part]["egress"][0]
     pods, cache = dns["to"]
     assert pods["namespaceSelector"] == {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}
@@ -873,12 +873,12 @@ def test_names_are_asked_of_the_clusters_dns_only(part: str, spec: dict[str, Any
     assert {(port["protocol"], port["port"]) for port in dns["ports"]} == set(product(["UDP", "TCP"], [53, 5353]))
 
 
-def test_another_dns_replaces_the_usual_one() -> None:
+def test_custom_dns_replaces_the_default() -> None:
     peer = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "openshift-dns"}}, "podSelector": {}}
     assert policies(children({"networkPolicy": {"dns": [peer]}}))["api"]["egress"][0]["to"] == [peer]
 
 
-def test_policies_can_be_turned_off() -> None:
+def test_network_policies_can_be_disabled() -> None:
     assert policies(children({"networkPolicy": {"enabled": False}})) == {}
 
 
@@ -904,27 +904,27 @@ def test_policies_can_be_turned_off() -> None:
         ("12Pi", "12Pi"),
     ],
 )
-def test_a_quantity_is_written_as_the_api_server_stores_it(given: str, stored: str) -> None:
+def test_quantity_is_normalized_as_by_the_api_server(given: str, stored: str) -> None:
     assert canonical(given) == stored
     assert canonical(stored) == stored
 
 
-def test_pruning_leaves_what_says_something() -> None:
+def test_pruning_keeps_meaningful_values() -> None:
     said = {"zero": 0, "no": False, "text": "", "podSelector": {}, "items": [{}, ""]}
     unsaid: Manifest = {"none": None, "list": [], "dict": {}, "nested": {"deep": {"empty": [], "none": None}}}
     assert pruned({**said, **unsaid}) == said
 
 
-def test_a_digest_knows_no_order_of_keys() -> None:
+def test_digest_ignores_the_order_of_keys() -> None:
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1}) != digest({"a": 2, "b": 1})
 
 
-def test_yaml_repeats_what_stands_in_two_places() -> None:
+def test_yaml_has_no_aliases() -> None:
     shared = {"key": "value"}
     assert to_yaml([{"one": shared, "two": shared}]) == "one:\n  key: value\ntwo:\n  key: value\n"
 
 
-def test_the_checksum_of_a_process_needs_no_secret_that_is_not_there() -> None:
+def test_checksum_ignores_missing_secrets() -> None:
     wanted = resource(EXTERNAL)
     context: BuildContext = context_of(wanted)
     known = replace(context, checksums={"Secret/database": "digest"})

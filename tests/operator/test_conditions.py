@@ -221,7 +221,7 @@ TABLE: list[Row] = [
 
 
 @pytest.mark.parametrize(("type", "status", "reason", "word", "children", "resource"), TABLE)
-def test_a_condition_says_what_its_children_say(
+def test_condition_reflects_its_owned_resources(
     type: str, status: str, reason: str, word: str, children: OwnedObjects, resource: LiveScore | None
 ) -> None:
     finding = found(children, resource)[type]
@@ -247,7 +247,7 @@ def grown(
 
 
 @pytest.mark.parametrize(("mode", "reconciling"), [("none", "True"), ("connections", "False")])
-def test_an_ordered_scale_up_is_ready_all_the_time(mode: str, reconciling: str) -> None:
+def test_ordered_scale_up_stays_ready(mode: str, reconciling: str) -> None:
     findings = grown(5, mode=mode, replicas=5, updatedReplicas=5, availableReplicas=2)
 
     assert findings["ApiAvailable"][1:3] == ("True", "ScalingUp")
@@ -257,19 +257,19 @@ def test_an_ordered_scale_up_is_ready_all_the_time(mode: str, reconciling: str) 
 
 
 @pytest.mark.parametrize("available", [0, 1])
-def test_a_pod_that_is_lost_while_others_are_added_is_an_outage(available: int) -> None:
+def test_pod_lost_during_a_scale_up_is_an_outage(available: int) -> None:
     findings = grown(5, replicas=5, updatedReplicas=5, availableReplicas=available)
 
     assert findings["ApiAvailable"][1:3] == ("False", "Unavailable")
     assert findings["Ready"].status == "False"
 
 
-def test_pods_that_are_drained_are_not_missed() -> None:
+def test_draining_pods_do_not_count_as_unavailable() -> None:
     assert grown(2, leaving=1, availableReplicas=1)["Ready"].status == "True"
     assert grown(2, leaving=0, availableReplicas=1)["Ready"].status == "False"
 
 
-def test_what_was_available_together_is_remembered_until_more_is() -> None:
+def test_highest_availability_is_remembered() -> None:
     resource = LiveScore.parse({"metadata": {"name": "demo"}, "spec": {"image": IMAGE}, "status": SETTLED})
 
     def now(wanted: int, available: int, leaving: int = 0) -> int:
@@ -279,7 +279,7 @@ def test_what_was_available_together_is_remembered_until_more_is() -> None:
 
 
 @pytest.mark.parametrize(("rolls", "reason"), [(True, "RollingOut"), (False, "Available")])
-def test_a_change_that_its_controller_has_not_seen_is_what_was_applied(rolls: bool, reason: str) -> None:
+def test_unobserved_generation_counts_as_applied(rolls: bool, reason: str) -> None:
     progress = Progress(rolled={("Deployment", "demo-api"): rolls})
     children = everything(api=deployment("api", 2, observedGeneration=0))
 
@@ -289,7 +289,7 @@ def test_a_change_that_its_controller_has_not_seen_is_what_was_applied(rolls: bo
     assert findings["Ready"].status == ("False" if rolls else "True")
 
 
-def test_an_autoscaler_that_has_not_seen_its_spec_is_starting() -> None:
+def test_autoscaler_without_observed_generation_is_starting() -> None:
     status = {"observedGeneration": 1, "conditions": [{"type": "ScalingActive", "status": "True"}]}
     live = child("HorizontalPodAutoscaler", "demo-api", status, generation=2)
 
@@ -309,9 +309,7 @@ def troubled(age: float, *, lasting: bool = True, **replaced: OwnedObjects | Non
 @pytest.mark.parametrize(
     ("age", "lasting", "stalled"), [(59, True, "False"), (61, True, "True"), (10_000, False, "False")]
 )
-def test_what_keeps_pods_from_coming_is_the_reason_and_stalls_after_a_minute(
-    age: float, lasting: bool, stalled: str
-) -> None:
+def test_pod_trouble_is_the_reason_and_stalls_after_a_minute(age: float, lasting: bool, stalled: str) -> None:
     findings = troubled(age, lasting=lasting, postgres=stateful("postgres", ready=0))
 
     assert findings["DatabaseReady"][1:4] == ("False", "ImagePullFailed", "no image")
@@ -319,7 +317,7 @@ def test_what_keeps_pods_from_coming_is_the_reason_and_stalls_after_a_minute(
     assert findings["Stalled"].status == stalled
 
 
-def test_a_roll_out_that_gets_no_pods_serves_and_says_why() -> None:
+def test_rollout_without_new_pods_serves_and_gives_the_reason() -> None:
     findings = troubled(61, api=deployment("api", 2, replicas=3, updatedReplicas=1))
 
     assert findings["ApiAvailable"][1:3] == ("True", "ImagePullFailed")
@@ -327,12 +325,12 @@ def test_a_roll_out_that_gets_no_pods_serves_and_says_why() -> None:
     assert findings["Stalled"].status == "True"
 
 
-def test_a_trouble_of_a_pod_that_nobody_misses_is_none() -> None:
+def test_trouble_of_a_surplus_pod_is_ignored() -> None:
     assert troubled(61)["Ready"].status == "True"
 
 
 @pytest.mark.parametrize("pods", [[], ["demo-postgres-0"]])
-def test_a_hint_names_objects_that_exist(pods: list[str]) -> None:
+def test_message_names_existing_objects(pods: list[str]) -> None:
     children = everything(postgres=stateful("postgres", ready=0))
     findings = assess(livescore(), children, IMAGE, "", None, None, Progress(pods=pods))
 
@@ -341,7 +339,7 @@ def test_a_hint_names_objects_that_exist(pods: list[str]) -> None:
     assert f"kubectl describe {kind}" in message
 
 
-def test_a_schema_waits_for_the_database_before_there_is_a_job() -> None:
+def test_schema_condition_waits_for_the_database_without_a_job() -> None:
     for serving in (None, OLD_IMAGE):
         finding = found(everything(job=None), serving=serving)["SchemaCurrent"]
         assert (finding.status, finding.reason) == ("False", "WaitingForDatabase")
@@ -350,7 +348,7 @@ def test_a_schema_waits_for_the_database_before_there_is_a_job() -> None:
 @pytest.mark.parametrize(
     ("serving", "word"), [(None, "nothing serves yet"), (OLD_IMAGE, f"{OLD_IMAGE} goes on serving")]
 )
-def test_a_failed_migration_says_why_and_what_serves(serving: str | None, word: str) -> None:
+def test_failed_migration_gives_the_reason_and_the_serving_image(serving: str | None, word: str) -> None:
     finding = found(everything(job=job("Failed")), serving=serving, log="column exists")["SchemaCurrent"]
 
     assert (finding.status, finding.reason) == ("False", "MigrationFailed")
@@ -359,7 +357,7 @@ def test_a_failed_migration_says_why_and_what_serves(serving: str | None, word: 
     assert "set another spec.image" in finding.message
 
 
-def test_a_migration_that_is_tried_again_says_what_failed_last() -> None:
+def test_retried_migration_reports_the_last_failure() -> None:
     finding = found(everything(job=job("Complete", "False")), log="column exists")["SchemaCurrent"]
 
     assert (finding.reason, "last failure: column exists" in finding.message) == ("Migrating", True)
@@ -385,7 +383,7 @@ def test_every_reason_is_tested_here() -> None:
     assert set(reasons_in_the_code()) == {reason for _, _, reason, *_ in TABLE} | elsewhere
 
 
-def test_settings_without_effect_are_a_condition_of_their_own() -> None:
+def test_ineffective_settings_have_their_own_condition() -> None:
     assert conditions.effectiveness("")[:3] == ("SettingsEffective", "True", "Effective")
     ignored = conditions.effectiveness("api.replicas: autoscaling.mode is hpa")
     assert ignored[1:4] == ("False", "SettingsIgnored", "without effect: api.replicas: autoscaling.mode is hpa")
@@ -398,7 +396,7 @@ def summary(findings: dict[str, Finding]) -> dict[str, tuple[str, str]]:
     return {name: findings[name][1:3] for name in ("Ready", "Reconciling", "Stalled")}
 
 
-def test_all_is_well() -> None:
+def test_healthy_livescore_is_ready() -> None:
     findings = found(everything())
 
     assert summary(findings) == {
@@ -420,7 +418,7 @@ BROKEN: list[tuple[dict[str, OwnedObjects | None], str, bool]] = [
 
 
 @pytest.mark.parametrize("first", range(len(BROKEN)))
-def test_ready_names_the_first_part_that_is_not_so(first: int) -> None:
+def test_ready_names_the_first_failing_condition(first: int) -> None:
     broken = {name: one for parts, _, _ in BROKEN[first:] for name, one in parts.items()}
     _, reason, stalled = BROKEN[first]
 
@@ -434,7 +432,7 @@ def test_ready_names_the_first_part_that_is_not_so(first: int) -> None:
     assert findings["Ready"].message == findings[PARTS[first]].message
 
 
-def test_a_roll_out_serves_and_is_not_what_was_asked_for() -> None:
+def test_rollout_is_available_but_not_ready() -> None:
     findings = found(everything(api=deployment("api", 2, updatedReplicas=1)))
 
     assert findings["ApiAvailable"].status == "True"
@@ -450,7 +448,7 @@ def test_a_roll_out_serves_and_is_not_what_was_asked_for() -> None:
     [(Terminal("Bad", "why"), True), (Waiting("Soon", "why"), False), (Transient("Again", "why"), False)],
 )
 @pytest.mark.parametrize("children", [everything(), everything(job=job("Failed")), {}])
-def test_what_ended_the_reconcile_is_the_reason_before_all_others(
+def test_reconcile_error_takes_precedence_as_reason(
     problem: ReconcileError, stalled: bool, children: OwnedObjects
 ) -> None:
     findings = found(children, problem=problem)
@@ -465,7 +463,7 @@ def test_what_ended_the_reconcile_is_the_reason_before_all_others(
     assert findings["Stalled"].message == ("why" if stalled else "")
 
 
-def test_what_is_waited_for_stands_in_its_condition_too() -> None:
+def test_awaited_problem_is_in_its_condition_too() -> None:
     findings = found(everything(), problem=Waiting("CredentialsLost", "bring it back", condition="DatabaseReady"))
 
     assert findings["DatabaseReady"] == Finding("DatabaseReady", "False", "CredentialsLost", "bring it back")
@@ -507,7 +505,7 @@ def test_exactly_one_of_ready_reconciling_and_stalled_is_true(
     assert (findings["Ready"].status == "True") == (good and problem is None)
 
 
-def test_while_suspended_nothing_is_under_way_and_nothing_stalls() -> None:
+def test_suspended_livescore_is_neither_reconciling_nor_stalled() -> None:
     assert [one[:3] for one in suspended()] == [
         ("Ready", "Unknown", "Suspended"),
         ("Reconciling", "False", "Suspended"),
@@ -516,7 +514,7 @@ def test_while_suspended_nothing_is_under_way_and_nothing_stalls() -> None:
 
 
 @pytest.mark.parametrize("pending", [True, False])
-def test_while_only_planned_nothing_is_under_way_and_what_is_pending_is_not_ready(pending: bool) -> None:
+def test_planned_livescore_is_not_reconciling_and_pending_changes_are_not_ready(pending: bool) -> None:
     findings = assess(livescore(), everything(), IMAGE, "", None)
 
     paused = planned(findings, "3 to create", pending=pending)
@@ -528,7 +526,7 @@ def test_while_only_planned_nothing_is_under_way_and_what_is_pending_is_not_read
     assert all("3 to create" in one.message for one in paused if one.reason in ("PlanOnly", "PlanPending"))
 
 
-def test_a_plan_that_would_be_refused_stalls() -> None:
+def test_refused_plan_stalls() -> None:
     findings = assess(livescore(), everything(), IMAGE, "", Terminal("Invalid", "no such field"))
 
     paused = {one.type: one for one in planned(findings, "1 to update", pending=True)}
@@ -562,7 +560,7 @@ def merged(rounds: list[list[Finding]]) -> list[Condition]:
 
 
 @given(st.lists(FINDINGS, min_size=1, max_size=5))
-def test_a_transition_time_moves_with_the_status_and_with_nothing_else(rounds: list[list[Finding]]) -> None:
+def test_transition_time_changes_only_with_the_status(rounds: list[list[Finding]]) -> None:
     before = {one.type: one for one in merged(rounds[:-1])}
     moment = (NOW + timedelta(minutes=len(rounds) - 1)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
@@ -575,7 +573,7 @@ def test_a_transition_time_moves_with_the_status_and_with_nothing_else(rounds: l
 
 
 @given(st.lists(FINDINGS, min_size=1, max_size=5))
-def test_conditions_hold_the_newest_findings_and_what_nobody_found_anything_of(rounds: list[list[Finding]]) -> None:
+def test_conditions_keep_the_latest_findings(rounds: list[list[Finding]]) -> None:
     written = {one.type: one for one in merged(rounds)}
     newest = {finding.type: (finding, number) for number, turn in enumerate(rounds) for finding in turn}
 
@@ -587,14 +585,14 @@ def test_conditions_hold_the_newest_findings_and_what_nobody_found_anything_of(r
 
 
 @given(st.lists(FINDINGS, min_size=1, max_size=4), st.integers(0, 10**6))
-def test_the_same_findings_again_write_nothing(rounds: list[list[Finding]], seconds: int) -> None:
+def test_unchanged_findings_cause_no_write(rounds: list[list[Finding]], seconds: int) -> None:
     written = merged(rounds)
     later = NOW + timedelta(seconds=seconds)
 
     assert merge(written, rounds[-1], len(rounds) - 1, later) == written
 
 
-def test_times_are_as_kubernetes_writes_them() -> None:
+def test_times_are_in_the_format_of_kubernetes() -> None:
     (condition,) = merge([], [Finding("Ready", "True", "Ready")], 7, NOW)
 
     assert condition.model_dump(by_alias=True) == {

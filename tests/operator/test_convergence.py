@@ -299,9 +299,7 @@ def _has_reconciled(answer: httpx.Response) -> bool:
 
 
 @pytest.mark.timeout(180 + 5 * STEPS)
-def test_whatever_happens_the_stack_comes_to_what_the_spec_says(
-    api: Server, operator_forks: ForkServer, tmp_path: Path
-) -> None:
+def test_stack_converges_to_the_spec_after_any_events(api: Server, operator_forks: ForkServer, tmp_path: Path) -> None:
     machine = settings(
         # 50 % more examples than needed, because an example may end early.
         max_examples=max(2, 3 * STEPS // (2 * STEPS_OF_ONE)),

@@ -77,7 +77,7 @@ SCHEMAS = list(walk(root()))
 FIELDS = [(path, schema) for path, schema in SCHEMAS if path and not path.endswith(("[]", "{}", ".metadata"))]
 
 
-def test_the_committed_crd_is_the_one_of_the_models() -> None:
+def test_committed_crd_matches_the_models() -> None:
     assert COMMITTED.read_text() == to_yaml([crd()]), "run `livescore-operator crd`"
     assert yaml.safe_load(COMMITTED.read_text()) == crd()
 
@@ -85,7 +85,7 @@ def test_the_committed_crd_is_the_one_of_the_models() -> None:
 # Output of kubectl explain
 
 
-def test_every_field_says_what_it_is() -> None:
+def test_every_field_has_a_description() -> None:
     for path, schema in FIELDS:
         description = schema["description"]
         assert description.endswith("."), path
@@ -98,14 +98,14 @@ def test_every_value_has_a_type() -> None:
         assert ("type" in schema) != ("x-kubernetes-int-or-string" in schema), path
 
 
-def test_the_resource_says_what_it_is() -> None:
+def test_resource_has_a_description() -> None:
     assert root()["description"] == (LiveScore.__doc__ or "").strip()
 
 
 # Requirements of structural schemas
 
 
-def test_a_schema_holds_what_is_allowed_in_a_structural_one() -> None:
+def test_schema_is_structural() -> None:
     for path, schema in SCHEMAS:
         assert schema.keys() <= KEYWORDS, path
         assert not ("properties" in schema and "additionalProperties" in schema)
@@ -115,25 +115,25 @@ def test_a_schema_holds_what_is_allowed_in_a_structural_one() -> None:
             assert schema["anyOf"] == [{"type": "integer"}, {"type": "string"}]
 
 
-def test_required_fields_are_fields_and_have_no_default() -> None:
+def test_required_fields_exist_and_have_no_default() -> None:
     for path, schema in SCHEMAS:
         for name in schema.get("required", []):
             assert "default" not in schema["properties"][name], path
 
 
-def test_the_keys_of_a_list_are_required_of_its_items() -> None:
+def test_list_keys_are_required_in_items() -> None:
     for path, schema in SCHEMAS:
         if schema.get("x-kubernetes-list-type") == "map":
             assert set(schema["x-kubernetes-list-map-keys"]) <= set(schema["items"]["required"]), path
 
 
-def test_integers_have_a_width() -> None:
+def test_integers_have_a_format() -> None:
     for path, schema in SCHEMAS:
         if schema.get("type") == "integer":
             assert schema["format"] == ("int32" if schema.get("maximum", 2**63) < 2**31 else "int64"), path
 
 
-def test_unknown_fields_are_kept_only_in_what_is_passed_through() -> None:
+def test_unknown_fields_are_preserved_only_in_passthrough_fields() -> None:
     for path, schema in SCHEMAS:
         passed = (".affinity", ".topologySpreadConstraints[]", ".clients[]", ".management[]", ".dns[]")
         assert ("x-kubernetes-preserve-unknown-fields" in schema) == path.endswith(passed)
@@ -144,7 +144,7 @@ def test_no_default_is_empty() -> None:
         assert schema.get("default", "x") not in ({}, [], None), path
 
 
-def test_of_metadata_nothing_is_said() -> None:
+def test_metadata_has_no_schema_but_its_name() -> None:
     assert root()["properties"]["metadata"] == {"type": "object"}
     assert root()["required"] == ["spec"]
 
@@ -152,7 +152,7 @@ def test_of_metadata_nothing_is_said() -> None:
 # Cost limits of CEL
 
 
-def test_lists_with_rules_and_texts_in_rules_are_bounded() -> None:
+def test_lists_and_strings_used_in_rules_are_bounded() -> None:
     """The API server estimates the cost of a rule by the largest possible value."""
     for path, schema in SCHEMAS:
         if schema.get("type") == "array" and any("x-kubernetes-validations" in one for _, one in walk(schema["items"])):
@@ -164,7 +164,7 @@ def test_lists_with_rules_and_texts_in_rules_are_bounded() -> None:
                 assert found.get("type") != "string" or "enum" in found or found["maxLength"] <= 4096, field
 
 
-def test_rules_say_what_to_do() -> None:
+def test_rule_messages_say_what_to_do() -> None:
     for path, schema in SCHEMAS:
         for rule in schema.get("x-kubernetes-validations", []):
             assert rule.keys() == {"rule", "message"}, path
@@ -178,7 +178,7 @@ def test_every_rule_of_the_models_is_in_the_crd() -> None:
     assert places == {"", ".spec.api", ".spec.autoscaling", expectations, ".spec.postgres", ".spec.redis", *env}
 
 
-def test_the_name_is_bounded_where_it_is_known() -> None:
+def test_name_length_is_bounded() -> None:
     rules = [one["rule"] for one in root()["x-kubernetes-validations"] if "self.metadata.name" in one["rule"]]
     assert [f"self.metadata.name.size() <= {MAX_NAME}" in rule for rule in rules] == [True]
 
@@ -190,14 +190,14 @@ def said(model: BaseModel) -> Any:
     return model.model_dump(by_alias=True)
 
 
-def test_an_object_with_an_image_only_gets_all_defaults() -> None:
+def test_object_with_only_an_image_gets_all_defaults() -> None:
     spec = defaulted(root()["properties"]["spec"], {"image": "livescore:1"})
     assert Spec.model_validate(spec) == Spec.model_validate({"image": "livescore:1"})
     assert spec["api"]["resources"]["requests"] == {"cpu": "100m", "memory": "128Mi"}
     assert (spec["postgres"]["storage"], spec["redis"]["storage"]) == ({"size": "10Gi"}, {"size": "1Gi"})
 
 
-def test_objects_that_are_given_in_part_get_the_rest() -> None:
+def test_partial_objects_get_the_remaining_defaults() -> None:
     given = {
         "image": "livescore:1",
         "api": {"drain": {}, "podDisruptionBudget": {"maxUnavailable": 2}, "resources": {"limits": {"cpu": 1}}},
@@ -208,7 +208,7 @@ def test_objects_that_are_given_in_part_get_the_rest() -> None:
     assert Spec.model_validate(defaulted(root()["properties"]["spec"], given)) == Spec.model_validate(given)
 
 
-def test_a_default_of_the_crd_says_all_that_is_said_within_it() -> None:
+def test_object_default_contains_all_nested_defaults() -> None:
     """An omitted object cannot be distinguished from an empty one."""
     for path, schema in FIELDS:
         described = schema.get("type") == "object" and "properties" in schema and "default" in schema
@@ -216,7 +216,7 @@ def test_a_default_of_the_crd_says_all_that_is_said_within_it() -> None:
             assert schema["default"] == defaulted(schema, {}), path
 
 
-def test_fields_that_have_no_default_in_the_crd_have_an_empty_one_in_the_models() -> None:
+def test_fields_without_a_crd_default_are_empty_in_the_models() -> None:
     dumped = said(Spec.model_validate({"image": "livescore:1"}))
     stored = defaulted(root()["properties"]["spec"], {"image": "livescore:1"})
     assert list(unlike(dumped, stored)) == []
@@ -253,14 +253,14 @@ def at(path: str) -> Schema:
     return dict(SCHEMAS)[path]
 
 
-def test_the_scale_subresource_leads_to_fields() -> None:
+def test_scale_subresource_paths_exist() -> None:
     scale = version()["subresources"]["scale"]
     assert at(scale["specReplicasPath"])["type"] == at(scale["statusReplicasPath"])["type"] == "integer"
     assert at(scale["labelSelectorPath"])["type"] == "string"
     assert version()["subresources"]["status"] == {}
 
 
-def test_columns_lead_to_fields_of_their_type() -> None:
+def test_printer_columns_match_their_fields() -> None:
     columns = version()["additionalPrinterColumns"]
     shown = [one["name"] for one in columns if not one.get("priority")]
     assert shown == ["Ready", "Reason", "API", "Connections", "Database", "Image", "Age"]
@@ -279,7 +279,7 @@ def test_a_new_resource_is_in_progress_for_kstatus() -> None:
     assert at(".status")["default"] == {"observedGeneration": -1}
 
 
-def test_the_status_can_hold_what_the_models_say() -> None:
+def test_status_schema_accepts_the_models() -> None:
     pods = [Draining(pod="demo-api-1", connections=1, deadline="2026-01-01T00:00:00Z")]
     assert at(".status")["properties"].keys() == said(Status(draining=pods, settled={"api": 2})).keys()
     conditions = at(".status.conditions[]")

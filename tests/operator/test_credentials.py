@@ -76,7 +76,7 @@ def external(**servers: str) -> LiveScore:
 
 
 @pytest.mark.parametrize("password", PASSWORDS.values(), ids=PASSWORDS)
-def test_any_character_of_a_password_survives_its_url(password: str) -> None:
+def test_any_password_character_survives_its_url(password: str) -> None:
     urls = credentials.urls(resource(), kept(password.encode(), password.encode()))
     database = conninfo_to_dict(urls["database-url"])
     assert (database["user"], database["password"]) == ("livescore", password)
@@ -86,7 +86,7 @@ def test_any_character_of_a_password_survives_its_url(password: str) -> None:
 
 
 @pytest.mark.parametrize("form", SPACES)
-def test_whitespace_and_line_ends_around_a_password_do_not_count(form: str) -> None:
+def test_whitespace_around_a_password_is_stripped(form: str) -> None:
     found = kept(form.format("one two").encode(), form.format("r").encode())
     assert found == Credentials("one two", "r", found.admin_key, found.checksum_key)
     written = decoded(credentials.secret(resource(), found))
@@ -103,7 +103,7 @@ def test_whitespace_and_line_ends_around_a_password_do_not_count(form: str) -> N
         (b"a\0b", "contains a NUL character"),
     ],
 )
-def test_a_password_that_cannot_be_used_is_invalid_and_not_repeated(value: bytes, message: str) -> None:
+def test_unusable_password_is_invalid_and_not_shown(value: bytes, message: str) -> None:
     for arguments, key in (((value, b"r"), "postgres-password"), ((b"p", value), "redis-password")):
         with pytest.raises(Terminal, match=f"Invalid: key {key} of Secret demo-credentials {message}") as raised:
             kept(*arguments)
@@ -111,14 +111,14 @@ def test_a_password_that_cannot_be_used_is_invalid_and_not_repeated(value: bytes
         assert "caf" not in raised.value.message
 
 
-def test_a_new_database_needs_a_password_of_one_line() -> None:
+def test_new_database_requires_a_single_line_password() -> None:
     assert kept(b"one\ntwo", b"one\ntwo").postgres_password == "one\ntwo"
     with pytest.raises(Terminal, match="postgres-password of Secret demo-credentials has several lines"):
         kept(b"one\ntwo", claims=set())
     assert kept(b"one", b"one\ntwo", claims=set()).redis_password == "one\ntwo"
 
 
-def test_no_argument_of_redis_depends_on_how_a_server_reads_quotes() -> None:
+def test_redis_arguments_need_no_quoting() -> None:
     for password in PASSWORDS.values():
         written = decoded(credentials.secret(resource(), Credentials("p", password, "key", "key")))
         assert re.fullmatch("[0-9a-f]{64}", written["redis-password-sha256"])
@@ -126,7 +126,7 @@ def test_no_argument_of_redis_depends_on_how_a_server_reads_quotes() -> None:
 
 
 @pytest.mark.parametrize("kind", ["reserved", "quotes", "backslash", "unicode", "newline", "option", "dash"])
-async def test_a_redis_server_takes_any_password_by_its_hash(kind: str, tmp_path: Path) -> None:
+async def test_redis_server_accepts_any_password_by_its_hash(kind: str, tmp_path: Path) -> None:
     password = PASSWORDS[kind]
     passwords = Credentials("p", password, "key", "key")
     password_hash = decoded(credentials.secret(resource(), passwords))["redis-password-sha256"]
@@ -173,7 +173,7 @@ async def _answers(client: "redis.Redis") -> bool:
         "\ufeffpostgresql://user:pass@host/db\r\n",
     ],
 )
-def test_urls_of_databases_that_drivers_understand_are_taken(url: str) -> None:
+def test_database_urls_supported_by_drivers_are_accepted(url: str) -> None:
     assert secret_problems(external(postgres=url), {"postgres": secret("postgres", url=url)}) == []
 
 
@@ -190,7 +190,7 @@ def test_urls_of_databases_that_drivers_understand_are_taken(url: str) -> None:
         "redis://:pass@host:6379/0\n",
     ],
 )
-def test_urls_of_redis_that_drivers_understand_are_taken(url: str) -> None:
+def test_redis_urls_supported_by_drivers_are_accepted(url: str) -> None:
     assert secret_problems(external(redis=url), {"redis": secret("redis", url=url)}) == []
 
 
@@ -207,7 +207,7 @@ def test_urls_of_redis_that_drivers_understand_are_taken(url: str) -> None:
         ("redis", "rediss://user:hunter?a=b@host:6379/0"),
     ],
 )
-def test_a_url_whose_password_reads_as_a_host_is_invalid_and_not_repeated(server: str, url: str) -> None:
+def test_url_with_an_ambiguous_password_is_invalid_and_not_shown(server: str, url: str) -> None:
     ((problem, _),) = secret_problems(external(**{server: url}), {server: secret(server, url=url)})
     assert isinstance(problem, Terminal)
     assert str(problem).startswith(f"Invalid: key url of Secret {server} is a URL whose user or")
@@ -215,14 +215,14 @@ def test_a_url_whose_password_reads_as_a_host_is_invalid_and_not_repeated(server
 
 
 @pytest.mark.parametrize("value", [b"", b"\n", b"postgresql://caf\xe9@host/db"])
-def test_a_url_that_is_empty_or_not_text_is_invalid(value: bytes) -> None:
+def test_empty_or_non_text_url_is_invalid(value: bytes) -> None:
     found = {"kind": "Secret", "data": {"url": b64encode(value).decode()}}
     ((problem, _),) = secret_problems(external(postgres=""), {"postgres": found})
     assert isinstance(problem, Terminal)
     assert str(problem).startswith("Invalid: key url of Secret postgres is")
 
 
-def test_a_variable_from_a_secret_may_be_empty_and_must_be_text() -> None:
+def test_variable_from_a_secret_may_be_empty_but_must_be_text() -> None:
     variable = {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "own", "key": "token"}}}
     wanted = resource(api={"env": [variable]})
     assert secret_problems(wanted, {"own": secret("own", token="")}) == []
@@ -232,6 +232,6 @@ def test_a_variable_from_a_secret_may_be_empty_and_must_be_text() -> None:
     assert str(problem).startswith("Invalid: key token of Secret own is not UTF-8 text")
 
 
-def test_a_byte_order_mark_is_no_part_of_a_value() -> None:
+def test_byte_order_mark_is_stripped() -> None:
     found = {"data": {"key": b64encode("\ufeff value".encode()).decode()}}
     assert credentials.text(found, KeyReference(name="own", key="key")) == "value"

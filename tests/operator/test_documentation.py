@@ -119,7 +119,7 @@ def examples() -> list[dict[str, Any]]:
     ]
 
 
-def test_every_table_is_the_code() -> None:
+def test_every_table_matches_the_code() -> None:
     assert PAGE.read_text() == operator_page(PAGE.read_text()), "run `make docs`"
 
 
@@ -136,7 +136,7 @@ def test_every_reason_of_a_condition_is_documented_once() -> None:
     assert sorted(listed("Reasons")) == sorted(condition_reasons())
 
 
-def test_every_reason_of_an_error_that_only_the_log_tells_is_documented_once() -> None:
+def test_every_reason_of_a_logged_error_is_documented_once() -> None:
     assert sorted(listed("Errors")) == sorted(reasons(0, "Transient"))
 
 
@@ -146,7 +146,7 @@ def test_every_reason_of_an_event_is_documented_once() -> None:
 
 
 @pytest.mark.parametrize("name", EVENT_CONDITIONS)
-def test_every_condition_that_events_tell_of_is_named(name: str) -> None:
+def test_every_condition_reported_by_events_is_named(name: str) -> None:
     assert f"`{name}`" in section("Events")
 
 
@@ -155,7 +155,7 @@ def test_every_metric_is_documented() -> None:
 
 
 @pytest.mark.parametrize("path", [PAGE, *RUNBOOKS], ids=lambda path: path.name)
-def test_every_metric_that_is_named_exists(path: Path) -> None:
+def test_every_named_metric_exists(path: Path) -> None:
     named = set(re.findall(r"\b(livescore_operator_\w+)", path.read_text())) - {"livescore_operator_"}
     assert {re.sub("_(bucket|sum|count)$", "", name) for name in named} <= set(metric_names())
 
@@ -173,24 +173,24 @@ def test_every_example_has_only_fields_that_exist(example: dict[str, Any]) -> No
     assert {name: read.get(name) for name in example["spec"]} == example["spec"]
 
 
-def test_every_module_has_its_one_place_on_the_map() -> None:
+def test_every_module_is_on_the_map_once() -> None:
     plan = section("The rooms of the operator", MAP).split("```")[1]
     modules = (path.name for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
     assert Counter(re.findall(r"\w+\.py\b", plan)) == Counter(modules)
 
 
-def test_there_are_few_runbooks_and_the_page_leads_to_each() -> None:
+def test_runbooks_are_few_and_linked_from_the_page() -> None:
     assert 0 < len(RUNBOOKS) <= MAX_RUNBOOKS
     assert {path.name for path in RUNBOOKS} == set(re.findall(r"\]\(runbooks/([^)]+)\)", section("Alerts")))
 
 
 @pytest.mark.parametrize("path", RUNBOOKS, ids=lambda path: path.name)
-def test_a_runbook_says_what_it_means_where_to_look_and_what_to_do(path: Path) -> None:
+def test_runbook_has_meaning_diagnosis_and_remedy(path: Path) -> None:
     assert re.findall(r"^## (.*)$", path.read_text(), re.MULTILINE) == ["Meaning", "Diagnosis", "Mitigation"]
 
 
 @pytest.mark.parametrize("path", RUNBOOKS, ids=lambda path: path.name)
-def test_every_link_of_a_runbook_leads_somewhere(path: Path) -> None:
+def test_every_link_of_a_runbook_resolves(path: Path) -> None:
     for link in links(path):
         file, _, anchor = link.partition("#")
         assert (path.parent / file).exists(), link
@@ -198,7 +198,7 @@ def test_every_link_of_a_runbook_leads_somewhere(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", RUNBOOKS, ids=lambda path: path.name)
-def test_the_expression_of_an_alert_is_that_of_its_runbook(path: Path) -> None:
+def test_alert_expression_matches_its_runbook(path: Path) -> None:
     expression = re.search(r"```promql\n(.*?)\n```", path.read_text(), re.DOTALL)
     assert expression
     assert " ".join(expression[1].split()) in section("Alerts").replace("&#124;", "|")

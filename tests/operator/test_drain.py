@@ -98,44 +98,44 @@ def names(found: Steps) -> list[str]:
         "none",
     ],
 )
-def test_the_pods_that_lose_least_are_drained(pods: list[Pod], desired: int, victims: list[str]) -> None:
+def test_pods_with_the_fewest_sockets_are_drained(pods: list[Pod], desired: int, victims: list[str]) -> None:
     found = steps(pods, desired=desired)
     assert list(found.begin) == names(found) == victims
     assert found.replicas == len(pods), "no pod is removed before it is empty"
     assert found.requeue_after == (POLL_SECONDS if victims else None)
 
 
-def test_a_victim_gets_its_deadline_in_whole_seconds_and_never_less() -> None:
+def test_deadline_of_a_drain_is_rounded_up_to_whole_seconds() -> None:
     found = steps([pod("a"), pod("b", 4)], desired=1, now=NOW + timedelta(milliseconds=1))
     assert found.draining == (member("b", 4, "2026-06-11T17:00:31Z"),)
 
 
-def test_terminating_pods_are_gone_already() -> None:
+def test_terminating_pods_count_as_gone() -> None:
     pods = [pod("a", 0, terminating=True), pod("b"), pod("c")]
     assert steps(pods, current=2, desired=2) == Steps(2)
     assert steps(pods, current=2, desired=1).begin == ("b",)
 
 
-def test_pods_that_were_never_made_are_given_up_first() -> None:
+def test_pods_not_created_yet_are_given_up_first() -> None:
     assert steps([pod("a"), pod("b")], current=5, desired=2) == Steps(2)
     assert steps([pod("a"), pod("b")], current=5, desired=1) == Steps(
         2, ("a",), draining=(member("a", 10, "2026-06-11T17:00:30Z"),), requeue_after=POLL_SECONDS
     )
 
 
-def test_more_pods_are_had_at_once() -> None:
+def test_scale_up_is_immediate() -> None:
     assert steps([pod("a"), pod("b")], desired=7) == Steps(7)
 
 
 # During the drain
 
 
-def test_nobody_joins_a_batch() -> None:
+def test_no_pod_joins_a_running_batch() -> None:
     found = steps([drained("a", 3), pod("b"), pod("c")], [member("a", 9)], desired=1)
     assert found == Steps(3, draining=(member("a", 3),), requeue_after=POLL_SECONDS)
 
 
-def test_one_that_does_not_drain_yet_is_told_again() -> None:
+def test_pod_that_is_not_draining_yet_gets_the_command_again() -> None:
     found = steps([pod("a", None), pod("b")], [member("a", 9)], desired=1)
     assert (found.begin, found.draining) == (("a",), (member("a", 9),))
 
@@ -163,7 +163,7 @@ def test_a_batch_is_released_when_every_member_is_empty_or_late(
     assert names(found) == ["a", "b"]
 
 
-def test_a_member_that_vanished_was_replaced_and_does_not_count() -> None:
+def test_vanished_member_was_replaced_and_does_not_count() -> None:
     pods = [drained("a"), pod("c"), pod("new", 0)]
     found = steps(pods, [member("a"), member("gone")], desired=1)
     assert (found.replicas, names(found)) == (2, ["a"])
@@ -171,12 +171,12 @@ def test_a_member_that_vanished_was_replaced_and_does_not_count() -> None:
     assert steps([*pods, going], [member("a"), member("gone")], current=3, desired=1) == found
 
 
-def test_replacements_that_are_missing_are_given_up_with_the_batch() -> None:
+def test_missing_replacements_are_given_up_with_the_batch() -> None:
     found = steps([drained("a"), drained("b"), pod("c")], [member("a"), member("b")], current=4, desired=1)
     assert found.replicas == 1
 
 
-def test_while_the_replacement_is_missing_a_member_is_not_needed_to_go() -> None:
+def test_member_need_not_go_while_a_replacement_is_missing() -> None:
     found = steps([drained("a", 3), pod("b")], [member("a")], current=3, desired=2)
     assert found == Steps(2, cancel=("a",), requeue_after=POLL_SECONDS)
 
@@ -184,7 +184,7 @@ def test_while_the_replacement_is_missing_a_member_is_not_needed_to_go() -> None
 # The load returns
 
 
-def test_those_with_most_sockets_are_cancelled_first() -> None:
+def test_drains_of_pods_with_most_sockets_are_cancelled_first() -> None:
     pods = [drained("a", 1), drained("b", 7), drained("c", 3), drained("d", None), pod("e")]
     members = [member(name) for name in "abcd"]
     assert steps(pods, members, desired=2).cancel == ("b",)
@@ -193,12 +193,12 @@ def test_those_with_most_sockets_are_cancelled_first() -> None:
 
 
 @pytest.mark.parametrize("desired", [3, 8])
-def test_all_are_cancelled_when_nobody_is_too_many(desired: int) -> None:
+def test_all_drains_are_cancelled_without_surplus_pods(desired: int) -> None:
     found = steps([drained("a", 0), drained("b", 7), pod("c")], [member("a"), member("b")], desired=desired)
     assert found == Steps(desired, cancel=("a", "b"), requeue_after=POLL_SECONDS)
 
 
-def test_nothing_is_released_together_with_a_cancel() -> None:
+def test_no_pod_is_released_together_with_a_cancel() -> None:
     found = steps([drained("a"), drained("b"), pod("c")], [member("a"), member("b")], desired=2)
     assert found == Steps(3, cancel=("b",), draining=(member("a", 0),), requeue_after=POLL_SECONDS)
 
@@ -209,22 +209,22 @@ def test_nothing_is_released_together_with_a_cancel() -> None:
 RELEASED = member("a", 0, LATER, released=True)
 
 
-def test_released_pods_are_waited_for_although_nobody_is_too_many() -> None:
+def test_released_pods_are_awaited_without_surplus_pods() -> None:
     found = steps([drained("a"), pod("b"), pod("c")], [RELEASED], current=2, desired=2)
     assert found == Steps(2, draining=(RELEASED,), requeue_after=POLL_SECONDS)
 
 
 @pytest.mark.parametrize("gone", [[], [Pod("a", False, 0, draining=True, terminating=True)]])
-def test_released_pods_that_go_are_forgotten(gone: list[Pod]) -> None:
+def test_released_pods_are_forgotten_once_gone(gone: list[Pod]) -> None:
     assert steps([*gone, pod("b"), pod("c")], [RELEASED], current=2, desired=2) == Steps(2)
 
 
-def test_nothing_begins_before_released_pods_are_gone() -> None:
+def test_no_drain_starts_before_released_pods_are_gone() -> None:
     found = steps([drained("a"), pod("b"), pod("c")], [RELEASED], current=2, desired=1)
     assert found == Steps(2, draining=(RELEASED,), requeue_after=POLL_SECONDS)
 
 
-def test_a_released_pod_that_was_kept_is_told_of_and_works_again() -> None:
+def test_released_pod_that_survived_is_reported_and_serves_again() -> None:
     late = NOW + timedelta(seconds=RELEASE_SECONDS)
     released = steps([drained("a"), pod("b"), pod("c")], [member("a")], desired=2).draining
     assert (
@@ -234,14 +234,14 @@ def test_a_released_pod_that_was_kept_is_told_of_and_works_again() -> None:
     assert found == Steps(2, cancel=("a",), survivors=("a",), requeue_after=POLL_SECONDS)
 
 
-def test_a_released_pod_is_no_stray_while_kubernetes_removes_none() -> None:
+def test_released_pod_is_not_a_survivor_while_kubernetes_removes_none() -> None:
     late = member("a", 0, EARLIER, released=True)
     assert steps([drained("a"), pod("b"), pod("c")], [late], current=2, desired=2).survivors == ()
     surge = steps([drained("a"), pod("b"), pod("c")], [late], current=2, desired=2, rolling=True)
     assert surge.survivors == ("a",), "in a roll-out there are more pods for another reason"
 
 
-def test_more_pods_than_replicas_are_about_to_be_removed() -> None:
+def test_surplus_pods_are_about_to_be_removed() -> None:
     found = steps([drained("a"), pod("b"), pod("c")], [member("a", 0)], current=2, desired=2)
     assert found == Steps(2, draining=(member("a", 0),), requeue_after=POLL_SECONDS), (
         "killed before the status was written"
@@ -253,7 +253,7 @@ def test_more_pods_than_replicas_are_about_to_be_removed() -> None:
 # Rollouts, and drains by others
 
 
-def test_a_roll_out_cancels_what_drains_and_begins_nothing() -> None:
+def test_rollout_cancels_drains_and_starts_none() -> None:
     pods = [drained("a", 4), drained("hand", 4), pod("b"), pod("c")]
     found = steps(pods, [member("a")], desired=1, rolling=True)
     assert found == Steps(4, cancel=("a", "hand"), requeue_after=POLL_SECONDS)
@@ -261,17 +261,17 @@ def test_a_roll_out_cancels_what_drains_and_begins_nothing() -> None:
     assert steps([pod("a"), pod("b")], desired=5, rolling=True) == Steps(5)
 
 
-def test_a_pod_that_drains_by_itself_is_adopted_where_there_are_too_many() -> None:
+def test_foreign_drain_of_a_surplus_pod_is_adopted() -> None:
     found = steps([drained("a", 4), pod("b", 1)], desired=1)
     adopted = member("a", 4, "2026-06-11T17:00:30Z")
     assert found == Steps(2, ("a",), draining=(adopted,), requeue_after=POLL_SECONDS)
 
 
-def test_an_adopted_pod_is_not_released_before_the_status_names_it() -> None:
+def test_adopted_pod_is_not_released_before_it_is_in_the_status() -> None:
     assert steps([drained("a"), pod("b")], desired=1).replicas == 2
 
 
-def test_a_pod_that_drains_by_itself_is_cancelled_where_all_are_needed() -> None:
+def test_foreign_drain_is_cancelled_if_all_pods_are_needed() -> None:
     assert steps([drained("a", 4), pod("b")], desired=2) == Steps(2, cancel=("a",), requeue_after=POLL_SECONDS)
 
 
@@ -284,7 +284,7 @@ def test_the_deletion_cost_is_the_number_of_digits(connections: int | None, cost
 
 
 @given(st.integers(0, 10**7), st.integers(0, 10**7))
-def test_a_pod_with_half_as_many_sockets_goes_first(few: int, many: int) -> None:
+def test_pod_with_half_as_many_sockets_is_removed_first(few: int, many: int) -> None:
     if many >= 2 * few and many:
         assert deletion_cost(pod("a", few)) < deletion_cost(pod("b", many))
 
@@ -566,7 +566,7 @@ TestCluster.settings = settings(max_examples=50, stateful_step_count=30, deadlin
 
 
 @pytest.mark.parametrize("seed", range(LIVES))
-def test_nobody_is_dropped_in_a_long_life(seed: int) -> None:
+def test_no_socket_is_dropped_in_a_long_run(seed: int) -> None:
     """The state machine above finds short paths to failures; long runs combine many events."""
     cluster = Cluster()
     cluster.begin(replicas=1 + seed % 6, sockets=seed)

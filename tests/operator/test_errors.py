@@ -123,9 +123,7 @@ async def test_a_failure_whose_report_could_not_be_written_is_reported_by_the_re
     assert (await ready(stack))["message"] == "pods are invalid"
 
 
-async def test_an_undeclared_field_stalls_with_the_sentence_of_the_api_server_and_the_rest_goes_on(
-    stack: Stack, cluster: Refusing
-) -> None:
+async def test_undeclared_field_stalls_with_the_api_server_s_message(stack: Stack, cluster: Refusing) -> None:
     await up(stack)
     cluster.refuse("Deployment", "demo-api", 500, UNDECLARED)
     await stack.kube.delete("Deployment", "demo-worker")
@@ -147,7 +145,7 @@ async def test_an_undeclared_field_stalls_with_the_sentence_of_the_api_server_an
     assert await stack.condition("Stalled") == ("False", "Ready")
 
 
-async def test_an_error_that_repeats_is_reported_and_one_that_passes_is_not(stack: Stack, cluster: Refusing) -> None:
+async def test_only_repeated_errors_are_reported(stack: Stack, cluster: Refusing) -> None:
     await up(stack)
     cluster.refuse("ConfigMap", "demo-config", 500, SLOW, "InternalError")
     await stack.edit(api={"securityMode": "DRY_RUN"})
@@ -172,7 +170,7 @@ async def test_an_error_that_repeats_is_reported_and_one_that_passes_is_not(stac
     assert await stack.condition("Ready") == ("True", "Ready")
 
 
-async def test_what_cannot_be_read_is_reported_when_it_repeats(stack: Stack, cluster: Refusing) -> None:
+async def test_repeated_read_failure_is_reported(stack: Stack, cluster: Refusing) -> None:
     await up(stack)
     cluster.refuse("NetworkPolicy", "", 500, "etcdserver: no leader")
 
@@ -192,7 +190,7 @@ async def test_what_cannot_be_read_is_reported_when_it_repeats(stack: Stack, clu
     assert await stack.condition("Ready") == ("True", "Ready")
 
 
-async def test_an_unexpected_error_is_reported_when_it_repeats(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_repeated_unexpected_error_is_reported(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     await up(stack)
     with monkeypatch.context() as patch:
         patch.setattr(stack.reconciler.autoscaler, "plan", lambda *_: 1 / 0)
@@ -204,7 +202,7 @@ async def test_an_unexpected_error_is_reported_when_it_repeats(stack: Stack, mon
     assert "ZeroDivisionError" in (await ready(stack))["message"]
 
 
-async def test_a_namespace_that_is_being_deleted_is_said_and_not_fought(stack: Stack, cluster: Refusing) -> None:
+async def test_terminating_namespace_is_reported_and_left_alone(stack: Stack, cluster: Refusing) -> None:
     causes = [{"reason": "NamespaceTerminating", "field": "metadata.namespace"}]
     cluster.refuse("ConfigMap", "demo-config", 403, "is being terminated", "Forbidden", causes=causes)
     await stack.create()
@@ -215,7 +213,7 @@ async def test_a_namespace_that_is_being_deleted_is_said_and_not_fought(stack: S
     assert await stack.condition("Stalled") == ("False", "NamespaceTerminating")
 
 
-async def test_a_plan_that_would_be_refused_says_so_and_shows_the_rest(stack: Stack, cluster: Refusing) -> None:
+async def test_refused_plan_is_reported_and_the_rest_is_shown(stack: Stack, cluster: Refusing) -> None:
     await up(stack)
     cluster.refuse("Deployment", "demo-api", 500, UNDECLARED)
     await stack.edit(
@@ -228,7 +226,7 @@ async def test_a_plan_that_would_be_refused_says_so_and_shows_the_rest(stack: St
     assert "+  replicas: 3" in (await stack.livescore())["status"]["plan"]["diff"]
 
 
-async def test_an_object_of_a_stranger_stops_nothing_but_itself(stack: Stack) -> None:
+async def test_foreign_object_blocks_nothing_else(stack: Stack) -> None:
     theirs = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "demo"}, "spec": {"ports": [{"port": 1}]}}
     await stack.kube.create(theirs)
     await stack.create()
@@ -247,7 +245,7 @@ async def test_an_object_of_a_stranger_stops_nothing_but_itself(stack: Stack) ->
 # Pods that do not start
 
 
-async def test_a_pod_that_gets_no_image_is_told_and_stalls_after_a_minute(stack: Stack) -> None:
+async def test_failed_image_pull_is_reported_and_stalls_after_a_minute(stack: Stack) -> None:
     await stack.create()
     await stack.reconcile()
     stateful = await stack.kube.get("StatefulSet", "demo-postgres")
@@ -274,7 +272,7 @@ async def test_a_pod_that_gets_no_image_is_told_and_stalls_after_a_minute(stack:
     assert await stack.condition("Ready") == ("True", "Ready")
 
 
-async def test_a_crash_loop_is_told_with_the_last_line_and_no_password(stack: Stack, api: Server) -> None:
+async def test_crash_loop_is_reported_with_the_redacted_last_log_line(stack: Stack, api: Server) -> None:
     await up(stack)
     password = (await stack.secret("demo-credentials"))["postgres-password"]
     deployment = await stack.kube.get("Deployment", "demo-api")
@@ -295,7 +293,7 @@ async def test_a_crash_loop_is_told_with_the_last_line_and_no_password(stack: St
     assert password not in str(await stack.livescore())
 
 
-async def test_a_changed_server_is_not_ready_before_its_new_revision_is(stack: Stack) -> None:
+async def test_changed_server_is_not_ready_before_its_new_revision_is(stack: Stack) -> None:
     await up(stack)
     await stack.edit(postgres={"resources": {"limits": {"memory": "2Gi"}}})
 
@@ -306,7 +304,7 @@ async def test_a_changed_server_is_not_ready_before_its_new_revision_is(stack: S
     assert await stack.condition("Ready") == ("True", "Ready")
 
 
-async def test_an_ordered_scale_up_is_ready_all_the_time_and_warns_of_nothing(stack: Stack) -> None:
+async def test_ordered_scale_up_stays_ready_without_warnings(stack: Stack) -> None:
     await up(stack)
     before = await stack.events()
     await stack.edit(api={"replicas": 5})
@@ -325,7 +323,7 @@ async def test_an_ordered_scale_up_is_ready_all_the_time_and_warns_of_nothing(st
 
 
 @pytest.mark.parametrize("field", ["containers", "initContainers"])
-async def test_an_upgrade_takes_no_image_of_a_sidecar(stack: Stack, field: str) -> None:
+async def test_upgrade_ignores_sidecar_images(stack: Stack, field: str) -> None:
     """The sidecar may be at any position: a webhook may insert it first."""
     await up(stack)
     for name in ("api", "worker", "scheduler"):

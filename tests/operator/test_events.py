@@ -69,16 +69,14 @@ ROWS: list[tuple[Condition | None, Condition, str | None]] = [
 
 
 @pytest.mark.parametrize(("old", "new", "severity"), ROWS)
-def test_an_event_tells_what_people_want_to_hear_of(
-    old: Condition | None, new: Condition, severity: str | None
-) -> None:
+def test_transitions_of_interest_become_events(old: Condition | None, new: Condition, severity: str | None) -> None:
     expected = [(severity, new.reason, new.message)] if severity else []
 
     assert transitions([old] if old else [], [new]) == expected
     assert transitions([new], [new]) == [], "once"
 
 
-def test_one_cause_is_told_once() -> None:
+def test_one_cause_is_reported_once() -> None:
     old = [condition("Ready", "True", "Ready"), condition("Stalled", "False", "Ready")]
     new = [condition("Ready", "False", "RolloutStuck"), condition("Stalled", "True", "RolloutStuck")]
 
@@ -98,7 +96,7 @@ async def test_transitions_are_recorded() -> None:
     ]
 
 
-async def test_an_event_belongs_to_its_livescore() -> None:
+async def test_event_references_its_livescore() -> None:
     cluster = Events()
 
     await Recorder(cluster, "operator-1").record(RESOURCE, "Normal", "Applied", "x" * 2000)
@@ -126,10 +124,10 @@ async def test_an_event_belongs_to_its_livescore() -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", event["firstTimestamp"])
 
 
-async def test_an_event_that_cannot_be_recorded_stops_nobody() -> None:
+async def test_failure_to_record_an_event_is_ignored() -> None:
     await Recorder(Events(Transient("Http500", "no")), "operator-1").record(RESOURCE, "Normal", "Applied", "x")
 
 
-async def test_who_does_not_lead_says_nothing_and_stops() -> None:
+async def test_non_leader_records_no_event_and_stops() -> None:
     with pytest.raises(NotLeading):
         await Recorder(Events(NotLeading()), "operator-1").record(RESOURCE, "Normal", "Applied", "x")

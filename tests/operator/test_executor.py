@@ -79,7 +79,7 @@ def counted() -> dict[str, float]:
     return {verb: metrics.CHANGES.labels(verb, "ConfigMap")._value.get() for verb in verbs}
 
 
-async def test_a_plan_is_carried_out_in_its_order_and_told() -> None:
+async def test_plan_is_executed_in_order_and_reported() -> None:
     cluster, before = Memory(OLD, GONE), counted()
 
     applied = await executor(cluster).carry_out(RESOURCE, PLAN)
@@ -92,7 +92,7 @@ async def test_a_plan_is_carried_out_in_its_order_and_told() -> None:
     assert counted() == {verb: count + 1 for verb, count in before.items()}
 
 
-async def test_an_empty_plan_asks_and_tells_nothing() -> None:
+async def test_empty_plan_sends_no_requests_and_no_events() -> None:
     cluster = Memory()
 
     assert await executor(cluster).carry_out(RESOURCE, []) == Result()
@@ -109,7 +109,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize("error", ERRORS)
-async def test_one_object_that_fails_stops_no_other(error: ReconcileError) -> None:
+async def test_failing_object_does_not_block_others(error: ReconcileError) -> None:
     cluster, before = Memory(OLD, GONE), counted()
     cluster.refused = {"a": error, "b": Terminal("Refused", "not allowed")}
 
@@ -124,7 +124,7 @@ async def test_one_object_that_fails_stops_no_other(error: ReconcileError) -> No
     assert [result.failed(("ConfigMap", name)) for name in "abc"] == [True, True, False]
 
 
-async def test_what_is_refused_at_every_turn_is_no_event_at_every_turn() -> None:
+async def test_repeated_refusal_is_not_reported_every_time() -> None:
     cluster = Memory()
     cluster.refused = {"a": Terminal("Invalid", "no such field")}
 
@@ -134,7 +134,7 @@ async def test_what_is_refused_at_every_turn_is_no_event_at_every_turn() -> None
 
 @pytest.mark.parametrize("reason", sorted(SERVER_ERRORS))
 @pytest.mark.parametrize("name", ["b", "c"])
-async def test_a_server_that_answers_nobody_is_asked_nothing_more(reason: str, name: str) -> None:
+async def test_unreachable_server_gets_no_more_requests(reason: str, name: str) -> None:
     cluster = Memory(OLD, GONE)
     cluster.refused = {name: Transient(reason, "later")}
 
@@ -148,7 +148,7 @@ async def test_a_server_that_answers_nobody_is_asked_nothing_more(reason: str, n
 
 
 @pytest.mark.parametrize("name", ["b", "c"])
-async def test_a_process_that_lost_the_lease_changes_nothing_more(name: str) -> None:
+async def test_process_without_the_lease_changes_nothing(name: str) -> None:
     cluster = Memory(OLD, GONE)
     cluster.refused = {name: NotLeading()}
 
@@ -164,7 +164,7 @@ def slow(message: str = "no answer") -> Transient:
     return error
 
 
-async def test_a_webhook_that_is_slow_for_one_kind_delays_no_other() -> None:
+async def test_slow_webhook_for_one_kind_delays_no_other() -> None:
     names = [("a", "ConfigMap"), ("b", "ConfigMap"), ("c", "Service"), ("d", "Deployment")]
     cluster = Memory()
     cluster.refused = {"a": slow(), "b": slow()}
@@ -176,7 +176,7 @@ async def test_a_webhook_that_is_slow_for_one_kind_delays_no_other() -> None:
     assert result.skipped
 
 
-async def test_a_server_on_which_everything_times_out_is_not_waited_for_all_the_way() -> None:
+async def test_execution_stops_after_several_timeouts() -> None:
     kinds = ["ConfigMap", "Service", "Deployment", "Job", "Ingress"]
     cluster = Memory()
     cluster.refused = {kind: slow() for kind in kinds}
@@ -186,7 +186,7 @@ async def test_a_server_on_which_everything_times_out_is_not_waited_for_all_the_
     assert len(cluster.calls) == MAX_TIMEOUTS
 
 
-def test_several_errors_are_one_that_names_them_all() -> None:
+def test_several_errors_are_combined() -> None:
     errors = [Transient("Http500", "later"), Terminal("Invalid", "a"), Waiting("W", "w"), Terminal("Refused", "b")]
 
     found = combined(errors)
@@ -196,7 +196,7 @@ def test_several_errors_are_one_that_names_them_all() -> None:
     assert combined([]) is None
 
 
-async def test_a_field_that_somebody_else_took_is_taken_back_and_told() -> None:
+async def test_field_taken_by_another_manager_is_reclaimed_and_reported() -> None:
     cluster = Memory(OLD)
     cluster.conflicts = {"b": FieldConflict(('conflict with "kubectl-edit" using v1: .data.text', "another: .data.x"))}
 
@@ -213,7 +213,7 @@ async def test_a_field_that_somebody_else_took_is_taken_back_and_told() -> None:
     assert normal == ("Normal", "Applied", "update ConfigMap b")
 
 
-async def test_what_the_operator_itself_kept_meanwhile_is_taken_back_in_silence() -> None:
+async def test_field_held_by_the_handover_manager_is_reclaimed_silently() -> None:
     cluster = Memory(OLD)
     cause = f'conflict with "{HANDOVER_MANAGER}": .spec.replicas'
     cluster.conflicts = {"b": FieldConflict((cause,))}
@@ -227,7 +227,7 @@ async def test_what_the_operator_itself_kept_meanwhile_is_taken_back_in_silence(
     assert message == 'ConfigMap b: took fields back from conflict with "kubectl-edit": .data.text'
 
 
-async def test_replicas_that_are_let_go_are_first_kept_by_another_manager() -> None:
+async def test_released_replicas_are_first_held_by_the_handover_manager() -> None:
     spec: Manifest = {"f:replicas": {}, "f:paused": {}}
     owned = {"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": {"f:spec": spec}}
     new = {"apiVersion": "apps/v1", **thing("b", "Deployment"), "spec": {"paused": True}}
@@ -244,7 +244,7 @@ async def test_replicas_that_are_let_go_are_first_kept_by_another_manager() -> N
     assert cluster.calls[1:3] == [f"forced apply b as {HANDOVER_MANAGER}", "apply b"]
 
 
-async def test_a_preview_tells_everything_and_changes_nothing() -> None:
+async def test_preview_shows_everything_and_changes_nothing() -> None:
     cluster, before = Memory(OLD, GONE), counted()
     cluster.conflicts = {"b": FieldConflict(("somebody",))}
     objects = dict(cluster.objects)
@@ -275,13 +275,13 @@ async def test_a_preview_shows_no_secret() -> None:
     assert "hunter2" not in plan.diff
 
 
-async def test_a_preview_of_nothing_says_so() -> None:
+async def test_preview_without_changes_is_explicit() -> None:
     plan, _ = await executor(Memory()).preview(RESOURCE, [])
 
     assert (plan.summary, plan.diff) == ("0 to create, 0 to update, 0 to delete", "")
 
 
-async def test_what_would_be_refused_is_named_and_the_rest_is_planned() -> None:
+async def test_preview_names_refused_changes_and_plans_the_rest() -> None:
     cluster = Memory(OLD, GONE)
     cluster.refused = {"a": Terminal("Invalid", "no such field")}
 

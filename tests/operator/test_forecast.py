@@ -50,7 +50,7 @@ def learnt(**sports: int) -> list[Learnt]:
         ([match(minutes=60), match(minutes=10.5)], 30),
     ],
 )
-def test_the_floor_may_change_at_the_lead_and_at_the_end_of_each_match(
+def test_floor_changes_at_the_lead_time_and_the_end_of_each_match(
     matches: list[Fixture], seconds: float | None
 ) -> None:
     assert next_change(MatchDay(lead_minutes=10), matches, NOW) == seconds
@@ -77,7 +77,7 @@ def test_fixtures_are_read() -> None:
     assert (second.id, second.live) == (8, True)
 
 
-def test_matches_that_are_over_are_passed_over() -> None:
+def test_finished_matches_are_skipped() -> None:
     assert parse({"fixtures": [{**EVENT_CONDITIONS, "status": "finished"}]}) == []
 
 
@@ -96,13 +96,13 @@ def test_matches_that_are_over_are_passed_over() -> None:
         {"fixtures": [{**EVENT_CONDITIONS, "sport": None}]},
     ],
 )
-def test_garbage_is_refused(payload: object) -> None:
+def test_invalid_fixtures_are_refused(payload: object) -> None:
     with pytest.raises(ValueError, match="validation error"):
         parse(payload)
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=3)))
-def test_no_garbage_raises_anything_else(garbage: object) -> None:
+def test_invalid_fixtures_raise_only_validation_errors(garbage: object) -> None:
     for payload in (garbage, {"fixtures": garbage}, {"fixtures": [{**EVENT_CONDITIONS, "endTime": garbage}]}):
         try:
             parse(payload)
@@ -113,7 +113,7 @@ def test_no_garbage_raises_anything_else(garbage: object) -> None:
 # The floor
 
 
-def test_it_says_how_many_until_when_and_why() -> None:
+def test_floor_has_pods_end_and_reason() -> None:
     found = floor(autoscaling(), [match(live=True), match(home="Celtic")], learnt(football=9000), NOW)
     assert found == Floor(
         replicas=4,
@@ -134,11 +134,11 @@ def test_it_says_how_many_until_when_and_why() -> None:
     ],
     ids=["live", "extra time", "within the lead", "too early", "about to be live", "never begun"],
 )
-def test_matches_count_that_are_live_or_soon_will_be(fixture: Fixture, counts: bool) -> None:
+def test_live_and_upcoming_matches_count(fixture: Fixture, counts: bool) -> None:
     assert (floor(autoscaling(), [fixture], [], NOW) is not None) is counts
 
 
-def test_there_is_none_without_match_days_or_matches() -> None:
+def test_no_floor_without_match_days_or_matches() -> None:
     assert floor(autoscaling(enabled=False), [match(live=True)], [], NOW) is None
     assert floor(autoscaling(), [], [], NOW) is None
 
@@ -164,7 +164,7 @@ EXPECTATIONS = [
         (match("hockey", "Ajax", "Porto"), 1000, "hockey by default 1000"),
     ],
 )
-def test_what_a_match_brings(fixture: Fixture, connections: int, why: str) -> None:
+def test_expected_connections_of_a_match(fixture: Fixture, connections: int, why: str) -> None:
     wanted = autoscaling(target=1, most=1000, expectations=EXPECTATIONS)
     found = floor(wanted, [fixture], learnt(football=700, cricket=5), NOW)
     assert found is not None
@@ -201,7 +201,7 @@ def test_what_a_match_brings(fixture: Fixture, connections: int, why: str) -> No
     ],
     ids=["one of each", "extra time", "after midnight", "too many"],
 )
-def test_messages(fixtures: list[Fixture], wanted: Autoscaling, message: str) -> None:
+def test_floor_messages(fixtures: list[Fixture], wanted: Autoscaling, message: str) -> None:
     found = floor(wanted, fixtures, [], NOW)
     assert found is not None
     assert found.message == message
@@ -218,7 +218,9 @@ FIXTURES = st.builds(
 
 
 @given(st.lists(FIXTURES, max_size=10), FIXTURES, st.integers(0, 10**6), st.integers(1, 10**5))
-def test_one_match_more_never_lowers_it(fixtures: list[Fixture], more: Fixture, peak: int, target: int) -> None:
+def test_additional_match_never_lowers_the_floor(
+    fixtures: list[Fixture], more: Fixture, peak: int, target: int
+) -> None:
     wanted = autoscaling(target, most=50, expectations=EXPECTATIONS)
     fewer = floor(wanted, fixtures, learnt(football=peak), NOW)
     found = floor(wanted, [*fixtures, more], learnt(football=peak), NOW)
@@ -229,7 +231,7 @@ def test_one_match_more_never_lowers_it(fixtures: list[Fixture], more: Fixture, 
 # Learning
 
 
-def test_a_peak_is_learnt_at_once_and_rounded_up() -> None:
+def test_peak_is_learnt_at_once_and_rounded_up() -> None:
     assert learn([], [match(live=True)], 9011, NOW) == tuple(learnt(football=9100))
     assert learn(learnt(football=8000), [match(live=True), match(live=True)], 18_000, NOW) == tuple(
         learnt(football=9000)
@@ -261,26 +263,26 @@ def test_a_peak_is_learnt_at_once_and_rounded_up() -> None:
         "nearly as many",
     ],
 )
-def test_what_teaches_nothing(fixtures: list[Fixture], connections: int) -> None:
+def test_unsuitable_samples_are_not_learnt(fixtures: list[Fixture], connections: int) -> None:
     before = learnt(football=9000, tennis=100)
     assert learn(before, fixtures, connections, NOW) == tuple(before)
 
 
 @pytest.mark.parametrize("minutes", [-90, -119, -150])
-def test_at_the_end_of_a_match_a_far_higher_peak_is_forgotten(minutes: int) -> None:
+def test_far_higher_peak_decays_at_the_end_of_a_match(minutes: int) -> None:
     over = [match(live=True, minutes=minutes)]
     once = learn(learnt(football=100_000), over, 9000, NOW)
     assert once == tuple(learnt(football=14_000))
     assert learn(once, over, 9000, NOW) == once, "repeated samples change nothing"
 
 
-def test_sports_are_the_same_in_small_and_capital_letters() -> None:
+def test_sports_are_case_insensitive() -> None:
     assert learn(learnt(football=10), [match("Football", live=True), match("FOOTBALL", live=True)], 40, NOW) == tuple(
         learnt(football=20)
     )
 
 
-def test_the_sport_that_brought_least_makes_room() -> None:
+def test_sport_with_the_lowest_peak_is_evicted() -> None:
     before = [Learnt(sport=f"sport-{number:02}", connections=1000 + number) for number in range(MAX_SPORTS)]
     after = learn(before, [match("curling", live=True)], 5, NOW)
     assert after == (Learnt(sport="curling", connections=5), *before[1:])
@@ -290,7 +292,7 @@ SAMPLES = st.lists(st.tuples(st.integers(1, 10**7), st.integers(-150, 0)), min_s
 
 
 @given(SAMPLES, st.integers(0, 10**7))
-def test_it_is_bounded_by_what_was_seen(samples: list[tuple[int, int]], before: int) -> None:
+def test_learnt_peak_is_bounded_by_samples(samples: list[tuple[int, int]], before: int) -> None:
     found = tuple(learnt(football=before))
     for connections, minutes in samples:
         fixtures = [match(live=True, minutes=minutes)]
@@ -301,7 +303,7 @@ def test_it_is_bounded_by_what_was_seen(samples: list[tuple[int, int]], before: 
 
 
 @given(st.lists(st.tuples(st.text(min_size=1, max_size=3), st.integers(1, 10**6)), max_size=120))
-def test_there_are_never_too_many_sports(samples: list[tuple[str, int]]) -> None:
+def test_number_of_learnt_sports_is_bounded(samples: list[tuple[str, int]]) -> None:
     found: tuple[Learnt, ...] = ()
     for sport, connections in samples:
         found = learn(found, [match(sport, live=True)], connections, NOW)

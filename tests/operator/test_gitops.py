@@ -71,13 +71,13 @@ def status(observed: int = 2, **conditions: str) -> Body:
         ),
     ],
 )
-def test_argo_cd_sees_the_health_of_a_livescore(
+def test_argo_cd_health_check_reflects_the_conditions(
     spec: Body, current: Body | None, metadata: Body, expected: tuple[str, str]
 ) -> None:
     assert health(spec, current, **metadata) == expected
 
 
-def test_objects_that_argo_cd_may_take_for_its_own_have_an_owner_or_are_not_pruned() -> None:
+def test_objects_visible_to_argo_cd_have_an_owner_or_are_not_pruned() -> None:
     """With label tracking, Argo CD manages objects with its application's name as instance label and no owner."""
     for one in children():
         metadata = one["metadata"]
@@ -147,7 +147,7 @@ def test_kustomize_replaces_images_of_a_livescore(built: dict[str, Body]) -> Non
     assert spec["redis"]["image"] == f"valkey/valkey@sha256:{'0' * 64}"
 
 
-def test_kustomize_renames_what_a_livescore_refers_to(built: dict[str, Body]) -> None:
+def test_kustomize_renames_references_of_a_livescore(built: dict[str, Body]) -> None:
     resource = LiveScore.parse(built["LiveScore"])
     assert {use.reference.name for use in secret_uses(resource)} == {"eu-own"}
     maps = [one.value_from.config_map_key_ref for one in resource.spec.api.env if one.value_from]
@@ -158,7 +158,7 @@ def test_kustomize_renames_what_a_livescore_refers_to(built: dict[str, Body]) ->
     assert built["ScaledObject"]["spec"]["scaleTargetRef"]["name"] == "eu-demo"
 
 
-def test_the_configuration_of_kustomize_names_every_image_and_reference_of_the_definition() -> None:
+def test_kustomize_configuration_covers_every_image_and_reference() -> None:
     schema = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
     paths = set(_paths(schema, "spec"))
     configuration = yaml.safe_load((K8S / "kustomize/livescore.yaml").read_text())

@@ -56,10 +56,10 @@ def output(name: str) -> Path:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_is_built_is_what_was_read_and_found_good(name: str) -> None:
+def test_built_manifests_match_the_golden_file(name: str) -> None:
     assert to_yaml(built(name)) == output(name).read_text(), "run `make golden`"
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_output_says_all_of_what_is_built(name: str) -> None:
+def test_golden_output_is_complete(name: str) -> None:
     assert list(yaml.safe_load_all(output(name).read_text())) == built(name)

@@ -77,7 +77,7 @@ async def pod_versions(scene: Scene) -> list[str]:
     return [one["metadata"]["resourceVersion"] for one in await scene.kube.list("Pod")]
 
 
-async def test_the_number_stays_from_mode_to_mode(scene: Scene) -> None:
+async def test_replicas_are_kept_across_mode_changes(scene: Scene) -> None:
     await scene.up(api={"replicas": 4}, autoscaling={"rebalance": {"enabled": False}})
     assert await managers(scene) == {FIELD_MANAGER}
     modes = [by_autoscaler(), {"mode": "connections"}, {"mode": "hpa"}, {"mode": "none"}, {"mode": "connections"}]
@@ -103,7 +103,7 @@ async def test_the_number_stays_from_mode_to_mode(scene: Scene) -> None:
     assert await scene.messages("FieldConflict") == [], "the operator conflicted with itself"
 
 
-async def test_the_number_is_kept_by_somebody_until_the_autoscaler_first_changes_it(scene: Scene) -> None:
+async def test_replicas_stay_owned_until_the_hpa_first_changes_them(scene: Scene) -> None:
     await scene.up(api={"replicas": 4})
     await scene.edit(autoscaling=by_autoscaler())
     await scene.step()
@@ -129,7 +129,7 @@ async def test_the_number_is_kept_by_somebody_until_the_autoscaler_first_changes
     assert FIELD_MANAGER in await managers(scene)
 
 
-async def test_an_autoscaler_is_made_as_the_spec_says_and_told_of(scene: Scene) -> None:
+async def test_hpa_is_created_from_the_spec_and_reported(scene: Scene) -> None:
     await scene.up(autoscaling=by_autoscaler())
 
     spec = (await scene.kube.get("HorizontalPodAutoscaler", "demo-api"))["spec"]
@@ -154,7 +154,7 @@ async def test_an_autoscaler_is_made_as_the_spec_says_and_told_of(scene: Scene) 
 
 
 @pytest.mark.parametrize(("desired", "replicas"), [(0, 2), (5, 5)], ids=["never decided", "decided"])
-async def test_a_lost_deployment_comes_back_with_as_many_pods_as_it_may_have(
+async def test_lost_deployment_is_recreated_with_replicas_within_bounds(
     scene: Scene, desired: int, replicas: int
 ) -> None:
     await scene.up(autoscaling=by_autoscaler())
@@ -174,7 +174,7 @@ async def test_a_lost_deployment_comes_back_with_as_many_pods_as_it_may_have(
     assert FIELD_MANAGER not in await managers(scene)
 
 
-async def test_an_autoscaler_that_takes_over_no_pod_begins_with_its_least(scene: Scene) -> None:
+async def test_hpa_starting_without_pods_begins_at_its_minimum(scene: Scene) -> None:
     """Without initial replicas, it would stay at zero for good."""
     await scene.up(api={"replicas": 0})
     assert await scene.replicas() == 0
@@ -187,7 +187,7 @@ async def test_an_autoscaler_that_takes_over_no_pod_begins_with_its_least(scene:
     assert await managers(scene) == {HANDOVER_MANAGER}
 
 
-async def test_the_cheapest_pods_are_those_with_the_fewest_sockets(scene: Scene) -> None:
+async def test_deletion_cost_follows_the_number_of_sockets(scene: Scene) -> None:
     await scene.up(autoscaling=by_autoscaler(minReplicas=3))
 
     await scene.load(4, 0, 100)
@@ -203,7 +203,7 @@ async def test_the_cheapest_pods_are_those_with_the_fewest_sockets(scene: Scene)
     assert list((await scene.fleet.costs()).values()) == ["3", "1", str(UNKNOWN_COST)]
 
 
-async def test_a_plan_of_the_handover_shows_no_other_number(scene: Scene) -> None:
+async def test_plan_of_the_handover_shows_no_change_of_replicas(scene: Scene) -> None:
     await scene.up(api={"replicas": 4})
     await scene.edit(autoscaling=by_autoscaler(), reconcilePolicy="Plan")
 
@@ -219,7 +219,7 @@ async def test_a_plan_of_the_handover_shows_no_other_number(scene: Scene) -> Non
     assert set((await scene.fleet.costs()).values()) == {"0"}, "as in mode none"
 
 
-async def test_matches_raise_the_least_of_the_autoscaler(scene: Scene) -> None:
+async def test_matches_raise_the_minimum_of_the_hpa(scene: Scene) -> None:
     match_day = {"enabled": True, "leadMinutes": 20, "expectedConnections": 50}
     await scene.up(autoscaling=by_autoscaler(matchDay=match_day))
     names = {"sport": "football", "homeTeam": "Reds", "awayTeam": "Blues", "status": "scheduled"}
@@ -243,7 +243,7 @@ async def test_matches_raise_the_least_of_the_autoscaler(scene: Scene) -> None:
     assert await least() == 2
 
 
-async def test_kubectl_scale_of_the_livescore_moves_the_deployment_where_nothing_else_does(scene: Scene) -> None:
+async def test_kubectl_scale_changes_the_deployment_in_mode_none(scene: Scene) -> None:
     await scene.up()
     assert await scene.condition("ScalingActive") == ("False", "ModeNone")
 

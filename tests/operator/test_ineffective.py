@@ -200,7 +200,7 @@ TABLE: list[Row] = [
 
 
 @pytest.mark.parametrize(("given", "expected"), TABLE)
-def test_a_setting_without_effect_is_named(given: Manifest, expected: list[str]) -> None:
+def test_ineffective_setting_is_named(given: Manifest, expected: list[str]) -> None:
     assert fields(livescore(**given)) == expected
 
 
@@ -221,12 +221,12 @@ def test_monitoring_without_its_kind_has_no_effect() -> None:
         ({}, claim("redis", "2Gi", "slow"), ["redis.storage.size"]),
     ],
 )
-def test_a_volume_that_exists_keeps_what_cannot_change(storage: Manifest, live: Any, expected: list[str]) -> None:
+def test_existing_volume_keeps_immutable_settings(storage: Manifest, live: Any, expected: list[str]) -> None:
     assert fields(livescore(postgres={"storage": storage}), children=live) == expected
     assert fields(livescore(postgres=EXTERNAL, redis=EXTERNAL), children=live) == []
 
 
-def test_defaults_that_are_written_out_are_not_named() -> None:
+def test_explicit_defaults_are_not_named() -> None:
     spec = Spec(image="livescore:1").model_dump(by_alias=True, exclude_none=True)
     assert find(LiveScore.parse({"metadata": {"name": "demo"}, "spec": spec}), frozenset(), {}) == []
 
@@ -291,7 +291,7 @@ def covers(known: str, path: str) -> bool:
 
 
 @pytest.mark.parametrize("path", sorted(paths(Spec)))
-def test_every_field_is_known_to_have_an_effect_or_is_named_where_it_has_none(path: str) -> None:
+def test_every_field_has_an_effect_or_is_named(path: str) -> None:
     named = {field for _, expected in TABLE for field in expected}
     ineffective = any(covers(field, path) or covers(path, field) for field in named) or any(
         covers(one, path) for one in ALIKE
@@ -300,12 +300,12 @@ def test_every_field_is_known_to_have_an_effect_or_is_named_where_it_has_none(pa
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "k8s/samples").glob("*.yaml")))
-def test_the_samples_have_no_setting_without_effect(name: str) -> None:
+def test_samples_have_no_ineffective_setting(name: str) -> None:
     found = [one for one in yaml.safe_load_all((ROOT / "k8s/samples" / name).read_text()) if one["kind"] == "LiveScore"]
     assert [field for one in found for field in fields(LiveScore.parse(one))] == []
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_is_found_can_be_told_of_every_golden_case(name: str) -> None:
+def test_ineffective_settings_are_reported_for_every_golden_case(name: str) -> None:
     resource, context = load(name)
     assert all(one.why for one in find(resource, context.kinds, {}))

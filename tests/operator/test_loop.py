@@ -28,7 +28,7 @@ def stack(kube: Kube, reconciler: Reconciler) -> Stack:
     return Stack(kube, reconciler)
 
 
-async def test_a_stack_comes_up_in_order(stack: Stack) -> None:
+async def test_stack_comes_up_in_order(stack: Stack) -> None:
     await stack.create()
 
     await stack.reconcile()
@@ -80,7 +80,7 @@ async def test_a_reconcile_that_changes_nothing_writes_nothing(stack: Stack) -> 
         "NetworkPolicy/demo-api",
     ],
 )
-async def test_a_child_that_was_deleted_comes_back(stack: Stack, child: str) -> None:
+async def test_deleted_owned_resource_is_recreated(stack: Stack, child: str) -> None:
     await stack.create()
     await stack.settle()
     kind, name = child.split("/")
@@ -93,7 +93,7 @@ async def test_a_child_that_was_deleted_comes_back(stack: Stack, child: str) -> 
     assert _said(await stack.kube.get(kind, name)) == _said(before)
 
 
-async def test_a_field_that_somebody_changed_is_taken_back_and_told(stack: Stack) -> None:
+async def test_foreign_change_of_a_field_is_reverted_and_reported(stack: Stack) -> None:
     await stack.create()
     await stack.settle()
     container = {"name": "api", "image": "elsewhere:9"}
@@ -108,7 +108,7 @@ async def test_a_field_that_somebody_changed_is_taken_back_and_told(stack: Stack
     assert ("Warning", "FieldConflict") in {event[:2] for event in await stack.events()}
 
 
-async def test_what_others_add_to_a_child_stays(stack: Stack) -> None:
+async def test_foreign_additions_to_an_owned_resource_are_kept(stack: Stack) -> None:
     await stack.create()
     await stack.settle()
     theirs = {"metadata": {"annotations": {"example.com/note": "mine"}}, "spec": {"paused": True}}
@@ -120,7 +120,7 @@ async def test_what_others_add_to_a_child_stays(stack: Stack) -> None:
     assert (await stack.versions())["Deployment/demo-worker"] == version
 
 
-async def test_a_child_that_lost_its_labels_is_found_by_its_name(stack: Stack) -> None:
+async def test_owned_resource_without_labels_is_found_by_name(stack: Stack) -> None:
     await stack.create()
     await stack.settle()
     await stack.kube.patch("ConfigMap", "demo-config", {"metadata": {"labels": None}}, fieldManager="somebody")
@@ -131,7 +131,7 @@ async def test_a_child_that_lost_its_labels_is_found_by_its_name(stack: Stack) -
     assert labels["app.kubernetes.io/managed-by"] == "livescore-operator"
 
 
-async def test_what_is_no_longer_wanted_is_removed(stack: Stack) -> None:
+async def test_undesired_resource_is_removed(stack: Stack) -> None:
     await stack.create(api={"ingress": {"host": "scores.example.com"}})
     await stack.settle()
     assert "Ingress/demo" in await stack.children()
@@ -146,7 +146,7 @@ async def test_what_is_no_longer_wanted_is_removed(stack: Stack) -> None:
     assert kinds.isdisjoint({"Ingress", "PodDisruptionBudget", "NetworkPolicy"})
 
 
-async def test_a_field_that_is_no_longer_wanted_is_removed(stack: Stack) -> None:
+async def test_undesired_field_is_removed(stack: Stack) -> None:
     await stack.create(worker={"template": {"nodeSelector": {"disk": "ssd"}}})
     await stack.settle()
 
@@ -160,7 +160,7 @@ async def test_a_field_that_is_no_longer_wanted_is_removed(stack: Stack) -> None
 # Ownership
 
 
-async def test_an_object_of_somebody_else_is_never_touched(stack: Stack) -> None:
+async def test_foreign_object_is_never_modified(stack: Stack) -> None:
     theirs = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "demo-config"}, "data": {"mine": "yes"}}
     await stack.kube.create(theirs)
     await stack.create()
@@ -178,7 +178,7 @@ async def test_an_object_of_somebody_else_is_never_touched(stack: Stack) -> None
     assert await stack.condition("Ready") == ("True", "Ready")
 
 
-async def test_two_livescores_in_a_namespace_leave_each_other_alone(stack: Stack) -> None:
+async def test_two_livescores_in_a_namespace_are_independent(stack: Stack) -> None:
     other = Stack(stack.kube, stack.reconciler, "other")
     await stack.create()
     await other.create(image="livescore:2")
@@ -191,7 +191,7 @@ async def test_two_livescores_in_a_namespace_leave_each_other_alone(stack: Stack
     assert await other.condition("Ready") == ("True", "Ready")
 
 
-async def test_what_an_earlier_livescore_left_is_replaced(stack: Stack) -> None:
+async def test_orphan_of_an_earlier_livescore_is_replaced(stack: Stack) -> None:
     """The old LiveScore's garbage collection may be slow; here it never happens."""
     await stack.create()
     await stack.settle()
@@ -211,7 +211,7 @@ async def test_what_an_earlier_livescore_left_is_replaced(stack: Stack) -> None:
 # Secrets
 
 
-async def test_credentials_are_made_once(stack: Stack) -> None:
+async def test_credentials_are_generated_once(stack: Stack) -> None:
     await stack.create()
     await stack.settle()
     before = await stack.secret("demo-credentials")
@@ -223,7 +223,7 @@ async def test_credentials_are_made_once(stack: Stack) -> None:
     assert before["postgres-password"] in before["database-url"]
 
 
-async def test_a_rotated_password_is_trimmed_and_reaches_the_url_encoded(stack: Stack) -> None:
+async def test_rotated_password_is_trimmed_and_url_encoded(stack: Stack) -> None:
     await stack.create()
     await stack.settle()
     data = {"postgres-password": b64encode(b"n@w/p:w\n").decode()}
@@ -236,7 +236,7 @@ async def test_a_rotated_password_is_trimmed_and_reaches_the_url_encoded(stack: 
     assert "n@w" not in str(await stack.events()) + str(await stack.livescore())
 
 
-async def test_a_password_that_is_not_text_is_invalid_in_the_status_until_it_is_corrected(stack: Stack) -> None:
+async def test_non_text_password_is_reported_until_corrected(stack: Stack) -> None:
     await stack.create()
     await stack.settle()
     await stack.kube.patch("Secret", "demo-credentials", {"data": {"redis-password": b64encode(b"\xff\xfe").decode()}})
@@ -250,7 +250,7 @@ async def test_a_password_that_is_not_text_is_invalid_in_the_status_until_it_is_
     assert await stack.condition("Ready") == ("True", "Ready")
 
 
-async def test_lost_credentials_of_a_volume_are_told_and_not_made_anew(stack: Stack) -> None:
+async def test_lost_credentials_of_a_volume_are_reported_and_not_regenerated(stack: Stack) -> None:
     await stack.create()
     await stack.settle()
     kept = await stack.kube.get("Secret", "demo-credentials")
@@ -268,7 +268,7 @@ async def test_lost_credentials_of_a_volume_are_told_and_not_made_anew(stack: St
     assert await stack.condition("Ready") == ("True", "Ready")
 
 
-async def test_a_secret_that_is_missing_is_waited_for(stack: Stack) -> None:
+async def test_missing_secret_blocks_until_it_exists(stack: Stack) -> None:
     await stack.create(
         postgres={"mode": "external", "external": {"secretRef": {"name": "database", "key": "url"}}},
     )
@@ -345,7 +345,7 @@ async def test_an_invalid_origin_is_reported_with_its_field_and_nothing_is_rolle
     assert await stack.condition("Ready") == ("True", "Ready")
 
 
-async def test_a_changed_secret_rolls_what_reads_it_and_nothing_else(stack: Stack) -> None:
+async def test_changed_secret_rolls_only_its_readers(stack: Stack) -> None:
     await stack.kube.create(secret("keys", keys="[]"))
     await stack.create(api={"apiKeysSecret": {"name": "keys", "key": "keys"}})
     await stack.settle()
@@ -361,7 +361,7 @@ async def test_a_changed_secret_rolls_what_reads_it_and_nothing_else(stack: Stac
 # Migrate, then roll
 
 
-async def test_a_new_image_is_rolled_after_its_migration(stack: Stack) -> None:
+async def test_new_image_is_rolled_out_after_its_migration(stack: Stack) -> None:
     await stack.create()
     await stack.settle()
     old = await stack.kube.list("Job")
@@ -401,7 +401,7 @@ async def test_a_failed_migration_keeps_the_old_version_serving(stack: Stack, ap
     assert await stack.condition("Stalled") == ("False", "Ready")
 
 
-async def test_a_failed_migration_is_tried_again_after_a_while(stack: Stack, api: Server) -> None:
+async def test_failed_migration_is_retried_after_a_delay(stack: Stack, api: Server) -> None:
     await stack.create()
     await stack.reconcile()
     await stack.make_ready()
@@ -420,7 +420,7 @@ async def test_a_failed_migration_is_tried_again_after_a_while(stack: Stack, api
     assert await stack.condition("Ready") == ("True", "Ready")
 
 
-async def test_an_edit_beside_a_new_image_reaches_the_version_that_serves(stack: Stack) -> None:
+async def test_edit_together_with_a_new_image_reaches_the_serving_version(stack: Stack) -> None:
     await stack.create()
     await stack.settle()
     await stack.edit(image="livescore:2", api={"replicas": 5})
@@ -431,7 +431,7 @@ async def test_an_edit_beside_a_new_image_reaches_the_version_that_serves(stack:
     assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == IMAGE
 
 
-async def test_a_lost_deployment_comes_back_with_the_image_that_served(stack: Stack) -> None:
+async def test_lost_deployment_is_recreated_with_the_serving_image(stack: Stack) -> None:
     await stack.create()
     await stack.settle()
     await stack.edit(image="livescore:2")
@@ -446,7 +446,7 @@ async def test_a_lost_deployment_comes_back_with_the_image_that_served(stack: St
 # Plan and suspend
 
 
-async def test_a_plan_tells_and_changes_nothing_and_apply_does_exactly_that(stack: Stack) -> None:
+async def test_plan_changes_nothing_and_apply_executes_exactly_the_plan(stack: Stack) -> None:
     await stack.create()
     await stack.settle()
     before = await stack.children()
@@ -481,7 +481,7 @@ async def test_a_plan_of_a_new_stack_shows_no_secret(stack: Stack) -> None:
     assert await stack.children() == {}
 
 
-async def test_nothing_is_repaired_while_it_is_suspended(stack: Stack) -> None:
+async def test_suspended_livescore_is_not_repaired(stack: Stack) -> None:
     await stack.create()
     await stack.settle()
     await stack.edit(suspend=True)
@@ -501,7 +501,7 @@ async def test_nothing_is_repaired_while_it_is_suspended(stack: Stack) -> None:
 # Status
 
 
-async def test_the_status_tells_what_people_and_programs_ask_for(stack: Stack) -> None:
+async def test_status_has_all_documented_fields(stack: Stack) -> None:
     await stack.create(api={"replicas": 3, "ingress": {"host": "scores.example.com", "tlsSecretName": "cert"}})
     await stack.settle()
 
@@ -521,7 +521,7 @@ async def test_the_status_tells_what_people_and_programs_ask_for(stack: Stack) -
     }
 
 
-async def test_a_transition_time_moves_only_with_the_status(stack: Stack) -> None:
+async def test_transition_time_changes_only_with_the_status(stack: Stack) -> None:
     await stack.create()
     await stack.settle()
     before = await stack.conditions()
@@ -536,7 +536,7 @@ async def test_a_transition_time_moves_only_with_the_status(stack: Stack) -> Non
     assert {condition["observedGeneration"] for condition in after.values()} == {2}
 
 
-async def test_ready_is_lost_and_found_with_its_parts(stack: Stack) -> None:
+async def test_ready_follows_its_parts(stack: Stack) -> None:
     await stack.create()
     await stack.settle()
 
@@ -550,7 +550,7 @@ async def test_ready_is_lost_and_found_with_its_parts(stack: Stack) -> None:
     assert reasons.count("Ready") == 2
 
 
-async def test_a_database_of_cloudnative_pg_needs_its_operator(stack: Stack) -> None:
+async def test_cloudnative_pg_mode_requires_its_operator(stack: Stack) -> None:
     await stack.create(postgres={"mode": "cloudnative-pg"})
 
     assert await stack.reconcile() is not None
@@ -558,7 +558,7 @@ async def test_a_database_of_cloudnative_pg_needs_its_operator(stack: Stack) -> 
     assert await stack.condition("DatabaseReady") == ("False", "CloudNativePGMissing")
 
 
-async def test_a_deleted_livescore_is_let_go(stack: Stack) -> None:
+async def test_deleted_livescore_is_released(stack: Stack) -> None:
     await stack.create()
     await stack.settle()
     await stack.kube.delete("LiveScore", "demo")
@@ -570,7 +570,7 @@ async def test_a_deleted_livescore_is_let_go(stack: Stack) -> None:
     assert await stack.kube.find("LiveScore", "demo") is None
 
 
-async def test_secret_and_claims_are_protected_from_argo_cd_also_those_of_an_older_operator(stack: Stack) -> None:
+async def test_secret_and_claims_are_protected_from_argo_cd(stack: Stack) -> None:
     await stack.create()
     await stack.settle()
     await stack.kube.patch("Secret", "demo-credentials", {"metadata": {"annotations": None}})
@@ -649,7 +649,7 @@ async def _can_grow(stack: Stack) -> bool:
 # Settings without effect
 
 
-async def test_a_setting_without_effect_is_said_and_leaves_the_service_ready(stack: Stack) -> None:
+async def test_ineffective_setting_is_reported_and_the_livescore_stays_ready(stack: Stack) -> None:
     await stack.create(autoscaling={"minReplicas": 3})
     await stack.settle()
 

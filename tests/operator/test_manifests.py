@@ -81,14 +81,14 @@ def makefile(variable: str) -> str:
 # Completeness
 
 
-def test_every_folder_of_manifests_is_one_that_kustomize_knows() -> None:
+def test_every_manifest_folder_is_a_kustomization() -> None:
     paths = [path for path in K8S.iterdir() if path.name != "overlays"] + list(K8S.glob("overlays/*"))
     known = [*KUSTOMIZATIONS, "argocd", "kustomize", "samples", "kind.yaml"]
     assert sorted(path.relative_to(K8S).as_posix() for path in paths) == sorted(known)
 
 
 @pytest.mark.parametrize("name", KUSTOMIZATIONS)
-def test_a_kustomization_names_what_there_is_and_all_of_it(name: str) -> None:
+def test_kustomization_lists_exactly_the_existing_files(name: str) -> None:
     folder, listed = K8S / name, kustomization(K8S / name)
     names = [*listed["resources"], *(patch["path"] for patch in listed.get("patches", []))]
 
@@ -98,12 +98,12 @@ def test_a_kustomization_names_what_there_is_and_all_of_it(name: str) -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_no_object_is_brought_twice(variant: str) -> None:
+def test_no_object_is_included_twice(variant: str) -> None:
     keys = [(manifest["kind"], manifest["metadata"]["name"]) for manifest in built(K8S / variant)]
     assert len(keys) == len(set(keys))
 
 
-def test_the_cluster_wide_variant_brings_the_crd_and_a_restricted_namespace() -> None:
+def test_cluster_wide_variant_has_the_crd_and_a_restricted_namespace() -> None:
     namespace = only("default", "Namespace")
 
     assert only("default", "CustomResourceDefinition")["metadata"]["name"] == "livescores.livescore.dev"
@@ -114,11 +114,11 @@ def test_the_cluster_wide_variant_brings_the_crd_and_a_restricted_namespace() ->
 # Permissions
 
 
-def test_the_namespaced_variant_needs_no_right_beyond_its_namespace() -> None:
+def test_namespaced_variant_needs_no_cluster_wide_permission() -> None:
     assert [manifest["kind"] for manifest in built(K8S / "namespaced") if manifest["kind"] in CLUSTER_SCOPED] == []
 
 
-def test_both_variants_have_the_same_rights() -> None:
+def test_both_variants_have_the_same_permissions() -> None:
     (cluster,) = documents(K8S / "rbac" / "clusterrole.yaml")
     (namespaced,) = documents(K8S / "namespaced" / "role.yaml")
     assert cluster["rules"] == namespaced["rules"]
@@ -128,7 +128,7 @@ def test_no_rule_has_a_wildcard() -> None:
     assert [rule for rule in rules() if any("*" in item for items in rule.values() for item in items)] == []
 
 
-def test_a_rule_gives_no_right_that_another_one_gave() -> None:
+def test_no_rule_repeats_a_permission() -> None:
     (role,) = documents(K8S / "rbac" / "clusterrole.yaml")
     rights = [
         (group, resource, verb)
@@ -141,16 +141,16 @@ def test_a_rule_gives_no_right_that_another_one_gave() -> None:
 
 
 @pytest.mark.parametrize("resource", ["secrets", "clusters", "pods", "livescores"])
-def test_what_holds_data_may_not_be_deleted(resource: str) -> None:
+def test_resources_with_data_cannot_be_deleted(resource: str) -> None:
     assert verbs(resource).isdisjoint({"delete", "deletecollection"})
 
 
-def test_claims_are_deleted_one_by_one_only() -> None:
+def test_claims_cannot_be_deleted_as_a_collection() -> None:
     """The operator deletes only claims without a volume, see test_volumes.py; no rule can express that."""
     assert verbs("persistentvolumeclaims") == {"list", "patch", "delete"}
 
 
-def test_no_rule_lets_the_operator_gain_rights_or_enter_a_pod() -> None:
+def test_no_rule_permits_escalation_or_exec() -> None:
     groups = {group for rule in rules() for group in rule["apiGroups"]}
     resources = {resource for rule in rules() for resource in rule["resources"]}
     assert "rbac.authorization.k8s.io" not in groups
@@ -158,14 +158,14 @@ def test_no_rule_lets_the_operator_gain_rights_or_enter_a_pod() -> None:
     assert {verb for rule in rules() for verb in rule["verbs"]}.isdisjoint({"escalate", "bind", "impersonate"})
 
 
-def test_the_lease_that_may_be_written_is_the_one_that_is_used() -> None:
+def test_writable_lease_is_the_one_in_use() -> None:
     (role,) = documents(K8S / "operator" / "role.yaml")
     named = [name for rule in role["rules"] for name in rule.get("resourceNames", [])]
     assert named == [Settings.model_fields["lease_name"].default]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_every_binding_gives_a_role_of_the_variant_to_the_operator_and_to_nobody_else(variant: str) -> None:
+def test_every_binding_grants_a_role_only_to_the_operator(variant: str) -> None:
     manifests = list(built(K8S / variant))
     roles = {(one["kind"], one["metadata"]["name"]) for one in manifests if one["kind"].endswith("Role")}
     bindings = [one for one in manifests if one["kind"].endswith("RoleBinding")]
@@ -193,7 +193,7 @@ def test_the_pods_meet_the_restricted_standard() -> None:
     assert not spec.keys() & {"hostNetwork", "hostPID", "hostIPC"}
 
 
-def test_the_pods_are_probed_where_the_operator_answers() -> None:
+def test_probes_use_the_operator_s_port() -> None:
     one = container(only("default", "Deployment"))
     (port,) = one["ports"]
 
@@ -202,7 +202,7 @@ def test_the_pods_are_probed_where_the_operator_answers() -> None:
     assert one["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": port["name"]}
 
 
-def test_the_pods_say_who_they_are() -> None:
+def test_pods_have_their_name_and_namespace() -> None:
     fields = {
         variable["name"]: variable["valueFrom"]["fieldRef"]["fieldPath"]
         for variable in container(only("default", "Deployment"))["env"]
@@ -210,7 +210,7 @@ def test_the_pods_say_who_they_are() -> None:
     assert fields == {"POD_NAMESPACE": "metadata.namespace", "POD_NAME": "metadata.name"}
 
 
-def test_the_pods_say_what_they_need() -> None:
+def test_pods_have_resource_requests_and_limits() -> None:
     resources = container(only("default", "Deployment"))["resources"]
     assert (resources["requests"].keys(), resources["limits"].keys()) == ({"cpu", "memory"}, {"memory"})
 
@@ -226,13 +226,13 @@ def test_each_variant_serves_its_own_namespaces() -> None:
 # Images
 
 
-def test_the_images_are_those_that_make_builds() -> None:
+def test_images_match_those_built_by_make() -> None:
     (minimal,) = documents(K8S / "samples" / "minimal.yaml")
     assert container(only("default", "Deployment"))["image"] == makefile("OPERATOR_IMAGE")
     assert minimal["spec"]["image"] == makefile("APP_IMAGE")
 
 
-def test_the_dockerfile_has_a_target_for_each_and_no_user_but_the_one_of_the_pods() -> None:
+def test_dockerfile_has_a_target_per_image_and_the_pods_user() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text()
     context = only("default", "Deployment")["spec"]["template"]["spec"]["securityContext"]
 
@@ -241,9 +241,7 @@ def test_the_dockerfile_has_a_target_for_each_and_no_user_but_the_one_of_the_pod
 
 
 @pytest.mark.parametrize(("image", "expected"), [("postgres", Postgres), ("valkey", Redis)])
-def test_the_images_for_machines_without_a_registry_run_as_the_user_that_a_livescore_expects(
-    image: str, expected: type[Postgres | Redis]
-) -> None:
+def test_images_without_a_registry_run_as_the_expected_user(image: str, expected: type[Postgres | Redis]) -> None:
     folder, user = ROOT / "tests" / "e2e" / "images" / image, expected().run_as_user
 
     assert f"\nUSER {user}:{user}\n" in (folder / "Dockerfile").read_text()
@@ -254,7 +252,7 @@ def test_the_images_for_machines_without_a_registry_run_as_the_user_that_a_lives
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
-def test_a_sample_is_a_livescore_without_a_field_that_nobody_reads(path: Path) -> None:
+def test_sample_has_only_known_fields(path: Path) -> None:
     sample, *_ = documents(path)
     read = LiveScore.parse(sample)
 
@@ -263,7 +261,7 @@ def test_a_sample_is_a_livescore_without_a_field_that_nobody_reads(path: Path) -
 
 
 @pytest.mark.parametrize("name", ["hpa-prometheus-adapter", "keda"])
-def test_a_sample_for_another_scaler_is_on_the_metric_of_the_pods(name: str) -> None:
+def test_external_scaler_sample_uses_the_pods_metric(name: str) -> None:
     sample, other = documents(K8S / "samples" / f"{name}.yaml")
 
     assert METRIC in yaml.safe_dump(other)
@@ -271,12 +269,12 @@ def test_a_sample_for_another_scaler_is_on_the_metric_of_the_pods(name: str) -> 
     assert (sample["spec"]["autoscaling"]["mode"] == "hpa") == (other["kind"] == "ConfigMap")
 
 
-def test_keda_moves_the_livescore_itself() -> None:
+def test_keda_scales_the_livescore_itself() -> None:
     sample, scaled = documents(K8S / "samples" / "keda.yaml")
     target = {"apiVersion": API_VERSION, "kind": KIND, "name": sample["metadata"]["name"]}
     assert scaled["spec"]["scaleTargetRef"] == target
 
 
-def test_the_minimal_sample_is_the_one_of_the_documents() -> None:
+def test_minimal_sample_matches_the_documentation() -> None:
     (minimal,) = documents(K8S / "samples" / "minimal.yaml")
     assert (minimal["metadata"], minimal["spec"].keys()) == ({"name": "demo"}, {"image"})

@@ -63,15 +63,13 @@ OBJECTS: list[tuple[Manifest, bool, bool]] = [
 
 
 @pytest.mark.parametrize(("live", "ours", "remains"), OBJECTS)
-def test_an_object_is_ours_what_an_earlier_one_left_or_somebody_elses(
-    live: Manifest, ours: bool, remains: bool
-) -> None:
+def test_object_is_ours_an_orphan_or_foreign(live: Manifest, ours: bool, remains: bool) -> None:
     assert is_ours(livescore(), live) == ours
     assert is_orphan(livescore(), live) == remains
 
 
 @pytest.mark.parametrize(("live", "ours", "remains"), OBJECTS)
-def test_a_name_that_somebody_else_has_is_never_taken(live: Manifest, ours: bool, remains: bool) -> None:
+def test_name_of_a_foreign_object_is_never_taken(live: Manifest, ours: bool, remains: bool) -> None:
     wanted = [child(live["kind"])]
     live_children = {(live["kind"], "demo-api"): live}
     if ours or remains:
@@ -87,7 +85,7 @@ def test_a_name_that_somebody_else_has_is_never_taken(live: Manifest, ours: bool
     assert conflict.after is not None, "no event announces that the object is gone"
 
 
-def test_what_is_not_wanted_or_not_there_is_in_nobodys_way() -> None:
+def test_undesired_or_missing_objects_cause_no_conflict() -> None:
     stateful = child("StatefulSet", ANOTHER)
     assert name_conflicts(livescore(), [child()], {}) == {}
     assert name_conflicts(livescore(), [child()], {("StatefulSet", "demo-api"): stateful}) == {}
@@ -109,7 +107,7 @@ def external(secret: str) -> Manifest:
     return {"mode": "external", "external": {"secretRef": reference(secret, "url")}}
 
 
-def test_all_secrets_that_a_spec_refers_to_are_known() -> None:
+def test_all_secrets_referenced_by_a_spec_are_found() -> None:
     resource = livescore(
         api={
             "env": [variable("A", "one"), {"name": "B", "value": "plain"}],
@@ -131,14 +129,14 @@ def test_all_secrets_that_a_spec_refers_to_are_known() -> None:
     }
 
 
-def test_a_spec_of_its_own_servers_refers_to_no_secret() -> None:
+def test_spec_with_managed_servers_references_no_secret() -> None:
     unused = {"external": {"secretRef": reference("unused")}}
 
     assert secret_uses(livescore()) == []
     assert secret_uses(livescore(postgres=unused, redis=unused)) == []
 
 
-def test_secrets_that_are_there_are_enough() -> None:
+def test_existing_secrets_are_sufficient() -> None:
     assert secret_problems(livescore(), {}) == []
     there = {"redis": {"data": {"url": "cmVkaXM6Ly9ob3N0"}}}
     assert secret_problems(livescore(redis=external("redis")), there) == []
@@ -154,7 +152,7 @@ def test_secrets_that_are_there_are_enough() -> None:
         ({"redis": {"data": {"URL": "eA=="}}}, "SecretKeyNotFound", "Secret sport/redis has no key url: add it"),
     ],
 )
-def test_a_missing_secret_is_waited_for_by_name(secrets: dict[str, Manifest | None], reason: str, message: str) -> None:
+def test_missing_secret_is_named(secrets: dict[str, Manifest | None], reason: str, message: str) -> None:
     ((problem, components),) = secret_problems(livescore(redis=external("redis")), secrets)
 
     assert isinstance(problem, Waiting)
@@ -173,7 +171,7 @@ def test_only_the_component_that_reads_a_missing_secret_is_held() -> None:
 # Digests
 
 
-def test_a_digest_is_of_the_data_and_of_nothing_else() -> None:
+def test_digest_covers_only_the_data() -> None:
     one = digest({"data": {"a": "1", "b": "2"}, "metadata": {"resourceVersion": "1"}})
 
     assert one == digest({"data": {"b": "2", "a": "1"}, "metadata": {"resourceVersion": "2"}, "type": "Opaque"})
@@ -181,14 +179,14 @@ def test_a_digest_is_of_the_data_and_of_nothing_else() -> None:
     assert digest({}) == digest({"data": None}) == digest({"data": {}})
 
 
-def test_what_is_missing_has_no_checksum() -> None:
+def test_missing_object_has_no_digest() -> None:
     secret = {"data": {"a": "1"}}
     seen = ObservedState(owned={}, references={"Secret/there": secret, "Secret/missing": None, "ConfigMap/gone": None})
 
     assert seen.checksums == {"Secret/there": digest(secret)}
 
 
-def test_a_secret_and_a_config_map_of_one_name_are_two() -> None:
+def test_secret_and_config_map_of_one_name_are_distinct() -> None:
     secret, config = {"data": {"a": "1"}}, {"data": {"a": "2"}}
     seen = ObservedState(owned={}, references={"Secret/a": secret, "ConfigMap/a": config, "Secret/b": None})
 
@@ -196,7 +194,7 @@ def test_a_secret_and_a_config_map_of_one_name_are_two() -> None:
     assert seen.secrets == {"a": secret, "b": None}
 
 
-def test_claims_have_the_size_that_they_ask_for() -> None:
+def test_claims_report_their_requested_size() -> None:
     claim = {"kind": "PersistentVolumeClaim", "spec": {"resources": {"requests": {"storage": "5Gi"}}}}
     seen = ObservedState(owned={("PersistentVolumeClaim", "data"): claim, ("Deployment", "demo-api"): child()})
 
@@ -204,7 +202,7 @@ def test_claims_have_the_size_that_they_ask_for() -> None:
     assert ObservedState(owned={}).claims == {}
 
 
-def test_children_can_be_looked_at_as_they_became() -> None:
+def test_observation_can_be_updated_with_applied_objects() -> None:
     old, kept = child("Deployment"), child("Job")
     seen = ObservedState(owned={("Deployment", "demo-api"): old, ("Job", "demo-api"): kept})
     new, made = {**old, "spec": {"replicas": 2}}, child("Service")

@@ -46,7 +46,7 @@ def only(name: str, kind: str) -> Manifest:
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_what_is_built_is_what_was_read_and_found_good(name: str) -> None:
+def test_built_manifests_match_the_golden_file(name: str) -> None:
     assert shown(name) == golden(name).read_text(), "run `make golden` and review the diff"
 
 
@@ -54,7 +54,7 @@ def test_every_golden_file_has_its_kustomization() -> None:
     assert sorted(GOLDEN.iterdir()) == sorted(map(golden, WHOLE))
 
 
-def test_production_is_what_the_chart_makes() -> None:
+def test_production_overlay_matches_the_chart() -> None:
     rendered = by_key(parsed(template(OPERATOR, *PRODUCTION.values)), PRODUCTION)
     built = by_key(parsed(kustomized(PRODUCTION.folder)), PRODUCTION)
 
@@ -74,7 +74,7 @@ def test_alerts_match_the_documentation() -> None:
     ]
 
 
-def test_two_operators_of_production_are_apart_and_one_stays() -> None:
+def test_production_replicas_are_spread_and_one_stays_available() -> None:
     deployment = only("overlays/production", "Deployment")["spec"]
     (spread,) = deployment["template"]["spec"]["topologySpreadConstraints"]
     budget = only("overlays/production", "PodDisruptionBudget")["spec"]
@@ -84,7 +84,7 @@ def test_two_operators_of_production_are_apart_and_one_stays() -> None:
 
 
 @pytest.mark.parametrize("text", [path.read_text() for path in SAMPLES], ids=[path.stem for path in SAMPLES])
-async def test_a_sample_is_taken(kube: Kube, text: str) -> None:
+async def test_sample_is_accepted_by_the_server(kube: Kube, text: str) -> None:
     """Accepted by any available server; ``tests/charts`` checks objects of other operators on a real one."""
     (sample,) = (one for one in parsed(text) if one["kind"] == KIND)
     made = await kube.apply(sample, manager="kubectl")
@@ -94,7 +94,7 @@ async def test_a_sample_is_taken(kube: Kube, text: str) -> None:
 
 
 @pytest.mark.parametrize("name", WHOLE)
-async def test_an_overlay_is_taken(kube: Kube, name: str) -> None:
+async def test_overlay_is_accepted_by_the_server(kube: Kube, name: str) -> None:
     """Only namespaced objects of kinds that every server knows."""
     found = [one for one in parsed(kustomized(name)) if one["kind"] in KINDS and KINDS[one["kind"]].namespaced]
     assert "Deployment" in {one["kind"] for one in found}

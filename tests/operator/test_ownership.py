@@ -76,7 +76,7 @@ async def contended(first: Installation, second: Installation) -> None:
     await first.reconcile()
 
 
-async def test_the_second_operator_stands_back_and_the_status_names_both_and_the_way_out(install: Install) -> None:
+async def test_second_operator_stands_back_and_the_status_explains_it(install: Install) -> None:
     first, second = install("one"), install("two")
     await contended(first, second)
     before = await first.versions()
@@ -96,7 +96,7 @@ async def test_the_second_operator_stands_back_and_the_status_names_both_and_the
     assert ("Warning", "AnotherOperator") in {event[:2] for event in await first.events()}
 
 
-async def test_the_owner_goes_on_working_while_the_other_one_stands_back(install: Install) -> None:
+async def test_owner_keeps_working_while_the_other_stands_back(install: Install) -> None:
     first, second = install("one"), install("two")
     await contended(first, second)
 
@@ -146,7 +146,7 @@ async def test_an_owner_that_does_not_answer_is_replaced(install: Install, clock
     assert (await first.kube.get("Deployment", "demo-worker"))["spec"]["replicas"] == 1
 
 
-async def test_an_owner_that_answered_and_was_removed_is_replaced_after_the_next_question(
+async def test_owner_removed_after_answering_is_replaced_after_the_next_challenge(
     install: Install, clock: Clock
 ) -> None:
     first, second = install("one"), install("two")
@@ -162,7 +162,7 @@ async def test_an_owner_that_answered_and_was_removed_is_replaced_after_the_next
     assert await second.condition("Ready") == ("True", "Ready")
 
 
-async def test_a_contender_that_is_removed_is_forgotten_by_itself(install: Install, clock: Clock) -> None:
+async def test_removed_contender_is_forgotten(install: Install, clock: Clock) -> None:
     first, second = install("one"), install("two")
     await contended(first, second)
 
@@ -175,7 +175,7 @@ async def test_a_contender_that_is_removed_is_forgotten_by_itself(install: Insta
     assert await first.condition("Stalled") == ("False", "Ready")
 
 
-async def test_a_contender_that_goes_on_asking_is_not_forgotten(install: Install, clock: Clock) -> None:
+async def test_contender_that_keeps_asking_is_not_forgotten(install: Install, clock: Clock) -> None:
     first, second = install("one"), install("two")
     await contended(first, second)
 
@@ -189,7 +189,7 @@ async def test_a_contender_that_goes_on_asking_is_not_forgotten(install: Install
     assert await first.condition("Stalled") == ("True", "AnotherOperator")
 
 
-async def test_of_three_operators_two_stand_back_without_asking_in_turns(install: Install, clock: Clock) -> None:
+async def test_two_of_three_operators_stand_back_without_alternating(install: Install, clock: Clock) -> None:
     first, second, third = install("one"), install("two"), install("three")
     await contended(first, second)
     version = (await first.livescore())["metadata"]["resourceVersion"]
@@ -204,7 +204,7 @@ async def test_of_three_operators_two_stand_back_without_asking_in_turns(install
     assert await first.owner() == "one"
 
 
-async def test_another_process_of_the_same_installation_owns_what_the_first_owned(install: Install) -> None:
+async def test_process_of_the_same_installation_inherits_ownership(install: Install) -> None:
     first, next_leader = install("one"), install("one")
     await first.create()
     await first.settle()
@@ -216,7 +216,7 @@ async def test_another_process_of_the_same_installation_owns_what_the_first_owne
     assert await first.condition("Ready") == ("True", "Ready")
 
 
-async def test_two_operators_that_start_at_once_do_not_both_own(install: Install) -> None:
+async def test_two_operators_starting_at_once_do_not_both_own(install: Install) -> None:
     first, second = install("one"), install("two")
     await first.create()
     body = await first.livescore()
@@ -226,7 +226,7 @@ async def test_two_operators_that_start_at_once_do_not_both_own(install: Install
     assert [decision.owned for decision in decisions] == [True, False]
 
 
-async def test_a_status_that_an_older_operator_applies_does_not_forget_the_owner(install: Install) -> None:
+async def test_status_applied_by_an_older_operator_keeps_the_owner(install: Install) -> None:
     first = install("one")
     await first.create()
     await first.settle()
@@ -296,7 +296,7 @@ async def _is_contended(stack: Stack) -> bool:
     return await stack.condition("Stalled") == ("True", "AnotherOperator")
 
 
-async def test_an_operator_that_knows_no_owners_is_fought_ever_more_slowly(make: Make, kube: Kube) -> None:
+async def test_conflict_with_an_older_operator_slows_down(make: Make, kube: Kube) -> None:
     operator, proxy = make("one", kube.namespace)
     stack = Stack(kube, None)
     await operator.start()

@@ -156,7 +156,7 @@ def _added(edited: Manifest, container: Any) -> Manifest:
 
 @settings(max_examples=60)
 @given(CASES)
-def test_a_manifest_that_was_applied_is_applied(case: Case) -> None:
+def test_applied_manifest_needs_no_change(case: Case) -> None:
     assert is_applied(case.manifest, case.live, MANAGER)
 
 
@@ -164,13 +164,13 @@ def test_a_manifest_that_was_applied_is_applied(case: Case) -> None:
 @given(CASES)
 @example(applied({"spec": fields({"nodeSelector": leaf({"disk": "ssd", "zone": "a"})})}))
 @example(applied({"spec": fields({"ingress": leaf([{"from": [{"podSelector": {}}], "ports": [{"port": 80}]}])})}))
-def test_one_leaf_changed_added_or_removed_is_something_to_apply(case: Case) -> None:
+def test_any_changed_leaf_of_the_manifest_is_a_change(case: Case) -> None:
     assert [edited for edited in edits(case.manifest) if is_applied(edited, case.live, MANAGER)] == []
 
 
 @settings(max_examples=40)
 @given(CASES)
-def test_one_leaf_changed_added_or_removed_by_somebody_else_is_repaired_where_it_is_ours(case: Case) -> None:
+def test_foreign_edit_of_an_owned_leaf_is_a_change(case: Case) -> None:
     """Additions to a merged field belong to the other manager; fields that we applied may not change or disappear."""
     for edited in edits({name: value for name, value in case.live.items() if name != "metadata"} | {"metadata": {}}):
         live = {**edited, "metadata": case.live["metadata"]}
@@ -210,7 +210,7 @@ FOREIGN = [
 
 @settings(max_examples=60)
 @given(CASES, st.booleans())
-def test_fields_and_managers_of_others_do_not_matter(case: Case, first: bool) -> None:
+def test_foreign_fields_and_managers_are_ignored(case: Case, first: bool) -> None:
     mine = case.live["metadata"]["managedFields"]
     live = with_foreign_fields(case.live, mine[0]["fieldsV1"])
     live["status"] = {"phase": "Running"}
@@ -225,25 +225,25 @@ def test_fields_and_managers_of_others_do_not_matter(case: Case, first: bool) ->
 
 @settings(max_examples=20)
 @given(CASES)
-def test_what_another_manager_applied_was_not_applied_by_us(case: Case) -> None:
+def test_applies_of_other_managers_do_not_count(case: Case) -> None:
     assert not is_applied(case.manifest, case.live, "somebody")
 
 
 @pytest.mark.parametrize("entries", [None, [], FOREIGN])
-def test_what_was_never_applied_is_not(entries: list[Manifest] | None) -> None:
+def test_object_that_was_never_applied_is_a_change(entries: list[Manifest] | None) -> None:
     case = applied({"spec": fields({"replicas": leaf(1)})})
     case.live["metadata"]["managedFields"] = entries
 
     assert not is_applied(case.manifest, case.live, MANAGER)
 
 
-def test_a_field_that_is_still_ours_and_no_longer_wanted_is_to_be_removed() -> None:
+def test_owned_field_no_longer_desired_is_a_change() -> None:
     before = applied({"spec": fields({"replicas": leaf(3), "paused": leaf(True)})})
 
     assert not is_applied({**before.manifest, "spec": {"paused": True}}, before.live, MANAGER)
 
 
-def test_a_manifest_without_any_metadata_of_its_own_can_be_applied() -> None:
+def test_manifest_without_metadata_can_be_compared() -> None:
     """For example the manifest that grows a volume."""
     case = applied({"spec": fields({"resources": fields({"requests": fields({"storage": leaf("2Gi")})})})})
 
@@ -251,7 +251,7 @@ def test_a_manifest_without_any_metadata_of_its_own_can_be_applied() -> None:
     assert is_applied(case.manifest, case.live, MANAGER)
 
 
-def test_a_port_without_a_protocol_is_that_of_tcp() -> None:
+def test_port_without_a_protocol_equals_tcp() -> None:
     owned: dict[str, Any] = {'k:{"port":80,"protocol":"TCP"}': {".": {}, "f:port": {}}}
     case = applied({"spec": fields({"ports": Owned([{"port": 80}], owned)})})
     case.live["spec"]["ports"] = [{"port": 80, "protocol": "UDP"}, {"port": 80, "protocol": "TCP"}]
@@ -261,7 +261,7 @@ def test_a_port_without_a_protocol_is_that_of_tcp() -> None:
     assert not is_applied(case.manifest, case.live, MANAGER)
 
 
-def test_what_the_api_server_adds_to_a_volume_claim_template_is_no_change() -> None:
+def test_additions_to_a_volume_claim_template_are_ignored() -> None:
     template = {"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"]}}
     case = applied({"spec": fields({"volumeClaimTemplates": leaf([template])})})
     stored = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "status": {"phase": "Pending"}}
@@ -275,7 +275,7 @@ def test_what_the_api_server_adds_to_a_volume_claim_template_is_no_change() -> N
 
 
 @pytest.mark.parametrize("live", [[], {}, "text", None, [{"name": "a"}], [["a"]]])
-def test_a_live_value_of_another_shape_is_something_to_apply(live: Any) -> None:
+def test_live_value_of_another_type_is_a_change(live: Any) -> None:
     whole = items({"b": {"image": leaf("x")}})
     case = applied({"list": whole, "map": fields({"a": leaf(1)}), "set": values(["b"]), "atom": leaf([{"a": 1}])})
 
@@ -284,7 +284,7 @@ def test_a_live_value_of_another_shape_is_something_to_apply(live: Any) -> None:
 
 
 @pytest.mark.parametrize("wanted", [[], {}, "text", ["a"]])
-def test_a_wanted_value_of_another_shape_is_something_to_apply(wanted: Any) -> None:
+def test_desired_value_of_another_type_is_a_change(wanted: Any) -> None:
     case = applied({"list": items({"b": {}}), "map": fields({"a": leaf(1)}), "set": values(["b"])})
 
     for name in ("list", "map", "set"):
@@ -299,7 +299,7 @@ SAME = [("1", "1000m"), ("1Gi", "1024Mi"), ("0.5", "500m"), ("1.5Gi", "1536Mi"),
 @pytest.mark.parametrize(("wanted", "live"), SAME)
 @pytest.mark.parametrize("name", [*QUANTITIES, "label"])
 @pytest.mark.parametrize("atomic", [False, True])
-def test_quantities_are_compared_as_such_where_there_are_any(wanted: str, live: str, name: str, atomic: bool) -> None:
+def test_quantities_are_compared_by_value(wanted: str, live: str, name: str, atomic: bool) -> None:
     inner = leaf([{name: wanted}]) if atomic else fields({name: leaf(wanted)})
     case = applied({"spec": fields({"requests": inner})})
     case.live["spec"]["requests"] = [{name: live}] if atomic else {name: live}
@@ -308,7 +308,7 @@ def test_quantities_are_compared_as_such_where_there_are_any(wanted: str, live: 
 
 
 @pytest.mark.parametrize("live", ["1025Mi", "1G", "", "much", None])
-def test_other_quantities_are_something_to_apply(live: str | None) -> None:
+def test_different_quantities_are_a_change(live: str | None) -> None:
     case = applied({"spec": fields({"memory": leaf("1Gi")})})
     case.live["spec"]["memory"] = live
 
@@ -316,7 +316,7 @@ def test_other_quantities_are_something_to_apply(live: str | None) -> None:
 
 
 @given(st.integers(0, 10**9))
-def test_a_quantity_is_its_number_however_it_is_written(number: int) -> None:
+def test_quantity_has_one_value_in_every_notation(number: int) -> None:
     for power, (decimal, binary) in enumerate(zip(("", *"kMGTP"), ("", "Ki", "Mi", "Gi", "Ti", "Pi"), strict=True)):
         assert parse(f"{number}{decimal}") == number * 1000**power
         assert parse(f"{number}{binary}") == number * 1024**power
@@ -325,7 +325,7 @@ def test_a_quantity_is_its_number_however_it_is_written(number: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "Gi", "1gi", "1ki", "1Gi\n", "one", "1.2.3", "NaN", "Infinity"])
-def test_what_is_no_quantity_is_none(text: str) -> None:
+def test_invalid_quantity_is_none(text: str) -> None:
     assert parse(text) is None
 
 
@@ -401,7 +401,7 @@ def keys(children: list[Child]) -> list[planning.Key]:
 
 
 @given(CHILDREN)
-def test_changes_make_what_is_missing_mend_what_differs_and_prune_only_what_is_ours_and_holds_no_data(
+def test_changes_create_update_and_prune_only_owned_objects_without_data(
     children: list[Child],
 ) -> None:
     wanted = [child for child in children if child.wanted]
@@ -428,7 +428,7 @@ def _may_go(child: Child) -> bool:
     return child.owner == UID and child.kind not in DATA and not child.deleting
 
 
-def test_an_owner_that_does_not_control_is_none() -> None:
+def test_non_controlling_owner_is_ignored() -> None:
     assert planning.owner({"metadata": {"ownerReferences": [{"uid": UID}, {"uid": "x", "controller": False}]}}) is None
     assert planning.owner({"metadata": {"ownerReferences": None}}) is None
     assert planning.owner({"metadata": {}}) is None
@@ -451,7 +451,7 @@ def released(*entries: Manifest, **spec: Any) -> Change:
 OURS = entry({"f:spec": {"f:replicas": {}, "f:paused": {}}})
 
 
-def test_replicas_that_are_ours_and_no_longer_wanted_are_handed_over_alone_and_as_they_are() -> None:
+def test_released_replicas_are_handed_over_unchanged() -> None:
     assert planning.handover(released(OURS, *FOREIGN, paused=True), MANAGER) == deployment(replicas=4)
 
 
@@ -486,7 +486,7 @@ def config(text: str, **metadata: Any) -> Manifest:
     return {**head, "data": {"PORT": text}}
 
 
-def test_a_change_and_a_plan_are_told_in_few_words() -> None:
+def test_changes_and_plans_have_a_short_summary() -> None:
     plan = [Change("create", secret()), Change("create", config("1")), Change("delete", config("2"), config("2"))]
 
     assert [str(change) for change in plan] == ["create Secret demo", "create ConfigMap demo", "delete ConfigMap demo"]
@@ -494,7 +494,7 @@ def test_a_change_and_a_plan_are_told_in_few_words() -> None:
     assert planning.summary([]) == "0 to create, 0 to update, 0 to delete"
 
 
-def test_a_diff_says_what_changes_and_nothing_of_what_changes_always() -> None:
+def test_diff_shows_changes_without_volatile_fields() -> None:
     noise = {"resourceVersion": "1", "generation": 1, "uid": "u", "managedFields": [entry({})]}
     old = {**config("8000", **noise), "status": {"old": True}}
     new = {**config("8001", **{**noise, "resourceVersion": "2", "generation": 2}), "status": {"old": False}}
@@ -505,7 +505,7 @@ def test_a_diff_says_what_changes_and_nothing_of_what_changes_always() -> None:
     assert changed == ["--- live ConfigMap/demo", "+++ planned ConfigMap/demo", "-  PORT: '8000'", "+  PORT: '8001'"]
 
 
-def test_a_diff_shows_what_is_made_and_what_is_deleted_whole() -> None:
+def test_diff_shows_created_and_deleted_objects_completely() -> None:
     text = yaml.safe_dump(config("1"), sort_keys=True)
     made = planning.diff([(Change("create", config("1")), config("1"))]).splitlines()[3:]
     gone = planning.diff([(Change("delete", config("1"), config("1")), None)]).splitlines()[3:]
@@ -515,7 +515,7 @@ def test_a_diff_shows_what_is_made_and_what_is_deleted_whole() -> None:
 
 
 @given(st.text(alphabet="abcdefghij0123456789+/", min_size=6, max_size=40), st.sampled_from(["create", "update"]))
-def test_a_diff_never_tells_a_secret(value: str, verb: planning.Verb) -> None:
+def test_diff_never_shows_a_secret(value: str, verb: planning.Verb) -> None:
     live = secret(password=f"old-{value}", gone=value) if verb == "update" else None
     wanted = secret(password=value, url=value)
 
@@ -540,7 +540,7 @@ def test_a_diff_masks_the_values_of_secrets_in_other_objects_too() -> None:
     assert f"-  PORT: postgres://me:{MASK}@db" in diff
 
 
-def test_a_diff_that_would_fill_the_status_is_cut_and_says_so() -> None:
+def test_oversized_diff_is_truncated_with_a_note() -> None:
     after = config("\n".join(f"line {number}" for number in range(MAX_DIFF)))
 
     diff = planning.diff([(Change("create", after), after)])

@@ -95,25 +95,25 @@ BROKEN = [slow, slow_body, cut, failing, html, broken_json, [1, 2], 5, None, {},
           {"connections": -1}, {"count": 5}]  # fmt: skip
 
 
-async def test_pods_tell_their_connections(pods: Pods) -> None:
+async def test_connections_of_pods_are_read(pods: Pods) -> None:
     await pods.start(ONE, {"connections": 5, "more": "fields"})
     await pods.start(TWO, {"connections": 0})
 
     assert await read([ONE, TWO], pods.port) == {ONE: Reading(5), TWO: Reading(0)}
 
 
-async def test_nobody_is_asked_where_there_are_no_pods() -> None:
+async def test_no_request_is_sent_without_pods() -> None:
     assert await read([]) == {}
 
 
-async def test_a_pod_may_have_an_address_of_version_6(pods: Pods) -> None:
+async def test_pod_may_have_an_ipv6_address(pods: Pods) -> None:
     await pods.start(SIXTH, {"connections": 5})
 
     assert await read([SIXTH], pods.port) == {SIXTH: Reading(5)}
 
 
 @pytest.mark.parametrize("answer", BROKEN)
-async def test_a_pod_that_does_not_tell_is_missing_and_delays_nobody(pods: Pods, answer: Any) -> None:
+async def test_unresponsive_pod_is_missing_and_delays_no_other(pods: Pods, answer: Any) -> None:
     await pods.start(ONE, answer)
     await pods.start(TWO, {"connections": 5})
     started = time.monotonic()
@@ -122,7 +122,7 @@ async def test_a_pod_that_does_not_tell_is_missing_and_delays_nobody(pods: Pods,
     assert time.monotonic() - started < TIMEOUT * 5
 
 
-async def test_the_first_pod_that_tells_of_fixtures_is_enough(pods: Pods) -> None:
+async def test_first_response_with_fixtures_is_sufficient(pods: Pods) -> None:
     await pods.start(ONE, failing)
     await pods.start(TWO, {"matches": []})
     await pods.start(THREE, {"matches": [1]})
@@ -131,7 +131,7 @@ async def test_the_first_pod_that_tells_of_fixtures_is_enough(pods: Pods) -> Non
     assert pods.asked == [ONE, TWO]
 
 
-async def test_only_a_few_pods_are_asked_for_fixtures_where_none_tells(pods: Pods) -> None:
+async def test_only_a_few_pods_are_queried_for_fixtures(pods: Pods) -> None:
     addresses = [f"127.0.0.{number}" for number in range(1, pod_client.TRIES + 2)]
     for address in addresses:
         await pods.start(address, failing)
@@ -141,7 +141,7 @@ async def test_only_a_few_pods_are_asked_for_fixtures_where_none_tells(pods: Pod
 
 
 @pytest.mark.usefixtures("pods")
-async def test_lost_pods_are_all_waited_for_at_the_same_time() -> None:
+async def test_lost_pods_time_out_in_parallel() -> None:
     """Connections to their addresses get no response, not even a refusal, as after the loss of a node."""
     with silent(ONE) as port, silent(TWO, port), silent(THREE, port):
         started = time.monotonic()
@@ -165,7 +165,7 @@ class silent:  # noqa: N801 - used like a function
 # Groups of pods
 
 
-async def test_a_crowd_is_what_its_pods_tell(pods: Pods) -> None:
+async def test_reading_contains_the_responses_of_all_pods(pods: Pods) -> None:
     await pods.start(ONE, {"connections": 5})
     await pods.start(TWO, {"connections": 7, "draining": True})
     found = {ONE: Reading(5), TWO: Reading(7, draining=True)}
@@ -174,7 +174,7 @@ async def test_a_crowd_is_what_its_pods_tell(pods: Pods) -> None:
     assert await PodClient(pods.port).read(DEMO, (ONE, TWO, THREE)) == found, "a lost pod is missing"
 
 
-async def test_only_a_number_that_moved_is_told(pods: Pods) -> None:
+async def test_only_changed_readings_are_reported(pods: Pods) -> None:
     counts = {"connections": 5}
 
     async def moving(_: web.Request) -> web.StreamResponse:
@@ -194,7 +194,7 @@ async def test_only_a_number_that_moved_is_told(pods: Pods) -> None:
     assert await client.changed() == []
 
 
-async def test_pods_that_fall_silent_moved_nothing(pods: Pods) -> None:
+async def test_silent_pods_do_not_count_as_changed(pods: Pods) -> None:
     answers: list[Any] = [web.json_response({"connections": 5})]
 
     async def once(request: web.Request) -> web.StreamResponse:
@@ -207,7 +207,7 @@ async def test_pods_that_fall_silent_moved_nothing(pods: Pods) -> None:
     assert await client.changed() == []
 
 
-async def test_one_livescore_whose_pods_are_lost_delays_no_other(pods: Pods) -> None:
+async def test_lost_pods_of_one_livescore_delay_no_other(pods: Pods) -> None:
     await pods.start(ONE, slow)
     await pods.start(TWO, {"connections": 1})
     client = PodClient(pods.port)
@@ -220,7 +220,7 @@ async def test_one_livescore_whose_pods_are_lost_delays_no_other(pods: Pods) -> 
     assert time.monotonic() - started < TIMEOUT * 5
 
 
-async def test_what_is_forgotten_is_asked_no_more(pods: Pods) -> None:
+async def test_forgotten_livescore_is_no_longer_queried(pods: Pods) -> None:
     await pods.start(ONE, {"connections": 5})
     client = PodClient(pods.port)
     await client.read(DEMO, (ONE,))
@@ -232,7 +232,7 @@ async def test_what_is_forgotten_is_asked_no_more(pods: Pods) -> None:
     assert pods.asked == []
 
 
-async def test_what_is_forgotten_while_its_pods_are_asked_has_not_moved(pods: Pods) -> None:
+async def test_livescore_forgotten_during_a_query_is_not_reported(pods: Pods) -> None:
     client = PodClient()
 
     async def forgetting(_: web.Request) -> web.StreamResponse:

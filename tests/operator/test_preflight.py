@@ -62,11 +62,11 @@ async def problem(api: Api, *namespaces: str) -> str:
 
 
 @pytest.mark.parametrize("roles", [CLUSTER_WIDE, NAMESPACED], ids=["cluster-wide", "namespaced"])
-def test_every_right_of_the_roles_is_checked_and_no_other(roles: list[dict[str, object]]) -> None:
+def test_exactly_the_permissions_of_the_roles_are_checked(roles: list[dict[str, object]]) -> None:
     assert {(right.verb, right.resource) for right in rights([], *LEASE)} == granted(roles)
 
 
-async def test_with_everything_it_begins_and_asks_no_more(api: Api) -> None:
+async def test_preflight_succeeds_once_and_stops_checking(api: Api) -> None:
     checked = check(api)
     assert checked.problem
     await checked.run()
@@ -74,7 +74,7 @@ async def test_with_everything_it_begins_and_asks_no_more(api: Api) -> None:
     assert len(api.reviews) == len(rights([], *LEASE))
 
 
-async def test_each_namespace_is_checked_and_the_lease_in_that_of_the_operator(api: Api) -> None:
+async def test_every_namespace_is_checked_and_the_lease_in_the_operator_s(api: Api) -> None:
     await check(api, "one", "two").run()
     by_namespace: dict[str, list[str]] = {namespace: [] for namespace in ("one", "two", LEASE[0])}
     for review in api.reviews:
@@ -83,20 +83,20 @@ async def test_each_namespace_is_checked_and_the_lease_in_that_of_the_operator(a
     assert by_namespace[LEASE[0]] == ["leases"] * 3
 
 
-async def test_missing_rights_are_named(api: Api) -> None:
+async def test_missing_permissions_are_named(api: Api) -> None:
     api.denied = {("list", "secrets"), ("watch", "secrets"), ("patch", "deployments")}
     found = await problem(api)
     assert found == ("rights are missing, see docs/operator.md#rights: list, watch secrets; patch deployments.apps")
 
 
-async def test_the_namespace_without_rights_is_named(api: Api) -> None:
+async def test_namespace_without_permissions_is_named(api: Api) -> None:
     api.denied_namespaces = {"two"}
     found = await problem(api, "one", "two")
     assert "get, list, watch livescores.livescore.dev in two" in found
     assert "in one" not in found
 
 
-async def test_a_missing_definition_is_named_and_waited_for(api: Api) -> None:
+async def test_missing_crd_is_named_and_awaited(api: Api) -> None:
     api.has_definition = False
     checked = check(api)
     running = asyncio.create_task(checked.run())
@@ -107,6 +107,6 @@ async def test_a_missing_definition_is_named_and_waited_for(api: Api) -> None:
     assert checked.problem == ""
 
 
-async def test_an_api_server_that_does_not_answer_is_no_answer(api: Api) -> None:
+async def test_unreachable_api_server_is_reported(api: Api) -> None:
     api.is_away = True
     assert await problem(api) == "the API server does not respond: ApiServerUnreachable: no route"

@@ -71,7 +71,7 @@ async def test_apply_edit_drift_and_delete(make: Make, stack: Stack) -> None:
     assert "Traceback" not in operator.log
 
 
-async def test_a_secret_that_the_user_marks_is_heard_of_at_once(make: Make, stack: Stack) -> None:
+async def test_labelled_user_secret_is_noticed_at_once(make: Make, stack: Stack) -> None:
     await make().start()
     await stack.create(postgres={"mode": "external", "external": {"secretRef": {"name": "database", "key": "url"}}})
     await eventually(lambda: _reason(stack, "SecretNotFound"))
@@ -88,9 +88,7 @@ async def _reason(stack: Stack, reason: str) -> bool:
     return "Ready" in conditions and conditions["Ready"]["reason"] == reason
 
 
-async def test_nothing_is_asked_and_nothing_written_while_nothing_changes(
-    make: Make, stack: Stack, faults: Faults
-) -> None:
+async def test_idle_operator_sends_no_requests(make: Make, stack: Stack, faults: Faults) -> None:
     operator = make(forked=False, LEASE_SECONDS="30")
     await operator.start()
     await stack.create()
@@ -161,7 +159,7 @@ async def test_a_killed_leader_is_replaced_within_its_lease(make: Make, stack: S
     assert (await second.metrics())["livescore_operator_leader"] == 1
 
 
-async def test_a_leader_that_stops_gives_the_lease_back(make: Make) -> None:
+async def test_stopping_leader_releases_the_lease(make: Make) -> None:
     first, second = make(LEASE_SECONDS="30"), make()
     await first.start()
     await first.leads()
@@ -198,7 +196,7 @@ async def test_a_leader_that_lost_the_lease_stops_writing(make: Make, stack: Sta
         lonely.close()
 
 
-async def test_an_operator_that_was_killed_half_way_goes_on_from_what_is_there(make: Make, stack: Stack) -> None:
+async def test_killed_operator_continues_from_the_observed_state(make: Make, stack: Stack) -> None:
     operator = make(LEASE_SECONDS="2", REQUEST_TIMEOUT_SECONDS="0.6")
     await operator.start()
     await stack.create()
@@ -217,7 +215,7 @@ async def _there(stack: Stack, kind: str, name: str) -> bool:
     return any(name in one["metadata"]["name"] for one in await stack.kube.list(kind))
 
 
-async def test_probes_and_metrics_tell_how_it_is(make: Make, stack: Stack) -> None:
+async def test_probes_and_metrics_report_the_state(make: Make, stack: Stack) -> None:
     operator = make()
     await operator.start()
     await operator.leads()
@@ -237,9 +235,7 @@ async def test_probes_and_metrics_tell_how_it_is(make: Make, stack: Stack) -> No
     assert metrics['livescore_operator_changes_total{kind="Deployment",verb="create"}'] == 3
 
 
-async def test_without_its_definition_it_is_not_ready_and_watches_as_soon_as_it_is_there(
-    make: Make, stack: Stack
-) -> None:
+async def test_operator_waits_for_its_crd_and_then_watches(make: Make, stack: Stack) -> None:
     definition = await stack.kube.get("CustomResourceDefinition", "livescores.livescore.dev")
     await stack.kube.undefine(LIVESCORE)
     try:
@@ -265,9 +261,7 @@ def _bare(definition: Json) -> Json:
     return {**head, "metadata": {"name": definition["metadata"]["name"]}}
 
 
-async def test_it_is_not_ready_while_the_api_server_cannot_be_asked_and_ends_on_a_signal(
-    make: Make, faults: Faults
-) -> None:
+async def test_operator_is_not_ready_without_the_api_server_and_stops_on_a_signal(make: Make, faults: Faults) -> None:
     faults.inject(Plan(rate=1, faults=(Fault.UNAVAILABLE,)))
     operator = make()
     operator.launch()
@@ -282,7 +276,7 @@ async def test_it_is_not_ready_while_the_api_server_cannot_be_asked_and_ends_on_
     await operator.start()
 
 
-async def test_an_object_that_only_claims_to_be_managed_is_ignored(make: Make, stack: Stack) -> None:
+async def test_object_with_a_forged_managed_label_is_ignored(make: Make, stack: Stack) -> None:
     operator = make()
     await operator.start()
     labels = {"app.kubernetes.io/managed-by": "livescore-operator"}
@@ -296,7 +290,7 @@ async def test_an_object_that_only_claims_to_be_managed_is_ignored(make: Make, s
     assert (await operator.until("/readyz", lambda answer: True)).json()["livescores"] == 1
 
 
-async def test_without_a_cluster_it_says_so_in_one_line(make: Make, tmp_path: Path) -> None:
+async def test_missing_cluster_is_reported_in_one_line(make: Make, tmp_path: Path) -> None:
     operator = make(KUBECONFIG=str(tmp_path / "nowhere.yaml"))
     operator.launch()
 
@@ -306,7 +300,7 @@ async def test_without_a_cluster_it_says_so_in_one_line(make: Make, tmp_path: Pa
     assert "no cluster to talk to" in operator.log
 
 
-async def test_a_port_in_use_is_said_in_one_line(make: Make) -> None:
+async def test_port_in_use_is_reported_in_one_line(make: Make) -> None:
     first, second = make(), make()
     await first.start()
     second.environment["PORT"] = first.environment["PORT"]
@@ -318,7 +312,7 @@ async def test_a_port_in_use_is_said_in_one_line(make: Make) -> None:
     assert "Traceback" not in second.log
 
 
-async def test_logs_are_json_and_name_the_object_and_hold_no_secret(make: Make, stack: Stack) -> None:
+async def test_logs_are_json_with_the_object_and_without_secrets(make: Make, stack: Stack) -> None:
     operator = make(LOG_FORMAT="json", LOG_LEVEL="DEBUG")
     await operator.start()
     await stack.create()

@@ -86,7 +86,7 @@ async def until(condition: Callable[[], object]) -> None:
 # Causes
 
 
-async def test_causes_of_one_moment_are_worked_on_once() -> None:
+async def test_simultaneous_events_are_merged() -> None:
     queue, work = Queue(), Work()
     async with working(queue, work):
         for _ in range(100):
@@ -98,7 +98,7 @@ async def test_causes_of_one_moment_are_worked_on_once() -> None:
     assert sorted(work.done) == [DEMO, OTHER]
 
 
-async def test_causes_that_come_while_it_waits_for_a_worker_are_worked_on_once() -> None:
+async def test_events_while_waiting_for_a_worker_are_merged() -> None:
     queue, work = Queue(), Work()
     work.gate.clear()
     async with working(queue, work, count=1):
@@ -116,7 +116,7 @@ async def test_causes_that_come_while_it_waits_for_a_worker_are_worked_on_once()
     assert metrics.QUEUED._value.get() == 0
 
 
-async def test_causes_during_the_work_make_one_more_round() -> None:
+async def test_events_during_processing_cause_one_more_round() -> None:
     queue, work = Queue(), Work()
     work.gate.clear()
     async with working(queue, work):
@@ -133,7 +133,7 @@ async def test_causes_during_the_work_make_one_more_round() -> None:
     assert work.done == [DEMO, DEMO]
 
 
-async def test_objects_are_worked_on_side_by_side() -> None:
+async def test_objects_are_processed_in_parallel() -> None:
     queue, work = Queue(), Work()
     work.gate.clear()
     async with working(queue, work, count=2):
@@ -151,7 +151,7 @@ KEYS = st.sampled_from([DEMO, OTHER, ELSEWHERE])
 
 @settings(max_examples=20)
 @given(st.lists(st.tuples(KEYS, st.integers(0, 3)), max_size=12), st.lists(st.sampled_from([None, "fail"]), max_size=6))
-def test_nothing_that_happened_is_forgotten(causes: list[tuple[Key, int]], results: list[str | None]) -> None:
+def test_no_event_is_lost(causes: list[tuple[Key, int]], results: list[str | None]) -> None:
     """For any timing, every object was processed after its last event, and never concurrently."""
 
     async def scenario() -> None:
@@ -184,7 +184,7 @@ class Eager(Queue):
 # Timing
 
 
-async def test_the_earlier_moment_wins() -> None:
+async def test_earliest_time_wins() -> None:
     queue, work = Queue(), Work()
     async with working(queue, work):
         queue.add(DEMO, LATER)
@@ -197,7 +197,7 @@ async def test_the_earlier_moment_wins() -> None:
     assert queue._due == {}
 
 
-async def test_a_moment_that_an_earlier_one_replaced_does_not_come() -> None:
+async def test_replaced_later_time_does_not_trigger() -> None:
     queue, work = Queue(), Work()
     async with working(queue, work):
         queue.add(DEMO, QUIET / 2)
@@ -208,7 +208,7 @@ async def test_a_moment_that_an_earlier_one_replaced_does_not_come() -> None:
     assert work.done == [DEMO]
 
 
-async def test_what_asks_to_be_looked_at_again_is() -> None:
+async def test_requested_requeue_happens() -> None:
     queue, work = Queue(), Work(0.02)
     started = time.monotonic()
     async with working(queue, work):
@@ -220,7 +220,7 @@ async def test_what_asks_to_be_looked_at_again_is() -> None:
     assert work.done == [DEMO, DEMO], "once more, and then only after an event"
 
 
-async def test_a_cause_comes_before_a_look_that_was_planned() -> None:
+async def test_event_takes_precedence_over_a_planned_requeue() -> None:
     queue, work = Queue(), Work(LATER)
     async with working(queue, work):
         queue.add(DEMO, 0)
@@ -229,7 +229,7 @@ async def test_a_cause_comes_before_a_look_that_was_planned() -> None:
         await until(lambda: len(work.done) == 2)
 
 
-async def test_everything_that_is_known_can_be_looked_at_again() -> None:
+async def test_all_known_objects_can_be_requeued() -> None:
     queue, work = Queue(), Work()
     async with working(queue, work):
         for key in (DEMO, OTHER, ELSEWHERE):
@@ -245,7 +245,7 @@ async def test_everything_that_is_known_can_be_looked_at_again() -> None:
     assert sorted(work.done[5:]) == sorted([DEMO, OTHER, ELSEWHERE])
 
 
-async def test_what_is_gone_is_not_looked_at_again() -> None:
+async def test_deleted_object_is_not_requeued() -> None:
     queue, work = Queue(), Work(0.0, 0.0)
     queue.add(DEMO)
     queue.add(OTHER, LATER)
@@ -277,7 +277,7 @@ async def failing(error: type[Exception], times: int) -> list[float]:
 
 
 @pytest.mark.parametrize("error", [Transient, Terminal, ZeroDivisionError])
-async def test_failures_come_back_later_and_later_up_to_a_bound(error: type[Exception]) -> None:
+async def test_failures_back_off_up_to_a_bound(error: type[Exception]) -> None:
     delays = await failing(error, FAILURES)
 
     bounds = [min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0**number) for number in range(FAILURES)]
@@ -286,7 +286,7 @@ async def test_failures_come_back_later_and_later_up_to_a_bound(error: type[Exce
     assert len(set(delays)) == FAILURES, "jittered, so that simultaneous failures are not retried simultaneously"
 
 
-async def test_a_success_forgets_the_failures_before_it() -> None:
+async def test_success_resets_the_backoff() -> None:
     error = Transient("Http500", "no")
     queue, work = Eager(), Work(error, error, error, None, error)
     async with working(queue, work):
@@ -298,7 +298,7 @@ async def test_a_success_forgets_the_failures_before_it() -> None:
     assert queue.delays[-1] <= FIRST_RETRY_SECONDS
 
 
-async def test_failures_of_one_delay_no_other() -> None:
+async def test_failures_of_one_object_delay_no_other() -> None:
     queue, work = Eager(), Work(*[Transient("Http500", "no")] * 5)
     async with working(queue, work, count=1):
         queue.add(DEMO)
@@ -310,7 +310,7 @@ async def test_failures_of_one_delay_no_other() -> None:
     assert queue.delays[-1] <= FIRST_RETRY_SECONDS
 
 
-async def test_an_event_does_not_wait_for_the_retry(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_event_is_processed_before_the_retry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FIRST_RETRY_SECONDS", LATER)
     queue, work = Queue(), Work(Transient("Http500", "no"))
     async with working(queue, work):
@@ -320,7 +320,7 @@ async def test_an_event_does_not_wait_for_the_retry(monkeypatch: pytest.MonkeyPa
         await until(lambda: len(work.done) == 2)
 
 
-async def test_who_led_no_more_for_a_moment_goes_on_when_it_leads_again() -> None:
+async def test_work_continues_when_leadership_returns() -> None:
     """No other process has led meanwhile, so the work is still to be done."""
     queue, leading, done = Eager(), asyncio.Event(), list[Key]()
     leading.set()
@@ -343,7 +343,7 @@ async def test_who_led_no_more_for_a_moment_goes_on_when_it_leads_again() -> Non
         await until(lambda: len(done) == 2)
 
 
-async def test_no_work_is_taken_before_it_is_allowed() -> None:
+async def test_no_work_starts_before_it_is_permitted() -> None:
     queue, work, leading = Queue(), Work(), asyncio.Event()
 
     async def allowed() -> None:
@@ -360,7 +360,7 @@ async def test_no_work_is_taken_before_it_is_allowed() -> None:
 # Liveness
 
 
-async def test_what_is_worked_on_for_too_long_is_stuck() -> None:
+async def test_overlong_work_counts_as_stuck() -> None:
     queue, work = Queue(), Work()
     work.gate.clear()
     async with working(queue, work):
@@ -375,7 +375,7 @@ async def test_what_is_worked_on_for_too_long_is_stuck() -> None:
         await until(lambda: not queue.stuck(0))
 
 
-async def test_a_worker_that_is_cancelled_leaves_nothing_behind() -> None:
+async def test_cancelled_worker_leaves_nothing_behind() -> None:
     queue, work = Queue(), Work()
     work.gate.clear()
     async with working(queue, work):
@@ -385,7 +385,7 @@ async def test_a_worker_that_is_cancelled_leaves_nothing_behind() -> None:
     assert queue.stuck(0) == []
 
 
-async def test_lines_of_the_log_name_the_object() -> None:
+async def test_log_lines_name_the_object() -> None:
     names: list[dict[str, Any]] = []
 
     async def reconcile(_: Key) -> None:

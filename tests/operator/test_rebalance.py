@@ -57,11 +57,11 @@ def loads(pods: Iterable[Pod]) -> dict[str, int]:
         "one silent pod",
     ],
 )
-def test_a_pod_sheds_what_it_has_above_the_mean(pods: list[Pod], shed: dict[str, int]) -> None:
+def test_pod_sheds_its_surplus_over_the_mean(pods: list[Pod], shed: dict[str, int]) -> None:
     assert surplus(pods, FAST, 1.0) == shed
 
 
-def test_disabled_is_disabled() -> None:
+def test_disabled_rebalance_sheds_nothing() -> None:
     assert surplus(serving(6000, 0), Rebalance(enabled=False), 1.0) == {}
 
 
@@ -75,12 +75,12 @@ def test_disabled_is_disabled() -> None:
     ],
     ids=["not ready", "draining", "terminating", "silent, without new clients"],
 )
-def test_only_pods_that_get_newcomers_count(other: Pod) -> None:
+def test_only_pods_that_accept_connections_count(other: Pod) -> None:
     assert surplus([*serving(5000), other], FAST, 1.0) == {}
     assert surplus([*serving(6000, 0), other], FAST, 1.0) == {"p00": 3000}
 
 
-def test_a_round_sheds_no_more_than_its_time_allows() -> None:
+def test_round_sheds_no_more_than_its_duration_allows() -> None:
     slow = Rebalance(tolerance=0.1, per_second=20)
     assert surplus(serving(9000, 0), slow, 5.0) == {"p00": 100}
     assert surplus(serving(9000, 0), slow, 0.01) == {}
@@ -105,14 +105,16 @@ def test_a_budget_is_divided_by_the_largest_remainder(
 
 
 @given(st.dictionaries(st.text(max_size=3), st.integers(0, 10**6), max_size=20), st.integers(0, 10**6))
-def test_the_whole_budget_is_given_and_nobody_gets_more_than_wanted(wanted: dict[str, int], budget: int) -> None:
+def test_budget_is_used_fully_without_exceeding_any_request(wanted: dict[str, int], budget: int) -> None:
     parts = share(wanted, budget)
     assert sum(parts.values()) == min(budget, sum(wanted.values()))
     assert all(0 < count <= wanted[name] for name, count in parts.items())
 
 
 @given(LOADS, REBALANCES, SECONDS)
-def test_it_is_bounded_and_never_goes_below_the_mean(counts: list[int], rebalance: Rebalance, seconds: float) -> None:
+def test_shedding_is_bounded_and_never_goes_below_the_mean(
+    counts: list[int], rebalance: Rebalance, seconds: float
+) -> None:
     pods = serving(*counts)
     shed, mean = surplus(pods, rebalance, seconds), sum(counts) / len(counts)
     assert sum(shed.values()) <= rebalance.per_second * seconds
@@ -123,7 +125,7 @@ def test_it_is_bounded_and_never_goes_below_the_mean(counts: list[int], rebalanc
 
 
 @given(st.integers(0, 10**6), st.integers(1, 50), REBALANCES)
-def test_nothing_is_shed_where_it_is_even(count: int, pods: int, rebalance: Rebalance) -> None:
+def test_balanced_pods_shed_nothing(count: int, pods: int, rebalance: Rebalance) -> None:
     assert surplus(serving(*[count] * pods), rebalance, 60.0) == {}
 
 
@@ -135,7 +137,7 @@ def test_the_order_of_the_pods_does_not_matter(counts: list[int], rebalance: Reb
 
 @settings(max_examples=50)
 @given(st.lists(st.integers(0, 2000), min_size=1, max_size=20), st.floats(0.05, 1))
-def test_it_ends_when_who_leaves_is_spread_evenly(counts: list[int], tolerance: float) -> None:
+def test_rebalancing_converges_if_clients_spread_evenly(counts: list[int], tolerance: float) -> None:
     """The rounds are bounded by the surplus sockets, and no socket is lost."""
     rebalance, total = Rebalance(tolerance=tolerance, per_second=100), sum(counts)
     rounds = 2 + len(counts) + math.ceil(total / rebalance.per_second)
@@ -169,7 +171,7 @@ def landed(counts: list[int], shed: dict[str, int]) -> list[int]:
         ([*serving(5, 5), Pod("x", ready=True, connections=100, draining=True)], 1.0),
     ],
 )
-def test_the_spread_is_the_fullest_by_the_mean(pods: list[Pod], value: float | None) -> None:
+def test_spread_is_the_maximum_divided_by_the_mean(pods: list[Pod], value: float | None) -> None:
     assert spread(pods) == value
 
 

@@ -51,7 +51,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-def test_every_form_of_a_value_is_masked_wherever_it_stands(form: str) -> None:
+def test_every_form_of_a_value_is_masked_anywhere(form: str) -> None:
     text = shown(deployment(form, annotations={"note": form}), secret(token=VALUE))
     assert text.count(MASK) == 3
     assert "hun" not in text
@@ -70,7 +70,7 @@ def test_no_value_survives_in_an_environment(value: str) -> None:
 
 
 @pytest.mark.parametrize("field", ["data", "stringData"])
-def test_a_secret_is_shown_with_its_keys_alone(field: str) -> None:
+def test_secret_is_shown_with_only_its_keys(field: str) -> None:
     value = ENCODED if field == "data" else VALUE
     manifest: Manifest = {"kind": "Secret", "metadata": {"name": "demo"}, field: {"token": value, "user": "bWU="}}
     applied = json.dumps({**manifest, "stringData": {"other": "secret-too"}})
@@ -93,12 +93,12 @@ def test_a_value_that_is_not_text_is_masked_as_base64() -> None:
     assert raw not in shown(deployment(raw), {"kind": "Secret", "data": {"key": raw}})
 
 
-def test_a_short_value_is_masked_where_it_stands_alone() -> None:
+def test_short_value_is_masked_only_as_a_whole_word() -> None:
     assert shown(deployment("yes"), secret(flag="yes")).count(MASK) == 2
     assert MASK not in shown(deployment("yesterday"), secret(flag="yes"))
 
 
-def test_users_and_hosts_beside_a_password_stay_readable() -> None:
+def test_users_and_hosts_of_a_url_stay_readable() -> None:
     found = secret(username="livescore", host="db.example", port="5432", password="hunter22")
     assert MASK not in shown(deployment("livescore at db.example:5432"), found)
     assert "hunter22" not in shown(deployment("hunter22"), found)
@@ -120,13 +120,13 @@ def test_nothing_is_masked_without_a_secret() -> None:
         ("postgresql://me:hunter2@db.example/scores\n", "cannot parse postgresql://me:hunter2@db.example/scores"),
     ],
 )
-def test_a_line_of_a_log_holds_no_part_of_a_password(url: str, line: str) -> None:
+def test_log_line_contains_no_part_of_a_password(url: str, line: str) -> None:
     found = Redactor([secret(url=url)]).text(line)
     assert MASK in found
     for part in ("hunter", "secret", "'a'"):
         assert part not in found.lower()
 
 
-def test_a_line_of_a_log_keeps_what_helps() -> None:
+def test_log_line_keeps_useful_parts() -> None:
     line = "connection to db.example:5432 failed: a standby cannot serve scores"
     assert Redactor([secret(url="postgresql://me:hunter22@db.example:5432/scores")]).text(line) == line

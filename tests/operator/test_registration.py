@@ -131,7 +131,7 @@ def foreign(version: str, namespace: str = "monitoring", **labels: str) -> Json:
 # The certificate
 
 
-async def test_the_secret_is_made_by_the_first_one(kube: Kube, cluster: Cluster) -> None:
+async def test_secret_is_created_by_the_first_replica(kube: Kube, cluster: Cluster) -> None:
     replica = Replica(cluster, kube.namespace, leads=False)
     assert await replica.registration.check()
 
@@ -142,13 +142,13 @@ async def test_the_secret_is_made_by_the_first_one(kube: Kube, cluster: Cluster)
     assert replica.tls.is_ready
 
 
-async def test_replicas_that_begin_together_show_the_same(kube: Kube, cluster: Cluster) -> None:
+async def test_replicas_starting_together_use_the_same_certificate(kube: Kube, cluster: Cluster) -> None:
     replicas = [Replica(cluster, kube.namespace, leads=number == 3) for number in range(8)]
     assert all(await asyncio.gather(*(replica.registration.check() for replica in replicas)))
     assert {replica.identity for replica in replicas} == {await kept(kube)}
 
 
-async def test_the_leader_renews_and_the_others_read(kube: Kube, cluster: Cluster) -> None:
+async def test_leader_renews_and_other_replicas_read(kube: Kube, cluster: Cluster) -> None:
     leader, other = Replica(cluster, kube.namespace), Replica(cluster, kube.namespace, leads=False)
     for replica in (leader, other):
         await replica.registration.check()
@@ -170,7 +170,7 @@ async def test_the_leader_renews_and_the_others_read(kube: Kube, cluster: Cluste
     assert "PRIVATE" not in str(logs)
 
 
-async def test_a_new_authority_is_registered_before_it_is_needed(kube: Kube, cluster: Cluster) -> None:
+async def test_new_ca_is_registered_before_it_is_needed(kube: Kube, cluster: Cluster) -> None:
     leader = Replica(cluster, kube.namespace)
     for days in (0, 60, 60, 60, 60, 4):
         leader.now += timedelta(days=days)
@@ -186,7 +186,7 @@ async def test_a_new_authority_is_registered_before_it_is_needed(kube: Kube, clu
     assert await bundles(kube) == {both.authorities}
 
 
-async def test_one_who_was_slower_to_renew_takes_what_the_other_made(kube: Kube, cluster: Cluster) -> None:
+async def test_slower_renewal_adopts_the_other_s_result(kube: Kube, cluster: Cluster) -> None:
     leader, old = Replica(cluster, kube.namespace), Replica(cluster, kube.namespace)
     await leader.registration.check()
     stale = await kube.get("Secret", SECRET)
@@ -200,9 +200,7 @@ async def test_one_who_was_slower_to_renew_takes_what_the_other_made(kube: Kube,
 
 
 @pytest.mark.parametrize("data", [{"tls.crt": "", "tls.key": ""}, {"tls.crt": "eA==", "tls.key": "eA==", "ca.crt": ""}])
-async def test_a_secret_that_holds_nothing_useful_is_filled_by_the_leader(
-    kube: Kube, cluster: Cluster, data: dict[str, str]
-) -> None:
+async def test_unusable_secret_is_filled_by_the_leader(kube: Kube, cluster: Cluster, data: dict[str, str]) -> None:
     metadata = {"name": SECRET, "labels": {"mine": "x"}}
     await kube.create(
         {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "kubernetes.io/tls", "data": data}
@@ -217,7 +215,7 @@ async def test_a_secret_that_holds_nothing_useful_is_filled_by_the_leader(
     assert (await kube.get("Secret", SECRET))["metadata"]["labels"] == {"mine": "x"}
 
 
-async def test_a_secret_that_somebody_deleted_comes_back_and_is_trusted(kube: Kube, cluster: Cluster) -> None:
+async def test_deleted_secret_is_recreated_and_trusted(kube: Kube, cluster: Cluster) -> None:
     leader = Replica(cluster, kube.namespace)
     await leader.registration.check()
     await kube.delete("Secret", SECRET)
@@ -228,7 +226,7 @@ async def test_a_secret_that_somebody_deleted_comes_back_and_is_trusted(kube: Ku
 # APIServices
 
 
-async def test_both_versions_lead_to_the_service(kube: Kube, cluster: Cluster) -> None:
+async def test_both_api_versions_target_the_service(kube: Kube, cluster: Cluster) -> None:
     leader = Replica(cluster, kube.namespace)
     with capture_logs() as logs:
         assert await leader.registration.check()
@@ -259,7 +257,7 @@ async def test_nothing_is_written_while_nothing_changes(
     assert faults.count("get") == 5
 
 
-async def test_who_does_not_lead_registers_nothing_and_tells_what_is_so(kube: Kube, cluster: Cluster) -> None:
+async def test_non_leader_registers_nothing_and_reports_the_state(kube: Kube, cluster: Cluster) -> None:
     other = Replica(cluster, kube.namespace, leads=False)
     await other.registration.check()
     assert [await kube.find("APIService", name) for name in NAMES] == [None, None]
@@ -279,7 +277,7 @@ async def test_who_does_not_lead_registers_nothing_and_tells_what_is_so(kube: Ku
         {"caBundle": None, "insecureSkipTLSVerify": True},
     ],
 )
-async def test_what_somebody_changes_is_taken_back(kube: Kube, cluster: Cluster, change: Json) -> None:
+async def test_foreign_changes_are_reverted(kube: Kube, cluster: Cluster, change: Json) -> None:
     leader = Replica(cluster, kube.namespace)
     await leader.registration.check()
     await kube.patch("APIService", NAMES[0], {"spec": change})
@@ -298,7 +296,7 @@ async def owners(kube: Kube) -> list[str]:
     return [owner["uid"] for one in found for owner in one["metadata"].get("ownerReferences", [])]
 
 
-async def test_they_go_with_the_role_by_which_they_were_made(kube: Kube, cluster: Cluster) -> None:
+async def test_api_services_are_owned_by_the_cluster_role(kube: Kube, cluster: Cluster) -> None:
     leader = Replica(cluster, kube.namespace)
     assert await leader.registration.check()
     assert await owners(kube) == []
@@ -313,9 +311,7 @@ async def test_they_go_with_the_role_by_which_they_were_made(kube: Kube, cluster
 
 
 @pytest.mark.parametrize("version", PRIORITIES)
-async def test_where_another_adapter_is_this_one_stays_out_and_says_so_once(
-    kube: Kube, cluster: Cluster, version: str
-) -> None:
+async def test_existing_adapter_is_kept_and_reported_once(kube: Kube, cluster: Cluster, version: str) -> None:
     made = await kube.create(foreign(version))
     leader = Replica(cluster, kube.namespace)
     with capture_logs() as logs:
@@ -330,7 +326,7 @@ async def test_where_another_adapter_is_this_one_stays_out_and_says_so_once(
     assert line["service"] == "monitoring/prometheus-adapter"
 
 
-async def test_an_adapter_that_comes_later_gets_the_group_and_gives_it_back(kube: Kube, cluster: Cluster) -> None:
+async def test_later_adapter_takes_the_group_and_returns_it(kube: Kube, cluster: Cluster) -> None:
     leader = Replica(cluster, kube.namespace)
     await leader.registration.check()
     theirs = foreign("v1beta1", **{"app.kubernetes.io/managed-by": "Helm"})
@@ -353,9 +349,7 @@ async def redirect(kube: Kube, namespace: str, name: str, version: str = "v1beta
     await kube.patch("APIService", f"{version}.{GROUP}", {"spec": {"service": service}}, fieldManager="another")
 
 
-async def test_an_adapter_of_the_same_namespace_that_is_applied_again_and_again_keeps_the_group(
-    kube: Kube, cluster: Cluster
-) -> None:
+async def test_repeatedly_applied_adapter_of_the_namespace_keeps_the_group(kube: Kube, cluster: Cluster) -> None:
     leader = Replica(cluster, kube.namespace)
     assert await leader.registration.check()
     with capture_logs() as logs:
@@ -387,7 +381,7 @@ async def test_an_adapter_of_the_same_namespace_that_is_applied_again_and_again_
     assert leader.registration.state == "Registered"
 
 
-async def test_mistakes_on_different_days_are_corrected_every_time(kube: Kube, cluster: Cluster) -> None:
+async def test_occasional_foreign_changes_are_reverted_every_time(kube: Kube, cluster: Cluster) -> None:
     leader = Replica(cluster, kube.namespace)
     await leader.registration.check()
     for _ in range(MAX_RESTORES + 1):
@@ -398,9 +392,7 @@ async def test_mistakes_on_different_days_are_corrected_every_time(kube: Kube, c
     assert leader.registration.state == "Registered"
 
 
-async def test_an_api_service_that_another_adapter_took_over_does_not_go_with_this_operator(
-    kube: Kube, cluster: Cluster
-) -> None:
+async def test_api_service_taken_over_is_not_deleted_with_the_operator(kube: Kube, cluster: Cluster) -> None:
     await kube.create(
         {"apiVersion": KINDS["ClusterRole"].api_version, "kind": "ClusterRole", "metadata": {"name": ROLE}}
     )
@@ -417,9 +409,7 @@ async def test_an_api_service_that_another_adapter_took_over_does_not_go_with_th
     assert theirs["spec"]["service"]["namespace"] == "monitoring"
 
 
-async def test_an_api_service_of_another_livescore_operator_keeps_its_label_and_its_owner(
-    kube: Kube, cluster: Cluster
-) -> None:
+async def test_api_service_of_another_operator_keeps_its_label_and_owner(kube: Kube, cluster: Cluster) -> None:
     await kube.create(
         {"apiVersion": KINDS["ClusterRole"].api_version, "kind": "ClusterRole", "metadata": {"name": ROLE}}
     )
@@ -435,9 +425,7 @@ async def test_an_api_service_of_another_livescore_operator_keeps_its_label_and_
     assert (await kube.get("APIService", NAMES[0]))["metadata"] == before["metadata"]
 
 
-async def test_an_adapter_that_comes_between_reading_and_writing_is_not_overwritten(
-    kube: Kube, cluster: Cluster
-) -> None:
+async def test_adapter_registered_between_read_and_write_is_not_overwritten(kube: Kube, cluster: Cluster) -> None:
     leader = Replica(cluster, kube.namespace)
     await leader.registration.check()
     await kube.patch("APIService", NAMES[0], {"spec": {"versionPriority": 7}})
@@ -449,14 +437,14 @@ async def test_an_adapter_that_comes_between_reading_and_writing_is_not_overwrit
     assert (await kube.get("APIService", NAMES[0]))["spec"]["service"]["namespace"] == "monitoring"
 
 
-async def test_an_operator_of_another_namespace_is_another_adapter(kube: Kube, cluster: Cluster) -> None:
+async def test_operator_of_another_namespace_is_a_different_adapter(kube: Kube, cluster: Cluster) -> None:
     await kube.create(foreign("v1beta1", "other", **{"app.kubernetes.io/managed-by": "livescore-operator"}))
     leader = Replica(cluster, kube.namespace)
     await leader.registration.check()
     assert leader.registration.other == "other/prometheus-adapter"
 
 
-async def test_a_group_that_the_api_server_itself_serves_is_left_alone(kube: Kube, cluster: Cluster) -> None:
+async def test_group_served_by_the_api_server_is_left_alone(kube: Kube, cluster: Cluster) -> None:
     local = foreign("v1beta1")
     local["spec"] = {key: local["spec"][key] for key in ("group", "version", "groupPriorityMinimum", "versionPriority")}
     await kube.create(local)
@@ -465,7 +453,7 @@ async def test_a_group_that_the_api_server_itself_serves_is_left_alone(kube: Kub
     assert leader.registration.other == "the API server itself"
 
 
-async def test_an_adapter_that_is_faster_by_a_moment_is_not_overwritten(kube: Kube, cluster: Cluster) -> None:
+async def test_concurrently_registered_adapter_is_not_overwritten(kube: Kube, cluster: Cluster) -> None:
     leader = Replica(cluster, kube.namespace)
     await leader.registration._keep_identity()
     await kube.create({**foreign("v1beta2"), "spec": {**foreign("v1beta2")["spec"], "insecureSkipTLSVerify": False}})
@@ -474,7 +462,7 @@ async def test_an_adapter_that_is_faster_by_a_moment_is_not_overwritten(kube: Ku
     assert (await kube.get("APIService", NAMES[0]))["spec"]["service"]["namespace"] == "monitoring"
 
 
-async def test_one_step_that_fails_keeps_no_other_from_its_work(
+async def test_failing_step_does_not_block_the_others(
     kube: Kube, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leader = Replica(cluster, kube.namespace)
@@ -487,7 +475,7 @@ async def test_one_step_that_fails_keeps_no_other_from_its_work(
     assert leader.registration.state == "Registered"
 
 
-async def test_whoever_begins_to_lead_registers_at_once(kube: Kube, cluster: Cluster) -> None:
+async def test_new_leader_registers_at_once(kube: Kube, cluster: Cluster) -> None:
     replica = Replica(cluster, kube.namespace, leads=False)
     running = asyncio.create_task(replica.registration.run())
     try:
@@ -571,7 +559,7 @@ def _pod(name: str, ip: str) -> Json:
     return {"metadata": {"name": name}, "status": {"phase": "Running", "podIP": ip}}
 
 
-async def test_the_api_server_leads_everybody_who_may_to_the_metric(aggregated: Aggregated) -> None:
+async def test_api_server_proxies_authorized_users_to_the_metric(aggregated: Aggregated) -> None:
     for version in PRIORITIES:
         answer = await aggregated.get(aggregated.path(version), labelSelector="app.kubernetes.io/instance=demo")
         assert answer.status_code == 200, answer.text
@@ -651,7 +639,7 @@ def shipped(*kinds: str) -> list[Json]:
     return [one for one in found if not kinds or one["kind"] in kinds]
 
 
-def test_the_manifests_agree_with_the_settings() -> None:
+def test_manifests_match_the_settings() -> None:
     fields = Settings.model_fields
     (service,), (patch,) = shipped("Service"), shipped("Deployment")
     (container,) = patch["spec"]["template"]["spec"]["containers"]
@@ -667,7 +655,7 @@ def test_the_manifests_agree_with_the_settings() -> None:
     assert fields["metrics_adapter_role"].default == ROLE
 
 
-def test_rights_are_to_what_is_named_where_a_name_can_be_asked_of() -> None:
+def test_permissions_are_limited_by_name_if_possible() -> None:
     rules = [rule for role in shipped("ClusterRole", "Role") for rule in role["rules"]]
     named = {name for rule in rules for name in rule.get("resourceNames", [])}
 
@@ -676,13 +664,13 @@ def test_rights_are_to_what_is_named_where_a_name_can_be_asked_of() -> None:
     assert not any("*" in item for rule in rules for items in rule.values() for item in items)
 
 
-def test_every_role_is_bound_and_every_binding_has_its_role() -> None:
+def test_every_role_is_bound_and_every_binding_has_a_role() -> None:
     roles = {one["metadata"]["name"] for one in shipped("Role", "ClusterRole")}
     bound = {one["roleRef"]["name"] for one in shipped("RoleBinding", "ClusterRoleBinding")}
     assert bound == roles | {"system:auth-delegator", "extension-apiserver-authentication-reader"}
 
 
-async def test_the_operator_with_the_shipped_rights_registers_and_answers(
+async def test_operator_with_the_shipped_permissions_registers_and_serves(
     real_api: Server, operator_forks: ForkServer, tmp_path: Path
 ) -> None:
     """The process's account has only the permissions granted by the overlay and the defaults it builds on."""

@@ -36,7 +36,7 @@ def status(
     return reporting.dumped(reporting.status(resource, children, [], serving, scaled, plan))
 
 
-def test_before_anything_is_there() -> None:
+def test_status_before_any_object_exists() -> None:
     assert status(livescore(), {}, serving=None) == {
         "observedGeneration": 7,
         "conditions": [],
@@ -50,14 +50,14 @@ def test_before_anything_is_there() -> None:
     }
 
 
-def test_pods_are_those_that_the_deployment_counts() -> None:
+def test_pods_are_counted_by_the_deployment() -> None:
     found = status(livescore(), deployment(3, replicas=4, readyReplicas=2), connections=0)
 
     shown = {name: found[name] for name in ("replicas", "readyReplicas", "api", "connections")}
     assert shown == {"replicas": 4, "readyReplicas": 2, "api": "2/3", "connections": 0}
 
 
-def test_the_image_is_the_one_that_is_rolled_out() -> None:
+def test_image_is_the_rolled_out_one() -> None:
     assert status(livescore(), deployment(1), serving=OLD_IMAGE)["image"] == OLD_IMAGE
     assert status(livescore({"image": OLD_IMAGE}), {}, serving=IMAGE)["image"] == OLD_IMAGE, "no pod runs it yet"
     assert "image" not in status(livescore(), {}, serving=IMAGE)
@@ -66,7 +66,7 @@ def test_the_image_is_the_one_that_is_rolled_out() -> None:
 @pytest.mark.parametrize(
     ("children", "schema"), [(job("Complete"), IMAGE), (job("Failed"), OLD_IMAGE), ({}, OLD_IMAGE)]
 )
-def test_the_schema_is_the_one_that_was_last_migrated_to(children: dict[Key, Manifest], schema: str) -> None:
+def test_schema_is_the_last_migrated_image(children: dict[Key, Manifest], schema: str) -> None:
     assert status(livescore({"schema": OLD_IMAGE}), children)["schema"] == schema
 
 
@@ -85,7 +85,7 @@ def test_endpoints_are_urls(ingress: Manifest | None, url: str | None) -> None:
     assert endpoints.ingress == url
 
 
-def test_a_plan_stands_in_the_status_and_goes_with_the_next_one() -> None:
+def test_plan_is_in_the_status_until_the_next_one() -> None:
     plan = Plan(observed_generation=7, summary="1 to create", diff="+a")
 
     assert status(livescore(), {}, plan=plan)["plan"] == {
@@ -96,7 +96,7 @@ def test_a_plan_stands_in_the_status_and_goes_with_the_next_one() -> None:
     assert "plan" not in status(livescore({"plan": plan.model_dump(by_alias=True)}), {})
 
 
-def test_what_is_applied_is_the_status_and_nothing_else() -> None:
+def test_only_the_status_is_applied() -> None:
     condition = Condition(
         type="Ready", status="True", reason="Ready", observed_generation=7, last_transition_time="then"
     )
@@ -121,7 +121,7 @@ def test_what_is_applied_is_the_status_and_nothing_else() -> None:
     }
 
 
-def test_a_status_that_was_read_back_is_the_same() -> None:
+def test_status_round_trips() -> None:
     """Otherwise it would be written by every reconcile."""
     plan = Plan(observed_generation=7, summary="1 to create", diff="")
     written = status(livescore(), deployment(3, replicas=3, readyReplicas=3), connections=5, plan=plan)

@@ -85,12 +85,12 @@ def test_alternating_rewrites_are_delayed(rewrites: Rewrites) -> None:
     until_delayed(rewrites, update(1), update(2))
 
 
-def test_ever_new_contents_are_no_loop(rewrites: Rewrites) -> None:
+def test_changing_contents_are_not_a_loop(rewrites: Rewrites) -> None:
     for replicas in range(5 * FREE_REWRITES):
         write(rewrites, update(replicas))
 
 
-def test_delays_double_up_to_a_bound_and_never_end_in_silence(rewrites: Rewrites, clock: Clock) -> None:
+def test_delays_double_up_to_a_bound_and_stay_reported(rewrites: Rewrites, clock: Clock) -> None:
     until_delayed(rewrites, update())
     delays = []
     for _ in range(12):
@@ -104,7 +104,7 @@ def test_delays_double_up_to_a_bound_and_never_end_in_silence(rewrites: Rewrites
     assert max(delays) == delays[-1] == LAST_DELAY_SECONDS
 
 
-def test_a_loop_that_ended_is_forgotten_by_itself(rewrites: Rewrites, clock: Clock) -> None:
+def test_finished_loop_is_forgotten(rewrites: Rewrites, clock: Clock) -> None:
     conflict = until_delayed(rewrites, update())
     while conflicts := rewrites.conflicts(KEY):
         (conflict,) = conflicts
@@ -145,16 +145,16 @@ def test_a_webhook_that_changes_what_is_applied_is_named(rewrites: Rewrites) -> 
     assert "webhook" in conflict.message
 
 
-def test_an_object_that_is_deleted_again_and_again_is_a_loop(rewrites: Rewrites) -> None:
+def test_repeatedly_deleted_object_is_a_loop(rewrites: Rewrites) -> None:
     until_delayed(rewrites, Change("create", update().manifest))
 
 
-def test_an_object_that_is_made_again_and_again_after_its_removal_is_a_loop(rewrites: Rewrites) -> None:
+def test_repeatedly_recreated_object_is_a_loop(rewrites: Rewrites) -> None:
     manifest = update().manifest
     until_delayed(rewrites, Change("delete", manifest, manifest))
 
 
-def test_a_migration_that_is_tried_again_is_no_loop(rewrites: Rewrites) -> None:
+def test_retried_migration_is_not_a_loop(rewrites: Rewrites) -> None:
     job = update(kind="Job").manifest
     for _ in range(2 * FREE_REWRITES):
         write(rewrites, Change("create", job))
@@ -168,13 +168,13 @@ def test_other_objects_are_not_delayed(rewrites: Rewrites) -> None:
     rewrites.require(("default", "other"), update())
 
 
-def test_a_status_that_changes_often_is_no_loop(rewrites: Rewrites) -> None:
+def test_frequently_changing_status_is_not_a_loop(rewrites: Rewrites) -> None:
     for number in range(5 * FREE_REWRITES):
         rewrites.status_written(KEY, {"api": str(number % 2)}, {"api": str((number + 1) % 2)})
         assert rewrites.may_write_status(KEY)
 
 
-def test_a_status_that_is_changed_back_is_written_ever_more_rarely(rewrites: Rewrites, clock: Clock) -> None:
+def test_reverted_status_is_written_at_growing_intervals(rewrites: Rewrites, clock: Clock) -> None:
     for _ in range(30):
         while not rewrites.may_write_status(KEY):
             remaining = rewrites.remaining(KEY)
@@ -187,7 +187,7 @@ def test_a_status_that_is_changed_back_is_written_ever_more_rarely(rewrites: Rew
     assert [conflict.reason for conflict in rewrites.conflicts(KEY)] == ["AnotherOperator"]
 
 
-def test_what_is_gone_is_forgotten(rewrites: Rewrites) -> None:
+def test_deleted_objects_are_forgotten(rewrites: Rewrites) -> None:
     until_delayed(rewrites, update())
     rewrites.forget(KEY)
 

@@ -106,7 +106,7 @@ def test_both_variants_grant_the_same() -> None:
 
 
 @pytest.mark.parametrize("variant", ["namespaced", "cluster-wide"])
-async def test_without_a_right_it_is_never_ready_and_says_which(kube: Kube, operator: Operator, variant: str) -> None:
+async def test_missing_permission_prevents_readiness_and_is_named(kube: Kube, operator: Operator, variant: str) -> None:
     namespaced = variant == "namespaced"
     granted = NAMESPACED if namespaced else CLUSTER_WIDE
     operator.launch(*(("--namespace", kube.namespace) if namespaced else ("--all-namespaces",)))
@@ -125,7 +125,7 @@ async def test_without_a_right_it_is_never_ready_and_says_which(kube: Kube, oper
 
 
 @pytest.mark.parametrize("variant", ["namespaced", "cluster-wide"])
-async def test_everything_that_is_granted_is_needed_and_everything_needed_is_granted(
+async def test_granted_permissions_are_exactly_those_needed(
     kube: Kube, proxy: Faults, operator: Operator, real_api: Server, variant: str
 ) -> None:
     granted = NAMESPACED if variant == "namespaced" else CLUSTER_WIDE

@@ -135,7 +135,7 @@ MOVES: list[tuple[Spec, Spec]] = [
 
 
 @pytest.mark.parametrize(("spec", "word", "admitted"), REFUSED)
-async def test_what_cannot_be_is_refused_with_what_to_do(kube: Kube, spec: Spec, word: str, admitted: Spec) -> None:
+async def test_invalid_spec_is_refused_with_instructions(kube: Kube, spec: Spec, word: str, admitted: Spec) -> None:
     with pytest.raises(ApiError) as refused:
         await kube.create(livescore(spec))
     assert refused.value.code == 422
@@ -145,7 +145,7 @@ async def test_what_cannot_be_is_refused_with_what_to_do(kube: Kube, spec: Spec,
 
 
 @pytest.mark.parametrize(("spec", "edit", "word", "admitted"), IMMUTABLE)
-async def test_what_holds_data_is_refused_to_change_with_the_way_out(
+async def test_changes_that_lose_data_are_refused_with_instructions(
     kube: Kube, spec: Spec, edit: Spec, word: str, admitted: Spec
 ) -> None:
     await kube.create(livescore(spec))
@@ -158,7 +158,7 @@ async def test_what_holds_data_is_refused_to_change_with_the_way_out(
 
 
 @pytest.mark.parametrize(("spec", "edit", "word", "admitted"), BOUND_ONLY)
-async def test_class_and_size_are_refused_to_change_once_a_volume_is_bound(
+async def test_class_and_size_are_immutable_once_a_volume_is_bound(
     kube: Kube, spec: Spec, edit: Spec, word: str, admitted: Spec
 ) -> None:
     await kube.create(livescore(spec))
@@ -184,7 +184,7 @@ async def test_class_and_size_may_change_while_no_volume_is_bound(
 
 
 @pytest.mark.parametrize("made", [{"storageClassName": "slow"}, {}])
-async def test_the_class_of_the_volume_can_be_set_back(kube: Kube, made: Spec) -> None:
+async def test_class_can_be_reset_to_that_of_the_volume(kube: Kube, made: Spec) -> None:
     await kube.create(livescore({"redis": {"storage": {"storageClassName": "fast"}}}))
     await kube.set_status(KIND, "demo", {"volumes": {"redis": {**BOUND["redis"], **made}}})
     back = {"redis": {"storage": {"storageClassName": made.get("storageClassName")}}}
@@ -194,7 +194,7 @@ async def test_the_class_of_the_volume_can_be_set_back(kube: Kube, made: Spec) -
     await kube.patch(KIND, "demo", {"spec": back})
 
 
-async def test_the_volume_of_one_server_does_not_bind_the_other(kube: Kube) -> None:
+async def test_bound_volume_of_one_server_does_not_restrict_the_other(kube: Kube) -> None:
     await kube.create(livescore({}))
     await kube.set_status(KIND, "demo", {"volumes": {"redis": BOUND["redis"], "postgres": UNBOUND["postgres"]}})
 
@@ -202,14 +202,14 @@ async def test_the_volume_of_one_server_does_not_bind_the_other(kube: Kube) -> N
 
 
 @pytest.mark.parametrize(("before", "after"), MOVES)
-async def test_what_holds_no_data_may_change(kube: Kube, before: Spec, after: Spec) -> None:
+async def test_changes_without_data_loss_are_accepted(kube: Kube, before: Spec, after: Spec) -> None:
     await kube.create(livescore(before))
 
     await kube.patch(KIND, "demo", {"spec": after})
 
 
 @pytest.mark.parametrize("name", ["1st", "a" * 41, "a.b", "a-"])
-async def test_a_name_that_no_service_can_have_is_refused(kube: Kube, name: str) -> None:
+async def test_name_that_is_invalid_for_a_service_is_refused(kube: Kube, name: str) -> None:
     with pytest.raises(ApiError) as refused:
         await kube.create(livescore({}, name))
     assert refused.value.code == 422
@@ -227,7 +227,7 @@ async def test_the_scale_subresource_moves_the_replicas(kube: Kube) -> None:
     assert (await kube.get(KIND, "demo"))["spec"]["api"]["replicas"] == 5
 
 
-def test_every_rule_of_the_crd_has_a_case_here() -> None:
+def test_every_crd_rule_has_a_test_case() -> None:
     rules = {rule["message"] for rule in _rules(crd()["spec"]["versions"][0]["schema"])}
     words = (
         {word for _, word, _ in REFUSED}

@@ -19,7 +19,7 @@ def read(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Settings:
     return load()
 
 
-def test_nothing_must_be_set() -> None:
+def test_all_settings_are_optional() -> None:
     settings = load()
 
     assert (settings.namespaces, settings.pod_namespace, settings.lease_name) == (
@@ -33,7 +33,7 @@ def test_nothing_must_be_set() -> None:
     assert (settings.log_level, settings.log_format) == ("INFO", "auto")
 
 
-def test_what_is_empty_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read(monkeypatch, **{name.upper(): "" for name in Settings.model_fields}) == load()
 
 
@@ -75,7 +75,7 @@ def test_namespaces_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch, tex
     assert read(monkeypatch, NAMESPACES=text).namespaces == names
 
 
-def test_options_win(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_override_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NAMESPACES", "a")
     monkeypatch.setenv("PORT", "1")
 
@@ -84,7 +84,7 @@ def test_options_win(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (settings.namespaces, settings.port) == (["b", "c"], 1)
 
 
-def test_what_belongs_to_others_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unrelated_variables_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read(monkeypatch, LOG_COLOUR="blue", DATABASE_URL="x") == load()
 
 
@@ -108,7 +108,7 @@ def test_all_errors_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
     assert str(caught.value).count("\n") == len(wrong)
 
 
-def test_a_request_ends_long_before_the_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_request_timeout_must_be_shorter_than_the_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read(monkeypatch, LEASE_SECONDS="9", REQUEST_TIMEOUT_SECONDS="3").request_timeout_seconds == 3
 
     with pytest.raises(SettingsError) as caught:
@@ -116,7 +116,7 @@ def test_a_request_ends_long_before_the_lease(monkeypatch: pytest.MonkeyPatch) -
     assert caught.value.problems == ["REQUEST_TIMEOUT_SECONDS must be at most a third of LEASE_SECONDS"]
 
 
-def test_settings_do_not_change() -> None:
+def test_settings_are_immutable() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load().port = 1  # type: ignore[misc]  # mypy would refuse it too
 

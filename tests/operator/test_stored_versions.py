@@ -41,20 +41,20 @@ def stored() -> dict[str, dict[str, str]]:
     return found
 
 
-def test_every_version_that_was_stored_is_served() -> None:
+def test_every_stored_version_is_served() -> None:
     assert stored().keys() <= versions().keys()
 
 
 @pytest.mark.parametrize("version", stored())
-def test_every_field_that_was_stored_is_there_and_of_its_type(version: str) -> None:
+def test_every_stored_field_exists_with_its_type(version: str) -> None:
     present = dict(fields(versions()[version]))
     assert {path: present.get(path) for path in stored()[version]} == stored()[version]
 
 
 @pytest.mark.parametrize("version", stored())
-def test_nothing_is_required_that_was_not(version: str) -> None:
+def test_no_field_became_required(version: str) -> None:
     assert versions()[version]["required"] == ["image"]
 
 
-def test_one_version_is_stored() -> None:
+def test_exactly_one_version_is_stored() -> None:
     assert [one["name"] for one in crd()["spec"]["versions"] if one["storage"]] == list(stored())[-1:]

@@ -120,7 +120,7 @@ async def refused(code: int, work: Any) -> ApiError:
 # Server-side apply
 
 
-async def test_an_applied_object_is_owned_field_by_field(kube: Kube) -> None:
+async def test_applied_object_is_owned_per_field(kube: Kube) -> None:
     port = {"name": "http", "containerPort": 8000}
     env = [{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "key"}}}]
     made = await kube.apply(
@@ -209,7 +209,7 @@ async def test_several_conflicts_are_all_named(kube: Kube) -> None:
     assert error.status["message"].startswith('Apply failed with 2 conflicts: conflicts with "first":\n- .data.')
 
 
-async def test_the_same_value_is_owned_together(kube: Kube) -> None:
+async def test_equal_values_are_owned_jointly(kube: Kube) -> None:
     await kube.apply(config(a="1"), "first")
     await kube.apply(config(a="1"), "second")
     left = await kube.apply(config(), "first")
@@ -226,20 +226,20 @@ async def test_force_takes_the_field_over(kube: Kube) -> None:
     assert owned(taken, "second") == {"f:data": {"f:a": {}}}
 
 
-async def test_what_is_applied_no_longer_is_removed(kube: Kube) -> None:
+async def test_field_no_longer_applied_is_removed(kube: Kube) -> None:
     await kube.apply(config(a="1", b="1"), "operator")
     await kube.patch("ConfigMap", "settings", {"data": {"c": "1"}}, fieldManager="somebody")
     left = await kube.apply(config(a="1"), "operator")
     assert left["data"] == {"a": "1", "c": "1"}
 
 
-async def test_a_map_that_is_applied_no_longer_is_removed_whole(kube: Kube) -> None:
+async def test_map_no_longer_applied_is_removed_completely(kube: Kube) -> None:
     await kube.apply({**config(), "metadata": {"name": "settings", "annotations": {"a": "1"}}}, "operator")
     left = await kube.apply(config(), "operator")
     assert "annotations" not in left["metadata"]
 
 
-async def test_what_others_put_into_lists_and_maps_stays(kube: Kube) -> None:
+async def test_foreign_entries_of_lists_and_maps_are_kept(kube: Kube) -> None:
     await kube.apply(deployment(container(env=[{"name": "A", "value": "1"}])), "operator")
     side = container("side")
     await kube.apply(deployment({"name": "api", "env": [{"name": "B", "value": "2"}]}, side), "somebody")
@@ -248,13 +248,13 @@ async def test_what_others_put_into_lists_and_maps_stays(kube: Kube) -> None:
     assert names(containers(changed)[0]["env"]) == ["B", "C"]
 
 
-async def test_an_item_goes_when_its_owner_applies_it_no_longer(kube: Kube) -> None:
+async def test_item_is_removed_when_its_owner_no_longer_applies_it(kube: Kube) -> None:
     await kube.apply(deployment(container(), container("side")), "operator")
     left = await kube.apply(deployment(container()), "operator")
     assert names(containers(left)) == ["api"]
 
 
-async def test_an_edit_takes_the_field_from_who_applied_it(kube: Kube) -> None:
+async def test_update_takes_the_field_from_its_applier(kube: Kube) -> None:
     await kube.apply(config(a="1", b="1"), "operator")
     edited = await kube.patch("ConfigMap", "settings", {"data": {"a": "2"}}, fieldManager="somebody")
     assert owned(edited, "operator") == {"f:data": {"f:b": {}}}
@@ -264,7 +264,7 @@ async def test_an_edit_takes_the_field_from_who_applied_it(kube: Kube) -> None:
     assert owned(repaired, "somebody") == {}
 
 
-async def test_a_removal_takes_the_field_from_who_applied_it(kube: Kube) -> None:
+async def test_removal_takes_the_field_from_its_applier(kube: Kube) -> None:
     await kube.apply(config(a="1", b="1"), "operator")
     edited = await kube.patch("ConfigMap", "settings", {"data": {"a": None}}, fieldManager="somebody")
     assert owned(edited, "operator") == {"f:data": {"f:b": {}}}
@@ -272,7 +272,7 @@ async def test_a_removal_takes_the_field_from_who_applied_it(kube: Kube) -> None
     assert repaired["data"] == {"a": "1", "b": "1"}
 
 
-async def test_items_have_the_applied_order(kube: Kube) -> None:
+async def test_items_keep_the_applied_order(kube: Kube) -> None:
     env = [{"name": name, "value": name} for name in "CAB"]
     await kube.apply(deployment(container(env=env)), "operator")
     other = deployment({"name": "api", "env": [{"name": "X", "value": "X"}]})
@@ -291,14 +291,14 @@ async def test_items_have_the_applied_order(kube: Kube) -> None:
         ),
     ],
 )
-async def test_what_is_atomic_has_one_owner(kube: Kube, one: Json, other: Json) -> None:
+async def test_atomic_value_has_one_owner(kube: Kube, one: Json, other: Json) -> None:
     await kube.apply(deployment(pod=one), "first")
     await refused(409, kube.apply(deployment(pod=other), "second"))
     taken = await kube.apply(deployment(pod=other), "second", force=True)
     assert {key: taken["spec"]["template"]["spec"][key] for key in other} == other
 
 
-async def test_spread_constraints_and_ports_are_told_apart_by_two_keys(kube: Kube) -> None:
+async def test_spread_constraints_and_ports_are_identified_by_two_keys(kube: Kube) -> None:
     def spread(key: str) -> Json:
         return {"topologyKey": key, "whenUnsatisfiable": "ScheduleAnyway", "maxSkew": 1}
 
@@ -312,7 +312,7 @@ async def test_spread_constraints_and_ports_are_told_apart_by_two_keys(kube: Kub
     assert len(template["containers"][0]["ports"]) == 2
 
 
-async def test_service_ports_are_told_apart_by_port_and_protocol(kube: Kube) -> None:
+async def test_service_ports_are_identified_by_port_and_protocol(kube: Kube) -> None:
     def service(**port: Any) -> Json:
         return {**head(KINDS["Service"], "demo"), "spec": {"selector": {"app": "demo"}, "ports": [port]}}
 
@@ -322,7 +322,7 @@ async def test_service_ports_are_told_apart_by_port_and_protocol(kube: Kube) -> 
     assert 'k:{"port":53,"protocol":"UDP"}' in owned(both, "second")["f:spec"]["f:ports"]
 
 
-async def test_owners_are_told_apart_by_uid(kube: Kube) -> None:
+async def test_owners_are_identified_by_uid(kube: Kube) -> None:
     owner = await kube.create(livescore())
     uid = owner["metadata"]["uid"]
     reference = {"apiVersion": LIVESCORE.api_version, "kind": "LiveScore", "name": "demo", "uid": uid}
@@ -332,7 +332,7 @@ async def test_owners_are_told_apart_by_uid(kube: Kube) -> None:
     assert owned(made, "operator") == {"f:metadata": {"f:ownerReferences": {f'k:{{"uid":"{uid}"}}': {}}}}
 
 
-async def test_a_dry_run_says_what_would_be_and_changes_nothing(kube: Kube) -> None:
+async def test_dry_run_returns_the_result_and_changes_nothing(kube: Kube) -> None:
     assert (await kube.apply(config(a="1"), dry_run=True))["data"] == {"a": "1"}
     assert await kube.find("ConfigMap", "settings") is None
     live = await kube.apply(config(a="1"), "operator")
@@ -343,11 +343,11 @@ async def test_a_dry_run_says_what_would_be_and_changes_nothing(kube: Kube) -> N
     await refused(409, kube.apply(config(a="2"), "second", dry_run=True))
 
 
-async def test_an_apply_needs_a_manager(kube: Kube) -> None:
+async def test_apply_requires_a_manager(kube: Kube) -> None:
     await refused(422, kube.apply(config(), ""))
 
 
-async def test_an_apply_may_insist_on_the_version_it_knows(kube: Kube) -> None:
+async def test_apply_may_require_a_resource_version(kube: Kube) -> None:
     live = await kube.apply(config(a="1"), "operator")
     await kube.patch("ConfigMap", "settings", {"data": {"b": "1"}})
     body = config(a="2")
@@ -356,7 +356,7 @@ async def test_an_apply_may_insist_on_the_version_it_knows(kube: Kube) -> None:
     assert error.causes == []
 
 
-async def test_an_object_that_was_posted_is_owned_by_who_posted_it(kube: Kube) -> None:
+async def test_created_object_is_owned_by_its_creator(kube: Kube) -> None:
     made = await kube.create(config(a="1"))
     assert owned(made, AGENT) == {"f:data": {".": {}, "f:a": {}}}
     assert made["metadata"]["managedFields"][0]["operation"] == "Update"
@@ -365,7 +365,7 @@ async def test_an_object_that_was_posted_is_owned_by_who_posted_it(kube: Kube) -
 # The status and other subresources
 
 
-async def test_the_status_is_written_apart(kube: Kube) -> None:
+async def test_status_is_written_separately(kube: Kube) -> None:
     made = await kube.apply({**livescore(), "status": {"image": "never"}}, "operator")
     assert made["status"] == {"observedGeneration": -1}
     ready = {
@@ -395,18 +395,18 @@ async def test_the_status_is_written_apart(kube: Kube) -> None:
     assert again["status"] == {"observedGeneration": -1, "replicas": 2, "conditions": [ready]}
 
 
-async def test_a_status_that_is_the_same_is_not_written(kube: Kube) -> None:
+async def test_unchanged_status_is_not_written(kube: Kube) -> None:
     await kube.apply(livescore(), "operator")
     status = {**head(LIVESCORE, "demo"), "status": {"replicas": 2}}
     first = await kube.apply(status, "operator", subresource="status", force=True)
     assert version(await kube.apply(status, "operator", subresource="status", force=True)) == version(first)
 
 
-async def test_a_status_needs_its_object(kube: Kube) -> None:
+async def test_status_of_a_missing_object_cannot_be_written(kube: Kube) -> None:
     await refused(404, kube.apply({**head(LIVESCORE, "demo"), "status": {}}, subresource="status"))
 
 
-async def test_the_generation_moves_with_the_spec_only(kube: Kube) -> None:
+async def test_generation_changes_only_with_the_spec(kube: Kube) -> None:
     made = await kube.apply(livescore(), "operator")
     labelled = await kube.patch("LiveScore", "demo", {"metadata": {"labels": {"a": "1"}}})
     stated = await kube.set_status("LiveScore", "demo", {"replicas": 1})
@@ -415,7 +415,7 @@ async def test_the_generation_moves_with_the_spec_only(kube: Kube) -> None:
     assert generations == [1, 1, 1, 2]
 
 
-async def test_scale_moves_the_replicas(kube: Kube) -> None:
+async def test_scale_changes_the_replicas(kube: Kube) -> None:
     await kube.apply(livescore(), "operator")
     await kube.set_status("LiveScore", "demo", {"replicas": 2, "selector": "app=demo"})
     await kube.patch("LiveScore", "demo", {"spec": {"replicas": 5}}, subresource="scale")
@@ -459,7 +459,7 @@ async def test_defaults_are_filled_in_and_unknown_fields_dropped(kube: Kube) -> 
     assert again["spec"]["api"]["port"] == 9000
 
 
-async def test_an_object_has_what_the_server_gives_it(kube: Kube) -> None:
+async def test_created_object_has_server_generated_metadata(kube: Kube) -> None:
     made = await kube.create(livescore())
     assert made["metadata"]["namespace"] == kube.namespace
     assert re.fullmatch(r"[0-9a-f-]{36}", made["metadata"]["uid"])
@@ -467,7 +467,7 @@ async def test_an_object_has_what_the_server_gives_it(kube: Kube) -> None:
     assert int(version(await kube.set_status("LiveScore", "demo", {"replicas": 1}))) > int(version(made))
 
 
-async def test_what_is_not_there_is_said_by_a_status(kube: Kube) -> None:
+async def test_missing_object_gets_a_status_object(kube: Kube) -> None:
     error = await refused(404, kube.get("Deployment", "absent"))
     assert {**error.status, "metadata": {}} == {
         "kind": "Status",
@@ -486,13 +486,13 @@ async def test_an_unknown_kind_is_not_found(kube: Kube) -> None:
     await refused(404, kube.list("PodMonitor"))
 
 
-async def test_what_is_there_is_not_made_again(kube: Kube) -> None:
+async def test_existing_object_cannot_be_created(kube: Kube) -> None:
     await kube.create(config())
     error = await refused(409, kube.create(config()))
     assert (error.reason, error.status["message"]) == ("AlreadyExists", 'configmaps "settings" already exists')
 
 
-async def test_a_namespace_must_be_there(kube: Kube) -> None:
+async def test_namespace_must_exist(kube: Kube) -> None:
     body = config()
     body["metadata"]["namespace"] = "absent"
     await refused(404, kube.create(body))
@@ -513,7 +513,7 @@ async def test_a_name_is_generated(kube: Kube) -> None:
     assert re.fullmatch(r"demo\.[a-z0-9]{5}", first["metadata"]["name"])
 
 
-async def test_a_replacement_needs_the_version_that_it_replaces(kube: Kube) -> None:
+async def test_replacement_requires_the_current_version(kube: Kube) -> None:
     spec = {"holderIdentity": "a", "leaseDurationSeconds": 15}
     lease = await kube.create({**head(KINDS["Lease"], "leader"), "spec": spec})
     renewed = await kube.replace({**lease, "spec": {**spec, "holderIdentity": "b"}})
@@ -524,7 +524,7 @@ async def test_a_replacement_needs_the_version_that_it_replaces(kube: Kube) -> N
     assert version(same) == version(renewed)
 
 
-async def test_a_deletion_may_insist_on_the_object_it_means(kube: Kube) -> None:
+async def test_deletion_may_require_a_uid(kube: Kube) -> None:
     made = await kube.create(config())
     error = await refused(409, kube.delete("ConfigMap", "settings", preconditions={"uid": "other"}))
     assert error.reason == "Conflict"
@@ -534,7 +534,7 @@ async def test_a_deletion_may_insist_on_the_object_it_means(kube: Kube) -> None:
     assert await kube.find("ConfigMap", "settings") is None
 
 
-async def test_a_finalizer_keeps_what_is_deleted(kube: Kube) -> None:
+async def test_finalizer_delays_deletion(kube: Kube) -> None:
     body = config()
     body["metadata"]["finalizers"] = ["tests/kept"]
     await kube.create(body)
@@ -544,13 +544,13 @@ async def test_a_finalizer_keeps_what_is_deleted(kube: Kube) -> None:
     assert await kube.find("ConfigMap", "settings") is None
 
 
-async def test_a_foreground_deletion_waits_for_a_garbage_collector(kube: Kube) -> None:
+async def test_foreground_deletion_waits_for_the_garbage_collector(kube: Kube) -> None:
     await kube.create(deployment())
     await kube.delete("Deployment", "demo", propagationPolicy="Foreground")
     assert (await kube.get("Deployment", "demo"))["metadata"]["finalizers"] == ["foregroundDeletion"]
 
 
-async def test_a_pod_on_a_node_is_gone_when_its_kubelet_says_so(kube: Kube) -> None:
+async def test_pod_on_a_node_is_deleted_by_its_kubelet(kube: Kube) -> None:
     await kubelet.make_pod(kube, "demo", {})
     await kube.delete("Pod", "demo")
     assert (await kube.get("Pod", "demo"))["metadata"]["deletionGracePeriodSeconds"] == 30
@@ -558,7 +558,7 @@ async def test_a_pod_on_a_node_is_gone_when_its_kubelet_says_so(kube: Kube) -> N
     assert await kube.find("Pod", "demo") is None
 
 
-async def test_a_selection_is_deleted(kube: Kube) -> None:
+async def test_objects_are_deleted_by_selector(kube: Kube) -> None:
     for name in "ab":
         body = config(name)
         body["metadata"]["labels"] = {"name": name}
@@ -575,7 +575,7 @@ async def test_a_selection_is_deleted(kube: Kube) -> None:
         (job(), {"template": {"spec": {"activeDeadlineSeconds": 5}}}, "spec.template"),
     ],
 )
-async def test_some_fields_stay(kube: Kube, made: Json, changed: Json, field: str) -> None:
+async def test_immutable_fields_cannot_change(kube: Kube, made: Json, changed: Json, field: str) -> None:
     await kube.create(made)
     error = await refused(422, kube.patch(made["kind"], "demo", {"spec": changed}))
     assert error.reason == "Invalid"
@@ -609,7 +609,7 @@ async def labelled(kube: Kube) -> None:
         await kube.create(body)
 
 
-async def test_a_selector_selects(kube: Kube) -> None:
+async def test_selector_matches_objects(kube: Kube) -> None:
     await labelled(kube)
     found = {
         selector: [body["metadata"]["name"] for body in await kube.list("ConfigMap", f"{selector},tests/mine")]
@@ -618,7 +618,7 @@ async def test_a_selector_selects(kube: Kube) -> None:
     assert found == SELECTORS
 
 
-async def test_a_senseless_selector_is_refused(kube: Kube) -> None:
+async def test_malformed_selector_is_refused(kube: Kube) -> None:
     await refused(400, kube.list("ConfigMap", "a in b"))
 
 
@@ -629,7 +629,7 @@ async def taken(events: AsyncIterator[Json], number: int) -> list[tuple[str, str
     return [(event["type"], event["object"]["metadata"]["name"]) for event in found]
 
 
-async def test_a_watch_tells_what_happens(kube: Kube) -> None:
+async def test_watch_reports_changes(kube: Kube) -> None:
     await kube.create(config("a"))
     async with kube.watch("ConfigMap", labelSelector="!skipped") as events:
         assert await taken(events, 1) == [("ADDED", "a")]
@@ -639,7 +639,7 @@ async def test_a_watch_tells_what_happens(kube: Kube) -> None:
         assert await taken(events, 3) == [("ADDED", "b"), ("MODIFIED", "b"), ("DELETED", "b")]
 
 
-async def test_a_watch_begins_where_a_list_ended(kube: Kube) -> None:
+async def test_watch_continues_from_a_list(kube: Kube) -> None:
     await kube.create(config("a"))
     known = version(await kube.get("ConfigMap", "a"))
     await kube.create(config("b"))
@@ -647,7 +647,7 @@ async def test_a_watch_begins_where_a_list_ended(kube: Kube) -> None:
         assert await taken(events, 1) == [("ADDED", "b")]
 
 
-async def test_a_watch_with_a_selector_tells_who_comes_and_goes(kube: Kube) -> None:
+async def test_watch_with_a_selector_reports_entering_and_leaving_objects(kube: Kube) -> None:
     await kube.create(config("a"))
     async with kube.watch("ConfigMap", labelSelector="app=a") as events:
         for value in ("a", "b", "a"):
@@ -656,20 +656,20 @@ async def test_a_watch_with_a_selector_tells_who_comes_and_goes(kube: Kube) -> N
         assert [type for type, _ in await taken(events, 4)] == ["ADDED", "DELETED", "ADDED", "DELETED"]
 
 
-async def test_a_watch_ends_when_it_was_told_to(kube: Kube) -> None:
+async def test_watch_ends_at_its_timeout(kube: Kube) -> None:
     async with kube.watch("ConfigMap", timeoutSeconds="1", allowWatchBookmarks="true") as events:
         async with asyncio.timeout(30):
             assert [event["type"] async for event in events if event["type"] != "BOOKMARK"] == []
 
 
-async def test_a_watch_may_begin_with_everything_and_say_so(kube: Kube) -> None:
+async def test_watch_may_start_with_initial_events_and_a_bookmark(kube: Kube) -> None:
     await kube.create(config("a"))
     first = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan", "allowWatchBookmarks": "true"}
     async with kube.watch("ConfigMap", **first) as events, asyncio.timeout(30):
         assert [(await anext(events))["type"] for _ in range(2)] == ["ADDED", "BOOKMARK"]
 
 
-async def test_a_watch_that_is_too_far_behind_is_told_so(short_memory: Emulator) -> None:
+async def test_watch_that_is_too_old_gets_410(short_memory: Emulator) -> None:
     async with Kube(short_memory.access) as kube:
         for number in range(4):
             await kube.create(config(str(number)))
@@ -689,7 +689,7 @@ def short_memory() -> Iterator[Emulator]:
 # Kinds
 
 
-async def test_another_operators_kind_comes_and_goes(kube: Kube) -> None:
+async def test_foreign_kind_can_be_defined_and_removed(kube: Kube) -> None:
     for kind in (CLUSTER, POD_MONITOR):
         await kube.define(kinds.definition(kind))
         await kube.apply({**head(kind, "demo"), "spec": {"instances": 3}}, "operator")
@@ -719,7 +719,7 @@ async def test_every_kind_is_discovered(api: Server) -> None:
 
 
 @pytest.mark.parametrize("made", [deployment(replicas=2), stateful_set(), job()], ids=lambda body: str(body["kind"]))
-async def test_a_workload_is_made_ready(kube: Kube, made: Json) -> None:
+async def test_workload_can_be_made_ready(kube: Kube, made: Json) -> None:
     await kube.apply(made, "operator")
     ready = await kubelet.make_ready(kube, made["kind"], "demo")
     if made["kind"] == "Job":
@@ -731,7 +731,7 @@ async def test_a_workload_is_made_ready(kube: Kube, made: Json) -> None:
     assert unready["status"].get("readyReplicas", 0) == 0
 
 
-async def test_a_stateful_set_that_is_ready_has_its_claims(kube: Kube) -> None:
+async def test_ready_stateful_set_has_its_claims(kube: Kube) -> None:
     await kube.apply(stateful_set(), "operator")
     await kubelet.make_ready(kube, "StatefulSet", "demo")
     claim = await kube.get("PersistentVolumeClaim", "data-demo-0")
@@ -746,7 +746,7 @@ async def test_a_failed_job_has_a_pod_with_a_log(kube: Kube, api: Server) -> Non
     assert await kube.log(pod["metadata"]["name"]) == "it broke\n"
 
 
-async def test_a_pod_is_made_ready(kube: Kube) -> None:
+async def test_pod_can_be_made_ready(kube: Kube) -> None:
     await kubelet.make_pod(kube, "demo", {"app": "demo"}, owner=await kube.create(livescore()))
     ready = await kubelet.make_ready(kube, "Pod", "demo")
     assert ready["status"]["phase"] == "Running"
@@ -805,7 +805,7 @@ def heard(kubeconfig: Path, namespace: str, monkeypatch: pytest.MonkeyPatch) -> 
     loop.close()
 
 
-async def test_kopf_hears_what_carries_its_label(kube: Kube, heard: "queue.Queue[Heard]") -> None:
+async def test_kopf_receives_labelled_objects(kube: Kube, heard: "queue.Queue[Heard]") -> None:
     async def next_one() -> Heard:
         return await asyncio.to_thread(heard.get, timeout=20)
 
@@ -843,7 +843,7 @@ async def test_a_healthy_proxy_changes_nothing(kube: Kube, through: Kube) -> Non
         assert await taken(events, 1) == [("ADDED", "settings")]
 
 
-async def test_the_proxy_counts_who_asks_what(faults: Faults, through: Kube) -> None:
+async def test_proxy_counts_requests_by_agent_and_resource(faults: Faults, through: Kube) -> None:
     await through.create(config())
     await through.list("ConfigMap")
     assert faults.count() == 2
@@ -857,14 +857,14 @@ async def test_the_proxy_counts_who_asks_what(faults: Faults, through: Kube) -> 
     ("fault", "code"),
     [(Fault.CONFLICT, 409), (Fault.THROTTLE, 429), (Fault.ERROR, 500), (Fault.UNAVAILABLE, 503)],
 )
-async def test_a_busy_server_refuses(faults: Faults, through: Kube, fault: Fault, code: int) -> None:
+async def test_overloaded_server_refuses_requests(faults: Faults, through: Kube, fault: Fault, code: int) -> None:
     faults.inject(only(fault))
     await refused(code, through.create(config()))
     faults.heal()
     await through.create(config())
 
 
-async def test_a_busy_server_says_when_to_come_again(faults: Faults) -> None:
+async def test_overloaded_server_sends_retry_after(faults: Faults) -> None:
     faults.inject(only(Fault.THROTTLE, retry_after_seconds=3))
     async with httpx.AsyncClient() as http:
         answer = await http.get(f"{faults.access.url}/api/v1/namespaces")
@@ -872,26 +872,26 @@ async def test_a_busy_server_says_when_to_come_again(faults: Faults) -> None:
 
 
 @pytest.mark.parametrize(("fault", "made"), [(Fault.DROP, False), (Fault.LOSE, True)])
-async def test_a_connection_breaks(faults: Faults, kube: Kube, through: Kube, fault: Fault, made: bool) -> None:
+async def test_connection_is_broken(faults: Faults, kube: Kube, through: Kube, fault: Fault, made: bool) -> None:
     faults.inject(only(fault))
     with pytest.raises(httpx.TransportError):
         await through.create(config())
     assert (await kube.find("ConfigMap", "settings") is not None) is made
 
 
-async def test_a_request_waits(faults: Faults, through: Kube) -> None:
+async def test_request_is_delayed(faults: Faults, through: Kube) -> None:
     faults.inject(only(Fault.DELAY, delay_seconds=0.2))
     assert await through.list("LiveScore") == []
 
 
-async def test_a_watch_breaks(faults: Faults, through: Kube) -> None:
+async def test_watch_is_broken(faults: Faults, through: Kube) -> None:
     faults.inject(only(Fault.CUT, watch_seconds=0.2))
     with pytest.raises(httpx.TransportError):
         async with through.watch("ConfigMap", labelSelector="app=none") as events:
             await anext(events)
 
 
-async def test_a_watch_is_told_that_it_is_behind(faults: Faults, through: Kube) -> None:
+async def test_watch_gets_410(faults: Faults, through: Kube) -> None:
     faults.inject(only(Fault.GONE, watch_seconds=0.2))
     async with through.watch("ConfigMap", labelSelector="app=none") as events:
         event = await anext(events)
@@ -909,7 +909,7 @@ async def test_a_partition_breaks_everything_until_it_is_healed(faults: Faults, 
     assert await through.list("LiveScore") == []
 
 
-async def test_what_is_spared_passes(faults: Faults, through: Kube) -> None:
+async def test_exempt_requests_pass(faults: Faults, through: Kube) -> None:
     faults.inject(only(Fault.DROP, exempt=lambda target: target.resource == "leases"))
     assert await through.list("Lease") == []
 
@@ -998,7 +998,9 @@ async def course(server: Server, steps: list[Json]) -> list[Json]:
 
 @settings(max_examples=15, suppress_health_check=RELAXED, phases=[Phase.generate])
 @given(steps=st.lists(step(), min_size=2, max_size=8))
-def test_any_series_of_writes_leads_to_the_same(both: tuple[Server, Server], steps: list[Json]) -> None:
+def test_any_series_of_writes_has_the_same_result_on_both_servers(
+    both: tuple[Server, Server], steps: list[Json]
+) -> None:
     emulated, real = (asyncio.run(course(server, steps)) for server in both)
     ruled_out = (at for at, outcome in enumerate(real) if breaks_rule(outcome))
     compared = next(ruled_out, len(real))
@@ -1028,13 +1030,13 @@ async def fields_of(server: Server, bodies: list[Json]) -> list[Json]:
     return [owned(body, AGENT) for body in made]
 
 
-def test_what_the_operator_applies_is_owned_alike(both: tuple[Server, Server]) -> None:
+def test_applied_manifests_have_equal_ownership_on_both_servers(both: tuple[Server, Server]) -> None:
     bodies = {(body["kind"], body["metadata"]["name"]): body for body in golden() if body["kind"] not in NOT_MADE}
     emulated, real = (asyncio.run(fields_of(server, list(bodies.values()))) for server in both)
     assert dict(zip(bodies, emulated, strict=True)) == dict(zip(bodies, real, strict=True))
 
 
-async def test_the_rules_of_merging_are_those_of_the_real_server(real_api: Server) -> None:
+async def test_merge_rules_match_the_real_server(real_api: Server) -> None:
     async with httpx.AsyncClient(base_url=real_api.access.url, verify=real_api.access.context() or False) as http:
         for version in {kind.api_version for kind in kinds.BUILT_IN}:
             path = f"/openapi/v3/apis/{version}" if "/" in version else f"/openapi/v3/api/{version}"
@@ -1107,7 +1109,7 @@ def referred(schema: Json) -> str:
 # Selection of the server
 
 
-def test_a_real_server_is_taken_where_its_binaries_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_real_server_is_chosen_if_its_binaries_exist(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(apiserver.ASSETS, str(tmp_path))
     assert choice.chosen() == choice.EMULATED
     assert choice.header() == f"operator tests: the emulator, as {apiserver.ASSETS} has no etcd and no kube-apiserver"
@@ -1119,11 +1121,11 @@ def test_a_real_server_is_taken_where_its_binaries_are(monkeypatch: pytest.Monke
     assert "is not set" in choice.header()
 
 
-def test_a_server_says_what_it_is(api: Server) -> None:
+def test_server_has_a_name(api: Server) -> None:
     assert re.match(r"kube-apiserver v\d" if api.is_real else r"KMock \d", api.name)
 
 
-async def test_a_process_that_ends_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_ended_process_reports_its_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "etcd").write_text("#!/bin/sh\necho no room left\n")
     (tmp_path / "etcd").chmod(0o755)
     monkeypatch.setenv(apiserver.ASSETS, str(tmp_path))
@@ -1151,29 +1153,29 @@ async def test_a_process_that_ends_says_why(monkeypatch: pytest.MonkeyPatch, tmp
         ("DELETE", "/apis/apps/v1/namespaces/a/deployments/b", {}, "delete", "deployments"),
     ],
 )
-def test_a_request_is_named_as_rbac_names_it(method: str, path: str, query: Json, verb: str, resource: str) -> None:
+def test_request_is_described_in_rbac_terms(method: str, path: str, query: Json, verb: str, resource: str) -> None:
     target = requests.read(method, path, query)
     assert target is not None
     assert (target.verb, target.resource) == (verb, resource)
 
 
 @pytest.mark.parametrize("path", ["/", "/api", "/apis/apps/v1", "/version", "/readyz"])
-def test_discovery_is_not_about_objects(path: str) -> None:
+def test_discovery_requests_are_not_object_requests(path: str) -> None:
     assert requests.read("GET", path, {}) is None
 
 
-def test_sets_of_fields_are_written_and_read_back() -> None:
+def test_field_sets_round_trip() -> None:
     tree = {"f:a": {}, "f:l": {".": {}, 'k:{"name":"x"}': {".": {}, "f:v": {}}}, "f:s": {'v:"x"': {}}}
     assert fields.encode(fields.decode(tree)) == tree
 
 
-def test_fields_are_selected() -> None:
+def test_field_selector_matches() -> None:
     body = {"metadata": {"name": "a"}}
     assert selectors.fields("metadata.name=a,metadata.namespace!=b")(body)
     assert not selectors.fields("metadata.name==b")(body)
 
 
-async def test_waiting_ends_with_what_was_last_seen() -> None:
+async def test_timeout_reports_the_last_result() -> None:
     async def never() -> list[int]:
         return []
 

@@ -40,7 +40,7 @@ def committed() -> dict[str, Templates]:
 
 
 @pytest.mark.parametrize("case", NAMES)
-def test_no_pod_is_restarted_by_a_new_operator(case: str) -> None:
+def test_operator_upgrade_restarts_no_pod(case: str) -> None:
     changed = {name for name, one in templates(case).items() if committed()[case].get(name, one) != one}
     assert changed == set(), f"an operator upgrade would replace the pods of these: {__doc__}"
 
@@ -52,11 +52,11 @@ def test_every_template_has_a_digest() -> None:
 
 
 @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "Job"])
-def test_whatever_starts_pods_is_among_them(kind: str) -> None:
+def test_every_pod_template_is_covered(kind: str) -> None:
     assert any(name.startswith(f"{kind}/") for found in committed().values() for name in found)
 
 
-def test_the_version_of_the_operator_is_in_no_template(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_operator_version_is_in_no_template(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(livescore_operator, "__version__", "99.0.0")
     monkeypatch.setenv("LIVESCORE_COMMIT", "another")
     assert templates("full") == committed()["full"]

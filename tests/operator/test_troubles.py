@@ -117,7 +117,7 @@ PODS: list[tuple[Manifest, str, list[str], bool]] = [
 
 
 @pytest.mark.parametrize(("found", "reason", "words", "lasting"), PODS)
-def test_a_pod_says_what_keeps_it(found: Manifest, reason: str, words: list[str], lasting: bool) -> None:
+def test_pod_status_gives_the_trouble(found: Manifest, reason: str, words: list[str], lasting: bool) -> None:
     trouble = find(found)
 
     assert trouble is not None
@@ -135,7 +135,9 @@ EVENTS = [
 
 
 @pytest.mark.parametrize(("reason", "message", "found", "lasting"), EVENTS)
-def test_what_a_pod_does_not_say_its_events_do(reason: str, message: str, found: str, lasting: bool) -> None:
+def test_events_give_the_trouble_missing_from_the_pod_status(
+    reason: str, message: str, found: str, lasting: bool
+) -> None:
     trouble = find(pod(), event(reason, "an older one", 60), event(reason, message))
 
     assert trouble is not None
@@ -144,7 +146,7 @@ def test_what_a_pod_does_not_say_its_events_do(reason: str, message: str, found:
 
 
 @pytest.mark.parametrize(("age", "reason"), [(19, None), (21, "ProbeFailing")])
-def test_probes_that_fail_while_a_pod_starts_are_no_trouble(age: float, reason: str | None) -> None:
+def test_failing_probes_during_start_up_are_ignored(age: float, reason: str | None) -> None:
     unready = {**condition("Ready", "False"), "lastTransitionTime": ago(age)}
     trouble = find(pod(conditions=[unready]), event("Unhealthy", "Startup probe failed: connection refused"))
 
@@ -163,7 +165,7 @@ def test_probes_that_fail_while_a_pod_starts_are_no_trouble(age: float, reason: 
         pod("worker", containerStatuses=[waiting("ErrImagePull")]),
     ],
 )
-def test_a_pod_that_is_on_its_way_or_of_another_component_is_no_trouble(well: Manifest) -> None:
+def test_starting_pod_or_pod_of_another_component_is_ignored(well: Manifest) -> None:
     assert find(well) is None
 
 
@@ -178,7 +180,7 @@ def workload(kind: str, **status: Any) -> Manifest:
 
 
 @pytest.mark.parametrize(("message", "reason"), REFUSED)
-def test_a_workload_says_why_it_makes_no_pods(message: str, reason: str) -> None:
+def test_workload_status_gives_the_trouble(message: str, reason: str) -> None:
     failure = condition("ReplicaFailure", "True", message=message, lastTransitionTime=ago(70))
     told = find({}, deployment=workload("Deployment", conditions=[failure]))
     events = [find({}, event("FailedCreate", message), one=workload(kind)) for kind in ("StatefulSet", "Job")]
@@ -199,7 +201,7 @@ def test_a_workload_says_why_it_makes_no_pods(message: str, reason: str) -> None
         workload("Deployment", conditions=[condition("ReplicaFailure", "False", message=QUOTA)]),
     ],
 )
-def test_a_workload_that_has_its_pods_is_no_trouble(well: Manifest) -> None:
+def test_workload_with_all_pods_is_ignored(well: Manifest) -> None:
     assert find({}, event("FailedCreate", QUOTA), one=well) is None
 
 
@@ -217,7 +219,7 @@ def claim(phase: str = "Pending", storage_class: str | None = "fast") -> Manifes
         ("ExternalProvisioning", "Waiting for a volume to be created", False),
     ],
 )
-def test_a_claim_that_is_not_bound_is_named_with_its_class(reason: str, message: str, lasting: bool) -> None:
+def test_unbound_claim_is_named_with_its_class(reason: str, message: str, lasting: bool) -> None:
     trouble = find(pod("postgres"), event(reason, message), component="postgres", claim=claim())
 
     assert trouble is not None
@@ -225,12 +227,12 @@ def test_a_claim_that_is_not_bound_is_named_with_its_class(reason: str, message:
     assert [word for word in ("data-demo-postgres-0", "fast", message) if word not in trouble.message] == []
 
 
-def test_a_claim_that_is_bound_or_waits_for_its_pod_is_no_trouble() -> None:
+def test_bound_claim_or_claim_waiting_for_its_pod_is_ignored() -> None:
     assert find({}, component="postgres", claim=claim("Bound")) is None
     assert find({}, event("WaitForFirstConsumer", "waiting"), component="postgres", claim=claim()) is None
 
 
-def test_what_cannot_pass_stalls_after_a_minute() -> None:
+def test_lasting_trouble_stalls_after_a_minute() -> None:
     young, old = (Trouble("A", "a", since=NOW - timedelta(seconds=age)) for age in (20, 61))
 
     assert (young.remaining(NOW), old.remaining(NOW)) == (LASTING_SECONDS - 20, 0)
@@ -248,7 +250,7 @@ def test_a_pod_that_ran_for_days_does_not_stall_at_its_first_crash() -> None:
     assert trouble.remaining(NOW) == LASTING_SECONDS - 10
 
 
-def test_what_lasts_is_told_before_what_passes() -> None:
+def test_lasting_trouble_takes_precedence() -> None:
     pods = [unscheduled("3 Insufficient cpu"), containers(waiting("ErrImagePull"))]
 
     trouble = troubles.find("api", pods, {}, {}, NOW)
@@ -257,7 +259,7 @@ def test_what_lasts_is_told_before_what_passes() -> None:
     assert trouble.reason == "ImagePullFailed"
 
 
-def test_a_message_that_quotes_a_manifest_is_cut() -> None:
+def test_message_quoting_a_manifest_is_truncated() -> None:
     trouble = find(containers(waiting("RunContainerError", "x" * 5000)))
 
     assert trouble is not None

@@ -74,7 +74,7 @@ async def settle_deletion(kube: Kube) -> None:
 # A bound claim is never deleted
 
 
-async def test_a_bound_claim_is_never_deleted_whatever_the_spec_says(stack: Stack) -> None:
+async def test_bound_claim_is_never_deleted(stack: Stack) -> None:
     await stack.create(postgres=WRONG)
     await stack.reconcile()
     made = await make_claim(stack.kube)
@@ -120,7 +120,7 @@ async def test_a_bound_claim_without_labels_is_kept_with_its_stateful_set(stack:
 
 
 @pytest.mark.parametrize("storage_class", ["wrong", "other", None])
-async def test_a_bound_claim_of_an_earlier_livescore_is_used_as_it_is(stack: Stack, storage_class: str | None) -> None:
+async def test_bound_claim_of_an_earlier_livescore_is_reused(stack: Stack, storage_class: str | None) -> None:
     await stack.kube.create(_credentials())
     await make_claim(stack.kube, storage_class, "20Gi")
     await bind(stack.kube)
@@ -133,7 +133,7 @@ async def test_a_bound_claim_of_an_earlier_livescore_is_used_as_it_is(stack: Sta
     assert await claim_template(stack.kube) == ("right", "10Gi")
 
 
-async def test_the_client_refuses_to_delete_a_claim_that_was_read_with_a_volume(cluster: Cluster, kube: Kube) -> None:
+async def test_client_refuses_to_delete_a_bound_claim(cluster: Cluster, kube: Kube) -> None:
     await make_claim(kube)
     await bind(kube)
     claim = await cluster.claim(kube.namespace, CLAIM)
@@ -145,7 +145,7 @@ async def test_the_client_refuses_to_delete_a_claim_that_was_read_with_a_volume(
     assert "deletionTimestamp" not in (await kube.get("PersistentVolumeClaim", CLAIM))["metadata"]
 
 
-async def test_a_claim_that_was_bound_since_it_was_read_is_kept(cluster: Cluster, kube: Kube) -> None:
+async def test_claim_bound_after_reading_is_kept(cluster: Cluster, kube: Kube) -> None:
     await make_claim(kube)
     claim = await cluster.claim(kube.namespace, CLAIM)
     assert claim is not None
@@ -157,7 +157,7 @@ async def test_a_claim_that_was_bound_since_it_was_read_is_kept(cluster: Cluster
     assert "deletionTimestamp" not in (await kube.get("PersistentVolumeClaim", CLAIM))["metadata"]
 
 
-async def test_a_claim_that_was_written_since_but_has_no_volume_is_deleted(cluster: Cluster, kube: Kube) -> None:
+async def test_unbound_claim_modified_after_reading_is_deleted(cluster: Cluster, kube: Kube) -> None:
     await make_claim(kube)
     claim = await cluster.claim(kube.namespace, CLAIM)
     assert claim is not None
@@ -168,7 +168,7 @@ async def test_a_claim_that_was_written_since_but_has_no_volume_is_deleted(clust
     assert await _is_going(kube)
 
 
-async def test_a_claim_that_was_made_again_is_another_one(cluster: Cluster, kube: Kube) -> None:
+async def test_recreated_claim_is_a_different_object(cluster: Cluster, kube: Kube) -> None:
     await make_claim(kube)
     claim = await cluster.claim(kube.namespace, CLAIM)
     assert claim is not None
@@ -184,7 +184,7 @@ async def test_a_claim_that_was_made_again_is_another_one(cluster: Cluster, kube
     await cluster.delete(claim)
 
 
-async def test_a_claim_that_is_written_again_and_again_is_left_for_the_next_time(
+async def test_constantly_modified_claim_is_retried_later(
     cluster: Cluster, kube: Kube, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await make_claim(kube)
@@ -259,7 +259,7 @@ async def test_the_stateful_set_waits_until_a_deleted_claim_is_gone(stack: Stack
     assert await claim_template(stack.kube) == ("right", "10Gi")
 
 
-async def test_without_a_stateful_set_an_unbound_claim_of_another_class_is_deleted_first(stack: Stack) -> None:
+async def test_unbound_claim_of_another_class_is_deleted_before_the_stateful_set_exists(stack: Stack) -> None:
     await stack.kube.create(_credentials())
     await make_claim(stack.kube)
     await stack.create(postgres=RIGHT)
@@ -270,7 +270,7 @@ async def test_without_a_stateful_set_an_unbound_claim_of_another_class_is_delet
     assert await stack.kube.find("StatefulSet", STATEFUL_SET) is None
 
 
-async def test_without_a_claim_the_template_alone_is_corrected(stack: Stack) -> None:
+async def test_template_is_corrected_without_a_claim(stack: Stack) -> None:
     """The claim may be missing because a quota of the storage class refused it."""
     await stack.create(postgres=WRONG)
     await stack.reconcile()
@@ -282,7 +282,7 @@ async def test_without_a_claim_the_template_alone_is_corrected(stack: Stack) -> 
     assert await claim_template(stack.kube) == ("right", "10Gi")
 
 
-async def test_a_plan_shows_the_correction_and_makes_none(stack: Stack) -> None:
+async def test_plan_shows_the_correction_without_making_it(stack: Stack) -> None:
     await stack.create(postgres=WRONG)
     await stack.reconcile()
     await make_claim(stack.kube)
@@ -353,7 +353,7 @@ KEPT = [
 
 @pytest.mark.parametrize("claim", KEPT)
 @pytest.mark.parametrize("has_stateful_set", [True, False])
-def test_nothing_is_deleted_that_may_hold_data(claim: Manifest, has_stateful_set: bool) -> None:
+def test_claims_that_may_hold_data_are_never_deleted(claim: Manifest, has_stateful_set: bool) -> None:
     children = objects(claim, *([stateful_set("wrong")] if has_stateful_set else []))
 
     found = corrections(livescore(postgres=RIGHT), children, {})
@@ -362,7 +362,7 @@ def test_nothing_is_deleted_that_may_hold_data(claim: Manifest, has_stateful_set
     assert [type(one.problem) for one in found] == ([Terminal] if has_stateful_set else [])
 
 
-def test_the_template_counts_and_not_the_claim() -> None:
+def test_template_is_compared_and_not_the_claim() -> None:
     """An admission webhook that sets another class on each claim would otherwise cause endless recreation."""
     children = objects(stateful_set("right"), claim_of(storage_class="mutated"))
 
@@ -370,7 +370,7 @@ def test_the_template_counts_and_not_the_claim() -> None:
 
 
 @pytest.mark.parametrize("size", ["10Gi", "10240Mi", "10737418240"])
-def test_another_spelling_of_the_size_is_no_difference(size: str) -> None:
+def test_equivalent_sizes_are_equal(size: str) -> None:
     children = objects(stateful_set(None, size), claim_of(storage_class="default"))
 
     assert corrections(livescore(), children, {}) == []
@@ -378,14 +378,14 @@ def test_another_spelling_of_the_size_is_no_difference(size: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["external", "cloudnative-pg"])
-def test_claims_of_servers_that_others_run_are_left_alone(mode: str) -> None:
+def test_claims_of_external_servers_are_left_alone(mode: str) -> None:
     external = {"external": {"secretRef": {"name": "elsewhere", "key": "url"}}} if mode == "external" else {}
     resource = livescore(postgres={"mode": mode, **RIGHT, **external})
 
     assert corrections(resource, objects(stateful_set("wrong"), claim_of()), {}) == []
 
 
-def test_a_stranger_of_the_same_name_is_left_alone() -> None:
+def test_foreign_stateful_set_of_the_same_name_is_left_alone() -> None:
     stranger = claim_of()
     stranger["metadata"]["ownerReferences"] = [{"kind": "Other", "name": "x", "uid": "x", "controller": True}]
 
@@ -394,7 +394,7 @@ def test_a_stranger_of_the_same_name_is_left_alone() -> None:
     assert [one.deleted for one in found] == [()]
 
 
-def test_the_stateful_set_goes_before_its_claim() -> None:
+def test_stateful_set_is_deleted_before_its_claim() -> None:
     (found,) = corrections(livescore(postgres=RIGHT), objects(claim_of(), stateful_set("wrong")), {})
 
     assert [one["kind"] for one in found.deleted] == ["StatefulSet", "PersistentVolumeClaim"]

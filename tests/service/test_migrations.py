@@ -2,21 +2,27 @@
 
 import asyncio
 import os
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import LiteralString
 
 import httpx
 import psycopg
 import pytest
+import structlog
 from alembic import command
 from alembic.script import ScriptDirectory
+from hypothesis import example, given
+from hypothesis import strategies as st
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.pool import NullPool
 
-from livescore.scores import migrations, models, schema
+from livescore.scores import migrations, models, rules, schema
 from tests.support.clients import Listener
 from tests.support.command import Command
 from tests.support.delivery import DeliveryScenario
@@ -26,6 +32,12 @@ from tests.support.servers import Postgres
 from tests.support.service import Kind, Start, eventually, instant, match_body
 
 PROCESSES = 8
+
+KICK_OFF = datetime(2026, 6, 11, 19, tzinfo=UTC)
+FULL_TIME = KICK_OFF + timedelta(hours=2)
+
+DATABASE_TIMEOUT_SECONDS = 5.0
+"""The default of the setting: a statement that takes longer fails."""
 
 END_SECONDS = 60.0
 """Timeout until all of them have ended."""
@@ -230,6 +242,109 @@ async def test_migrate_refuses_a_foreign_schema(forked: Command, database_url: s
     assert done.stderr.splitlines()[-1] == (
         "livescore migrate: the database's schema is ae1027a6acf, which is no revision of LiveScore: check DATABASE_URL"
     )
+
+
+def migrate_to(url: str, revision: str) -> None:
+    with engine_of(url).connect() as connection:
+        command.upgrade(migrations.config(connection), revision)
+        connection.commit()
+
+
+async def test_a_migration_behind_a_long_transaction_blocks_nobody_and_ends_after_it(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Revision 0003 alters tables, for which PostgreSQL waits until no transaction uses them."""
+    monkeypatch.setattr(migrations, "RETRY_SECONDS", 0.5)
+    migrate_to(empty_url, "0002")
+    with psycopg.connect(empty_url, application_name="report") as reporter, psycopg.connect(empty_url) as client:
+        client.autocommit = True
+        client.execute(MATCH_OF_0001)
+        reporter.execute("SELECT count(*) FROM match")
+        with structlog.testing.capture_logs() as logs:
+            migration = asyncio.create_task(asyncio.to_thread(migrations.upgrade, empty_url))
+            delays = []
+            while len(logs) < 2:
+                delays.append(await asyncio.to_thread(use, client))
+        assert not migration.done()
+        assert max(delays) < DATABASE_TIMEOUT_SECONDS
+        for entry in logs:
+            assert entry["reason"].startswith(f"process {reporter.info.backend_pid} (application report, user ")
+            assert "idle in transaction, open for" in entry["reason"]
+            assert f"SELECT pg_terminate_backend({reporter.info.backend_pid})" in entry["reason"]
+        reporter.rollback()
+        assert await migration == schema.HEAD
+        use(client)
+
+
+def use(client: psycopg.Connection[tuple[object, ...]]) -> float:
+    """Read and write a match. Returns how many seconds that took."""
+    begin = time.monotonic()
+    client.execute("SELECT status FROM match WHERE id = 7")
+    client.execute("UPDATE match SET seq = seq + 1 WHERE id = 7")
+    return time.monotonic() - begin
+
+
+def test_a_migration_that_waits_too_long_gives_up_and_leaves_the_schema_as_it_was(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrations, "LOCK_SECONDS", 0.1)
+    migrate_to(empty_url, "0002")
+    before = tables(empty_url)
+    with psycopg.connect(empty_url) as reporter:
+        reporter.execute("SELECT count(*) FROM match")
+        with pytest.raises(migrations.SchemaLocked, match=rf"process {reporter.info.backend_pid} .* on match"):
+            migrations.upgrade(empty_url, patience=0.0)
+    assert tables(empty_url) == before
+    with psycopg.connect(empty_url) as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0002",)]
+
+
+def test_a_migration_waits_for_another_one_as_long_as_that_takes(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrations, "LOCK_SECONDS", 0.1)
+    with psycopg.connect(empty_url) as other, ThreadPoolExecutor() as threads:
+        other.execute("SELECT pg_advisory_xact_lock(%s)", [migrations.ADVISORY_LOCK])
+        migration = threads.submit(migrations.upgrade, empty_url, patience=0.0)
+        with pytest.raises(TimeoutError):
+            migration.result(timeout=1.0)
+        other.rollback()
+        assert migration.result(timeout=60.0) == schema.HEAD
+
+
+MOMENTS = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC))  # noqa: DTZ001 -- hypothesis adds it
+
+
+def test_the_status_by_the_clock_is_one_rule_in_python_and_sql(database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+
+        @given(MOMENTS, MOMENTS, MOMENTS, st.sampled_from([None, "start", "end"]))
+        @example(KICK_OFF, FULL_TIME, KICK_OFF, None)
+        @example(KICK_OFF, FULL_TIME, FULL_TIME, None)
+        def holds(start: datetime, end: datetime, now: datetime, equal: str | None) -> None:
+            now = {"start": start, "end": end}.get(equal or "", now)
+            row = connection.execute("SELECT livescore_status(%s, %s, %s)", (start, end, now)).fetchone()
+            assert row == (rules.status_at(start, end, now),)
+
+        holds()
+
+
+def test_the_function_of_the_status_costs_no_call_and_ignores_the_search_path(database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        plan = connection.execute(
+            "EXPLAIN VERBOSE SELECT livescore_status(start_time, end_time, statement_timestamp()) FROM match"
+        ).fetchall()
+        assert "livescore_status" not in str(plan)
+        connection.execute("CREATE SCHEMA other")
+        connection.execute(
+            "CREATE FUNCTION other.later(timestamptz, timestamptz) RETURNS boolean LANGUAGE sql RETURN true"
+        )
+        connection.execute(
+            "CREATE OPERATOR other.< (LEFTARG = timestamptz, RIGHTARG = timestamptz, FUNCTION = other.later)"
+        )
+        connection.execute("SET search_path = other, pg_catalog")
+        row = connection.execute("SELECT public.livescore_status(%s, %s, %s)", (KICK_OFF, FULL_TIME, FULL_TIME))
+        assert row.fetchone() == ("finished",)
 
 
 async def objects(http: httpx.AsyncClient, expected: str | None) -> None:

@@ -92,7 +92,7 @@ def migrate() -> None:
     url = _configured().database_url.get_secret_value()
     try:
         revision = migrations.upgrade(url)
-    except (ArgumentError, DBAPIError, psycopg.Error, migrations.UnknownRevision) as error:
+    except (ArgumentError, DBAPIError, psycopg.Error, migrations.SchemaLocked, migrations.UnknownRevision) as error:
         typer.echo(f"livescore migrate: {keys.one_line(getattr(error, 'orig', error), url)}", err=True)
         sys.exit(1)
     typer.echo(f"schema is at {revision}")

@@ -1,16 +1,16 @@
-"""Revision of the database's schema, and whether this version can work with it.
+"""The schema revision that this version of the service needs.
 
-Schemas change in two steps: a release adds what it needs, and a later one removes what nothing uses any more. So every
-version works with its own schema and with newer ones, which lets old processes serve until they are replaced.
+Schemas change in two steps: a release adds what it needs, and a later one removes what is no longer used. So every
+version works with its own schema and with newer ones, and old processes serve until they are replaced.
 """
 
 import re
 from typing import LiteralString
 
-# The revision that this version was made for; a test keeps it equal to the latest file in migrations/versions/.
-HEAD = "0003"
+# The oldest revision that this version works with. A test compares it with the latest file in migrations/versions/.
+HEAD = "0004"
 
-# Every revision in one text, as there is more than one only if something else has written the table.
+# All revisions in one text: there is more than one only if another program has written to the table.
 EXISTS: LiteralString = "SELECT to_regclass('alembic_version') IS NOT NULL"
 REVISION: LiteralString = "SELECT coalesce(string_agg(version_num, ', ' ORDER BY version_num), '') FROM alembic_version"
 
@@ -18,20 +18,20 @@ _ORDERED = re.compile(r"[0-9]{4,9}")
 
 
 def is_known(revision: str) -> bool:
-    """Return whether this is one of LiveScore's revisions, older or newer."""
+    """Return True if this is a revision of LiveScore, older or newer."""
     return _ORDERED.fullmatch(revision) is not None
 
 
 def is_newer(revision: str) -> bool:
-    """Return whether a later version has made this known revision."""
+    """Return True if a newer version has made this known revision."""
     return int(revision) > int(HEAD)
 
 
 def objection(revision: str) -> str | None:
-    """Return why this version cannot work with a schema, None if it can.
+    """Return why this version cannot use a schema; None if it can.
 
     Args:
-        revision: empty if the database has no schema.
+        revision: Revision of the schema; empty if the database has none.
     """
     if not revision:
         return "the database has no schema yet: run `livescore migrate`"
@@ -43,5 +43,5 @@ def objection(revision: str) -> str | None:
 
 
 def unknown(revision: str) -> str:
-    """Return what to say about a revision of something else."""
+    """Return the error message for a revision of another program."""
     return f"the database's schema is {revision}, which is no revision of LiveScore: check DATABASE_URL"

@@ -1,86 +1,113 @@
-"""The SQL of the service. PostgreSQL builds the JSON: no row is turned into objects and back on its way to a client.
+"""Every SQL statement of the service, with what it returns and which lock it takes.
 
-A write is one statement: its first part takes the match row and moves ``seq``, so that the row's lock orders the events
-of a match by commit and leaves no gap; its last part appends the events and returns them.
+PostgreSQL builds the JSON, so no row becomes Python objects on its way to a client. Statements named ``…_JSON`` and the
+functions that begin with an underscore are parts of statements.
+
+A write is a single statement. Its first part updates the match row and increments ``seq``, and its last part appends
+the events and returns them as :data:`EVENT_COLUMNS`. The row lock makes ``seq`` gap-free and puts the events of a match
+in the order of their commits.
 """
 
+# Parts
 
-def _instant(column: str) -> str:
-    """UTC with milliseconds and ``Z``, as clients have always received it."""
+
+def _timestamp(column: str) -> str:
+    """Return the text of a time as clients receive it: UTC with milliseconds and ``Z``."""
     return f"""to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')"""
 
 
-def _fixture_columns(row: str) -> str:
-    return f"""{row}.id, {row}.sport, {row}.home_team AS "homeTeam", {row}.away_team AS "awayTeam", {row}.status,
-        {_instant(f"{row}.start_time")} AS "startTime",
-        {_instant(f"{row}.end_time")} AS "endTime" """
-
-
-def _match_columns(row: str) -> str:
-    return f"""{_fixture_columns(row)},
-        {row}.home_score AS "homeScore", {row}.away_score AS "awayScore",
-        {_instant(f"{row}.created_at")} AS "createdAt", {_instant(f"{row}.updated_at")} AS "updatedAt", {row}.seq"""
-
-
-def _commentary_columns(row: str) -> str:
-    return f"""{row}.id, {row}.match_id AS "matchId", {row}.minute, {row}.sequence, {row}.period,
-        {row}.event_type AS "eventType", {row}.actor, {row}.team, {row}.message, {row}.metadata, {row}.tags,
-        {_instant(f"{row}.created_at")} AS "createdAt", {_instant(f"{row}.updated_at")} AS "updatedAt", {row}.seq"""
-
-
 def _json(columns: str) -> str:
+    """Return a subquery that builds one JSON object, whose members are named by the columns."""
     return f"(SELECT row_to_json(_) FROM (SELECT {columns}) _)"
 
 
-MATCH_JSON = _json(_match_columns("m"))
-COMMENTARY_JSON = _json(_commentary_columns("c"))
-SCORE_JSON = _json('m.id AS "matchId", m.home_score AS "homeScore", m.away_score AS "awayScore"')
-DELETED_JSON = _json('c.id, c.match_id AS "matchId"')
+_FIXTURE_COLUMNS = f"""m.id, m.sport, m.home_team AS "homeTeam", m.away_team AS "awayTeam", m.status,
+        {_timestamp("m.start_time")} AS "startTime",
+        {_timestamp("m.end_time")} AS "endTime" """
+
+_MATCH_COLUMNS = f"""{_FIXTURE_COLUMNS},
+        m.home_score AS "homeScore", m.away_score AS "awayScore",
+        {_timestamp("m.created_at")} AS "createdAt", {_timestamp("m.updated_at")} AS "updatedAt", m.seq"""
+
+_COMMENTARY_COLUMNS = f"""c.id, c.match_id AS "matchId", c.minute, c.sequence, c.period,
+        c.event_type AS "eventType", c.actor, c.team, c.message, c.metadata, c.tags,
+        {_timestamp("c.created_at")} AS "createdAt", {_timestamp("c.updated_at")} AS "updatedAt", c.seq"""
+
+# The data of events and the bodies of answers. Each refers to a match as `m` or to a commentary as `c`.
+_MATCH_JSON = _json(_MATCH_COLUMNS)
+_COMMENTARY_JSON = _json(_COMMENTARY_COLUMNS)
+_SCORE_JSON = _json('m.id AS "matchId", m.home_score AS "homeScore", m.away_score AS "awayScore"')
+_DELETED_JSON = _json('c.id, c.match_id AS "matchId"')
 
 
-def _status_json(old: str) -> str:
+def _status_json(old_status: str) -> str:
+    """Return the data of a ``match_status_changed`` event."""
     return _json(
-        f'm.id AS "matchId", {old} AS "oldStatus", m.status AS "newStatus", {_instant("m.updated_at")} AS "timestamp"'
+        f'm.id AS "matchId", {old_status} AS "oldStatus", m.status AS "newStatus", '
+        f'{_timestamp("m.updated_at")} AS "timestamp"'
     )
 
 
 EVENT_COLUMNS = """event.match_id, event.seq, event.type, event.data::text,
     extract(epoch FROM event.created_at)::float8 AS created, coalesce(event.request_id, '')"""
-_APPEND = "INSERT INTO event (match_id, seq, type, data, request_id, created_at)"
+"""The fields of :class:`livescore.scores.feed.Event`, in order."""
 
-# A fingerprint of this feed as it physically is: it changes when the database is restored from a backup, loaded from
-# a dump or taken over by a standby that may lack the last events, and nobody has to remember to change it. Only copied
-# files keep all of that; whoever finds that they lack events gives the feed another incarnation.
+_APPEND_EVENTS = "INSERT INTO event (match_id, seq, type, data, request_id, created_at)"
+
+_NOW = "date_trunc('milliseconds', clock_timestamp())"
+
+# A physical fingerprint of the database, which nobody has to remember to change: it differs after a restore from a
+# backup, in a database loaded from a dump, and after the promotion of a standby that may lack the last events.
 _CLUSTER = """concat_ws(':', (SELECT system_identifier FROM pg_control_system()),
     left(pg_walfile_name(pg_current_wal_lsn()), 8), (SELECT oid FROM pg_database WHERE datname = current_database()),
     'event'::regclass::oid)"""
+# Copied data files keep the fingerprint. An instance that finds that the copy lacks events renews `incarnation`.
 _EPOCH = f"left(md5(concat_ws(':', {_CLUSTER}, catalog.incarnation)), 12)"
-# The id of the deployment and the epoch; see livescore.deployment.
-ORIGIN = f"SELECT left(translate(deployment::text, '-', ''), 12), {_EPOCH} FROM catalog"
-RENEW_EPOCH = f"UPDATE catalog SET incarnation = gen_random_uuid() WHERE {_EPOCH} = %(epoch)s"
 
-_STATUS_BY_CLOCK = """CASE WHEN %(start)s > catalog.now THEN 'scheduled'
-    WHEN %(end)s <= catalog.now THEN 'finished' ELSE 'live' END"""
+# Identity
+
+ORIGIN = f"SELECT left(translate(deployment::text, '-', ''), 12), {_EPOCH} FROM catalog"
+"""Returns the id of the deployment and the epoch; see :mod:`livescore.deployment`."""
+
+RENEW_EPOCH = f"UPDATE catalog SET incarnation = gen_random_uuid() WHERE {_EPOCH} = %(epoch)s"
+"""Changes the epoch unless it has changed already. Locks the catalog row."""
+
+CLUSTER_IS_RECORDED = f"SELECT cluster IS NOT DISTINCT FROM {_CLUSTER} FROM catalog"
+"""Returns True if the transaction ids of the feed are those of this cluster."""
+
+RECORD_CLUSTER = f"""
+WITH recorded AS (
+    UPDATE catalog SET cluster = {_CLUSTER} WHERE cluster IS DISTINCT FROM {_CLUSTER} RETURNING one_row
+)
+UPDATE match SET restored_seq = seq WHERE restored_seq <> seq AND EXISTS (SELECT FROM recorded)
+"""
+"""Records the current cluster in the catalog, and in each match the last event that came from another cluster.
+
+A dump contains the transaction ids of the cluster in which it was made, and they mean nothing in this one. So this runs
+before any client receives a horizon. Locks the catalog row and all match rows.
+"""
+
+# Writes
 
 CREATE_MATCH = f"""
 WITH catalog AS (
-    UPDATE catalog SET last_match_id = last_match_id + 1
-    RETURNING last_match_id AS id, date_trunc('milliseconds', clock_timestamp()) AS now
+    UPDATE catalog SET last_match_id = last_match_id + 1 RETURNING last_match_id AS id, {_NOW} AS now
 ), m AS (
     INSERT INTO match (id, sport, home_team, away_team, status, start_time, end_time, home_score, away_score,
         created_at, updated_at, seq)
-    SELECT id, %(sport)s, %(home_team)s, %(away_team)s, {_STATUS_BY_CLOCK}, %(start)s, %(end)s,
+    SELECT id, %(sport)s, %(home_team)s, %(away_team)s, livescore_status(%(start)s, %(end)s, now), %(start)s, %(end)s,
         %(home_score)s, %(away_score)s, now, now, 1 FROM catalog
     RETURNING *
 )
-{_APPEND} SELECT m.id, 1, 'match_created', {MATCH_JSON}, %(request_id)s, m.created_at FROM m
+{_APPEND_EVENTS} SELECT m.id, 1, 'match_created', {_MATCH_JSON}, %(request_id)s, m.created_at FROM m
 RETURNING {EVENT_COLUMNS}
 """
+"""Creates a match. Returns its event. Locks the catalog row, so that match ids are gap-free in commit order."""
 
 CREATE_COMMENTARY = f"""
 WITH m AS (
     UPDATE match SET seq = seq + 1 + %(scores)s::int, home_score = home_score + %(home)s,
-        away_score = away_score + %(away)s, updated_at = date_trunc('milliseconds', clock_timestamp())
+        away_score = away_score + %(away)s, updated_at = {_NOW}
     WHERE id = %(match_id)s
     RETURNING *
 ), c AS (
@@ -90,128 +117,35 @@ WITH m AS (
         %(message)s, %(metadata)s, %(tags)s, updated_at, updated_at FROM m
     RETURNING *
 )
-{_APPEND}
-SELECT c.match_id, c.seq, 'commentary', {COMMENTARY_JSON}, %(request_id)s, c.created_at FROM c
+{_APPEND_EVENTS}
+SELECT c.match_id, c.seq, 'commentary', {_COMMENTARY_JSON}, %(request_id)s, c.created_at FROM c
 UNION ALL
-SELECT m.id, m.seq, 'score_update', {SCORE_JSON}, %(request_id)s, m.updated_at FROM m WHERE %(scores)s
+SELECT m.id, m.seq, 'score_update', {_SCORE_JSON}, %(request_id)s, m.updated_at FROM m WHERE %(scores)s
 RETURNING {EVENT_COLUMNS}
+"""
+"""Appends commentary and, if ``scores``, moves the score by ``home`` and ``away``.
+
+Returns its one or two events, nothing if there is no such match. Locks the match row.
 """
 
 
-def _transition(selection: str) -> str:
-    """Return a statement that moves due matches in one step to the status that the clock gives them.
+def _revise_commentary(change: str, event_type: str, data: str) -> str:
+    """Return a statement that changes a commentary and, if ``scores``, moves the score by ``home`` and ``away``.
 
-    Args:
-        selection: Further conditions and the lock. The time of the statement can be looked up in an index,
-            clock_timestamp() cannot.
+    The score does not fall below zero, which a goal that is taken back could cause after a score set by hand. The
+    statement returns its one or two events and locks the match row and the commentary row.
     """
-    return f"""
-WITH due AS (
-    SELECT id, status, start_time, end_time FROM match
-    WHERE NOT pinned AND (status = 'scheduled' AND start_time <= statement_timestamp()
-        OR status = 'live' AND end_time <= statement_timestamp())
-    {selection}
-), m AS (
-    UPDATE match SET seq = match.seq + 1, updated_at = date_trunc('milliseconds', clock_timestamp()),
-        status = CASE WHEN match.end_time <= clock_timestamp() THEN 'finished' ELSE 'live' END
-    FROM due WHERE match.id = due.id
-    RETURNING match.*, due.status AS old
-), e AS (
-    {_APPEND}
-    SELECT m.id, m.seq, 'match_status_changed', {_status_json("m.old")}, NULL, m.updated_at FROM m
-    RETURNING *
-)
-SELECT e.match_id, e.seq, e.type, e.data::text, extract(epoch FROM e.created_at)::float8, '',
-    m.status, extract(epoch FROM
-        clock_timestamp() - CASE m.status WHEN 'live' THEN m.start_time ELSE m.end_time END)::float8
-FROM e JOIN m ON m.id = e.match_id
-"""
-
-
-# Rows that another session is changing are left for the next sweep, so sweeps neither wait nor block each other.
-SWEEP = _transition("ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED")
-
-# The transition of one match waits for the row lock: other writes hold it for milliseconds.
-TRANSITION = _transition("AND id = %(match_id)s FOR UPDATE")
-
-# Seconds until the transition of one match (negative: overdue); no row without one. By the clock of PostgreSQL, which
-# decides.
-UNTIL_TRANSITION = """
-SELECT extract(epoch FROM CASE status WHEN 'scheduled' THEN start_time ELSE end_time END - clock_timestamp())::float8
-FROM match WHERE id = %(match_id)s AND NOT pinned AND status IN ('scheduled', 'live')
-"""
-
-# Seconds until the next transition is due (negative: overdue), NULL without one.
-NEXT_TRANSITION = """
-SELECT extract(epoch FROM least(
-    (SELECT min(start_time) FROM match WHERE status = 'scheduled' AND NOT pinned),
-    (SELECT min(end_time) FROM match WHERE status = 'live' AND NOT pinned)) - clock_timestamp())::float8
-"""
-
-# What the jobs should be: the matches that change within so many seconds.
-UPCOMING = """
-SELECT id, status, start_time, end_time FROM match
-WHERE NOT pinned AND id > %(after)s AND (
-    status = 'scheduled' AND start_time < statement_timestamp() + make_interval(secs => %(horizon)s)
-    OR status = 'live' AND end_time < statement_timestamp() + make_interval(secs => %(horizon)s))
-ORDER BY id LIMIT %(limit)s
-"""
-
-# What is on and what begins within so many seconds. The clock alone makes a match live, so pinned ones are neither; the
-# condition is that of the sweep's indexes.
-FIXTURES = f"""
-SELECT coalesce(string_agg(doc, ',' ORDER BY start_time, id), '') FROM (
-    SELECT {_json(_fixture_columns("m"))}::text AS doc, m.start_time, m.id FROM match m
-    WHERE NOT pinned AND (status = 'live'
-        OR status = 'scheduled' AND start_time <= statement_timestamp() + make_interval(secs => %(within)s))
-    ORDER BY m.start_time, m.id LIMIT %(limit)s) page
-"""
-
-LOCK_MATCH = """
-SELECT sport, home_team, away_team, status, start_time, end_time, home_score, away_score, pinned, clock_timestamp(),
-    seq
-FROM match WHERE id = %(match_id)s FOR UPDATE
-"""
-
-# An event's `type` and the number it takes after the match's present one come in as arrays of equal length.
-REVISE_MATCH = f"""
-WITH m AS (
-    UPDATE match SET seq = seq + cardinality(%(types)s::text[]), sport = %(sport)s, home_team = %(home_team)s,
-        away_team = %(away_team)s, status = %(status)s, start_time = %(start)s, end_time = %(end)s,
-        home_score = %(home_score)s, away_score = %(away_score)s, pinned = %(pinned)s,
-        updated_at = CASE cardinality(%(types)s::text[]) WHEN 0 THEN updated_at  -- an ETag names one body only
-            ELSE date_trunc('milliseconds', clock_timestamp()) END
-    WHERE id = %(match_id)s
-    RETURNING *
-)
-{_APPEND}
-SELECT m.id, m.seq - cardinality(%(types)s::text[]) + kind.number, kind.type, CASE kind.type
-    WHEN 'score_update' THEN {SCORE_JSON}
-    WHEN 'match_status_changed' THEN {_status_json("%(old_status)s::text")}
-    ELSE {MATCH_JSON} END, %(request_id)s, m.updated_at
-FROM m, unnest(%(types)s::text[]) WITH ORDINALITY AS kind(type, number)
-RETURNING {EVENT_COLUMNS}
-"""
-
-LOCK_COMMENTARY = """
-SELECT c.event_type, c.metadata, m.seq, c.seq FROM match m JOIN commentary c ON c.match_id = m.id
-WHERE m.id = %(match_id)s AND c.id = %(commentary_id)s FOR UPDATE
-"""
-
-
-def _revise_commentary(change: str, kind: str, data: str) -> str:
-    """A correction or deletion; the score moves by ``home`` and ``away`` and is floored at zero."""
     return f"""
 WITH m AS (
     UPDATE match SET seq = seq + 1 + %(scores)s::int, home_score = greatest(0, home_score + %(home)s),
-        away_score = greatest(0, away_score + %(away)s), updated_at = date_trunc('milliseconds', clock_timestamp())
+        away_score = greatest(0, away_score + %(away)s), updated_at = {_NOW}
     WHERE id = %(match_id)s
     RETURNING *
 ), c AS ({change} RETURNING c.*)
-{_APPEND}
-SELECT c.match_id, m.seq - %(scores)s::int, '{kind}', {data}, %(request_id)s, m.updated_at FROM m, c
+{_APPEND_EVENTS}
+SELECT c.match_id, m.seq - %(scores)s::int, '{event_type}', {data}, %(request_id)s, m.updated_at FROM m, c
 UNION ALL
-SELECT m.id, m.seq, 'score_update', {SCORE_JSON}, %(request_id)s, m.updated_at FROM m WHERE %(scores)s
+SELECT m.id, m.seq, 'score_update', {_SCORE_JSON}, %(request_id)s, m.updated_at FROM m WHERE %(scores)s
 RETURNING {EVENT_COLUMNS}
 """
 
@@ -225,42 +159,127 @@ UPDATE_COMMENTARY = _revise_commentary(
         tags = coalesce(%(tags)s, c.tags)
     FROM m WHERE c.match_id = m.id AND c.id = %(commentary_id)s""",
     "commentary_updated",
-    COMMENTARY_JSON,
+    _COMMENTARY_JSON,
 )
+"""Corrects a commentary; NULL keeps a value. See :func:`_revise_commentary`."""
 
 DELETE_COMMENTARY = _revise_commentary(
     "DELETE FROM commentary c USING m WHERE c.match_id = m.id AND c.id = %(commentary_id)s",
     "commentary_deleted",
-    DELETED_JSON,
+    _DELETED_JSON,
 )
+"""Deletes a commentary. See :func:`_revise_commentary`."""
 
-MATCH = f"SELECT {MATCH_JSON}::text, m.seq FROM match m WHERE m.id = %(match_id)s"
+LOCK_COMMENTARY = """
+SELECT c.event_type, c.metadata, m.seq, c.seq FROM match m JOIN commentary c ON c.match_id = m.id
+WHERE m.id = %(match_id)s AND c.id = %(commentary_id)s FOR UPDATE
+"""
+"""Returns type and metadata of a commentary, the seq of its match and its own. Locks the match and commentary rows."""
 
-COMMENTARY = f"""
-SELECT coalesce(string_agg(doc, ',' ORDER BY created_at DESC, id DESC), '') FROM (
-    SELECT {COMMENTARY_JSON}::text AS doc, c.created_at, c.id FROM commentary c WHERE c.match_id = %(match_id)s
-    ORDER BY c.created_at DESC, c.id DESC LIMIT %(limit)s) page
+LOCK_MATCH = """
+SELECT sport, home_team, away_team, status, start_time, end_time, home_score, away_score, pinned, clock_timestamp(),
+    seq
+FROM match WHERE id = %(match_id)s FOR UPDATE
+"""
+"""Returns the fields of a match that can be changed, the database's time, and its seq. Locks the match row."""
+
+REVISE_MATCH = f"""
+WITH m AS (
+    UPDATE match SET seq = seq + cardinality(%(types)s::text[]), sport = %(sport)s, home_team = %(home_team)s,
+        away_team = %(away_team)s, status = %(status)s, start_time = %(start)s, end_time = %(end)s,
+        home_score = %(home_score)s, away_score = %(away_score)s, pinned = %(pinned)s,
+        updated_at = CASE cardinality(%(types)s::text[]) WHEN 0 THEN updated_at
+            ELSE {_NOW} END
+    WHERE id = %(match_id)s
+    RETURNING *
+)
+{_APPEND_EVENTS}
+SELECT m.id, m.seq - cardinality(%(types)s::text[]) + change.number, change.type, CASE change.type
+    WHEN 'score_update' THEN {_SCORE_JSON}
+    WHEN 'match_status_changed' THEN {_status_json("%(old_status)s::text")}
+    ELSE {_MATCH_JSON} END, %(request_id)s, m.updated_at
+FROM m, unnest(%(types)s::text[]) WITH ORDINALITY AS change(type, number)
+RETURNING {EVENT_COLUMNS}
+"""
+"""Sets the fields of a match and appends an event of each of the ``types``. Returns the events. Locks the match row.
+
+Without events the ETag stays the same, so ``updated_at``, which is part of the body, must too.
 """
 
-
-COMMENTARY_ENTRY = f"""
-SELECT {COMMENTARY_JSON}::text, c.seq FROM commentary c WHERE c.match_id = %(match_id)s AND c.id = %(commentary_id)s
-"""
+# The clock
 
 
-def list_matches(conditions: list[str]) -> str:
-    """A page, newest first, as JSON text, and the cursor of its last match when more follow."""
-    where = " AND ".join(conditions) or "true"
+def _is_due(moment: str) -> str:
+    """Return the condition for matches that the clock moves on by ``moment``: it is that of two partial indexes.
+
+    An index cannot be searched for a volatile function, so ``moment`` is based on ``statement_timestamp()``.
+    """
+    return f"""NOT pinned AND (status = 'scheduled' AND start_time <= {moment}
+        OR status = 'live' AND end_time <= {moment})"""
+
+
+def _transition(selection: str) -> str:
+    """Return a statement that moves due matches to their status by the clock, in one step.
+
+    The statement returns for each match its event, the new status and the lateness in seconds.
+
+    Args:
+        selection: Further conditions, and the lock on the match rows.
+    """
     return f"""
-SELECT coalesce(string_agg(doc, ',' ORDER BY place) FILTER (WHERE place <= %(limit)s), ''),
-    CASE WHEN count(*) > %(limit)s THEN max(key) FILTER (WHERE place = %(limit)s) END
-FROM (
-    SELECT {MATCH_JSON}::text AS doc, row_number() OVER () AS place,
-        (extract(epoch FROM m.created_at) * 1000)::bigint || '.' || m.id AS key
-    FROM (SELECT * FROM match WHERE {where} ORDER BY created_at DESC, id DESC LIMIT %(limit)s + 1) m
-) page
+WITH due AS (
+    SELECT id, status FROM match WHERE {_is_due("statement_timestamp()")}
+    {selection}
+), m AS (
+    UPDATE match SET seq = match.seq + 1, updated_at = {_NOW},
+        status = livescore_status(match.start_time, match.end_time, statement_timestamp())
+    FROM due WHERE match.id = due.id
+    RETURNING match.*, due.status AS old_status
+), e AS (
+    {_APPEND_EVENTS}
+    SELECT m.id, m.seq, 'match_status_changed', {_status_json("m.old_status")}, NULL, m.updated_at FROM m
+    RETURNING *
+)
+SELECT e.match_id, e.seq, e.type, e.data::text, extract(epoch FROM e.created_at)::float8, '',
+    m.status, extract(epoch FROM
+        clock_timestamp() - CASE m.status WHEN 'live' THEN m.start_time ELSE m.end_time END)::float8
+FROM e JOIN m ON m.id = e.match_id
 """
 
+
+SWEEP = _transition("ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED")
+"""Moves a batch of due matches. Rows that are locked already are left to the next sweep, so that it never waits."""
+
+TRANSITION = _transition("AND id = %(match_id)s FOR UPDATE")
+"""Moves one match if it is due. Waits for its row lock, which other writes hold for milliseconds."""
+
+UNTIL_TRANSITION = """
+SELECT extract(epoch FROM CASE status WHEN 'scheduled' THEN start_time ELSE end_time END - clock_timestamp())::float8
+FROM match WHERE id = %(match_id)s AND NOT pinned AND status IN ('scheduled', 'live')
+"""
+"""Returns the seconds until the clock changes the status of one match, negative if overdue; no row if it does not.
+
+By the clock of PostgreSQL, which decides.
+"""
+
+NEXT_TRANSITION = """
+SELECT extract(epoch FROM least(
+    (SELECT min(start_time) FROM match WHERE status = 'scheduled' AND NOT pinned),
+    (SELECT min(end_time) FROM match WHERE status = 'live' AND NOT pinned)) - clock_timestamp())::float8
+"""
+"""Returns the seconds until the clock changes a status, negative if overdue; NULL if it changes none."""
+
+UPCOMING = f"""
+SELECT id, status, start_time, end_time FROM match
+WHERE id > %(after)s AND {_is_due("statement_timestamp() + make_interval(secs => %(horizon)s)")}
+ORDER BY id LIMIT %(limit)s
+"""
+"""Returns a page of the matches whose status the clock changes within ``horizon`` seconds."""
+
+# Matches and commentary
+
+MATCH = f"SELECT {_MATCH_JSON}::text, m.seq FROM match m WHERE m.id = %(match_id)s"
+"""Returns a match as JSON, and its seq."""
 
 FILTERS = {
     "status": "status = ANY(%(status)s)",
@@ -271,101 +290,149 @@ FILTERS = {
     "updatedSince": "updated_at >= %(updatedSince)s",
     "cursor": "(created_at, id) < (%(cursor_time)s, %(cursor_id)s)",
 }
+"""Conditions of :func:`list_matches` by the name of the query parameter."""
 
-# Where a match stands: its last event and the last one that cannot be read any more.
+
+def list_matches(conditions: list[str]) -> str:
+    """Return the statement for a page of matches, newest first.
+
+    It returns the members of a JSON array, and the cursor of the last one if more follow.
+    """
+    where = " AND ".join(conditions) or "true"
+    return f"""
+SELECT coalesce(string_agg(doc, ',' ORDER BY place) FILTER (WHERE place <= %(limit)s), ''),
+    CASE WHEN count(*) > %(limit)s THEN max(key) FILTER (WHERE place = %(limit)s) END
+FROM (
+    SELECT {_MATCH_JSON}::text AS doc, row_number() OVER () AS place,
+        (extract(epoch FROM m.created_at) * 1000)::bigint || '.' || m.id AS key
+    FROM (SELECT * FROM match WHERE {where} ORDER BY created_at DESC, id DESC LIMIT %(limit)s + 1) m
+) page
+"""
+
+
+FIXTURES = f"""
+SELECT coalesce(string_agg(doc, ',' ORDER BY start_time, id), '') FROM (
+    SELECT {_json(_FIXTURE_COLUMNS)}::text AS doc, m.start_time, m.id FROM match m
+    WHERE NOT pinned AND (status = 'live'
+        OR status = 'scheduled' AND start_time <= statement_timestamp() + make_interval(secs => %(within)s))
+    ORDER BY m.start_time, m.id LIMIT %(limit)s) page
+"""
+"""Returns the members of a JSON array: the matches that are live or start within so many seconds, earliest first.
+
+Pinned matches are neither, because only the clock makes a match live. So the partial indexes of the sweep apply.
+"""
+
+COMMENTARY = f"""
+SELECT coalesce(string_agg(doc, ',' ORDER BY created_at DESC, id DESC), '') FROM (
+    SELECT {_COMMENTARY_JSON}::text AS doc, c.created_at, c.id FROM commentary c WHERE c.match_id = %(match_id)s
+    ORDER BY c.created_at DESC, c.id DESC LIMIT %(limit)s) page
+"""
+"""Returns the members of a JSON array: the newest commentary of a match, newest first."""
+
+COMMENTARY_ENTRY = f"""
+SELECT {_COMMENTARY_JSON}::text, c.seq FROM commentary c WHERE c.match_id = %(match_id)s AND c.id = %(commentary_id)s
+"""
+"""Returns one commentary as JSON, and its seq."""
+
+_SNAPSHOT = f"""(SELECT row_to_json(_) FROM (SELECT {_MATCH_JSON} AS match, (
+    SELECT coalesce(json_agg({_COMMENTARY_JSON} ORDER BY c.created_at DESC, c.id DESC), '[]') FROM (
+        SELECT * FROM commentary WHERE match_id = m.id ORDER BY created_at DESC, id DESC LIMIT %(commentary)s) c
+    ) AS commentary) _)::text"""
+
+SNAPSHOT = f"SELECT {_SNAPSHOT}, m.seq FROM match m WHERE m.id = %(match_id)s"
+"""Returns a match and its newest commentary as JSON, and its seq."""
+
+# The feed of one match
+
 HEAD = "SELECT seq, pruned_seq FROM match WHERE id = %(match_id)s"
+"""Returns the seq of a match's last event, and of the last one that was pruned."""
+
+HEADS = "SELECT id, seq FROM match WHERE id = ANY(%(matches)s)"
+"""Returns the ids of the given matches with the seq of each one's last event."""
+
+ALL_HEADS = "SELECT id, seq FROM match"
+"""Returns the ids of all matches with the seq of each one's last event."""
 
 EVENTS = f"""
 SELECT {EVENT_COLUMNS} FROM event WHERE match_id = %(match_id)s AND seq > %(since)s ORDER BY seq LIMIT %(limit)s
 """
+"""Returns a page of a match's events after ``since``."""
 
-# Everything that the served matches have beyond what their listeners got: one query heals them all.
 MISSED = f"""
 SELECT {EVENT_COLUMNS} FROM unnest(%(matches)s::int[], %(seqs)s::int[]) AS served(id, last)
 JOIN event ON event.match_id = served.id AND event.seq > served.last
 ORDER BY event.match_id, event.seq LIMIT %(limit)s
 """
+"""Returns the events after the given seq of each match: a single query fills the gaps of all served matches."""
 
-# Whether a match ends before what was delivered of it.
 LACKS = """
 SELECT EXISTS (SELECT FROM unnest(%(matches)s::int[], %(seqs)s::int[]) AS served(id, last)
     LEFT JOIN match ON match.id = served.id WHERE coalesce(match.seq, 0) < served.last)
 """
+"""Returns True if the feed of any match ends before the given seq."""
 
-HEADS = "SELECT id, seq FROM match WHERE id = ANY(%(matches)s)"
+# The feed of all matches
 
-ALL_HEADS = "SELECT id, seq FROM match"
-
-# A dump carries the transaction ids of the cluster that it was made in. The first process that finds itself on another
-# cluster notes how far each match had come, before any horizon of this feed is given to a client.
-SETTLE = f"""
-WITH settled AS (
-    UPDATE catalog SET cluster = {_CLUSTER} WHERE cluster IS DISTINCT FROM {_CLUSTER} RETURNING one_row
-)
-UPDATE match SET restored_seq = seq WHERE restored_seq <> seq AND EXISTS (SELECT FROM settled)
-"""
-
-SETTLED = f"SELECT cluster IS NOT DISTINCT FROM {_CLUSTER} FROM catalog"
-
-HORIZON = "SELECT pg_current_snapshot()::text"
-
-
-def _unseen(horizon: str) -> str:
-    """The condition for events that a horizon does not show; the transaction ids bound what is read by their index."""
-    snapshot = f"%({horizon})s::text::pg_snapshot"
-    return f"""event.txid >= pg_snapshot_xmin({snapshot}) AND event.txid < pg_snapshot_xmax(pg_current_snapshot())
-    AND NOT pg_visible_in_snapshot(event.txid, {snapshot}) AND event.seq > match.restored_seq"""
-
-
-_UNSEEN = f"event JOIN match ON match.id = event.match_id WHERE {_unseen('horizon')}"
-
-CHANGED = f"SELECT event.match_id, max(event.seq) FROM {_UNSEEN} GROUP BY event.match_id"
-
-_PAGE = """AND (event.match_id, event.seq) > (%(match_id)s, %(seq)s)
-ORDER BY event.match_id, event.seq LIMIT %(limit)s"""
-
-SINCE_HORIZON = f"SELECT {EVENT_COLUMNS} FROM {_UNSEEN} {_PAGE}"
-
-# Without what was committed after the target, so that the page's end says how far a reader has come.
-BETWEEN_HORIZONS = f"""
-SELECT {EVENT_COLUMNS} FROM {_UNSEEN}
-    AND pg_visible_in_snapshot(event.txid, %(target)s::text::pg_snapshot) {_PAGE}
-"""
-
-# Matches whose pruned events a horizon does not show, and the last of these events.
-PRUNED_SINCE = """
-SELECT id, pruned_seq FROM match WHERE pruned_seq > restored_seq AND (pruned_txid IS NULL
-    OR pruned_txid >= pg_snapshot_xmin(%(horizon)s::text::pg_snapshot)
-    AND NOT pg_visible_in_snapshot(pruned_txid, %(horizon)s::text::pg_snapshot))
-LIMIT %(limit)s
-"""
-
-# Whether a reader that has come this far has seen nothing that is still to happen here.
-RESUMABLE = """
-SELECT pg_snapshot_xmax(%(horizon)s::text::pg_snapshot) <= pg_snapshot_xmax(pg_current_snapshot())
-    AND NOT EXISTS (SELECT FROM unnest(%(matches)s::int[], %(seqs)s::int[]) AS had(id, last)
-        LEFT JOIN match ON match.id = had.id WHERE coalesce(match.seq, 0) < had.last)
-"""
+LAST_MATCH = "SELECT last_match_id FROM catalog"
+"""Returns the id of the newest match."""
 
 CREATED = f"""
 SELECT {EVENT_COLUMNS} FROM event JOIN match ON match.id = event.match_id AND event.seq = 1
 WHERE match.id > %(last)s ORDER BY match.id LIMIT %(limit)s
 """
+"""Returns the ``match_created`` events of the matches after ``last``."""
 
-LAST_MATCH = "SELECT last_match_id FROM catalog"
+HORIZON = "SELECT pg_current_snapshot()::text"
+"""Returns the current horizon; see :mod:`livescore.scores.horizon`."""
 
-_SNAPSHOT = f"""(SELECT row_to_json(_) FROM (SELECT {MATCH_JSON} AS match, (
-    SELECT coalesce(json_agg({COMMENTARY_JSON} ORDER BY c.created_at DESC, c.id DESC), '[]') FROM (
-        SELECT * FROM commentary WHERE match_id = m.id ORDER BY created_at DESC, id DESC LIMIT %(commentary)s) c
-    ) AS commentary) _)::text"""
+_PG_SNAPSHOT = "%(horizon)s::text::pg_snapshot"
 
-SNAPSHOT = f"SELECT {_SNAPSHOT}, m.seq FROM match m WHERE m.id = %(match_id)s"
+# Events that a horizon does not show. Bounds on the transaction id let the index limit what is read. Events up to
+# `restored_seq` have transaction ids of another cluster.
+_UNSEEN = f"""event JOIN match ON match.id = event.match_id
+WHERE event.txid >= pg_snapshot_xmin({_PG_SNAPSHOT}) AND event.txid < pg_snapshot_xmax(pg_current_snapshot())
+    AND NOT pg_visible_in_snapshot(event.txid, {_PG_SNAPSHOT}) AND event.seq > match.restored_seq"""
 
-# The states of all matches, newest first, and whether they are later than the horizon.
+_PAGE_OF_UNSEEN = """AND (event.match_id, event.seq) > (%(match_id)s, %(seq)s)
+ORDER BY event.match_id, event.seq LIMIT %(limit)s"""
+
+CHANGED = f"SELECT event.match_id, max(event.seq) FROM {_UNSEEN} GROUP BY event.match_id"
+"""Returns the ids of matches with events that a horizon does not show, with the seq of each one's last event."""
+
+SINCE_HORIZON = f"SELECT {EVENT_COLUMNS} FROM {_UNSEEN} {_PAGE_OF_UNSEEN}"
+"""Returns a page of the events that a horizon does not show, by match and seq."""
+
+BETWEEN_HORIZONS = f"""
+SELECT {EVENT_COLUMNS} FROM {_UNSEEN}
+    AND pg_visible_in_snapshot(event.txid, %(target)s::text::pg_snapshot) {_PAGE_OF_UNSEEN}
+"""
+"""Returns a page of the events that ``target`` shows and ``horizon`` does not, by match and seq.
+
+Without later events, the end of a page says how far its reader has come.
+"""
+
+PRUNED_SINCE = f"""
+SELECT id, pruned_seq FROM match WHERE pruned_seq > restored_seq AND (pruned_txid IS NULL
+    OR pruned_txid >= pg_snapshot_xmin({_PG_SNAPSHOT})
+    AND NOT pg_visible_in_snapshot(pruned_txid, {_PG_SNAPSHOT}))
+LIMIT %(limit)s
+"""
+"""Returns the ids of matches whose pruned events a horizon does not show, with the seq of each one's last one."""
+
+RESUMABLE = f"""
+SELECT pg_snapshot_xmax({_PG_SNAPSHOT}) <= pg_snapshot_xmax(pg_current_snapshot())
+    AND NOT EXISTS (SELECT FROM unnest(%(matches)s::int[], %(seqs)s::int[]) AS had(id, last)
+        LEFT JOIN match ON match.id = had.id WHERE coalesce(match.seq, 0) < had.last)
+"""
+"""Returns True if a reader at this horizon, with these last seqs, has seen no event that this feed does not have."""
+
 SNAPSHOTS = f"""
 SELECT m.id, m.seq, {_SNAPSHOT}, EXISTS (SELECT FROM {_UNSEEN} AND event.match_id = m.id)
 FROM match m WHERE m.id < %(before)s ORDER BY m.id DESC LIMIT %(limit)s
 """
+"""Returns id, seq and snapshot of a page of matches, newest first, and True if the horizon does not show all of it."""
+
+# Retention
 
 PRUNE = """
 WITH m AS (
@@ -379,22 +446,38 @@ WITH m AS (
 )
 DELETE FROM event USING m WHERE event.match_id = m.id AND event.seq <= m.pruned_seq
 """
+"""Deletes the events of matches that ended ``age`` seconds ago. Locks the match rows, except those locked already."""
 
-# One at a time per key: who does not get the lock meets a request that is still running.
-LOCK_KEY = "SELECT pg_try_advisory_xact_lock(hashtextextended(%(scope)s || %(key)s, 0))"
-FIND_KEY = "SELECT fingerprint, status, body FROM idempotency_key WHERE scope = %(scope)s AND key = %(key)s"
-KEEP_KEY = """
-INSERT INTO idempotency_key (scope, key, fingerprint, status, body)
-VALUES (%(scope)s, %(key)s, %(fingerprint)s, %(status)s, %(body)s)
-"""
 EXPIRE_KEYS = """
 DELETE FROM idempotency_key WHERE (scope, key) IN (
     SELECT scope, key FROM idempotency_key
     WHERE created_at < statement_timestamp() - make_interval(secs => %(age)s)
     LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
 """
+"""Deletes idempotency keys older than ``age`` seconds. Locks their rows, except those locked already."""
+
+# Keys
+
+LOCK_KEY = "SELECT pg_try_advisory_xact_lock(hashtextextended(%(scope)s || %(key)s, 0))"
+"""Locks an idempotency key until the transaction ends. Returns False if another transaction holds the lock."""
+
+FIND_KEY = "SELECT fingerprint, status, body FROM idempotency_key WHERE scope = %(scope)s AND key = %(key)s"
+"""Returns the fingerprint of the first request with an idempotency key, and its answer."""
+
+KEEP_KEY = """
+INSERT INTO idempotency_key (scope, key, fingerprint, status, body)
+VALUES (%(scope)s, %(key)s, %(fingerprint)s, %(status)s, %(body)s)
+"""
+"""Stores the answer to the first request with an idempotency key."""
 
 API_KEYS = "SELECT id, name, digest, scopes, revoked_at IS NOT NULL FROM api_key"
+"""Returns all API keys; the last column is True for those that were revoked."""
+
 ALL_API_KEYS = "SELECT id, name, scopes, created_at, revoked_at FROM api_key ORDER BY created_at"
+"""Returns all API keys as ``livescore keys list`` prints them."""
+
 ADD_API_KEY = "INSERT INTO api_key (id, name, digest, scopes) VALUES (%(id)s, %(name)s, %(digest)s, %(scopes)s)"
+"""Stores an API key."""
+
 REVOKE_API_KEY = "UPDATE api_key SET revoked_at = clock_timestamp() WHERE id = %(id)s AND revoked_at IS NULL"
+"""Revokes an API key. Touches no row if it is unknown or revoked already."""

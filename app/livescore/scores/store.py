@@ -1,4 +1,4 @@
-"""Matches, commentary and their feed in PostgreSQL. Every SQL statement is in :mod:`livescore.scores.statements`."""
+"""Matches, commentary and their feed in PostgreSQL. All SQL is in :mod:`livescore.scores.statements`."""
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ from livescore.scores.database import Connection, Database, Row, fetch
 from livescore.scores.feed import Event
 from livescore.scores.horizon import Horizon
 
-# Rows that one query brings at most: bounds memory while a long outage is healed.
+# Rows that a query returns at most, which bounds memory while the gaps of a long outage are filled.
 BATCH = 5_000
 
-# Commentary that a snapshot carries, like the default page of GET /matches/{id}/commentary.
+# Commentary entries in a snapshot, as many as the default page of GET /matches/{id}/commentary.
 SNAPSHOT_COMMENTARY = 100
 
-# Longest that one pass over all matches may take after a restore; a million take some ten seconds.
-SETTLE_SECONDS = 300.0
+# Seconds for a pass over all matches after a restore; a million take some ten seconds.
+RECORD_CLUSTER_SECONDS = 300.0
 
-EPOCH_ZERO = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH_OF_CURSORS = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class KeyReused(HttpError):
@@ -36,7 +36,7 @@ class KeyReused(HttpError):
 
 
 class StillRunning(Conflict):
-    """The first request with this Idempotency-Key has not ended."""
+    """The first request with this Idempotency-Key has not ended yet."""
 
     message = "The first request with this Idempotency-Key is still running"
     headers = RETRY_AFTER
@@ -44,7 +44,13 @@ class StillRunning(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:
-    """An Idempotency-Key. ``fingerprint`` is a digest of the request body, ``scope`` who asks for what."""
+    """The ``Idempotency-Key`` of a request.
+
+    Attributes:
+        scope: Method, path and caller: the same key means another request elsewhere.
+        key: Value of the header.
+        fingerprint: Digest of the request body.
+    """
 
     scope: str
     key: str
@@ -53,7 +59,13 @@ class IdempotencyKey:
 
 @dataclass(frozen=True, slots=True)
 class WriteResult:
-    """What a write did: the JSON of its object, the events to publish, and whether it is a first answer again."""
+    """The outcome of a write.
+
+    Attributes:
+        body: JSON of the object that was written.
+        events: Committed events, to be published.
+        replayed: True if the body is the stored answer to an earlier request with the same Idempotency-Key.
+    """
 
     body: str
     events: list[Event]
@@ -62,7 +74,7 @@ class WriteResult:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of matches as the members of a JSON array, and the cursor of the next one."""
+    """One page of matches as the members of a JSON array, and the cursor of the next page."""
 
     items: str
     next_cursor: str | None
@@ -70,7 +82,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Where a match's feed stands: its last event, and the last one that was pruned."""
+    """Seqs of a match's last event and of its last pruned event."""
 
     seq: int
     pruned: int
@@ -78,7 +90,11 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class MatchSnapshot:
-    """The state of a match as JSON. ``late``: with events that a horizon does not show."""
+    """The state of a match as JSON.
+
+    Attributes:
+        late: True if the state contains events that the requested horizon does not show.
+    """
 
     match_id: int
     seq: int
@@ -89,16 +105,19 @@ class MatchSnapshot:
 Write = Callable[[Connection], Awaitable[WriteResult]]
 
 Condition = Callable[[str, Collection[int]], None]
-"""What a writer expects: called with the epoch and the seqs that name the present state, under the lock of the match.
-It raises :class:`PreconditionFailed`. A match is named by its last event, an entry by that or by its own last event."""
+"""A precondition of a write, called while the match is locked; raises ``PreconditionFailed``.
 
-
-def _events(rows: Iterable[Row]) -> list[Event]:
-    return sorted((Event.from_row(*row[:6]) for row in rows), key=lambda event: event.seq)
+Its arguments are the epoch and the seqs by which clients may name the current state: the seq of a match, or those of a
+commentary and its match.
+"""
 
 
 class Store:
-    """What the service does with its database."""
+    """Reads and writes of the service.
+
+    Reads return what is committed and lock nothing. Writes lock the row of their match, as documented at their
+    statements. Every method raises :class:`livescore.scores.database.DatabaseAway` if PostgreSQL cannot be used.
+    """
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -108,11 +127,20 @@ class Store:
     async def create_match(
         self, values: Mapping[str, Any], request_id: str, key: IdempotencyKey | None = None
     ) -> WriteResult:
-        """Append a match. ``values``: sport, home_team, away_team, start, end, home_score, away_score."""
+        """Create a match.
+
+        Args:
+            values: ``sport``, ``home_team``, ``away_team``, ``start``, ``end``, ``home_score`` and ``away_score``.
+            request_id: Id of the request, stored with the event.
+            key: The request's Idempotency-Key.
+
+        Raises:
+            KeyReused, StillRunning: See :class:`IdempotencyKey`.
+        """
+        parameters = {**values, "request_id": request_id}
 
         async def write(connection: Connection) -> WriteResult:
-            rows = await fetch(connection, sql.CREATE_MATCH, {**values, "request_id": request_id})
-            events = _events(rows)
+            events = _events(await fetch(connection, sql.CREATE_MATCH, parameters))
             return WriteResult(events[0].data, events)
 
         return await self._write(write, key)
@@ -125,15 +153,21 @@ class Store:
         key: IdempotencyKey | None = None,
         condition: Condition | None = None,
     ) -> WriteResult:
-        """Append commentary, and move the score when it is a goal.
+        """Append commentary, and move the score if it is a goal.
 
         Raises:
-            NotFound: when there is no such match.
-            PreconditionFailed: when the match is not as ``condition`` expects it.
-            Conflict: when the score would exceed what an integer holds.
+            NotFound: There is no such match.
+            PreconditionFailed: The match does not meet ``condition``.
+            Conflict: A score would leave the range of the column.
+            KeyReused, StillRunning: See :class:`IdempotencyKey`.
         """
         delta = rules.score_delta(values["event_type"], values["metadata"])
-        parameters = {**_commentary(values), **_delta(delta), "match_id": match_id, "request_id": request_id}
+        parameters = {
+            **_commentary_parameters(values),
+            **_delta_parameters(delta),
+            "match_id": match_id,
+            "request_id": request_id,
+        }
 
         async def write(connection: Connection) -> WriteResult:
             events = _events(await fetch(connection, sql.CREATE_COMMENTARY, parameters))
@@ -141,13 +175,13 @@ class Store:
                 raise NotFound("Match not found")
             return WriteResult(events[0].data, events)
 
-        async def write_if(connection: Connection) -> WriteResult:
+        async def check_and_write(connection: Connection) -> WriteResult:
             async with connection.transaction():
-                _, _, seq = await _locked_match(connection, match_id)
+                _, _, seq = await _lock_match(connection, match_id)
                 await _check(connection, condition, seq)
                 return await write(connection)
 
-        return await self._write(write if condition is None else write_if, key)
+        return await self._write(write if condition is None else check_and_write, key)
 
     async def update_commentary(
         self,
@@ -157,37 +191,64 @@ class Store:
         request_id: str,
         condition: Condition | None = None,
     ) -> WriteResult:
-        """Correct commentary; ``values`` has only what changes. The score follows the difference."""
+        """Correct commentary. The score moves by the difference between the new and the old entry.
+
+        Args:
+            match_id: Id of the match.
+            commentary_id: Id of the commentary.
+            values: Fields that change.
+            request_id: Id of the request, stored with the events.
+            condition: Precondition, checked under the lock.
+
+        Raises:
+            NotFound: The match has no such commentary.
+            PreconditionFailed: The commentary does not meet ``condition``.
+            Conflict: A score would leave the range of the column.
+        """
         names = ("minute", "sequence", "period", "event_type", "actor", "team", "message", "metadata", "tags")
-        given = {name: values.get(name) for name in names}
+        fields = {name: values.get(name) for name in names}
 
         async def write(connection: Connection) -> WriteResult:
             async with connection.transaction():
-                event_type, metadata, *seqs = await _locked_commentary(connection, match_id, commentary_id)
-                await _check(connection, condition, *seqs)
-                before = rules.score_delta(event_type, metadata)
-                changed = {name: value for name, value in given.items() if value is not None}
-                after = rules.score_delta(changed.get("event_type", event_type), changed.get("metadata", metadata))
-                parameters = {**_commentary(given), **_delta(after - before)}
-                return await _revised(
-                    connection, sql.UPDATE_COMMENTARY, match_id, commentary_id, request_id, parameters
-                )
+                entry = await _lock_commentary(connection, match_id, commentary_id)
+                await _check(connection, condition, entry.match_seq, entry.seq)
+                event_type = fields["event_type"] if fields["event_type"] is not None else entry.event_type
+                metadata = fields["metadata"] if fields["metadata"] is not None else entry.metadata
+                delta = rules.score_delta(event_type, metadata) - entry.score_delta
+                parameters = {
+                    **_commentary_parameters(fields),
+                    **_delta_parameters(delta),
+                    "match_id": match_id,
+                    "commentary_id": commentary_id,
+                    "request_id": request_id,
+                }
+                events = _events(await fetch(connection, sql.UPDATE_COMMENTARY, parameters))
+                return WriteResult(events[0].data, events)
 
         return await self._write(write)
 
     async def delete_commentary(
         self, match_id: int, commentary_id: int, request_id: str, condition: Condition | None = None
     ) -> WriteResult:
-        """Take commentary back, and its goal with it."""
+        """Delete commentary. The score loses the goal that it was.
+
+        Raises:
+            NotFound: The match has no such commentary.
+            PreconditionFailed: The commentary does not meet ``condition``.
+        """
 
         async def write(connection: Connection) -> WriteResult:
             async with connection.transaction():
-                event_type, metadata, *seqs = await _locked_commentary(connection, match_id, commentary_id)
-                await _check(connection, condition, *seqs)
-                parameters = _delta(rules.NO_SCORE - rules.score_delta(event_type, metadata))
-                return await _revised(
-                    connection, sql.DELETE_COMMENTARY, match_id, commentary_id, request_id, parameters
-                )
+                entry = await _lock_commentary(connection, match_id, commentary_id)
+                await _check(connection, condition, entry.match_seq, entry.seq)
+                parameters = {
+                    **_delta_parameters(rules.NO_SCORE - entry.score_delta),
+                    "match_id": match_id,
+                    "commentary_id": commentary_id,
+                    "request_id": request_id,
+                }
+                events = _events(await fetch(connection, sql.DELETE_COMMENTARY, parameters))
+                return WriteResult(events[0].data, events)
 
         return await self._write(write)
 
@@ -198,16 +259,22 @@ class Store:
         request_id: str,
         condition: Condition | None = None,
     ) -> WriteResult:
-        """Change a match by a pure function of its state and the database's time."""
+        """Change a match by a pure function of its state and the database's time.
+
+        Raises:
+            NotFound: There is no such match.
+            PreconditionFailed: The match does not meet ``condition``.
+            Conflict, rules.Invalid: ``revise`` refuses the change.
+        """
 
         async def write(connection: Connection) -> WriteResult:
             async with connection.transaction():
-                before, now, seq = await _locked_match(connection, match_id)
+                before, now, seq = await _lock_match(connection, match_id)
                 await _check(connection, condition, seq)
                 revision = revise(before, now)
                 events: list[Event] = []
                 if revision.events or revision.state != before:
-                    parameters = _revision(match_id, before, revision, request_id)
+                    parameters = _revision_parameters(match_id, before, revision, request_id)
                     events = _events(await fetch(connection, sql.REVISE_MATCH, parameters))
                 body = (await fetch(connection, sql.MATCH, {"match_id": match_id}))[0][0]
                 return WriteResult(body, events)
@@ -215,46 +282,56 @@ class Store:
         return await self._write(write)
 
     async def _write(self, write: Write, key: IdempotencyKey | None = None) -> WriteResult:
+        """Run a write in its own use of the database; with a key, at most once for all requests with this key."""
+
+        async def write_once(connection: Connection) -> WriteResult:
+            return await write(connection) if key is None else await _write_idempotently(connection, write, key)
+
         try:
-            return await self.database.use(
-                write if key is None else lambda connection: _idempotent(connection, write, key)
-            )
+            return await self.database.use(write_once)
         except (NumericValueOutOfRange, CheckViolation) as error:
             raise Conflict(f"The score would leave the range 0 to {rules.INT4_MAX}") from error
 
-    # Reads
+    # Matches and commentary
 
     async def match(self, match_id: int) -> tuple[str, int] | None:
-        """The match as JSON and its seq."""
+        """Return a match as JSON and its seq; None if there is no such match."""
         row = await self.database.row(sql.MATCH, {"match_id": match_id})
         return (row[0], row[1]) if row else None
 
     async def matches(self, limit: int, filters: Mapping[str, Any], cursor: tuple[int, int] | None = None) -> Page:
-        """A page of matches, newest first. ``filters`` by the names in :data:`statements.FILTERS`."""
+        """Return a page of matches, newest first.
+
+        Args:
+            limit: Most matches of the page.
+            filters: Values by the names in :data:`statements.FILTERS`.
+            cursor: Time of creation in milliseconds since 1970, and id, of the last match of the page before.
+        """
         parameters: dict[str, Any] = {**filters, "limit": limit}
         conditions = [sql.FILTERS[name] for name in filters]
         if cursor is not None:
+            milliseconds, match_id = cursor
             conditions.append(sql.FILTERS["cursor"])
-            parameters["cursor_time"] = EPOCH_ZERO + timedelta(milliseconds=cursor[0])
-            parameters["cursor_id"] = cursor[1]
+            parameters["cursor_time"] = _EPOCH_OF_CURSORS + timedelta(milliseconds=milliseconds)
+            parameters["cursor_id"] = match_id
         row = await self.database.row(sql.list_matches(conditions), parameters)
         return Page(*row) if row else Page("", None)
 
     async def fixtures(self, within: int, limit: int) -> str:
-        """The matches that are live or start within so many seconds, the earliest first, as members of a JSON array."""
+        """Return the members of a JSON array: the matches that are live or start within so many seconds."""
         row = await self.database.row(sql.FIXTURES, {"within": within, "limit": limit})
         return str(row[0]) if row else ""
 
     async def commentary(self, match_id: int, limit: int) -> str:
-        """The newest commentary, as the members of a JSON array; empty for an unknown match."""
+        """Return the members of a JSON array: the newest commentary. It is empty if there is no such match."""
         row = await self.database.row(sql.COMMENTARY, {"match_id": match_id, "limit": limit})
         return str(row[0]) if row else ""
 
     async def commentary_entry(self, match_id: int, commentary_id: int) -> tuple[str, int]:
-        """Return one entry as JSON, and its seq.
+        """Return one commentary as JSON, and its seq.
 
         Raises:
-            NotFound: if the match has no such entry.
+            NotFound: The match has no such commentary.
         """
         row = await self.database.row(sql.COMMENTARY_ENTRY, {"match_id": match_id, "commentary_id": commentary_id})
         if row is None:
@@ -262,12 +339,12 @@ class Store:
         return row[0], row[1]
 
     async def snapshot(self, match_id: int) -> tuple[str, int] | None:
-        """``{"match": …, "commentary": […]}`` and the seq it stands for."""
+        """Return ``{"match": …, "commentary": […]}`` and its seq; None if there is no such match."""
         row = await self.database.row(sql.SNAPSHOT, {"match_id": match_id, "commentary": SNAPSHOT_COMMENTARY})
         return (row[0], row[1]) if row else None
 
-    async def snapshots(self, horizon: Horizon, before: int, limit: int) -> list["MatchSnapshot"]:
-        """Return the states of the matches with ids below ``before``, newest first; ``late`` refers to the horizon."""
+    async def snapshots(self, horizon: Horizon, before: int, limit: int) -> list[MatchSnapshot]:
+        """Return snapshots of the matches with ids below ``before``, newest first."""
         parameters = {
             "horizon": str(horizon),
             "before": before,
@@ -276,186 +353,237 @@ class Store:
         }
         return [MatchSnapshot(*row) for row in await self.database.rows(sql.SNAPSHOTS, parameters)]
 
-    # The feed
+    # Identity
 
     async def origin(self) -> tuple[str, str]:
-        """Return the id of the deployment and the epoch, see :data:`statements.ORIGIN`; the feed is settled then.
+        """Return the id of the deployment and the epoch.
 
-        The first process that meets a restored feed settles it, so that transaction ids of another cluster are not
-        compared with those of this one.
+        The first process that reads a restored database records its cluster, so that no transaction id of another
+        cluster is compared with those of this one. This locks all match rows.
         """
         row = await self.database.row(sql.ORIGIN)
         if row is None:
             return "", ""
-        settled = await self.database.row(sql.SETTLED)
-        if settled and not settled[0]:
-            await self.database.use(_settle, timeout=SETTLE_SECONDS)
-        return str(row[0]), str(row[1])
+        recorded = await self.database.row(sql.CLUSTER_IS_RECORDED)
+        if recorded and not recorded[0]:
+            await self.database.use(_record_cluster, timeout=RECORD_CLUSTER_SECONDS)
+        deployment_id, epoch = row
+        return str(deployment_id), str(epoch)
 
     async def epoch(self) -> str:
-        """Return the fingerprint of this feed; see :data:`statements.ORIGIN`."""
-        return (await self.origin())[1]
+        """Return the fingerprint of the database."""
+        _, epoch = await self.origin()
+        return epoch
 
     async def renew_epoch(self, epoch: str) -> str:
-        """Change the epoch unless another process has done so meanwhile. Returns the new epoch."""
+        """Change the epoch unless another process has changed it already. Return the new epoch."""
         await self.database.execute(sql.RENEW_EPOCH, {"epoch": epoch})
         return await self.epoch()
 
+    # The feed of one match
+
     async def head(self, match_id: int) -> Head | None:
-        """Where a match's feed stands."""
+        """Return the seqs at the end of a match's feed; None if there is no such match."""
         row = await self.database.row(sql.HEAD, {"match_id": match_id})
         return Head(*row) if row else None
 
-    async def events(self, match_id: int, since: int, limit: int = BATCH) -> list[Event]:
-        """The events after ``since``, oldest first."""
-        rows = await self.database.rows(sql.EVENTS, {"match_id": match_id, "since": since, "limit": limit})
-        return [Event.from_row(*row) for row in rows]
-
-    async def missed(self, served: Mapping[int, int]) -> list[Event]:
-        """What the feed has beyond the given seq of each match, by match and seq, at most :data:`BATCH` events."""
-        parameters = {"matches": list(served), "seqs": list(served.values()), "limit": BATCH}
-        return [Event.from_row(*row) for row in await self.database.rows(sql.MISSED, parameters)] if served else []
-
-    async def lacks(self, delivered: Mapping[int, int]) -> bool:
-        """Whether the feed ends before the given seq of a match, as only an older copy of it does."""
-        parameters = {"matches": list(delivered), "seqs": list(delivered.values())}
-        row = await self.database.row(sql.LACKS, parameters) if delivered else None
-        return row is not None and bool(row[0])
-
     async def heads(self, matches: Iterable[int] | None = None) -> dict[int, int]:
-        """The last seq of the given matches, or of all."""
+        """Return the last seq by match id, of the given matches or of all."""
         if matches is None:
             return dict(await self.database.rows(sql.ALL_HEADS))
         return dict(await self.database.rows(sql.HEADS, {"matches": list(matches)}))
 
+    async def events(self, match_id: int, since: int, limit: int = BATCH) -> list[Event]:
+        """Return the events after ``since``, oldest first."""
+        rows = await self.database.rows(sql.EVENTS, {"match_id": match_id, "since": since, "limit": limit})
+        return [Event.from_row(*row) for row in rows]
+
+    async def missed(self, served: Mapping[int, int]) -> list[Event]:
+        """Return the events after the given seq of each match, by match and seq, at most :data:`BATCH`."""
+        if not served:
+            return []
+        parameters = {"matches": list(served), "seqs": list(served.values()), "limit": BATCH}
+        return [Event.from_row(*row) for row in await self.database.rows(sql.MISSED, parameters)]
+
+    async def lacks(self, delivered: Mapping[int, int]) -> bool:
+        """Return True if the feed of any match ends before its delivered seq, as only that of an older copy does."""
+        if not delivered:
+            return False
+        parameters = {"matches": list(delivered), "seqs": list(delivered.values())}
+        row = await self.database.row(sql.LACKS, parameters)
+        return row is not None and bool(row[0])
+
+    # The feed of all matches
+
+    async def last_match(self) -> int:
+        """Return the id of the newest match; 0 if there is none."""
+        row = await self.database.row(sql.LAST_MATCH)
+        return int(row[0]) if row else 0
+
+    async def created(self, last_match_id: int) -> list[Event]:
+        """Return the ``match_created`` events of later matches, by match, at most :data:`BATCH`."""
+        rows = await self.database.rows(sql.CREATED, {"last": last_match_id, "limit": BATCH})
+        return [Event.from_row(*row) for row in rows]
+
     async def horizon(self) -> Horizon:
-        """Draw a horizon: it shows every transaction that has ended."""
+        """Return the current horizon. It shows every transaction that has ended."""
         return Horizon.parse((await self.database.rows(sql.HORIZON))[0][0])
 
     async def changed(self, horizon: Horizon) -> dict[int, int]:
-        """Return the last seq of every match with events that the horizon does not show."""
+        """Return the last seq by match id, of the matches with events that the horizon does not show."""
         return dict(await self.database.rows(sql.CHANGED, {"horizon": str(horizon)}))
 
     async def since_horizon(self, horizon: Horizon) -> list[Event]:
-        """Return every event that the horizon does not show, by match and seq."""
+        """Return all events that the horizon does not show, by match and seq."""
         events: list[Event] = []
         parameters = {"horizon": str(horizon), "limit": BATCH, "match_id": 0, "seq": 0}
         while rows := await self.database.rows(sql.SINCE_HORIZON, parameters):
             events += [Event.from_row(*row) for row in rows]
-            parameters |= {"match_id": events[-1].match_id, "seq": events[-1].seq}
             if len(rows) < BATCH:
                 break
+            parameters |= {"match_id": events[-1].match_id, "seq": events[-1].seq}
         return events
 
     async def between_horizons(
         self, horizon: Horizon, target: Horizon, place: tuple[int, int], limit: int
     ) -> list[Event]:
-        """Return a page of the events that only ``target`` shows, by match and seq, after the given match and seq."""
+        """Return the events that ``target`` shows and ``horizon`` does not, by match and seq.
+
+        Args:
+            horizon: The earlier horizon.
+            target: The later horizon.
+            place: Match id and seq; only events after it are returned.
+            limit: Most events of the page.
+        """
+        match_id, seq = place
         parameters = {
             "horizon": str(horizon),
             "target": str(target),
-            "match_id": place[0],
-            "seq": place[1],
+            "match_id": match_id,
+            "seq": seq,
             "limit": limit,
         }
         return [Event.from_row(*row) for row in await self.database.rows(sql.BETWEEN_HORIZONS, parameters)]
 
     async def pruned_since(self, horizon: Horizon, limit: int) -> dict[int, int]:
-        """Return match id → last pruned seq, for matches whose pruned events the horizon does not show."""
+        """Return the last pruned seq by match id, of the matches whose pruned events the horizon does not show."""
         return dict(await self.database.rows(sql.PRUNED_SINCE, {"horizon": str(horizon), "limit": limit}))
 
     async def resumable(self, horizon: Horizon, last: Mapping[int, int]) -> bool:
-        """Return whether a reader that has come so far is not ahead of this feed."""
+        """Return True if a reader with this horizon and these last seqs is not ahead of the feed."""
         parameters = {"horizon": str(horizon), "matches": list(last), "seqs": list(last.values())}
         row = await self.database.row(sql.RESUMABLE, parameters)
         return row is not None and bool(row[0])
 
-    async def created(self, last_match_id: int) -> list[Event]:
-        """``match_created`` of the matches after this one, in order."""
-        rows = await self.database.rows(sql.CREATED, {"last": last_match_id, "limit": BATCH})
-        return [Event.from_row(*row) for row in rows]
-
-    async def last_match(self) -> int:
-        """The id of the newest match; 0 without one."""
-        row = await self.database.row(sql.LAST_MATCH)
-        return int(row[0]) if row else 0
-
     # Keys
 
     async def api_keys(self) -> list[Row]:
-        """Rows of id, name, digest, scopes and whether it is revoked."""
+        """Return id, name, digest and scopes of each API key, and True if it was revoked."""
         return await self.database.rows(sql.API_KEYS)
 
 
-async def _settle(connection: Connection) -> None:
-    async with connection.transaction():
-        await connection.execute("SET LOCAL statement_timeout = 0")
-        await connection.execute("SET LOCAL lock_timeout = 0")
-        await connection.execute(sql.SETTLE)
+@dataclass(frozen=True, slots=True)
+class _LockedCommentary:
+    """A commentary whose row and match are locked."""
+
+    event_type: str
+    metadata: dict[str, Any] | None
+    match_seq: int
+    seq: int
+
+    @property
+    def score_delta(self) -> rules.Score:
+        return rules.score_delta(self.event_type, self.metadata)
 
 
-async def _idempotent(connection: Connection, write: Write, key: IdempotencyKey) -> WriteResult:
-    """Effect and answer commit together, so that a key is either unused or has its answer."""
-    place = {"scope": key.scope, "key": key.key}
-    async with connection.transaction():
-        if not (await fetch(connection, sql.LOCK_KEY, place))[0][0]:
-            raise StillRunning
-        for fingerprint, _, body in await fetch(connection, sql.FIND_KEY, place):
-            if bytes(fingerprint) != key.fingerprint:
-                raise KeyReused
-            return WriteResult(bytes(body).decode(), [], replayed=True)
-        written = await write(connection)
-        kept = {**place, "fingerprint": key.fingerprint, "status": 201, "body": written.body.encode()}
-        await connection.execute(sql.KEEP_KEY, kept)
-        return written
+async def _lock_commentary(connection: Connection, match_id: int, commentary_id: int) -> _LockedCommentary:
+    """Lock a commentary and its match until the transaction ends.
+
+    Raises:
+        NotFound: The match has no such commentary.
+    """
+    rows = await fetch(connection, sql.LOCK_COMMENTARY, {"match_id": match_id, "commentary_id": commentary_id})
+    if not rows:
+        raise NotFound("Commentary not found")
+    return _LockedCommentary(*rows[0])
 
 
-def _commentary(values: Mapping[str, Any]) -> dict[str, Any]:
-    metadata = values["metadata"]
-    return {**values, "metadata": None if metadata is None else Json(metadata, orjson.dumps)}
+async def _lock_match(connection: Connection, match_id: int) -> tuple[rules.MatchState, datetime, int]:
+    """Lock a match until the transaction ends. Return its state, the database's time and its seq.
 
-
-def _delta(delta: rules.Score) -> dict[str, Any]:
-    return {"home": delta.home, "away": delta.away, "scores": delta != rules.NO_SCORE}
+    Raises:
+        NotFound: There is no such match.
+    """
+    rows = await fetch(connection, sql.LOCK_MATCH, {"match_id": match_id})
+    if not rows:
+        raise NotFound("Match not found")
+    sport, home_team, away_team, status, start, end, home_score, away_score, pinned, now, seq = rows[0]
+    score = rules.Score(home_score, away_score)
+    return rules.MatchState(sport, home_team, away_team, status, start, end, score, pinned), now, seq
 
 
 async def _check(connection: Connection, condition: Condition | None, *seqs: int) -> None:
+    """Evaluate a precondition; the epoch is read only if there is one.
+
+    Raises:
+        PreconditionFailed: It is not met.
+    """
     if condition is not None:
         _, epoch = (await fetch(connection, sql.ORIGIN))[0]
         condition(epoch, seqs)
 
 
-async def _locked_commentary(connection: Connection, match_id: int, commentary_id: int) -> tuple[str, Any, int, int]:
-    """Lock an entry and its match. Returns its event type, its metadata, the match's last event and its own."""
-    place = {"match_id": match_id, "commentary_id": commentary_id}
-    for event_type, metadata, seq, own_seq in await fetch(connection, sql.LOCK_COMMENTARY, place):
-        return event_type, metadata, seq, own_seq
-    raise NotFound("Commentary not found")
+async def _write_idempotently(connection: Connection, write: Write, key: IdempotencyKey) -> WriteResult:
+    """Run a write unless a request with this key has been answered; then return the stored answer.
+
+    The write and its answer commit together, so a key is either unused or has an answer. The advisory lock of the key
+    is held until the transaction ends.
+
+    Raises:
+        StillRunning: Another request with this key holds its lock.
+        KeyReused: The key belongs to another request.
+    """
+    place = {"scope": key.scope, "key": key.key}
+    async with connection.transaction():
+        (is_locked,) = (await fetch(connection, sql.LOCK_KEY, place))[0]
+        if not is_locked:
+            raise StillRunning
+        answers = await fetch(connection, sql.FIND_KEY, place)
+        if answers:
+            fingerprint, _, body = answers[0]
+            if bytes(fingerprint) != key.fingerprint:
+                raise KeyReused
+            return WriteResult(bytes(body).decode(), [], replayed=True)
+        result = await write(connection)
+        answer = {"fingerprint": key.fingerprint, "status": 201, "body": result.body.encode()}
+        await connection.execute(sql.KEEP_KEY, {**place, **answer})
+        return result
 
 
-async def _revised(
-    connection: Connection,
-    statement: str,
-    match_id: int,
-    commentary_id: int,
-    request_id: str,
-    parameters: Mapping[str, Any],
-) -> WriteResult:
-    place = {"match_id": match_id, "commentary_id": commentary_id, "request_id": request_id}
-    events = _events(await fetch(connection, statement, {**parameters, **place}))
-    return WriteResult(events[0].data, events)
+async def _record_cluster(connection: Connection) -> None:
+    async with connection.transaction():
+        await connection.execute("SET LOCAL statement_timeout = 0")
+        await connection.execute("SET LOCAL lock_timeout = 0")
+        await connection.execute(sql.RECORD_CLUSTER)
 
 
-async def _locked_match(connection: Connection, match_id: int) -> tuple[rules.MatchState, datetime, int]:
-    """Lock a match. Returns its state, the database's time and its last event."""
-    for row in await fetch(connection, sql.LOCK_MATCH, {"match_id": match_id}):
-        sport, home_team, away_team, status, start, end, home, away, pinned, now, seq = row
-        score = rules.Score(home, away)
-        return rules.MatchState(sport, home_team, away_team, status, start, end, score, pinned), now, seq
-    raise NotFound("Match not found")
+def _events(rows: Iterable[Row]) -> list[Event]:
+    """Return the events of a write in the order of their seqs; a statement returns them in any order."""
+    return sorted((Event.from_row(*row) for row in rows), key=lambda event: event.seq)
 
 
-def _revision(match_id: int, before: rules.MatchState, revision: rules.Revision, request_id: str) -> dict[str, Any]:
+def _commentary_parameters(values: Mapping[str, Any]) -> dict[str, Any]:
+    metadata = values["metadata"]
+    return {**values, "metadata": None if metadata is None else Json(metadata, orjson.dumps)}
+
+
+def _delta_parameters(delta: rules.Score) -> dict[str, Any]:
+    return {"home": delta.home, "away": delta.away, "scores": delta != rules.NO_SCORE}
+
+
+def _revision_parameters(
+    match_id: int, before: rules.MatchState, revision: rules.Revision, request_id: str
+) -> dict[str, Any]:
     after = revision.state
     return {
         "match_id": match_id,

@@ -30,7 +30,8 @@ from livescore.scores.database import Database
 from livescore.scores.store import Store
 from livescore.security.client_address import ClientAddress
 from livescore.security.connection_caps import ConnectionCaps
-from livescore.security.keys import ApiKey, Keyring
+from livescore.security.keyring import Keyring
+from livescore.security.keys import ApiKey
 from livescore.security.limiter import Limiter
 from livescore.security.origins import OriginPolicy
 from livescore.settings import Settings

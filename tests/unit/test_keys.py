@@ -16,7 +16,8 @@ from starlette.datastructures import Headers
 from livescore import settings as configuration
 from livescore.outages import ServerAway
 from livescore.security import keys
-from livescore.security.keys import ApiKey, InsufficientScope, InvalidKey, Keyring, MissingKey
+from livescore.security.keyring import Keyring
+from livescore.security.keys import ApiKey, InsufficientScope, InvalidKey, MissingKey
 
 
 def _settings(**overrides: Any) -> configuration.Settings:

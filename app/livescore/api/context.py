@@ -12,7 +12,7 @@ from livescore.live.realtime_server import RealtimeServer
 from livescore.scores.store import Store
 from livescore.security.client_address import ClientAddress
 from livescore.security.connection_caps import ConnectionCaps
-from livescore.security.keys import Keyring
+from livescore.security.keyring import Keyring
 from livescore.security.limiter import Limiter
 from livescore.security.origins import OriginPolicy
 from livescore.settings import Settings

@@ -5,7 +5,7 @@ from time import monotonic
 from typing import Protocol
 
 from livescore.live.hub import Group
-from livescore.security.keys import Watch
+from livescore.security.keyring import Watch
 
 # The close codes that we send, by RFC 6455 and its registry.
 GOING_AWAY = 1001

@@ -7,7 +7,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from livescore.api import access
 from livescore.api.refusals import refuse_request
-from livescore.security.keys import ApiKey, InvalidKey, Keyring, Watch
+from livescore.security.keyring import Keyring, Watch
+from livescore.security.keys import ApiKey, InvalidKey
 
 # Seconds that a client may take to accept the last bytes of a response that ends early.
 _END_SECONDS = 1.0

@@ -1,4 +1,4 @@
-"""A ``DATABASE_URL``, judged by libpq itself, so that every process reads it alike."""
+"""Validation of ``DATABASE_URL`` by libpq itself, which all processes use."""
 
 import re
 from urllib.parse import unquote
@@ -8,7 +8,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 SCHEMES = ("postgresql", "postgres", "postgresql+psycopg")
 
-# What the service decides for each connection. Accepting other values would ignore them.
+# Parameters that the service sets for each connection, so that values in the URL would be ignored.
 OWN_PARAMETERS = (
     "application_name",
     "client_encoding",
@@ -22,7 +22,7 @@ OWN_PARAMETERS = (
     "tcp_user_timeout",
 )
 
-# Values of target_session_attrs that lead to a server that takes writes.
+# Values of target_session_attrs that select a server that accepts writes.
 _WRITABLE = ("any", "read-write", "primary")
 
 _NOWHERE = "/nonexistent/livescore"
@@ -31,10 +31,11 @@ _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 
 
 def parse(text: str) -> str:
-    """Check a URL and return it as libpq and psycopg read it.
+    """Validate a URL and return it in the form that libpq and psycopg accept.
 
     Raises:
-        ValueError: with the reason, without any part of the URL: it may hold a password.
+        ValueError: The URL is invalid. The message gives the reason and contains no part of the URL, which may include
+            a password.
     """
     check_characters(text)
     scheme, separator, rest = text.partition("://")
@@ -52,10 +53,10 @@ def parse(text: str) -> str:
 
 
 def check_characters(text: str) -> None:
-    """Refuse what stands in no URL.
+    """Reject quotes around a URL and characters that no URL contains.
 
     Raises:
-        ValueError: with the reason.
+        ValueError: The message gives the reason.
     """
     if text[:1] in "\"'`" or text[-1:] in "\"'`":
         raise ValueError("is in quotes: remove them")
@@ -74,12 +75,14 @@ def _parameters(url: str) -> dict[str, str]:
 
 
 def _check_given_once(url: str, parameters: dict[str, str]) -> None:
-    """Refuse what is given twice, in the query or before it: libpq would use one value and ignore the other."""
+    """Reject parameters that are given twice, in the query or before it: libpq would ignore one of the values."""
     before, _, query = url.partition("?")
     names = [unquote(pair.partition("=")[0]) for pair in query.split("&") if pair]
-    twice = {name for name in names if names.count(name) > 1} | (_parameters(before).keys() & set(names))
-    if twice:
-        known = sorted(twice & parameters.keys())
+    repeated = {name for name in names if names.count(name) > 1}
+    repeated |= _parameters(before).keys() & set(names)
+    if repeated:
+        # Names that libpq does not know could be part of a password.
+        known = sorted(repeated & parameters.keys())
         raise ValueError(f"gives {', '.join(known) or 'a parameter'} twice: remove one")
 
 
@@ -91,32 +94,38 @@ def _check_own(parameters: dict[str, str]) -> None:
         raise ValueError(f"has a target_session_attrs other than {', '.join(_WRITABLE)}: the service has to write")
 
 
-def _hosts(parameters: dict[str, str]) -> int:
+def _count_hosts(parameters: dict[str, str]) -> int:
     return 1 + max(parameters.get(name, "").count(",") for name in ("host", "hostaddr"))
 
 
 def _check_ports(parameters: dict[str, str]) -> None:
-    """Check the port of each host; libpq does so only when it tries that host."""
+    """Check the port of each host. libpq checks a port only when it tries the host."""
     ports = parameters.get("port", "").split(",")
-    valid = all(not port or (_PORT.fullmatch(port) and 1 <= int(port) <= 65_535) for port in ports)
-    if not valid or len(ports) not in (1, _hosts(parameters)):
+    are_valid = all(_is_port(port) for port in ports if port)
+    if not are_valid or len(ports) not in (1, _count_hosts(parameters)):
         raise ValueError("has a port that is not a number from 1 to 65535, or not as many ports as hosts")
 
 
+def _is_port(text: str) -> bool:
+    return _PORT.fullmatch(text) is not None and 1 <= int(text) <= 65_535
+
+
 def _check_values(parameters: dict[str, str]) -> None:
-    """Let libpq judge the values by a connection to a socket that does not exist."""
-    hosts = _hosts(parameters)
-    named = {name: value for name, value in parameters.items() if name != "hostaddr"}
-    attempt = pq.PGconn.connect_start(make_conninfo("", **{**named, "host": ",".join([_NOWHERE] * hosts)}).encode())
+    """Let libpq check the values by an attempt to connect to a socket that does not exist."""
+    values = {name: value for name, value in parameters.items() if name != "hostaddr"}
+    values["host"] = ",".join([_NOWHERE] * _count_hosts(parameters))
+    attempt = pq.PGconn.connect_start(make_conninfo("", **values).encode())
     message = attempt.error_message.decode(errors="replace")
     attempt.finish()
-    # Once libpq opens the socket, it has accepted all values.
+    # libpq opens the socket after it has accepted all values.
     if message and _NOWHERE not in message:
         raise ValueError(_reason(message, parameters))
 
 
 def _reason(message: str, parameters: dict[str, str]) -> str:
-    # Values stand in quotes, and may be secret; names are libpq's own.
-    said = re.sub(r'(?<!option )"[^"]*"', "", message)
-    found = [name for name in parameters if re.search(rf"\b{name}\b", said)]
-    return f"has a value of {found[0]} that libpq refuses" if found else "is refused by libpq"
+    # Values are quoted in the message, and may be secret. The names are those of libpq.
+    without_values = re.sub(r'(?<!option )"[^"]*"', "", message)
+    for name in parameters:
+        if re.search(rf"\b{name}\b", without_values):
+            return f"has a value of {name} that libpq refuses"
+    return "is refused by libpq"

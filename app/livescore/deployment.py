@@ -1,12 +1,12 @@
-"""Identity of a deployment, and its names on a Redis that several deployments may share.
+"""The identity of a deployment, and its names on a Redis that other deployments may share.
 
-Pub/Sub ignores Redis' database numbers, so only names keep deployments apart.
+Pub/Sub ignores the database numbers of Redis, so only names can separate deployments.
 """
 
 from dataclasses import dataclass
 
 ID_LENGTH = 12
-"""Hexadecimal digits of a deployment's id, and of an epoch."""
+"""Hexadecimal digits of a deployment's id and of an epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +15,8 @@ class Deployment:
 
     Attributes:
         prefix: ``REDIS_PREFIX``.
-        id: drawn when the database is migrated for the first time. It is stored in the table ``catalog``, so a dump
-            carries it and a restored database keeps it.
+        id: Generated when the database is migrated for the first time, and stored in the table ``catalog``. It is part
+            of dumps, so a restored database keeps it.
     """
 
     prefix: str
@@ -24,25 +24,25 @@ class Deployment:
 
     @property
     def namespace(self) -> str:
-        """Beginning of every name, for example ``livescore:4be0643f1d98``."""
+        """Return the prefix of all names, for example ``livescore:4be0643f1d98``."""
         return f"{self.prefix}:{self.id}"
 
     def name(self, *parts: str | int) -> str:
-        """Return the name of a key or channel. Without braces, so that channels spread over a cluster's shards."""
+        """Return the name of a key or channel. It has no braces, so that a cluster spreads channels over its shards."""
         return ":".join((self.namespace, *map(str, parts)))
 
     def job_id(self, name: str) -> str:
-        """Return an RQ job id, which may consist of letters, digits, hyphens and underscores only."""
+        """Return an id for an RQ job: only letters, digits, hyphens and underscores are allowed."""
         return f"{self.prefix}-{self.id}-{name}"
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Database that an event comes from.
+    """The database that an event comes from.
 
     Attributes:
-        deployment: names of its deployment.
-        epoch: fingerprint of the database. A copy of a database has the same deployment id but another epoch.
+        deployment: Its deployment.
+        epoch: Fingerprint of the database. A copy of a database has the same deployment id but another epoch.
     """
 
     deployment: Deployment
@@ -50,5 +50,5 @@ class Origin:
 
     @property
     def stamp(self) -> bytes:
-        """Beginning of every envelope on Redis: deployment id and epoch."""
+        """Return the first bytes of every envelope on Redis: deployment id and epoch."""
         return self.deployment.id.encode() + self.epoch.encode()

@@ -1,11 +1,11 @@
-"""Outages of the servers that a process depends on: each is logged once at its beginning and once at its end.
+"""Outages of the servers that a process depends on. Each is logged once at its start and once at its end.
 
 Many parts of a process notice the same outage, at different times and with different errors. They report to one tracker
-per server, which compares when their attempts began: a connection that breaks late does not begin an outage that is
-over, and an answer that was under way does not end one that has just begun.
+per server, which compares the start times of their attempts: a connection that breaks late does not restart an outage
+that is over, and an answer to an earlier attempt does not end an outage that has just begun.
 
-A server that serves some attempts and fails others, for want of memory or a right, has one outage: it ends when no
-attempt has failed for a while.
+If a server executes some statements and fails others, for lack of memory or of a right, this is a single outage. It
+ends when no attempt has failed for a while.
 """
 
 from threading import Lock, Timer
@@ -15,26 +15,26 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
-# Seconds without a failure before the end of an outage is logged: some loops try once a second.
+# Seconds without a failed attempt after which the end of an outage is logged. Some loops try once a second.
 QUIET_SECONDS = 3.0
-# The same for statements: a full disk or a missing right fails some of them, and they may be rare.
+# The same for statements. A full disk or a missing right fails only some of them, which may be rare.
 STATEMENTS_QUIET_SECONDS = 5.0
 # Seconds for which a failed attempt counts if no attempt of the same kind follows it.
 MEMORY_SECONDS = 60.0
 
 
 class ServerAway(ConnectionError):
-    """A server cannot be used now; its tracker logs that."""
+    """A server cannot be used now. Its tracker logs this."""
 
 
 class OutageTracker:
     """The state of one server as this process sees it. Thread-safe.
 
     Args:
-        server: the server's name in the log.
-        began: the line at the beginning.
-        ended: the line at the end.
-        quiet: seconds without a failure before the end; 0 to log it with the first answer.
+        server: Name of the server in the log.
+        began: Log line at the start of an outage.
+        ended: Log line at its end.
+        quiet: Seconds without a failed attempt before the end; 0 to end with the first answer.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class OutageTracker:
 
     @property
     def up(self) -> bool:
-        """Whether the server answered last; False before its first answer."""
+        """Return True if the last attempt was answered; False before the first answer."""
         with self._lock:
             unanswered = self._away_since is not None and self._back_since is None
             return not unanswered and self._answered > float("-inf")
@@ -89,7 +89,7 @@ class OutageTracker:
                 self._end_when_quiet()
 
     def _end_when_quiet(self) -> None:
-        """End the outage if no attempt has failed for long enough, else look again then."""
+        """End the outage if no attempt has failed for ``quiet`` seconds; otherwise check again after that time."""
         if self._away_since is None or self._back_since is None:
             return
         remaining = self._failed + self._quiet - monotonic()
@@ -98,11 +98,11 @@ class OutageTracker:
             self._away_since = self._back_since = None
         elif not self._waiting:
             self._waiting = True
-            timer = Timer(remaining, self._look_again)
+            timer = Timer(remaining, self._check_again)
             timer.daemon = True
             timer.start()
 
-    def _look_again(self) -> None:
+    def _check_again(self) -> None:
         with self._lock:
             self._waiting = False
             self._end_when_quiet()

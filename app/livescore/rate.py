@@ -1,4 +1,4 @@
-"""A rate as people write it, for example ``50 per 10 seconds``."""
+"""Rates such as ``50 per 10 seconds``."""
 
 import re
 from dataclasses import dataclass
@@ -11,25 +11,25 @@ _PATTERN = re.compile(
 )
 
 MOST_HITS = 100_000
-"""Redis keeps the time of each hit within the window, some 20 bytes per hit and client address."""
+"""Redis stores the time of each hit in the window, some 20 bytes per hit and client address."""
 
 LONGEST_SECONDS = 86_400
-"""A day; longer windows would keep the addresses of all clients in Redis."""
+"""A day. Longer windows would keep the addresses of all clients in Redis."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """So many hits in a moving window of so many seconds."""
+    """A number of hits in a moving window."""
 
     amount: int
     seconds: int
 
     @classmethod
     def parse(cls, text: str) -> "Rate":
-        """Read a rate.
+        """Parse a rate.
 
         Raises:
-            ValueError: with the reason, without the text.
+            ValueError: The text is not a rate. The message gives the reason and does not contain the text.
         """
         if any(separator in text for separator in ",;|"):
             raise ValueError("must be a single limit like `50 per 10 seconds`, not several")

@@ -1,4 +1,4 @@
-"""Web origins (RFC 6454): one spelling for what ``ALLOWED_ORIGINS`` lists and what browsers send."""
+"""Web origins (RFC 6454), normalized to compare ``ALLOWED_ORIGINS`` with what browsers send."""
 
 import json
 import re
@@ -8,7 +8,7 @@ from pydantic_core import Url, ValidationError
 
 ANY = "*"
 
-# What pages without an origin of their own send: local files and sandboxed frames.
+# The origin of local files and sandboxed frames.
 OPAQUE = "null"
 
 _FORM = re.compile(r"([a-z][a-z0-9+.-]*)://([^\s/\\?#@]+)/?", re.IGNORECASE)
@@ -16,17 +16,17 @@ _WEBSOCKET_SCHEMES = {"ws": "http", "wss": "https"}
 
 
 class OriginError(ValueError):
-    """A text cannot be an origin; the message says why."""
+    """A text is not an origin. The message gives the reason."""
 
 
 def normalize(text: str) -> str:
-    """Return an origin as browsers write it: ``scheme://host`` and the port unless it is the scheme's own.
+    """Return an origin as browsers write it: ``scheme://host``, and the port if it is not the scheme's default.
 
-    Scheme and host are lower case, international names are punycode, and IPv6 addresses have their short form, by the
-    algorithm of browsers (WHATWG URL). ``null`` is an origin too.
+    By the algorithm of browsers (WHATWG URL), scheme and host are lower case, international names are punycode and IPv6
+    addresses are compressed. ``null`` is an origin too.
 
     Raises:
-        OriginError: if no browser could send it.
+        OriginError: No browser could send this origin.
     """
     if text == OPAQUE:
         return OPAQUE
@@ -59,21 +59,21 @@ def _reason(text: str) -> str:
 
 
 def parse_list(value: Any) -> Any:
-    """Return the origins of a setting: separated by commas or blanks, or a JSON array of strings.
+    """Return the origins in a setting, which is a list separated by commas or blanks, or a JSON array of strings.
 
     Raises:
-        ValueError: naming every entry that cannot be an origin, by its place.
+        ValueError: Some entries are not origins. The message names them all by their position.
     """
     entries = _entries(value) if isinstance(value, str) else value
     if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
         raise ValueError("must be origins separated by commas, or a JSON array of strings")
     origins: dict[str, None] = {}
     faults: list[str] = []
-    for place, entry in enumerate(entries, start=1):
+    for position, entry in enumerate(entries, start=1):
         try:
             origins[entry if entry == ANY else normalize(entry)] = None
         except OriginError as error:
-            faults.append(f"entry {place} {error}")
+            faults.append(f"entry {position} {error}")
     if faults:
         raise ValueError("; ".join(faults))
     return list(origins)
@@ -85,7 +85,7 @@ def _entries(text: str) -> Any:
     try:
         entries = json.loads(text)
     except ValueError:
-        raise ValueError("begins like a JSON array and is none") from None
+        raise ValueError("starts like a JSON array but is not valid JSON") from None
     if not isinstance(entries, list):
         return entries
     return [entry.strip() if isinstance(entry, str) else entry for entry in entries if entry != ""]

@@ -1,7 +1,7 @@
-"""The way to PostgreSQL: one pool per process, every use bounded in time, one error when it cannot be used.
+"""Access to PostgreSQL: one pool per process, a time-out for every use, and one error if it cannot be used.
 
-While PostgreSQL is away one task looks for it and requests wait for that task. They do not wait when the server answers
-that it is a standby or read-only, or when it has been away for longer than a request may take.
+While PostgreSQL is away, a single task tries to connect and requests wait for it. They fail at once if the server is a
+standby or read-only, or if it has been away for longer than a request may take.
 """
 
 import asyncio
@@ -26,11 +26,11 @@ Parameters = Mapping[str, Any]
 Row = tuple[Any, ...]
 Work = Callable[[Connection], Awaitable[T]]
 
-# Seconds between two attempts to reach a server that is away: a restart takes some 200 ms. Doubled up to the longest.
+# Seconds between two attempts to reach a server that is away, doubled after each. A restart takes some 200 ms.
 FIRST_PAUSE = 0.02
 LONGEST_PAUSE = 0.25
 
-# A read may lose this many connections before it fails: one that was broken unnoticed, and one more.
+# A read is attempted as often if its connection breaks: it may get one that broke while idle, and one more.
 READ_ATTEMPTS = 3
 
 
@@ -43,18 +43,18 @@ class DatabaseAway(ServerAway, ServiceUnavailable):
 
 
 class DatabaseReadOnly(DatabaseAway):
-    """PostgreSQL answers and takes no writes."""
+    """PostgreSQL answers but accepts no writes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why PostgreSQL cannot be used.
+    """An outage of PostgreSQL.
 
     Attributes:
-        reason: the answer to clients.
-        since: when the outage began, by :func:`time.monotonic`.
-        waits: whether requests wait for the end.
-        reads: whether reads go on.
+        reason: Text for clients.
+        since: Start of the outage, by :func:`time.monotonic`.
+        waits: True if requests wait for its end.
+        reads: True if reads still work.
     """
 
     reason: str
@@ -63,8 +63,8 @@ class Fault:
     reads: bool = False
 
     def error(self) -> DatabaseAway:
-        """The exception for those that need what is missing."""
-        return (DatabaseReadOnly if self.reads else DatabaseAway)(self.reason)
+        """Return the exception for requests that cannot be served."""
+        return DatabaseReadOnly(self.reason) if self.reads else DatabaseAway(self.reason)
 
 
 AWAY = "PostgreSQL is away"
@@ -73,13 +73,13 @@ READ_ONLY = "PostgreSQL is read-only"
 
 
 def readiness_reason(error: DatabaseAway | Error) -> str:
-    """Return what a probe says about an error: nothing that names hosts, files or roles."""
+    """Return the text of a probe for an error, without names of hosts, files or roles."""
     if not isinstance(error, DatabaseAway):
         return "the database refuses queries: see the log"
     return "database away" if error.reason in (AWAY, SILENT) else error.reason
 
 
-# Errors after which a session is of no use, although the connection may still look open.
+# Errors after which a session is unusable although its connection may look open.
 _SESSION_ENDED = (
     errors.AdminShutdown,
     errors.CannotConnectNow,
@@ -87,13 +87,13 @@ _SESSION_ENDED = (
     errors.DatabaseDropped,
     errors.IdleInTransactionSessionTimeout,
     errors.IdleSessionTimeout,
-    errors.ObjectNotInPrerequisiteState,  # a pooler has led the session to a standby
+    errors.ObjectNotInPrerequisiteState,  # a pooler has routed the session to a standby
     errors.TransactionTimeout,
 )
 
 
 class _ConnectionLost(Exception):
-    """The connection broke during a statement; whether the statement was executed is unknown."""
+    """The connection broke during a statement, which may or may not have been executed."""
 
 
 class Database:
@@ -101,9 +101,9 @@ class Database:
 
     Args:
         url: ``postgresql://…``
-        size: the most connections it holds.
-        timeout: seconds that one use may take, the wait for a connection included.
-        prepared: see :class:`livescore.scores.sessions.Profile`.
+        size: Most connections.
+        timeout: Seconds for one use, including the wait for a connection.
+        prepared: See :class:`livescore.scores.sessions.Profile`.
     """
 
     def __init__(self, url: str, *, size: int, timeout: float, prepared: Prepared = "auto") -> None:
@@ -112,73 +112,75 @@ class Database:
         self._profile = Profile(timeout, prepared)
         self._pool = Pool(self._connect, size)
         self._fault: Fault | None = None
+        # Text for clients about statements that PostgreSQL could not execute.
         self._inability = ""
-        self._news = asyncio.Event()
-        self._watch: asyncio.Task[None] | None = None
-        self._answered = float("-inf")
-        self._late: set[asyncio.Future[Any]] = set()
+        # Set, and replaced, whenever the fault changes.
+        self._fault_changed = asyncio.Event()
+        self._probe: asyncio.Task[None] | None = None
+        self._last_answer = float("-inf")
+        # Uses that were cancelled and have not ended yet.
+        self._abandoned: set[asyncio.Future[Any]] = set()
 
     async def close(self) -> None:
-        """Close all connections and stop looking for a server that is away."""
-        if self._watch is not None:
-            self._watch.cancel()
+        """Close all connections and stop probing."""
+        if self._probe is not None:
+            self._probe.cancel()
             with suppress(asyncio.CancelledError):
-                await self._watch
+                await self._probe
         await self._pool.close()
 
     @property
     def fault(self) -> str | None:
-        """Why PostgreSQL cannot be used, or takes no writes; None when it can as far as is known."""
+        """Return why PostgreSQL cannot be used or accepts no writes; None if no fault is known."""
         return self._fault.reason if self._fault else None
 
     @property
     def inability(self) -> str:
-        """Why PostgreSQL has failed to execute statements recently, such as a full disk; empty if it has not."""
+        """Return why PostgreSQL has recently failed to execute statements, such as a full disk; empty if it has not."""
         is_failing = POSTGRESQL_WRITES.is_failing() or POSTGRESQL_READS.is_failing()
         return self._inability if is_failing else ""
 
     # Use
 
     async def use(self, work: Work[T], timeout: float | None = None) -> T:
-        """Run ``work``, which may write, on a connection.
+        """Run ``work``, which may write, on a connection. It is never repeated.
 
         Args:
-            work: what to do with the connection.
-            timeout: seconds, in place of the database's own.
+            work: Called with the connection.
+            timeout: Seconds, instead of the time-out of this database.
 
         Raises:
-            DatabaseAway: when PostgreSQL is away or ``work`` took longer than the time-out. Whether a write was
-                committed is then unknown.
-            DatabaseReadOnly: when PostgreSQL takes no writes.
+            DatabaseAway: PostgreSQL is away, or ``work`` exceeded the time-out. A write may have been committed.
+            DatabaseReadOnly: PostgreSQL accepts no writes.
         """
-        return await self._bounded(lambda running: self._write(work, running), timeout)
+        return await self._bounded(work, write=True, timeout=timeout or self.timeout)
 
     async def read(self, work: Work[T]) -> T:
-        """Run ``work``, which only reads, on a connection; again if the connection turns out to be broken.
+        """Run ``work``, which only reads, on a connection; repeat it on another one if the connection breaks.
 
         Raises:
-            DatabaseAway: when PostgreSQL is away or ``work`` took longer than the time-out.
+            DatabaseAway: PostgreSQL is away, or ``work`` exceeded the time-out.
         """
-        return await self._bounded(lambda running: self._read(work, running))
+        return await self._bounded(work, write=False, timeout=self.timeout)
 
     async def rows(self, statement: str, parameters: Parameters | None = None) -> list[Row]:
-        """All rows of a read."""
+        """Return all rows of a read."""
         return await self.read(lambda connection: fetch(connection, statement, parameters))
 
     async def row(self, statement: str, parameters: Parameters | None = None) -> Row | None:
-        """The first row of a read, if any."""
+        """Return the first row of a read, None if there is none."""
         rows = await self.rows(statement, parameters)
         return rows[0] if rows else None
 
     async def execute(self, statement: str, parameters: Parameters | None = None) -> int:
-        """Run one write in its own transaction; how many rows it touched."""
+        """Run one write in its own transaction. Return the number of rows it changed."""
         return await self.use(lambda connection: _count(connection, statement, parameters))
 
     async def check(self) -> None:
-        """Ask PostgreSQL whether it takes writes and has a schema that this version can work with.
+        """Check that PostgreSQL accepts writes and has a schema that this version supports.
 
         Raises:
-            DatabaseAway, DatabaseReadOnly: if not.
+            DatabaseAway, DatabaseReadOnly: It cannot be used.
         """
         if objection := schema.objection(await self.read(sessions.revision)):
             await self._pool.discard()
@@ -191,12 +193,13 @@ class Database:
 
     # One use
 
-    async def _bounded(self, run: Callable[[list[float]], Awaitable[T]], timeout: float | None = None) -> T:
-        """Bound a use in time. ``run`` notes in its argument when it began to use a connection."""
-        running: list[float] = []
-        task = asyncio.ensure_future(run(running))
+    async def _bounded(self, work: Work[T], *, write: bool, timeout: float) -> T:
+        """Run a use with a time-out."""
+        # When each attempt started to use a connection, by monotonic().
+        started: list[float] = []
+        task = asyncio.ensure_future(self._run(work, started, write=write))
         try:
-            done, _ = await asyncio.wait({task}, timeout=timeout or self.timeout)
+            done, _ = await asyncio.wait({task}, timeout=timeout)
         except asyncio.CancelledError:
             self._abandon(task)
             raise
@@ -205,62 +208,58 @@ class Database:
         self._abandon(task)
         if self._fault is not None and not self._fault.reads:
             raise self._fault.error()
-        if running and running[-1] > self._answered:  # else it answered others meanwhile: only this statement is slow
-            self._begin_outage(SILENT, running[-1])
+        # If other statements were answered meanwhile, only this one is slow.
+        if started and started[-1] > self._last_answer:
+            self._begin_outage(SILENT, started[-1])
         raise DatabaseAway(SILENT)
 
     def _abandon(self, task: asyncio.Future[Any]) -> None:
-        """Cancel a use without waiting: cancelling a statement of a server that hangs takes long itself."""
-        self._late.add(task)
+        """Cancel a use without waiting for its end, which a server that hangs would delay."""
+        self._abandoned.add(task)
         task.add_done_callback(self._forget)
         task.cancel()
 
     def _forget(self, task: asyncio.Future[Any]) -> None:
-        self._late.discard(task)
+        self._abandoned.discard(task)
         if not task.cancelled():
-            task.exception()
+            task.exception()  # so that asyncio does not log it as never retrieved
 
-    async def _read(self, work: Work[T], running: list[float]) -> T:
-        for _ in range(READ_ATTEMPTS - 1):
-            with suppress(_ConnectionLost):
-                return await self._run(work, running, write=False)
-        return await self._last_run(work, running, write=False)
-
-    async def _write(self, work: Work[T], running: list[float]) -> T:
-        return await self._last_run(work, running, write=True)
-
-    async def _last_run(self, work: Work[T], running: list[float], *, write: bool) -> T:
-        try:
-            return await self._run(work, running, write=write)
-        except _ConnectionLost as error:
-            raise DatabaseAway(AWAY) from error.__cause__
-
-    async def _run(self, work: Work[T], running: list[float], *, write: bool) -> T:
+    async def _run(self, work: Work[T], started: list[float], *, write: bool) -> T:
+        attempts = 1 if write else READ_ATTEMPTS
         while True:
-            await self._available(write=write)
-            started = monotonic()
+            attempts -= 1
+            try:
+                return await self._attempt(work, started, write=write)
+            except _ConnectionLost as error:
+                if not attempts:
+                    raise DatabaseAway(AWAY) from error.__cause__
+
+    async def _attempt(self, work: Work[T], started: list[float], *, write: bool) -> T:
+        while True:
+            await self._wait_until_available(write=write)
+            connecting = monotonic()
             try:
                 async with self._pool.session() as session:
-                    running.append(monotonic())
+                    started.append(monotonic())
                     return await self._perform(session, work, write=write)
             except NotConnected as error:
-                await self._not_connected(error.__cause__ or error, started)
+                await self._handle_connection_failure(error.__cause__ or error, connecting)
 
-    async def _available(self, *, write: bool) -> None:
+    async def _wait_until_available(self, *, write: bool) -> None:
         """Wait while PostgreSQL is away.
 
         Raises:
-            DatabaseAway: when it makes no sense to wait.
+            DatabaseAway: Waiting is pointless, or the outage has exceeded the time-out.
         """
         while fault := self._fault:
             if fault.reads and not write:
                 return
             if not fault.waits or monotonic() - fault.since > self.timeout:
                 raise fault.error()
-            await self._news.wait()
+            await self._fault_changed.wait()
 
-    async def _not_connected(self, error: BaseException, started: float) -> None:
-        """Begin an outage, unless other connections work: then PostgreSQL may only have no more to give."""
+    async def _handle_connection_failure(self, error: BaseException, started: float) -> None:
+        """Begin an outage, unless other connections work: then PostgreSQL may have reached ``max_connections``."""
         if self._pool.in_use and not isinstance(error, UnusableDatabase):
             await asyncio.sleep(FIRST_PAUSE)
         else:
@@ -276,19 +275,19 @@ class Database:
             else:
                 result = await work(connection)
         except Error as error:
-            await self._failed(session, error, started, write=write)
+            await self._translate(session, error, started, write=write)
             raise
-        self._answer(started)
+        self._note_answer(started)
         _statements(write=write).answered(started)
         return result
 
-    async def _failed(self, session: Session, error: Error, started: float, *, write: bool) -> None:
-        """Translate an error that does not come from the statement itself."""
+    async def _translate(self, session: Session, error: Error, started: float, *, write: bool) -> None:
+        """Raise another exception for an error that is not caused by the statement itself; return if it is."""
         if session.connection.closed or isinstance(error, _SESSION_ENDED) or _class(error) == "08":
             await session.connection.close()
             await self._pool.discard()
             raise _ConnectionLost from error
-        self._answer(started)
+        self._note_answer(started)
         if sessions.has_read_only_fault(error):
             self._begin_outage(READ_ONLY, started, waits=False, reads=True)
             await session.connection.close()
@@ -302,9 +301,9 @@ class Database:
         if sessions.is_away(error):
             raise DatabaseAway(AWAY) from error
 
-    def _answer(self, started: float) -> None:
-        """Note that PostgreSQL has answered now, to an attempt that began at ``started``."""
-        self._answered = monotonic()
+    def _note_answer(self, started: float) -> None:
+        """Record an answer of PostgreSQL to an attempt that began at ``started``."""
+        self._last_answer = monotonic()
         if self._fault is None:
             POSTGRESQL.answered(started)
 
@@ -314,14 +313,14 @@ class Database:
         """Open a connection for the pool.
 
         Raises:
-            psycopg.Error: when PostgreSQL is away or cannot be used.
+            psycopg.Error: PostgreSQL is away or cannot be used.
         """
         started = monotonic()
         connection, facts = await sessions.connect(self._url, self._profile)
         if facts.read_only:
             self._begin_outage(READ_ONLY, started, waits=False, reads=True)
         else:
-            self._answer(started)
+            self._note_answer(started)
         return Session(connection, facts)
 
     def _begin_outage_by(self, error: BaseException, started: float) -> None:
@@ -339,27 +338,28 @@ class Database:
         reads: bool = False,
         detail: BaseException | str = "",
     ) -> None:
-        """Note why PostgreSQL cannot be used, and look for one that can."""
+        """Record why PostgreSQL cannot be used, and start to probe it."""
         since = self._fault.since if self._fault else monotonic()
         self._fault = Fault(reason, since, waits, reads)
         POSTGRESQL.failed(detail or reason, started)
-        self._tell_waiting()
-        if self._watch is None or self._watch.done():
-            self._watch = asyncio.create_task(self._look(), name="database", context=Context())
+        self._wake_waiting()
+        if self._probe is None or self._probe.done():
+            # An empty context, so that its log records do not carry the id of the request that failed first.
+            self._probe = asyncio.create_task(self._probe_until_usable(), name="database", context=Context())
 
-    def _tell_waiting(self) -> None:
-        self._news.set()
-        self._news = asyncio.Event()
+    def _wake_waiting(self) -> None:
+        self._fault_changed.set()
+        self._fault_changed = asyncio.Event()
 
-    async def _look(self) -> None:
-        """Try to connect until PostgreSQL can be used; connections made before are then discarded."""
+    async def _probe_until_usable(self) -> None:
+        """Try to connect until PostgreSQL can be used. Older connections are then discarded."""
         pause = FIRST_PAUSE
         while self._fault is not None:
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
-            await self._look_once()
+            await self._probe_once()
 
-    async def _look_once(self) -> None:
+    async def _probe_once(self) -> None:
         started = monotonic()
         try:
             connection, facts = await sessions.connect(self._url, self._profile)
@@ -373,8 +373,8 @@ class Database:
         await self._pool.discard()
         await self._pool.admit(Session(connection, facts))
         self._fault = None
-        self._answer(started)
-        self._tell_waiting()
+        self._note_answer(started)
+        self._wake_waiting()
 
 
 def _statements(*, write: bool) -> OutageTracker:
@@ -382,12 +382,12 @@ def _statements(*, write: bool) -> OutageTracker:
 
 
 def _class(error: Error) -> str:
-    """The class of an SQLSTATE: 08 is that of connections, in which poolers report what goes wrong behind them."""
+    """Return the class of an SQLSTATE. Class 08 is that of connections; poolers use it for errors of their servers."""
     return (error.sqlstate or "")[:2]
 
 
 async def fetch(connection: Connection, statement: str, parameters: Parameters | None = None) -> list[Row]:
-    """All rows of one statement on this connection, for work inside :meth:`Database.use`."""
+    """Return all rows of one statement, for work inside :meth:`Database.use` and :meth:`Database.read`."""
     return await (await connection.execute(statement, parameters, binary=True)).fetchall()
 
 

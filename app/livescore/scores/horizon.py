@@ -1,7 +1,8 @@
-"""Which events a reader of all matches has seen, in PostgreSQL's own terms.
+"""Horizons: the events that a reader of all matches has seen, as a PostgreSQL snapshot.
 
-There is no total order over the events of all matches, and transactions do not end in the order of their numbers. A
-snapshot names exactly the transactions that had ended when it was drawn, so it also fits when an old one runs on.
+The events of all matches have no total order, and transactions do not end in the order of their ids. A snapshot
+contains exactly the transactions that had ended when it was taken, so it is right even if an old transaction is still
+open.
 """
 
 import re
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Self
 
-# Transaction ids are unsigned 64-bit numbers that PostgreSQL hands out one by one; none comes near to this.
+# PostgreSQL assigns its 64-bit transaction ids one by one, so that none comes near this bound.
 MAX_TRANSACTION_ID = 2**63 - 1
 
 _FORM = re.compile(r"([0-9]{1,19}):([0-9]{1,19}):((?:[0-9]{1,19}(?:,[0-9]{1,19})*)?)", re.ASCII)
@@ -17,7 +18,7 @@ _FORM = re.compile(r"([0-9]{1,19}):([0-9]{1,19}):((?:[0-9]{1,19}(?:,[0-9]{1,19})
 
 @dataclass(frozen=True, slots=True)
 class Horizon:
-    """A ``pg_snapshot``: it shows every transaction below ``xmax`` except those that were ``running``."""
+    """A ``pg_snapshot``: it shows all transactions below ``xmax`` except those that were ``running``."""
 
     xmin: int
     xmax: int
@@ -25,19 +26,21 @@ class Horizon:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read PostgreSQL's text form, ``xmin:xmax:running,…``.
+        """Parse PostgreSQL's text format, ``xmin:xmax:running,…``.
 
         Raises:
-            ValueError: if PostgreSQL could not have written it.
+            ValueError: PostgreSQL could not have written this.
         """
         match = _FORM.fullmatch(text)
         if match is None:
             raise ValueError("not a snapshot")
-        xmin, xmax = int(match[1]), int(match[2])
-        running = tuple(map(int, match[3].split(","))) if match[3] else ()
-        ordered = all(low < high for low, high in pairwise(running))
-        inside = all(xmin <= number < xmax for number in running)
-        if not (0 < xmin <= xmax <= MAX_TRANSACTION_ID and ordered and inside):
+        xmin = int(match[1])
+        xmax = int(match[2])
+        running = tuple(int(number) for number in match[3].split(",")) if match[3] else ()
+        are_bounds_valid = 0 < xmin <= xmax <= MAX_TRANSACTION_ID
+        are_ids_inside = all(xmin <= number < xmax for number in running)
+        are_ids_ascending = all(low < high for low, high in pairwise(running))
+        if not (are_bounds_valid and are_ids_inside and are_ids_ascending):
             raise ValueError("not a snapshot")
         return cls(xmin, xmax, running)
 
@@ -45,9 +48,9 @@ class Horizon:
         return f"{self.xmin}:{self.xmax}:{','.join(map(str, self.running))}"
 
     def includes(self, other: "Horizon") -> bool:
-        """Return whether this one was drawn from the same database at the same time or later."""
+        """Return True if this horizon was taken at the same time as another one of this database, or later."""
         return (self.xmax, -len(self.running)) >= (other.xmax, -len(other.running))
 
 
-# Before every transaction.
+# Earlier than every transaction.
 NOTHING = Horizon(1, 1)

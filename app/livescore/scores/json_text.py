@@ -1,19 +1,23 @@
-"""JSON as clients send it, judged once: what :func:`parse` returns can be hashed, stored and sent again."""
+"""Validation of the JSON of clients: what :func:`parse` returns can be hashed, stored and sent again."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import orjson
 
-# Objects and arrays within each other. PostgreSQL, orjson's encoder (254) and the clients that read the feed later
-# have limits of their own; this one is below all of them.
+# Levels of objects and arrays. PostgreSQL, orjson's encoder (254) and the readers of the feed have their own limits;
+# this one is below them all.
 MAX_NESTING = 33
 
 Path = tuple[str | int, ...]
 
 
 class JsonError(ValueError):
-    """A text is not JSON, or not JSON that this service takes; ``path`` leads to the place, as far as it is known."""
+    """A text is not valid JSON, or not accepted by this service.
+
+    Attributes:
+        path: Path to the error; empty if it is unknown.
+    """
 
     def __init__(self, message: str, path: Path = ()) -> None:
         self.path = path
@@ -21,36 +25,38 @@ class JsonError(ValueError):
 
 
 class NestingError(JsonError):
-    """A text is JSON, but nested too deeply."""
+    """A JSON text is nested too deeply."""
 
 
 def parse(text: bytes) -> Any:
     """Return the value of a JSON text.
 
-    orjson refuses what JSON does not have (NaN, lone surrogates, invalid UTF-8) and numbers beyond a double. An
-    integer beyond 64 bits becomes a double, and the last of repeated members counts, both as in JavaScript.
+    orjson rejects what JSON does not allow (NaN, lone surrogates, invalid UTF-8) and numbers outside the range of a
+    double. As in JavaScript, an integer beyond 64 bits becomes a double, and the last of repeated members counts.
 
     Raises:
-        JsonError: if the text is malformed.
-        NestingError: if it is nested more than :data:`MAX_NESTING` levels deep.
+        JsonError: The text is malformed.
+        NestingError: It is nested more than :data:`MAX_NESTING` levels deep.
     """
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise JsonError(f"Malformed JSON: {error}") from None
-    # Brackets bound the depth from above, and counting them is much cheaper than walking through the value.
+    # The number of brackets is an upper bound of the depth, and counting is much cheaper than traversing the value.
     if text.count(b"{") + text.count(b"[") > MAX_NESTING:
         _check_nesting(value)
     return value
 
 
-def _check_nesting(value: Any) -> None:
-    containers: list[tuple[Path, Any]] = [((), value)]
+def _check_nesting(root: Any) -> None:
+    containers: list[tuple[Path, Any]] = [((), root)]
     while containers:
         path, container = containers.pop()
         if len(path) >= MAX_NESTING:
             raise NestingError(f"Objects and arrays may be nested at most {MAX_NESTING} levels deep", path)
-        containers += [((*path, key), inner) for key, inner in _members(container) if isinstance(inner, dict | list)]
+        for key, value in _members(container):
+            if isinstance(value, dict | list):
+                containers.append(((*path, key), value))
 
 
 def _members(container: Any) -> Iterator[tuple[str | int, Any]]:

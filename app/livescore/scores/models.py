@@ -1,4 +1,4 @@
-"""The tables. Alembic migrations make them; a test compares both."""
+"""The tables. Alembic migrations create them, and a test compares the result with these models."""
 
 from datetime import datetime
 from typing import Any, ClassVar
@@ -28,38 +28,39 @@ from livescore.scores.rules import STATUSES
 
 _STATUSES = ", ".join(f"'{status}'" for status in STATUSES)
 
-# Clients see milliseconds; storing more would make equal timestamps look different on the next comparison.
+# Clients see milliseconds. With a finer precision, timestamps that look equal to them would compare as different.
 TIMESTAMP_MS = TIMESTAMP(timezone=True, precision=3)
 
 
 class TransactionId(UserDefinedType[str]):
-    """PostgreSQL's ``xid8``: orders events by what a snapshot can see of them."""
+    """PostgreSQL's ``xid8``, by which a snapshot decides whether it shows an event."""
 
     cache_ok = True
 
     def get_col_spec(self, **_: Any) -> str:
-        """The type's name in DDL."""
+        """Return the name of the type in DDL."""
         return "xid8"
 
 
 class Catalog(SQLModel, table=True):
-    """One row that hands out match ids gap-free and in commit order, and tells this feed from others."""
+    """A single row that assigns match ids, gap-free in commit order, and identifies this feed."""
 
     __tablename__: ClassVar[str] = "catalog"
     __table_args__ = (CheckConstraint("one_row", name="catalog_one_row"),)
 
     one_row: bool = Field(default=True, sa_column=Column(Boolean, primary_key=True, server_default=text("true")))
     last_match_id: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default=text("0")))
-    # Drawn anew when this turns out to be an older copy of the feed.
+    # Changed when this database turns out to be an older copy of the feed.
     incarnation: UUID = Field(sa_column=Column(Uuid, nullable=False, server_default=text("gen_random_uuid()")))
-    # Names of this deployment on Redis begin with it; see livescore.deployment.
+    # Part of the names of this deployment on Redis; see livescore.deployment.
     deployment: UUID = Field(sa_column=Column(Uuid, nullable=False, server_default=text("gen_random_uuid()")))
-    # Fingerprint of the cluster whose transaction ids `event.txid` holds; another one means that this is a copy.
+    # Fingerprint of the cluster that assigned the transaction ids in `event.txid`. If the current one differs, this
+    # database is a copy.
     cluster: str | None = Field(default=None, sa_column=Column(Text))
 
 
 class Match(SQLModel, table=True):
-    """A match; ``seq`` is the number of its latest event and its row lock orders them."""
+    """A match. ``seq`` is the number of its last event. The row lock puts its events in order."""
 
     __tablename__: ClassVar[str] = "match"
     __table_args__ = (
@@ -73,7 +74,7 @@ class Match(SQLModel, table=True):
         Index("match_to_start", "start_time", postgresql_where=text("status = 'scheduled' AND NOT pinned")),
         Index("match_to_finish", "end_time", postgresql_where=text("status = 'live' AND NOT pinned")),
         Index("match_pruned", "pruned_txid", postgresql_where=text("pruned_seq > restored_seq")),
-        # Room in each page, and no index on what every event changes: updates of a match stay in place (HOT).
+        # Free space in each page, and no index on columns that every event changes: updates of a match are HOT.
         {"postgresql_with": {"fillfactor": "60"}},
     )
 
@@ -89,18 +90,18 @@ class Match(SQLModel, table=True):
     created_at: datetime = Field(sa_column=Column(TIMESTAMP_MS, nullable=False))
     updated_at: datetime = Field(sa_column=Column(TIMESTAMP_MS, nullable=False))
     seq: int = Field(sa_column=Column(Integer, nullable=False))
-    # The clock no longer decides the status: postponed, cancelled or finished by hand.
+    # True if the status was set by hand, so that the clock does not change it.
     pinned: bool = Field(sa_column=Column(Boolean, nullable=False, server_default=text("false")))
-    # Events up to this number were pruned; nobody can resume from before it.
+    # Events up to this number were pruned, so that no client can resume from an earlier one.
     pruned_seq: int = Field(sa_column=Column(Integer, nullable=False, server_default=text("0")))
-    # The transaction of the last pruned event.
+    # Transaction id of the last pruned event.
     pruned_txid: str | None = Field(default=None, sa_column=Column(TransactionId))
-    # Events up to this number came from another cluster: their transaction ids mean nothing here.
+    # Events up to this number have transaction ids of another cluster, which mean nothing here.
     restored_seq: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default=text("0")))
 
 
 class Commentary(SQLModel, table=True):
-    """One entry of a match's commentary; ``seq`` is the event that last changed it."""
+    """An entry of a match's commentary. ``seq`` is the number of the event that changed it last."""
 
     __tablename__: ClassVar[str] = "commentary"
     __table_args__ = (Index("commentary_newest", "match_id", text("created_at DESC"), text("id DESC")),)
@@ -115,7 +116,7 @@ class Commentary(SQLModel, table=True):
     actor: str | None = Field(sa_column=Column(Text))
     team: str | None = Field(sa_column=Column(Text))
     message: str = Field(sa_column=Column(Text, nullable=False))
-    # json, not jsonb: what was sent comes back, key order and all.
+    # json rather than jsonb keeps the text of the client, including the order of its keys.
     details: dict[str, Any] | None = Field(sa_column=Column("metadata", JSON))
     tags: list[str] | None = Field(sa_column=Column(ARRAY(Text)))
     created_at: datetime = Field(sa_column=Column(TIMESTAMP_MS, nullable=False))
@@ -123,7 +124,7 @@ class Commentary(SQLModel, table=True):
 
 
 class FeedEvent(SQLModel, table=True):
-    """The feed: every change of a match, numbered 1, 2, 3… without a gap."""
+    """The feed: every change of a match, numbered 1, 2, 3… without gaps."""
 
     __tablename__: ClassVar[str] = "event"
     __table_args__ = (Index("event_txid", "txid"),)
@@ -131,15 +132,15 @@ class FeedEvent(SQLModel, table=True):
     match_id: int = Field(sa_column=Column(Integer, ForeignKey("match.id", ondelete="CASCADE"), primary_key=True))
     seq: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
     type: str = Field(sa_column=Column(Text, nullable=False))
-    # json keeps the text as written: a resumed client gets byte for byte what a connected one got.
+    # json keeps the text as written, so that a resume sends the same bytes as the first delivery.
     data: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     request_id: str | None = Field(sa_column=Column(Text))
     created_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
     txid: str = Field(sa_column=Column(TransactionId, nullable=False, server_default=text("pg_current_xact_id()")))
 
 
-class IdempotencyKey(SQLModel, table=True):
-    """The first answer to a write that carried an ``Idempotency-Key``."""
+class IdempotentAnswer(SQLModel, table=True):
+    """The answer to the first write with an ``Idempotency-Key``."""
 
     __tablename__: ClassVar[str] = "idempotency_key"
     __table_args__ = (Index("idempotency_key_age", "created_at"),)
@@ -155,7 +156,7 @@ class IdempotencyKey(SQLModel, table=True):
 
 
 class ApiKey(SQLModel, table=True):
-    """A key that may call; only the digest of its secret is kept."""
+    """An API key. Only the digest of its secret is stored."""
 
     __tablename__: ClassVar[str] = "api_key"
 

@@ -1,8 +1,8 @@
 """A pool of connections that are opened by the requests that need them.
 
-psycopg_pool opens connections in the background and retries with a back-off that starts at a second and cannot be set:
-after a restart of PostgreSQL requests wait for it, and none of them learns why. Here a request that finds no usable
-connection opens one, and gets the error if that fails.
+psycopg_pool opens connections in the background and retries with a back-off that starts at one second and cannot be
+configured: after a restart of PostgreSQL, requests wait for it without learning the reason. Here a request that finds
+no usable connection opens a new one and gets the error if that fails.
 """
 
 import asyncio
@@ -19,15 +19,16 @@ from psycopg.pq import TransactionStatus
 
 from livescore.scores.sessions import Facts
 
-# Seconds. A connection that is no longer needed is closed after this long without use.
+# Seconds without use after which a connection is closed.
 IDLE_SECONDS = 600.0
 
-# Seconds. The processes of PostgreSQL grow with what they have planned, and a host name may come to lead elsewhere.
+# Seconds after which a connection is replaced: server processes grow with the plans that they cache, and the host name
+# may resolve to another server by then.
 LIFETIME_SECONDS = 3600.0
 
 
 class NotConnected(Exception):
-    """No connection could be opened, and nothing was executed; the cause says why."""
+    """No connection could be opened, so nothing was executed. The cause is the reason."""
 
 
 @dataclass(slots=True, eq=False)
@@ -42,23 +43,23 @@ class Session:
 
     @property
     def broken(self) -> bool:
-        """Whether the server has closed the connection: an idle one has nothing to read."""
+        """Return True if the server has closed the connection: an idle connection has no data to read otherwise."""
         if self.connection.closed:
             return True
-        readable = select.poll()  # select() refuses descriptors above 1023, and an instance has thousands
+        readable = select.poll()  # select() does not support descriptors above 1023, and an instance has thousands
         readable.register(self.connection.pgconn.socket, select.POLLIN)
         return bool(readable.poll(0))
 
 
 class Pool:
-    """At most ``size`` connections, the most recently used first.
+    """At most ``size`` connections. The one that was used last is used next.
 
     Attributes:
-        in_use: connections that are lent out now.
+        in_use: Number of connections in use.
 
     Args:
-        connect: opens a connection.
-        size: connections in use at the same time; further requests wait in order.
+        connect: Opens a connection.
+        size: Connections in use at the same time. Further requests wait in order.
     """
 
     def __init__(self, connect: Callable[[], Awaitable[Session]], size: int) -> None:
@@ -71,10 +72,10 @@ class Pool:
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Session]:
-        """An open connection for the length of a block.
+        """Lend an open connection for the duration of a block.
 
         Raises:
-            NotConnected: when there is none and none can be opened.
+            NotConnected: No connection is idle and none can be opened.
         """
         async with self._places:
             session = await self._take_idle() or await self._open()
@@ -86,12 +87,15 @@ class Pool:
                 await self._give_back(session)
 
     async def admit(self, session: Session) -> None:
-        """Take a connection that was opened elsewhere."""
+        """Add a connection that was opened elsewhere."""
         session.generation = self._generation
         await self._give_back(session)
 
     async def _take_idle(self) -> Session | None:
-        """An idle connection that still works. One that the server has closed makes all others of its age suspect."""
+        """Return an idle connection that works, if there is one.
+
+        If the server has closed one connection, the other idle ones are discarded too: they are probably as old.
+        """
         if not self._idle:
             return None
         session = self._idle.pop()
@@ -102,7 +106,7 @@ class Pool:
         return None
 
     async def _give_back(self, session: Session) -> None:
-        """Keep a connection for the next request, unless it is unusable, too old or discarded meanwhile."""
+        """Keep a connection for the next request unless it is unusable, too old, or was discarded in the meantime."""
         now = session.used = monotonic()
         reusable = session.connection.pgconn.transaction_status == TransactionStatus.IDLE
         young = session.generation == self._generation and now - session.opened < LIFETIME_SECONDS
@@ -114,14 +118,14 @@ class Pool:
             await self._idle.popleft().connection.close()
 
     async def discard(self) -> None:
-        """Close all idle connections now, and those in use when they come back."""
+        """Close all idle connections now, and those in use when they are returned."""
         self._generation += 1
         idle, self._idle = self._idle, deque()
         for session in idle:
             await session.connection.close()
 
     async def close(self) -> None:
-        """Close all connections, those in use when they come back."""
+        """Close all connections, those in use when they are returned."""
         self._closed = True
         await self.discard()
 

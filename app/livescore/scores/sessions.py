@@ -1,9 +1,9 @@
-"""One connection to PostgreSQL: how it is opened, and what holds of it whatever the database or the role sets.
+"""Connections to PostgreSQL, with the same session settings whatever the database or role configures.
 
-Nothing is set by start-up ``options``, which PgBouncer refuses. A direct connection is set up once. A pooler may lend
-its connections for one transaction at a time, so that settings of a session would reach other clients. Then only those
-that every PgBouncer keeps per client (encoding, dates, time zone) are set for the session, and the others in each
-transaction that writes.
+Start-up ``options`` are not used because PgBouncer rejects them. A direct connection is configured once. A pooler may
+share its connections between clients, one transaction at a time, and session settings would affect them all. So only
+those that every PgBouncer tracks per client (encoding, dates, time zone) are set for the session, and the others in
+each transaction that writes.
 """
 
 import math
@@ -21,10 +21,10 @@ from livescore.scores import schema
 Row = tuple[Any, ...]
 Prepared = Literal["auto", "on", "off"]
 
-# Seconds to reach one host; psycopg knows no shorter one.
+# Seconds to reach one host, the shortest that psycopg supports.
 CONNECT_SECONDS = 2
 
-# Finds a server whose machine is gone within five seconds: the kernel's own defaults take two hours.
+# Detects within five seconds that the server's machine is gone. The kernel's defaults take two hours.
 _KEEPALIVE: dict[str, Any] = {
     "keepalives_idle": 2,  # seconds
     "keepalives_interval": 1,  # seconds
@@ -32,22 +32,23 @@ _KEEPALIVE: dict[str, Any] = {
     "tcp_user_timeout": 5000,  # milliseconds
 }
 
-# PgBouncer gives a client its own process id, so another one here means that a pooler stands in between.
+# PgBouncer tells clients a process id of its own. A different pg_backend_pid() therefore means that there is a pooler.
 _FACTS = """
 SELECT current_setting('server_encoding'), pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',
     pg_backend_pid(), current_schema(), set_config('DateStyle', 'ISO, YMD', false),
     set_config('TimeZone', 'UTC', false), set_config('standard_conforming_strings', 'on', false)
 """
 
-# Older versions lack some. Without synchronous_commit a crash loses what was acknowledged; stricter values stay.
+# Settings that this version of PostgreSQL does not have are skipped. With synchronous_commit off, a crash loses
+# acknowledged writes; stricter values than `on` are kept.
 APPLY: LiteralString = """
-SELECT set_config(name, value, %(local)s) FROM unnest(%(names)s::text[], %(values)s::text[]) AS wanted(name, value)
+SELECT set_config(name, value, %(local)s) FROM unnest(%(names)s::text[], %(values)s::text[]) AS setting(name, value)
 WHERE current_setting(name, true) IS NOT NULL
     AND (name <> 'synchronous_commit' OR current_setting(name) = 'off')
 """
 
 
-# By SQLSTATE or its class: neither the statement nor the connection is at fault, and an operator has to act.
+# By SQLSTATE or its class. Neither the statement nor the connection is at fault: an administrator has to act.
 _INABILITIES = {
     "42501": "PostgreSQL denies the service's role a right: see the log",
     "53": "PostgreSQL is out of resources: see the log",
@@ -59,18 +60,17 @@ _INABILITIES = {
 
 
 class UnusableDatabase(OperationalError):
-    """The server answers, but the service cannot work with it; the text says why and what to do."""
+    """The server answers but the service cannot use it. The text says why, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """How a process uses its connections.
+    """Configuration of the connections of a process.
 
     Attributes:
-        timeout: seconds that a statement and a wait for a lock may take; 0 for no bound.
-        prepared: ``on``, ``off`` or ``auto``: whether statements are prepared on the server; ``auto`` unless a pooler
-            stands in between.
-        migrated: whether a database is unusable if this version cannot work with its schema.
+        timeout: Seconds for a statement and for a wait for a lock; 0 for no limit.
+        prepared: ``on`` to prepare statements on the server, ``off`` not to, ``auto`` to do so without a pooler.
+        migrated: True to reject databases whose schema this version does not support.
     """
 
     timeout: float = 0.0
@@ -78,9 +78,9 @@ class Profile:
     migrated: bool = True
 
     def settings(self, *, local: bool) -> dict[str, Any]:
-        """Parameters of :data:`APPLY`; ``local`` ends with the transaction."""
+        """Return the parameters of :data:`APPLY`. ``local`` settings end with the transaction."""
         milliseconds = str(math.ceil(self.timeout * 1000))
-        wanted = {
+        values = {
             "statement_timeout": milliseconds,
             "lock_timeout": milliseconds,
             "idle_in_transaction_session_timeout": milliseconds,
@@ -92,22 +92,31 @@ class Profile:
             "IntervalStyle": "postgres",
             "extra_float_digits": "1",
         }
-        return {"local": local, "names": list(wanted), "values": list(wanted.values())}
+        return {"local": local, "names": list(values), "values": list(values.values())}
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a connection leads to: through a pooler or not, and whether it takes writes."""
+    """Properties of a connection.
+
+    Attributes:
+        pooled: True if there is a pooler between this process and the server.
+        read_only: True if the server accepts no writes.
+    """
 
     pooled: bool
     read_only: bool
 
     @classmethod
     def of(cls, row: Row, own_process: int) -> "Facts":
-        """Judge the answer to :data:`_FACTS`. ``own_process``: the process id that the connection was given.
+        """Evaluate the answer to :data:`_FACTS`.
+
+        Args:
+            row: The answer.
+            own_process: Server process id as reported when the connection was opened.
 
         Raises:
-            UnusableDatabase: if nothing can be done with this server or database.
+            UnusableDatabase: The service cannot use this server or database.
         """
         encoding, in_recovery, read_only, process, schema, *_ = row
         if in_recovery:
@@ -128,8 +137,8 @@ async def connect(url: str, profile: Profile) -> tuple[AsyncConnection[Row], Fac
     """Open a connection that commits every statement.
 
     Raises:
-        psycopg.Error: when PostgreSQL is away.
-        UnusableDatabase: when it answers and cannot be used.
+        psycopg.Error: PostgreSQL is away.
+        UnusableDatabase: PostgreSQL answers but cannot be used.
     """
     connection = await _reach(url)
     try:
@@ -157,7 +166,7 @@ async def _reach(url: str) -> AsyncConnection[Row]:
 
 
 def connect_sync(url: str, profile: Profile) -> tuple[psycopg.Connection[Row], Facts]:
-    """As :func:`connect`, for threads and commands."""
+    """Open a blocking connection for threads and commands; see :func:`connect`."""
     connection = _reach_sync(url)
     try:
         facts = Facts.of(_only(connection.execute(_FACTS).fetchall()), connection.info.backend_pid)
@@ -184,13 +193,13 @@ def _reach_sync(url: str) -> psycopg.Connection[Row]:
 
 
 async def revision(connection: AsyncConnection[Row]) -> str:
-    """Return the revision of the schema; empty before the first migration."""
+    """Return the revision of the schema, empty before the first migration."""
     exists = _only(await (await connection.execute(schema.EXISTS)).fetchall())[0]
     return str(_only(await (await connection.execute(schema.REVISION)).fetchall())[0]) if exists else ""
 
 
 def revision_sync(connection: psycopg.Connection[Row]) -> str:
-    """As :func:`revision`, for threads and commands."""
+    """Return the revision of the schema by a blocking connection; see :func:`revision`."""
     exists = _only(connection.execute(schema.EXISTS).fetchall())[0]
     return str(_only(connection.execute(schema.REVISION).fetchall())[0]) if exists else ""
 
@@ -201,25 +210,28 @@ def _require_schema(found: str) -> None:
 
 
 async def apply_locally(connection: AsyncConnection[Row], profile: Profile) -> None:
-    """Set up the current transaction, for a connection through a pooler."""
+    """Apply the settings to the current transaction, for connections through a pooler."""
     await connection.execute(APPLY, profile.settings(local=True))
 
 
 @contextmanager
 def transaction(connection: psycopg.Connection[Row], profile: Profile) -> Iterator[None]:
-    """A transaction that is set up for itself, for a connection through a pooler."""
+    """Open a transaction with its own settings, for connections through a pooler."""
     with connection.transaction():
         connection.execute(APPLY, profile.settings(local=True))
         yield
 
 
 def has_read_only_fault(error: BaseException) -> bool:
-    """Whether a statement failed because the server takes no writes."""
+    """Return True if a statement failed because the server accepts no writes."""
     return isinstance(error, psycopg.errors.ReadOnlySqlTransaction)
 
 
 def inability(error: psycopg.Error) -> str | None:
-    """Return why the server cannot execute a statement that is right; the error's own text may name files and roles."""
+    """Return why the server cannot execute a correct statement; None if the statement is at fault.
+
+    The text is for clients. That of the error may name files and roles.
+    """
     state = error.sqlstate or ""
     if state in _INABILITIES:
         return _INABILITIES[state]
@@ -227,17 +239,20 @@ def inability(error: psycopg.Error) -> str | None:
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether an error says that PostgreSQL is away or ended the session, rather than that a statement is wrong."""
+    """Return True if PostgreSQL is away or ended the session, False if the statement is at fault."""
     return isinstance(error, OperationalError | psycopg.InterfaceError)
 
 
 def one_line(error: BaseException) -> str:
-    """What the driver says, without the line breaks and hints of libpq."""
+    """Return the driver's message on one line."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def _attempts(url: str) -> list[dict[str, Any]]:
-    """Options of the attempts to connect, in order: of several hosts, the one that takes writes is preferred."""
+    """Return the options of the attempts to connect, in order.
+
+    Of several hosts, one that accepts writes is preferred.
+    """
     common = {
         "autocommit": True,
         "prepare_threshold": None,
@@ -246,8 +261,8 @@ def _attempts(url: str) -> list[dict[str, Any]]:
         "application_name": "livescore",
         **_KEEPALIVE,
     }
-    wanted = ["read-write", "primary"] if _has_several_hosts(url) else ["any"]
-    return [{**common, "target_session_attrs": kind} for kind in wanted]
+    kinds = ["read-write", "primary"] if _has_several_hosts(url) else ["any"]
+    return [{**common, "target_session_attrs": kind} for kind in kinds]
 
 
 def _has_several_hosts(url: str) -> bool:
@@ -256,8 +271,9 @@ def _has_several_hosts(url: str) -> bool:
 
 
 def _prepare_threshold(profile: Profile, facts: Facts) -> int | None:
-    prepared = profile.prepared == "on" or (profile.prepared == "auto" and not facts.pooled)
-    return 1 if prepared else None
+    if profile.prepared == "on" or (profile.prepared == "auto" and not facts.pooled):
+        return 1  # from the second execution on
+    return None
 
 
 def _only(rows: list[Row]) -> Row:

@@ -1,9 +1,9 @@
 """Protection of the management ports against web pages: cross-site requests and DNS rebinding.
 
-The ports have no keys: who reaches them may drain a process. A browser of somebody who does reach them, on a laptop or
-in a VPN, must not send requests there for a web page. A page of another site gives itself away by the ``Origin``,
-``Sec-Fetch-Site`` or form-like ``Content-Type`` that browsers send. A page whose own name was pointed to the port's
-address (DNS rebinding) gives itself away by that name in ``Host``.
+The ports need no key: everyone with network access to them can drain a process. But a web page must not send requests
+to them through the browser of a person who has access, on a laptop or in a VPN. Requests of another site's page are
+detected by the ``Origin``, ``Sec-Fetch-Site`` or form-like ``Content-Type`` that browsers send. If a page's own host
+name resolves to the port's address (DNS rebinding), this name is in ``Host``.
 """
 
 import socket
@@ -12,33 +12,38 @@ from ipaddress import ip_address
 
 from livescore.settings import Settings
 
-# Suffixes of names within a cluster, which no page on the Internet can have.
+# Suffixes of names that no page on the Internet can have.
 _CLUSTER_SUFFIXES = (".svc", ".cluster.local", ".localhost")
 
-# What forms can send to other sites without the browser asking first.
+# Types that forms can send to other sites without a preflight request.
 _FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data", "text/plain")
 
-# Values of Sec-Fetch-Site for what a person typed, and for pages of the port itself.
+# Values of Sec-Fetch-Site for typed addresses and for pages of the port itself.
 _OWN_SITES = ("none", "same-origin")
 
 _SAFE_METHODS = ("GET", "HEAD")
 
 
 class ManagementGuard:
-    """Decides which requests a management port serves: those of probes, Prometheus, the operator and people."""
+    """Refuses requests of web pages to a management port; probes, Prometheus, the operator and curl are served."""
 
     def __init__(self, settings: Settings) -> None:
-        configured = [name.casefold() for name in settings.management_allowed_hosts]
-        own = [name.casefold() for name in ("localhost", settings.instance, socket.gethostname())]
-        self._names = frozenset([*own, *(name for name in configured if not name.startswith("*."))])
-        self._suffixes = (*_CLUSTER_SUFFIXES, *(name[1:] for name in configured if name.startswith("*.")))
+        names = {"localhost", settings.instance.casefold(), socket.gethostname().casefold()}
+        suffixes = list(_CLUSTER_SUFFIXES)
+        for host in settings.management_allowed_hosts:
+            if host.startswith("*."):
+                suffixes.append(host[1:].casefold())
+            else:
+                names.add(host.casefold())
+        self._names = frozenset(names)
+        self._suffixes = tuple(suffixes)
 
     def refusal(self, method: str, headers: Iterable[tuple[str, str]]) -> str | None:
-        """Return why a request is refused, for its sender; None if it may be served.
+        """Return why a request is refused, as text for its sender; None if it is allowed.
 
         Args:
             method: The HTTP method.
-            headers: Every header, in any case; repeated ones repeatedly.
+            headers: All header lines, with names in any case.
         """
         for name, value in headers:
             match name.casefold():
@@ -46,7 +51,7 @@ class ManagementGuard:
                     return "The management port serves no web pages: the request has an Origin"
                 case "sec-fetch-site" if value.strip().casefold() not in _OWN_SITES:
                     return "The management port serves no web pages: the request comes from another site"
-                case "referer" if method not in _SAFE_METHODS:  # browsers that send no Origin with forms
+                case "referer" if method not in _SAFE_METHODS:  # some browsers send no Origin with forms
                     return "The management port serves no web pages: the request has a Referer"
                 case "content-type" if method not in _SAFE_METHODS and _media_type(value) in _FORM_TYPES:
                     return "The management port takes no forms: send the request without a body"
@@ -64,13 +69,13 @@ def _media_type(value: str) -> str:
 
 
 def _name(host: str) -> str | None:
-    """Return the host name or address of a Host header, in lower case and without its port; None if there is none."""
+    """Return the name or address in a Host header, in lower case and without the port; None if it is malformed."""
     text = host.strip().casefold()
     if text.startswith("["):
-        name, bracket, port = text[1:].partition("]")
-        if not bracket or ":" not in name:
+        name, bracket, rest = text[1:].partition("]")
+        if not bracket or ":" not in name or (rest and not rest.startswith(":")):
             return None
-        port = port.removeprefix(":") if port.startswith(":") else port and "invalid"
+        port = rest.removeprefix(":")
     else:
         name, _, port = text.partition(":")
     if port and not (port.isascii() and port.isdigit()):

@@ -18,14 +18,16 @@ Header = tuple[bytes, bytes]
 
 _EXPOSED = b"ETag, Idempotency-Replayed, Location, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID"
 
-_HINT_SECONDS = 600.0  # between two log lines about the same origin
-_HINTED_ORIGINS = 100  # remembered at once; while all are recent, further ones are not logged: they may be made up
+# Seconds between two log lines about the same origin.
+_HINT_SECONDS = 600.0
+# Origins remembered at once. While all of them are recent, others are not logged: clients can invent any number.
+_HINTED_ORIGINS = 100
 _LOGGED_CHARACTERS = 200
 _LONGEST_ORIGIN = 300
 
 
 class OriginPolicy:
-    """Which origins ``ALLOWED_ORIGINS`` admits, and the headers that tell browsers."""
+    """The origins that ``ALLOWED_ORIGINS`` admits, and the CORS headers for browsers."""
 
     def __init__(self, settings: Settings) -> None:
         self._listed = frozenset(settings.allowed_origins)
@@ -33,14 +35,14 @@ class OriginPolicy:
         self._hinted: dict[str, float] = {}
 
     def allows_socket(self, headers: Iterable[Header]) -> bool:
-        """Return whether a page may open a WebSocket: one of this very host, or of a listed origin."""
+        """Return True if a page may open a WebSocket: its origin is this host or listed."""
         origin = header_value(headers, b"origin")
         return not origin or self._is_listed(origin) or self._is_own(origin, headers)
 
     def response_headers(self, headers: Iterable[Header]) -> list[Header]:
-        """Return the CORS headers of any answer to a request with these headers, errors included.
+        """Return the CORS headers of every response to a request with these headers, including errors.
 
-        Caches see them as well, so they do not depend on whether there is an ``Origin`` at all.
+        Caches store them too, so they do not depend on the presence of an ``Origin``.
         """
         if self._any:
             return [(b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", _EXPOSED)]
@@ -54,13 +56,14 @@ class OriginPolicy:
         return [vary, allowed, (b"access-control-expose-headers", _EXPOSED)]
 
     def allows_request(self, headers: Iterable[Header]) -> bool:
-        """Return whether the page that sent a request may read the answer, as far as its origin goes."""
+        """Return True if the origin of a request allows its page to read the response."""
         origin = header_value(headers, b"origin")
         return not origin or self._is_listed(origin)
 
     def hint(self, headers: Iterable[Header]) -> None:
-        """Log that an origin was refused and how to admit it: seldom, since anyone can send any origin."""
-        origin, now = header_value(headers, b"origin") or "", monotonic()
+        """Log that an origin was refused and how to allow it. Rate-limited, because clients can send any origin."""
+        now = monotonic()
+        origin = header_value(headers, b"origin") or ""
         if not origin or self._is_own(origin, headers) or self._hinted.get(origin, 0.0) > now:
             return
         if len(self._hinted) >= _HINTED_ORIGINS:
@@ -79,9 +82,15 @@ class OriginPolicy:
 
     @staticmethod
     def _is_own(origin: str, headers: Iterable[Header]) -> bool:
-        """Whether a page came from the host that its request goes to; TLS may end before this process."""
-        host, scheme = header_value(headers, b"host"), origin.partition("://")[0].lower()
-        own = _normalized(f"{scheme}://{host}") if host and scheme in ("http", "https") else None
+        """Return True if a page comes from the host of its request.
+
+        The scheme is that of the page, because TLS may end at a proxy.
+        """
+        host = header_value(headers, b"host")
+        scheme = origin.partition("://")[0].lower()
+        if not host or scheme not in ("http", "https"):
+            return False
+        own = _normalized(f"{scheme}://{host}")
         return own is not None and own == _normalized(origin)
 
 
@@ -92,7 +101,7 @@ def header_value(headers: Iterable[Header], name: bytes) -> str | None:
 
 
 def _normalized(origin: str) -> str | None:
-    # Longer than any host name: not worth the memory of the cache.
+    # Longer texts are no origins, and would fill the cache.
     return _parsed(origin) if len(origin) <= _LONGEST_ORIGIN else None
 
 

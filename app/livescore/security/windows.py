@@ -1,7 +1,6 @@
-"""Moving windows: exact and shared in Redis, by Redis' clock, or approximate in this process, by its monotonic clock.
+"""Moving windows: exact and shared in Redis, by its clock, or approximate in this process, by its monotonic clock.
 
-No window trusts the clock of another machine: hits of an instance whose clock is ahead would otherwise keep a client
-out until that time has come.
+No window depends on the clock of another instance: if one were ahead, its hits would block a client until that time.
 """
 
 import time
@@ -12,7 +11,8 @@ from livescore.rate import Rate
 
 _MICROSECONDS = 1_000_000
 
-# Times of the hits, newest first. Times in the future remain when a server with a slower clock became the primary.
+# A list of the times of the hits, newest first. Times in the future are those of a former primary whose clock was
+# ahead; such a list is deleted.
 _HIT = """
 local key, amount, window, cost = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local time = redis.call('TIME')
@@ -42,7 +42,13 @@ return {allowed and 1 or 0, amount - count, oldest and tonumber(oldest) + window
 
 
 class Verdict(NamedTuple):
-    """Whether hits were within the rate; ``reset_seconds`` until the oldest hit leaves the window."""
+    """Answer to hits.
+
+    Attributes:
+        allowed: True if the hits were within the rate and counted.
+        remaining: Hits left in the window.
+        reset_seconds: Seconds until the oldest hit leaves the window.
+    """
 
     allowed: bool
     remaining: int
@@ -57,7 +63,7 @@ class RedisWindows:
     """Windows that all processes share.
 
     Args:
-        client: of ``redis.asyncio``, for one server, a primary behind Sentinel or a cluster.
+        client: A client of ``redis.asyncio``.
     """
 
     def __init__(self, client: Any) -> None:
@@ -67,7 +73,7 @@ class RedisWindows:
         """Add hits unless they exceed the rate.
 
         Raises:
-            RedisError, RedisClusterException, OSError: if Redis is away.
+            RedisError, RedisClusterException, OSError: Redis is away.
         """
         arguments = [rate.amount, rate.seconds * _MICROSECONDS, cost]
         allowed, remaining, reset = await self._hit([key], arguments)
@@ -75,38 +81,42 @@ class RedisWindows:
 
 
 class LocalWindows:
-    """Windows of this process, each two counters: hits of the previous period count by its share in the window.
+    """Windows of this process, each with two counters.
+
+    Hits of the previous period are weighted by the part of it that the window still covers.
 
     Args:
-        capacity: windows kept at once; the oldest are dropped.
-        clock: seconds that never go back.
+        capacity: Most windows; the oldest are dropped.
+        clock: Returns seconds that never go back.
     """
 
     def __init__(self, capacity: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._capacity = capacity
         self._clock = clock
-        # Key → begin of the current period, its hits, and those of the period before.
+        # Key → start of the current period, its hits, and the hits of the period before.
         self._periods: dict[str, tuple[float, int, int]] = {}
 
     def hit(self, key: str, rate: Rate, cost: int) -> Verdict:
         """Add hits unless they exceed the rate."""
         now = self._clock()
-        begin, current, previous = self._period(key, rate.seconds, now)
-        share = 1 - (now - begin) / rate.seconds
-        used = current + int(previous * share)
+        start, current, previous = self._period(key, rate.seconds, now)
+        weight = 1 - (now - start) / rate.seconds
+        used = current + int(previous * weight)
         allowed = used + cost <= rate.amount
         if allowed:
-            current, used = current + cost, used + cost
-        self._periods[key] = (begin, current, previous)
+            current += cost
+            used += cost
+        self._periods[key] = (start, current, previous)
         if len(self._periods) > self._capacity:
-            del self._periods[next(iter(self._periods))]
-        return _verdict(rate, allowed, rate.amount - used, begin + rate.seconds - now)
+            oldest = next(iter(self._periods))
+            del self._periods[oldest]
+        return _verdict(rate, allowed, rate.amount - used, start + rate.seconds - now)
 
     def _period(self, key: str, seconds: int, now: float) -> tuple[float, int, int]:
-        begin, current, previous = self._periods.get(key, (now, 0, 0))
-        periods = int((now - begin) // seconds)
-        if periods == 0:
-            return begin, current, previous
-        if periods == 1:
-            return begin + seconds, 0, current
+        start, current, previous = self._periods.get(key, (now, 0, 0))
+        elapsed_periods = int((now - start) // seconds)
+        if elapsed_periods == 0:
+            return start, current, previous
+        if elapsed_periods == 1:
+            return start + seconds, 0, current
         return now, 0, 0

@@ -1,11 +1,10 @@
 """Wires one API process: settings in, the ASGI application and its lifespan out."""
 
-import asyncio
 import gc
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
-import structlog
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp
@@ -21,11 +20,11 @@ from livescore.api.middleware.request_telemetry import RequestTelemetry
 from livescore.api.middleware.retry_stream import RetryInsteadOfError
 from livescore.api.middleware.revoked_keys import EndRevokedResponses
 from livescore.api.middleware.websocket_origin import WebSocketOrigin
+from livescore.clock import Clock
 from livescore.jobs.schedule import Schedule
 from livescore.live.connection import Connection
 from livescore.live.drain import Drain
 from livescore.live.realtime_server import RealtimeServer
-from livescore.live.socket import Heartbeat
 from livescore.scores.database import Database
 from livescore.scores.store import Store
 from livescore.security.client_address import ClientAddress
@@ -35,9 +34,8 @@ from livescore.security.keys import ApiKey
 from livescore.security.limiter import Limiter
 from livescore.security.origins import OriginPolicy
 from livescore.settings import Settings
+from livescore.supervisor import Supervisor
 from livescore.telemetry import metrics
-
-log = structlog.get_logger(__name__)
 
 # A revoked key stops working, and what it opened is closed, within this time.
 KEY_REFRESH_SECONDS = 5.0
@@ -62,11 +60,14 @@ def assemble(settings: Settings) -> Services:
         if connection.state.watch is not None:
             keyring.unwatch(connection.state.watch)
 
-    live = RealtimeServer(settings, store, broker.create(settings), on_close)
+    clock = Clock()
+    supervisor = Supervisor(clock, metrics.loop_failed)
+    live = RealtimeServer(settings, store, broker.create(settings), supervisor, on_close, clock)
     return Services(
         settings=settings,
         store=store,
         live=live,
+        supervisor=supervisor,
         drain=Drain(live),
         schedule=Schedule(settings, lambda: live.deployment),
         keyring=keyring,
@@ -139,25 +140,22 @@ async def _lifespan(application: Starlette) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         stack.push_async_callback(services.store.database.close)
         stack.push_async_callback(services.live.broker.close)
+        stack.push_async_callback(services.supervisor.stop)
         await services.live.start()
         stack.push_async_callback(services.live.stop)
         await services.schedule.start()
         stack.push_async_callback(services.schedule.stop)
         stack.push_async_callback(services.limiter.close)
-        services.live.spawn(_refresh_keys(services.keyring))
-        services.live.spawn(Heartbeat(services.live, services.settings.ping_interval_seconds).run())
+        services.supervisor.run("key refresh", partial(_refresh_keys, services.keyring, services.live.clock))
         _freeze_gc()
         yield
 
 
-async def _refresh_keys(keyring: Keyring) -> None:
+async def _refresh_keys(keyring: Keyring, clock: Clock) -> None:
     """Refresh the keys at once and then regularly; until the first success, requests that need a key get 503."""
     while True:
-        try:
-            await keyring.refresh()
-        except Exception:  # a fault in one turn must not keep revoked keys valid for ever
-            log.exception("API keys could not be refreshed")
-        await asyncio.sleep(KEY_REFRESH_SECONDS if keyring.complete else KEY_RETRY_SECONDS)
+        await keyring.refresh()
+        await clock.sleep(KEY_REFRESH_SECONDS if keyring.complete else KEY_RETRY_SECONDS)
 
 
 def _freeze_gc() -> None:

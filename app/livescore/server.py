@@ -15,7 +15,8 @@ from livescore import addresses, application
 from livescore.api import management
 from livescore.api.context import Services
 from livescore.api.protocol import bounded
-from livescore.live.socket import TCP_USER_TIMEOUT_MS, HandshakeProtocol
+from livescore.live.handshake import HandshakeProtocol
+from livescore.live.socket import TCP_USER_TIMEOUT_MS
 from livescore.settings import Settings
 
 log = structlog.get_logger(__name__)

@@ -8,7 +8,7 @@ import httpx
 import psycopg
 import pytest
 
-from livescore.live.relay import MAX_LATE_MATCHES
+from livescore.live.all_matches import MAX_LATE_MATCHES
 from livescore.scores import statements as sql
 from tests.support.clients import Listener
 from tests.support.servers import OwnPostgres

@@ -1,18 +1,18 @@
-"""Opening many matches needs few queries, whether the matches exist or not."""
+"""Match feeds are opened with few queries, whether the matches exist or not, and released some time after use."""
 
 import asyncio
 from collections.abc import Iterable
-from types import SimpleNamespace
-from typing import Any
 
-import pytest
-
-from livescore.live.match_feeds import MatchFeeds
+from livescore.live.feed import LINGER_SECONDS, FeedState
+from livescore.live.match_feeds import WATCH_SECONDS
 from livescore.scores.database import DatabaseAway
+from livescore.scores.feed import EVERYBODY
+from tests.support.clock import settle
+from tests.support.feeds import FeedScene
 
 
 class Store:
-    """Knows match 7 and counts the queries, which block until they are released."""
+    """Knows match 7 and keeps the queries, which are answered once ``go`` is set."""
 
     def __init__(self, error: BaseException | None = None) -> None:
         self.asked: list[list[int]] = []
@@ -27,59 +27,93 @@ class Store:
         return {7: 42} if 7 in self.asked[-1] else {}
 
 
-def _channels(store: Store) -> tuple[MatchFeeds, Any]:
-    async def subscribe(_: str) -> None:
-        """Succeed, as if Redis were available."""
-
-    tasks: set[asyncio.Task[None]] = set()
-
-    def spawn(work: Any) -> None:
-        tasks.add(asyncio.get_running_loop().create_task(work))
-
-    hub: Any = SimpleNamespace(match_feeds={}, heads={})
-    relay: Any = SimpleNamespace(subscribe=subscribe, epoch="e", gap=lambda match_id: None)
-    given: Any = store
-    return MatchFeeds(given, hub, relay, 0, spawn), hub
-
-
-async def test_matches_opened_together_share_queries() -> None:
+async def test_matches_that_are_opened_together_share_queries() -> None:
     store = Store()
-    channels, hub = _channels(store)
-    opening = [asyncio.ensure_future(channels.open(match_id)) for match_id in range(1, 1_001)]
-    await asyncio.sleep(0.05)
+    match_feeds = FeedScene(store).feeds.matches
+    opening = [asyncio.ensure_future(match_feeds.open(match_id)) for match_id in range(1, 1_001)]
+    await settle()
     store.go.set()
-    await asyncio.gather(*opening)
+    feeds = await asyncio.gather(*opening)
     assert len(store.asked) <= 2
     assert sorted(match_id for asked in store.asked for match_id in asked) == list(range(1, 1_001))
-    assert {match_id: seq for match_id, seq in hub.heads.items() if seq} == {7: 42}
+    assert {feed.match_id: feed.head for feed in feeds if feed.head} == {7: 42}
 
 
-async def test_head_is_read_after_the_subscription() -> None:
-    """A query that had already started may have missed an event before the subscription."""
+async def test_a_head_is_read_after_the_match_was_opened() -> None:
+    """A query that was already running may have missed an event before the subscription."""
     store = Store()
-    channels, _ = _channels(store)
-    first = asyncio.ensure_future(channels.open(1))
-    await asyncio.sleep(0.01)
-    second = asyncio.ensure_future(channels.open(7))
-    await asyncio.sleep(0.01)
+    match_feeds = FeedScene(store).feeds.matches
+    first = asyncio.ensure_future(match_feeds.open(1))
+    await settle()
+    second = asyncio.ensure_future(match_feeds.open(7))
+    await settle()
     store.go.set()
     await asyncio.gather(first, second)
     assert store.asked == [[1], [7]]
 
 
-async def test_opening_fails_at_once_without_the_database_and_can_be_retried() -> None:
+async def test_without_the_database_all_opens_fail_at_once_and_may_be_tried_again() -> None:
     store = Store(DatabaseAway("gone"))
-    channels, hub = _channels(store)
-    opening = [asyncio.ensure_future(channels.open(match_id)) for match_id in (1, 2)]
-    await asyncio.sleep(0.01)
-    opening.append(asyncio.ensure_future(channels.open(3)))
-    await asyncio.sleep(0.01)
+    match_feeds = FeedScene(store).feeds.matches
+    opening = [asyncio.ensure_future(match_feeds.open(match_id)) for match_id in (1, 2)]
+    await settle()
+    opening.append(asyncio.ensure_future(match_feeds.open(3)))
+    await settle()
     store.go.set()
-    found = await asyncio.gather(*opening, return_exceptions=True)
-    assert [type(error) for error in found] == [DatabaseAway] * 3
-    assert hub.match_feeds == {}
+    results = await asyncio.gather(*opening, return_exceptions=True)
+    assert [type(result) for result in results] == [DatabaseAway] * 3
+    await settle()
+    assert match_feeds.all() == []
     store._error = None
-    with pytest.raises(KeyError):
-        _ = hub.heads[7]
-    await channels.open(7)
-    assert hub.heads[7] == 42
+    assert (await match_feeds.open(7)).head == 42
+
+
+async def test_an_idle_feed_is_released_and_its_channel_with_it() -> None:
+    scene = FeedScene(_open_store())
+    match_feeds = scene.feeds.matches
+    feed = await match_feeds.open(7)
+    await scene.clock.advance(LINGER_SECONDS - 1)
+    await match_feeds.release_idle()
+    assert match_feeds.get(7) is feed
+    await scene.clock.advance(2)
+    await match_feeds.release_idle()
+    assert (match_feeds.get(7), feed.state) == (None, FeedState.CLOSED)
+    assert scene.feeds.channels._names() == [scene.identity.redis_name(EVERYBODY)]
+
+
+async def test_a_match_that_was_read_is_followed_for_a_minute() -> None:
+    scene = FeedScene(_open_store())
+    match_feeds = scene.feeds.matches
+    match_feeds.watch(7)
+    await settle()
+    await scene.clock.advance(WATCH_SECONDS - 1)
+    await match_feeds.release_idle()
+    feed = match_feeds.get(7)
+    assert feed is not None
+    assert feed.newest == 42
+    feed.note_written(43)
+    assert (feed.newest, feed.head) == (43, 42), "its publication is still under way"
+    await scene.clock.advance(2)
+    await match_feeds.release_idle()
+    assert match_feeds.get(7) is None
+
+
+async def test_feeds_that_are_opened_together_are_all_open_in_the_end() -> None:
+    """One of them is released while the slowest one is being opened."""
+    scene = FeedScene(_open_store())
+    match_feeds = scene.feeds.matches
+    first = await match_feeds.open(1)
+    await scene.clock.advance(LINGER_SECONDS + 1)
+    opening = asyncio.ensure_future(match_feeds.open_all([1, 7]))
+    await asyncio.sleep(0)
+    first._is_closed = True
+    match_feeds._feeds.pop(1, None)
+    feeds = await opening
+    assert [feed.match_id for feed in feeds] == [1, 7]
+    assert all(feed.state is FeedState.LINGERING for feed in feeds)
+
+
+def _open_store() -> Store:
+    store = Store()
+    store.go.set()
+    return store

@@ -1,4 +1,4 @@
-"""The conversation alone: the token bucket, the order of responses, and bounds on queued work."""
+"""The conversation alone: rate limit, order of answers, bounds on what waits, and invalid messages."""
 
 import asyncio
 import json
@@ -7,22 +7,23 @@ from typing import Any, cast
 
 import pytest
 
-from livescore.live import connection as connections
+from livescore.live import connection as connection_module
 from livescore.live import session
-from livescore.live.connection import State
+from livescore.live.connection import Connection, ConnectionState
 from livescore.live.realtime_server import RealtimeServer
 from livescore.scores.database import DatabaseAway
+from tests.support.clock import settle
 
 BURST = 5
 PING = b'{"type":"ping"}'
 
 
 class Clock:
-    """A clock that only the test advances."""
+    """Time that passes only when a test says so."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1_000.0
-        monkeypatch.setattr(connections, "monotonic", lambda: self.now)
+        monkeypatch.setattr(connection_module, "monotonic", lambda: self.now)
 
 
 @pytest.fixture(autouse=True)
@@ -31,10 +32,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 class Client:
-    """A connection that records the messages sent to it."""
+    """A connection that keeps the messages sent to it."""
 
     def __init__(self) -> None:
-        self.state = State("192.0.2.1", BURST)
+        self.state = ConnectionState("192.0.2.1", BURST)
         self.open = True
         self.sent: list[dict[str, Any]] = []
 
@@ -42,13 +43,14 @@ class Client:
         self.sent.append(json.loads(message))
 
 
-class Room:
-    """The part of a server that the conversation needs; subscriptions block until they are released."""
+class Server:
+    """As much of a server as a conversation uses; subscriptions wait until ``go`` is set."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.settings = SimpleNamespace(inbound_burst=BURST, inbound_per_second=1.0, max_subscriptions=3)
         self.epoch = "e"
-        self.hub = SimpleNamespace(last_match=None, match_feeds={})
+        self.feeds = SimpleNamespace(announcements=SimpleNamespace(last=None))
+        self.subscriptions = self.supervisor = self
         self.go = asyncio.Event()
         self.subscribed: list[tuple[int, int | None]] = []
         self._error = error
@@ -69,14 +71,9 @@ def _subscribe(match_id: object, **more: object) -> bytes:
     return json.dumps({"type": "subscribe", "matchId": match_id, **more}).encode()
 
 
-def _hear(room: Room, client: Client, data: bytes, *, free: bool = False) -> None:
-    take = session.take if free else session.receive
-    take(cast(RealtimeServer, room), cast(connections.Connection, client), data)
-
-
-async def _settle() -> None:
-    for _ in range(10):
-        await asyncio.sleep(0)
+def _receive(server: Server, client: Client, data: bytes, *, unlimited: bool = False) -> None:
+    take = session.take if unlimited else session.receive
+    take(cast(RealtimeServer, server), cast(Connection, client), data)
 
 
 def _codes(client: Client) -> list[str]:
@@ -86,8 +83,8 @@ def _codes(client: Client) -> list[str]:
 # The bucket
 
 
-def test_bucket_allows_a_burst_and_refills(clock: Clock) -> None:
-    state = State("192.0.2.1", 3)
+def test_a_bucket_lets_a_burst_through_and_refills(clock: Clock) -> None:
+    state = ConnectionState("192.0.2.1", 3)
     assert [state.take_token(3, 2.0) for _ in range(4)] == [True, True, True, False]
     clock.now += 0.5
     assert [state.take_token(3, 2.0) for _ in range(2)] == [True, False]
@@ -95,8 +92,8 @@ def test_bucket_allows_a_burst_and_refills(clock: Clock) -> None:
     assert [state.take_token(3, 2.0) for _ in range(4)] == [True, True, True, False]
 
 
-def test_refused_message_uses_no_tokens(clock: Clock) -> None:
-    state = State("192.0.2.1", 1)
+def test_a_refused_message_takes_no_token(clock: Clock) -> None:
+    state = ConnectionState("192.0.2.1", 1)
     assert state.take_token(1, 1.0)
     for _ in range(10):
         clock.now += 0.09
@@ -105,99 +102,99 @@ def test_refused_message_uses_no_tokens(clock: Clock) -> None:
     assert state.take_token(1, 1.0)
 
 
-async def test_messages_over_the_burst_are_refused_and_ignored() -> None:
-    room, client = Room(), Client()
+async def test_messages_beyond_the_burst_are_refused_and_not_handled() -> None:
+    server, client = Server(), Client()
     for _ in range(BURST + 2):
-        _hear(room, client, PING)
-    await _settle()
+        _receive(server, client, PING)
+    await settle()
     assert sorted(_codes(client)) == ["pong"] * BURST + ["rate_limited"] * 2
 
 
-async def test_subscriptions_in_the_url_use_no_tokens() -> None:
-    room, client = Room(), Client()
+async def test_messages_of_the_handshake_query_take_no_token() -> None:
+    server, client = Server(), Client()
     for _ in range(BURST + 10):
-        _hear(room, client, PING, free=True)
-    await _settle()
+        _receive(server, client, PING, unlimited=True)
+    await settle()
     assert _codes(client) == ["pong"] * (BURST + 10)
 
 
 # Order and bounds
 
 
-async def test_responses_keep_the_order_of_requests() -> None:
-    room, client = Room(), Client()
-    _hear(room, client, _subscribe(7, since=3))
-    _hear(room, client, PING)
-    await _settle()
+async def test_answers_are_sent_in_the_order_of_the_messages() -> None:
+    server, client = Server(), Client()
+    _receive(server, client, _subscribe(7, since=3))
+    _receive(server, client, PING)
+    await settle()
     assert client.sent == []
-    room.go.set()
-    await _settle()
-    assert (room.subscribed, _codes(client)) == ([(7, 3)], ["pong"])
+    server.go.set()
+    await settle()
+    assert (server.subscribed, _codes(client)) == ([(7, 3)], ["pong"])
     assert client.state.inbox is None
 
 
-async def test_requests_waiting_for_the_database_are_bounded() -> None:
-    room, client = Room(), Client()
+async def test_messages_that_wait_for_the_database_are_bounded() -> None:
+    server, client = Server(), Client()
     for _ in range(session.MAX_WAITING + 5):
-        _hear(room, client, _subscribe(7), free=True)
-    await _settle()
+        _receive(server, client, _subscribe(7), unlimited=True)
+    await settle()
     assert _codes(client) == ["rate_limited"] * 5
-    room.go.set()
-    await _settle()
-    await _settle()
+    server.go.set()
+    await settle()
+    await settle()
     assert client.state.inbox is None or len(client.state.inbox) < session.MAX_WAITING
 
 
-async def test_queued_work_of_a_closed_connection_is_dropped() -> None:
-    room, client = Room(), Client()
-    _hear(room, client, _subscribe(7))
-    _hear(room, client, _subscribe(8))
-    await _settle()
+async def test_messages_of_a_closed_socket_are_dropped() -> None:
+    server, client = Server(), Client()
+    _receive(server, client, _subscribe(7))
+    _receive(server, client, _subscribe(8))
+    await settle()
     client.open = False
-    room.go.set()
-    await _settle()
-    assert [match_id for match_id, _ in room.subscribed] == [7]
+    server.go.set()
+    await settle()
+    assert [match_id for match_id, _ in server.subscribed] == [7]
     assert client.state.inbox is None
 
 
-async def test_client_gets_an_error_without_the_database_and_can_continue() -> None:
-    room, client = Room(DatabaseAway("gone")), Client()
-    room.go.set()
-    _hear(room, client, _subscribe(7))
-    _hear(room, client, PING)
-    await _settle()
+async def test_without_the_database_the_client_gets_an_error_and_the_conversation_continues() -> None:
+    server, client = Server(DatabaseAway("gone")), Client()
+    server.go.set()
+    _receive(server, client, _subscribe(7))
+    _receive(server, client, PING)
+    await settle()
     assert _codes(client) == ["unavailable", "pong"]
 
 
-async def test_unexpected_error_does_not_block_a_socket() -> None:
-    room, client = Room(ZeroDivisionError()), Client()
-    room.go.set()
-    _hear(room, client, _subscribe(7))
-    await _settle()
-    _hear(room, client, PING)
-    await _settle()
+async def test_an_unforeseen_error_does_not_silence_the_socket() -> None:
+    server, client = Server(ZeroDivisionError()), Client()
+    server.go.set()
+    _receive(server, client, _subscribe(7))
+    await settle()
+    _receive(server, client, PING)
+    await settle()
     assert _codes(client) == ["pong"]
 
 
-# Integers
+# Validation
 
 
 @pytest.mark.parametrize(("text", "number"), [("7", 7), ("7.0", 7), ("7e0", 7), ("0.7e1", 7)])
-async def test_integers_follow_javascript(text: str, number: int) -> None:
-    room, client = Room(), Client()
-    room.go.set()
-    _hear(room, client, f'{{"type":"subscribe","matchId":{text}}}'.encode())
-    await _settle()
-    assert room.subscribed == [(number, None)]
+async def test_an_integer_is_a_number_without_a_fraction_as_in_javascript(text: str, number: int) -> None:
+    server, client = Server(), Client()
+    server.go.set()
+    _receive(server, client, f'{{"type":"subscribe","matchId":{text}}}'.encode())
+    await settle()
+    assert server.subscribed == [(number, None)]
 
 
 @pytest.mark.parametrize("text", ["7.5", '"7"', "true", "null", "[7]", "{}"])
-async def test_non_integers_are_named(text: str) -> None:
-    room, client = Room(), Client()
-    room.go.set()
-    _hear(room, client, f'{{"type":"subscribe","matchId":{text}}}'.encode())
-    await _settle()
-    assert (room.subscribed, _codes(client)) == ([], ["invalid_message"])
+async def test_any_other_match_id_is_named_in_the_error(text: str) -> None:
+    server, client = Server(), Client()
+    server.go.set()
+    _receive(server, client, f'{{"type":"subscribe","matchId":{text}}}'.encode())
+    await settle()
+    assert (server.subscribed, _codes(client)) == ([], ["invalid_message"])
     assert client.sent[0]["message"].startswith("matchId ")
 
 
@@ -227,58 +224,58 @@ async def test_non_integers_are_named(text: str) -> None:
         ('{"type":"ping","deep":' + "[" * 300 + "]" * 300 + "}", "nested"),
     ],
 )
-async def test_invalid_message_names_the_member(message: str, member: str) -> None:
-    room, client = Room(), Client()
-    room.go.set()
-    _hear(room, client, message.encode())
-    _hear(room, client, PING)
-    await _settle()
-    assert (room.subscribed, _codes(client)) == ([], ["invalid_message", "pong"])
+async def test_the_error_for_an_invalid_message_names_the_member_at_fault(message: str, member: str) -> None:
+    server, client = Server(), Client()
+    server.go.set()
+    _receive(server, client, message.encode())
+    _receive(server, client, PING)
+    await settle()
+    assert (server.subscribed, _codes(client)) == ([], ["invalid_message", "pong"])
     assert member in client.sent[0]["message"]
 
 
 @pytest.mark.parametrize("text", ["", "{", "NaN", "[" * 2_000, "\ufeff{}", '{"type":"\\ud800"}'])
-async def test_malformed_json_is_reported(text: str) -> None:
-    room, client = Room(), Client()
-    _hear(room, client, text.encode())
-    await _settle()
+async def test_malformed_json_is_answered_with_invalid_json(text: str) -> None:
+    server, client = Server(), Client()
+    _receive(server, client, text.encode())
+    await settle()
     assert client.sent == [{"type": "error", "code": "invalid_json", "message": "Invalid JSON"}]
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "2147483648", "1e300", "-0.0", "99999999999999999999"])
-async def test_an_integer_out_of_range_is_named(text: str) -> None:
-    room, client = Room(), Client()
-    room.go.set()
-    _hear(room, client, f'{{"type":"subscribe","matchId":{text}}}'.encode())
-    await _settle()
-    assert (room.subscribed, _codes(client)) == ([], ["invalid_message"])
+async def test_an_integer_out_of_range_is_named_in_the_error(text: str) -> None:
+    server, client = Server(), Client()
+    server.go.set()
+    _receive(server, client, f'{{"type":"subscribe","matchId":{text}}}'.encode())
+    await settle()
+    assert (server.subscribed, _codes(client)) == ([], ["invalid_message"])
     assert "matchId" in client.sent[0]["message"]
 
 
-# Queued work
+# Work
 
 
-async def test_bytes_waiting_for_the_database_are_bounded() -> None:
-    room, client = Room(), Client()
+async def test_bytes_that_wait_for_the_database_are_bounded() -> None:
+    server, client = Server(), Client()
     large = b'{"type":"ping","x":"' + b"x" * (session.MAX_WAITING_BYTES // 2) + b'"}'
-    _hear(room, client, large, free=True)
-    _hear(room, client, large, free=True)
-    _hear(room, client, PING, free=True)
+    _receive(server, client, large, unlimited=True)
+    _receive(server, client, large, unlimited=True)
+    _receive(server, client, PING, unlimited=True)
     assert _codes(client) == ["rate_limited"]
-    await _settle()
+    await settle()
     assert _codes(client) == ["rate_limited", "pong", "pong"]
 
 
 @pytest.mark.parametrize("listed", [[7] * 31, list(range(1, 32)), [None] * 31, list(range(100_000))])
-async def test_overlong_list_is_refused_without_parsing_its_items(listed: list[int]) -> None:
-    room, client = Room(), Client()
-    _hear(room, client, json.dumps({"type": "setSubscriptions", "matchIds": listed}).encode())
-    await _settle()
+async def test_a_list_longer_than_any_client_needs_is_refused_before_it_is_read(listed: list[int]) -> None:
+    server, client = Server(), Client()
+    _receive(server, client, json.dumps({"type": "setSubscriptions", "matchIds": listed}).encode())
+    await settle()
     assert _codes(client) == ["too_many_subscriptions"]
 
 
-def test_expensive_messages_use_more_tokens_with_bounded_debt(clock: Clock) -> None:
-    state = State("192.0.2.1", BURST)
+def test_expensive_work_takes_more_tokens_and_the_debt_is_bounded(clock: Clock) -> None:
+    state = ConnectionState("192.0.2.1", BURST)
     state.charge(2, BURST)
     assert [state.take_token(BURST, 1.0) for _ in range(BURST)] == [True] * 3 + [False] * 2
     state.charge(1_000, BURST)

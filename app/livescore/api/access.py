@@ -50,5 +50,5 @@ def require_accepting(services: Services) -> None:
     Raises:
         ServiceUnavailable: The instance is stopping.
     """
-    if services.drain.refusing:
+    if not services.drain.accepts_connections:
         raise ServiceUnavailable("This instance is stopping: connect again to reach another one")

@@ -16,6 +16,7 @@ from livescore.security.keyring import Keyring
 from livescore.security.limiter import Limiter
 from livescore.security.origins import OriginPolicy
 from livescore.settings import Settings
+from livescore.supervisor import Supervisor
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Services:
     settings: Settings
     store: Store
     live: RealtimeServer
+    supervisor: Supervisor
     drain: Drain
     schedule: Schedule
     keyring: Keyring

@@ -17,7 +17,7 @@ from livescore.api.streams import RETRY_MS, EventStream, block
 from livescore.http_errors import BadRequest, Issue, NotFound
 from livescore.live.all_matches_stream import AllMatchesStream
 from livescore.live.cursor import AllMatchesCursor, MatchCursor
-from livescore.live.match_feeds import History
+from livescore.live.match_feed import History
 from livescore.live.messages import Subscribed, SubscribedAll
 from livescore.live.queued_subscriber import PIECE_BYTES, QueuedSubscriber
 from livescore.scores.database import DatabaseAway
@@ -51,7 +51,7 @@ async def _page(services: Services, match_id: int, query: EventsQuery) -> bytes 
     if _lost(query, head, epoch):
         return await _snapshot(services, match_id, epoch)
     events = await services.store.events(match_id, query.since, query.limit)
-    if not events and query.wait and not services.drain.refusing:
+    if not events and query.wait and services.drain.accepts_connections:
         return None
     if head.seq > query.since and (not events or events[0].seq != query.since + 1):
         return await _snapshot(services, match_id, epoch)  # pruned since the head was read

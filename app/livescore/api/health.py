@@ -127,7 +127,7 @@ async def ready(call: Call) -> Response:
 
 async def _unreadiness(services: Services) -> str | None:
     """Return the reason why this process should not receive requests, or None."""
-    if services.live.draining:
+    if not services.drain.is_ready:
         return "draining"
     return await _database_fault(services) or services.keyring.problem
 

@@ -98,8 +98,8 @@ def _connections(services: Services) -> dict[str, object]:
         "connections": live.connections,
         "streams": live.http_subscribers["streams"],
         "longPolls": live.http_subscribers["long_polls"],
-        "subscriptions": live.match_feeds.subscriptions,
-        "draining": live.draining,
+        "subscriptions": live.feeds.matches.subscriptions,
+        "draining": not services.drain.is_ready,
     }
 
 

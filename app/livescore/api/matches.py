@@ -76,10 +76,10 @@ async def get_match(call: Call) -> Response:
 def _cached(call: Call) -> CachedMatch | None:
     """Return what this process knows of the match, and follow its feed from now on."""
     live = call.services.live
-    live.match_feeds.watch(call.match_id)
+    live.watch(call.match_id)
     if conditions.asks_for_origin(call.request):
         return None
-    return call.services.match_cache.current(call.match_id, live.epoch, live.match_feeds.head(call.match_id))
+    return call.services.match_cache.current(call.match_id, live.epoch, live.known_seq(call.match_id))
 
 
 async def _read(call: Call) -> CachedMatch:

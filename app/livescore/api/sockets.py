@@ -1,14 +1,12 @@
 """``/ws``: who may connect, what the query asks for, and the hand-over to the live room."""
 
-import asyncio
-from collections import deque
 from functools import partial
 from typing import Any
 
 import orjson
 from starlette.responses import Response
 from starlette.routing import WebSocketRoute
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
 from livescore.api import access
 from livescore.api.context import Services, services_of
@@ -18,22 +16,29 @@ from livescore.api.request_head import upgrade_required
 from livescore.api.routing import Call, endpoint
 from livescore.http_errors import HttpError, NotFound
 from livescore.live import messages, session
-from livescore.live.connection import SERVICE_RESTART, TRY_AGAIN_LATER, Connection, State
-from livescore.live.hub import Group
+from livescore.live.connection import Connection
+from livescore.live.handshake import EXTENSION, Detach
 from livescore.live.messages import Welcome
-from livescore.live.realtime_server import RealtimeServer
-from livescore.live.socket import EXTENSION
-from livescore.scores.feed import Event
 from livescore.security.keys import ApiKey
 
 PATH = "/ws"
+
+
+class NoHandover(HttpError):
+    """The server that runs the application cannot hand over its connections."""
+
+    status = 501
+    message = "WebSockets need the server that `livescore api` starts"
 
 
 async def connect(websocket: WebSocket) -> None:
     """Accept a WebSocket, or refuse it with an HTTP status that says why."""
     services = services_of(websocket)
     address = services.address(websocket.scope)
+    detach: Detach | None = websocket.scope.get("extensions", {}).get(EXTENSION)
     try:
+        if detach is None:
+            raise NoHandover
         key = access.require_read(websocket, services)
         access.require_accepting(services)
         services.caps.acquire(address)
@@ -45,17 +50,7 @@ async def connect(websocket: WebSocket) -> None:
     except BaseException:
         services.caps.release(address)
         raise
-    await _converse(services, websocket, address, key)
-
-
-async def _converse(services: Services, websocket: WebSocket, address: str, key: ApiKey | None) -> None:
-    detach = websocket.scope.get("extensions", {}).get(EXTENSION)
-    if detach is not None:
-        _begin(services, detach(services.live, address), websocket, key)
-        return
-    connection = AsgiConnection(services.live, websocket, address)
-    _begin(services, connection, websocket, key)
-    await connection.run()
+    _begin(services, detach(services.live, address), websocket, key)
 
 
 def _begin(services: Services, connection: Connection, websocket: WebSocket, key: ApiKey | None) -> None:
@@ -113,99 +108,6 @@ async def require_upgrade(_: Call) -> Response:
 async def unknown(websocket: WebSocket) -> None:
     """Answer 404 to a handshake at any other path."""
     await refuse_handshake(websocket.scope, websocket.receive, websocket.send, NotFound())
-
-
-class AsgiConnection:
-    """A WebSocket on an ASGI server that cannot hand it over: a queue and a task instead of a bare transport."""
-
-    def __init__(self, server: RealtimeServer, websocket: WebSocket, address: str) -> None:
-        self.state = State(address, server.settings.inbound_burst)
-        self._server = server
-        self._websocket = websocket
-        self._waiting: deque[bytes] = deque()
-        self._bytes = 0
-        self._wake = asyncio.Event()
-        self._drained = asyncio.Event()
-        self._drained.set()
-        self._code: int | None = None
-
-    @property
-    def open(self) -> bool:
-        """Whether messages still reach the client."""
-        return self._code is None
-
-    def put(self, item: Event) -> None:
-        """Take one event from the hub."""
-        self.send(item.message)
-
-    def send(self, message: bytes) -> None:
-        """Queue one message, or close a client that does not read."""
-        if not self.open:
-            return
-        self._waiting.append(message)
-        self._bytes += len(message)
-        self._drained.clear()
-        self._wake.set()
-        if self._bytes > self._server.settings.slow_consumer_bytes:
-            self.close(TRY_AGAIN_LATER)
-
-    def close(self, code: int) -> None:
-        """Close after what is queued."""
-        if self.open:
-            self._code = code
-            self._server.detach(self)
-            self._drained.set()
-            self._wake.set()
-
-    def join(self, group: Group) -> None:
-        """Hear the events of a group from now on."""
-        group.streams.add(self)
-
-    def leave(self, group: Group) -> None:
-        """Hear them no more."""
-        group.streams.discard(self)
-
-    def flush(self, group: Group) -> None:
-        """Nothing ever waits for a write of the group: every event is queued at once."""
-
-    async def drained(self) -> None:
-        """Wait until the client has taken what was sent."""
-        await self._drained.wait()
-
-    async def run(self) -> None:
-        """Send and receive until either side closes."""
-        tasks = [asyncio.ensure_future(self._send_all()), asyncio.ensure_future(self._receive_all())]
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            self.close(SERVICE_RESTART)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _send_all(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._waiting:
-                message = self._waiting.popleft()
-                self._bytes -= len(message)
-                await self._websocket.send_text(message.decode())
-            self._drained.set()
-            if self._code is not None:
-                await self._websocket.close(self._code)
-                return
-
-    async def _receive_all(self) -> None:
-        take = partial(session.receive, self._server, self)
-        while True:
-            try:
-                message = await self._websocket.receive()
-            except (WebSocketDisconnect, RuntimeError):
-                return
-            if message["type"] == "websocket.disconnect":
-                return
-            take(message.get("bytes") or str(message.get("text")).encode())
 
 
 routes = [

@@ -1,4 +1,4 @@
-"""Where a stream of all matches stands: the content of its ids."""
+"""Cursors: the place of a client in a stream, and the content of the stream's ids."""
 
 import re
 from collections.abc import Mapping
@@ -8,10 +8,10 @@ from typing import Self
 from livescore.scores.horizon import NOTHING, Horizon
 from livescore.scores.rules import INT4_MAX
 
-# Above every match id: where a history of snapshots begins, newest match first.
+# Above every match id: start of a history of snapshots, newest match first.
 NO_MATCH = INT4_MAX + 1
 
-# An id that names no epoch, as the first version of this service gave them, belongs to an unknown one.
+# Epoch of ids without one, as the first version of this service sent them.
 UNKNOWN_EPOCH = ""
 
 _FIRST_VERSION = re.compile(r"[0-9]{1,19}(~[0-9]{1,10}\.[0-9]{1,10})*", re.ASCII)
@@ -23,12 +23,13 @@ _MATCH_ID = re.compile(r"([0-9]{1,10})(?:~([0-9a-f]{1,64}))?", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far every subscriber to all matches has come.
+    """Place up to which every subscriber of all matches has received everything.
 
     Attributes:
-        epoch: the feed that it belongs to.
-        horizon: every event that it shows was delivered.
-        delivered: match id → seq of the last event delivered since just before the horizon was drawn.
+        epoch: Epoch of the database.
+        horizon: Every event that it shows was delivered.
+        delivered: Match id → seq of the last event that was delivered since just before the horizon was drawn. An
+            event delivered before the horizon was read can still lie after it, because an older transaction is open.
     """
 
     epoch: str
@@ -38,16 +39,17 @@ class Position:
 
 @dataclass(slots=True)
 class AllMatchesCursor:
-    """What one client of all matches has received; any instance can go on from its text, exactly once.
+    """Events that one client of all matches has received. Any instance can continue from its text, exactly once.
 
-    While a long history is sent, ``target`` is the horizon up to which it goes and ``place`` the last event sent:
-    every event that the target shows, up to that match id and seq, was sent. A client that knows nothing of this feed
-    yet gets a history of snapshots instead, newest match first; the place is then the last match sent.
+    While a long history is being sent, ``target`` is the horizon at its end and ``place`` the last event that was sent:
+    every event that the target shows, up to that match id and seq, was sent. A client that knows nothing of this
+    database receives a history of snapshots instead, newest match first; ``place`` is then the last match that was
+    sent.
 
     Attributes:
-        epoch: the feed that the rest belongs to.
-        horizon: every event that it shows was sent.
-        last: match id → seq of the last event sent, for matches with later events.
+        epoch: Epoch of the database that the other members refer to.
+        horizon: Every event that it shows was sent.
+        last: Match id → seq of the last event that was sent, for matches with events after the horizon.
     """
 
     epoch: str
@@ -58,20 +60,20 @@ class AllMatchesCursor:
 
     @classmethod
     def from_nothing(cls, epoch: str) -> Self:
-        """Return the cursor of a client that gets snapshots."""
+        """Return the cursor of a client that receives snapshots."""
         return cls(epoch, NOTHING, place=(NO_MATCH, 0))
 
     @classmethod
     def at(cls, position: Position) -> Self:
-        """Return the cursor of a client that joins now and wants nothing older."""
+        """Return the cursor of a client that joins now and needs no history."""
         return cls(position.epoch, position.horizon, dict(position.delivered))
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read the text of a cursor.
+        """Return the cursor with this text.
 
         Raises:
-            ValueError: if no stream of this service ever gave such an id.
+            ValueError: If no stream of this service can have sent it.
         """
         if _FIRST_VERSION.fullmatch(text):
             return cls.from_nothing(UNKNOWN_EPOCH)
@@ -97,29 +99,29 @@ class AllMatchesCursor:
 
     @property
     def newest(self) -> Horizon:
-        """The latest horizon that it mentions."""
+        """Return the latest horizon of the cursor."""
         return self.target or self.horizon
 
     @property
     def wants_snapshots(self) -> bool:
-        """Whether the history consists of snapshots."""
+        """Return True if the history consists of snapshots."""
         return self.horizon == NOTHING
 
     def has(self, match_id: int, seq: int) -> bool:
-        """Return whether the client has this event, as far as ``last`` says."""
+        """Return True if the client has received this event, according to ``last``."""
         return seq <= self.last.get(match_id, 0)
 
     def reach_target(self) -> None:
-        """Every event that the target shows was sent."""
+        """Note that every event that the target shows was sent."""
         self.horizon, self.target, self.place = self.newest, None, (0, 0)
 
     def advance(self, position: Position | None, heads: Mapping[int, int]) -> None:
-        """Replace the horizon by a later one; everything delivered before this moment was sent.
+        """Replace the horizon by a later one. Everything that was delivered before this moment must have been sent.
 
         Args:
-            position: of this instance. Another instance may have been ahead of it.
-            heads: match id → seq of the last event delivered by this instance. The client may have received later ones
-                from the history; those must stay in ``last``.
+            position: Position of this instance. The client's last instance may have been ahead of it.
+            heads: Match id → seq of the last event that this instance delivered. The client may have received later
+                ones from the history; those stay in ``last``.
         """
         if position is None or position.epoch != self.epoch:
             return
@@ -135,14 +137,14 @@ class AllMatchesCursor:
 
 @dataclass(slots=True)
 class MatchCursor:
-    """What one client of one match has received.
+    """Events that one client of one match has received.
 
-    Its text is the seq, and with ``named`` the epoch too: only then another epoch is noticed when the client is back.
+    Its text is the seq and, with ``named``, the epoch: only then is another epoch noticed when the client returns.
 
     Attributes:
-        seq: of the last event sent; None for a client that wants nothing older than now.
-        epoch: the feed that it belongs to; None if the client does not say.
-        named: whether the client knows epochs.
+        seq: Seq of the last event that was sent; None for a client that needs no history.
+        epoch: Epoch of the database that ``seq`` refers to; None if the client does not know it.
+        named: True if the client knows epochs.
     """
 
     seq: int | None
@@ -151,10 +153,10 @@ class MatchCursor:
 
     @classmethod
     def parse(cls, text: str | None, since: int | None, epoch: str | None) -> Self:
-        """Read an id; without one, ``since`` and ``epoch`` say where the client stands.
+        """Return the cursor with this id; without an id, the place that ``since`` and ``epoch`` describe.
 
         Raises:
-            ValueError: if no stream of this service ever gave such an id.
+            ValueError: If no stream of this service can have sent the id.
         """
         if text is None:
             return cls(since, epoch, epoch is not None)
@@ -167,7 +169,7 @@ class MatchCursor:
         return f"{self.seq}~{self.epoch}" if self.named else f"{self.seq}"
 
     def reach(self, seq: int, epoch: str | None = None) -> None:
-        """The client has received this event, or a snapshot of this epoch."""
+        """Note that the client has received this event, or a snapshot of this epoch."""
         self.seq = seq
         self.epoch = epoch or self.epoch
 

@@ -1,7 +1,7 @@
-"""Bounds on the work that clients cause by what they send: a budget for each socket, and one for each turn of the loop.
+"""Bounds on the work that clients cause by sending: a budget per socket, and one per turn of the event loop.
 
-A frame of six bytes costs as much as one with a message. So frames are counted rather than bytes, control frames and
-fragments included.
+A frame of six bytes costs as much as one with a message. Therefore frames are counted rather than bytes, including
+control frames and fragments.
 """
 
 import asyncio
@@ -11,21 +11,21 @@ from typing import Protocol
 
 from livescore.settings import Settings
 
-# Frames for each message that INBOUND_BURST and INBOUND_PER_SECOND allow: a message may come in fragments, between
+# Frames for each message that INBOUND_BURST and INBOUND_PER_SECOND allow: a message may arrive in fragments, between
 # pings and pongs.
 FRAMES_PER_MESSAGE = 50
 FRAMES_PER_SECOND_PER_MESSAGE = 20
 
-# What a read costs beside its frames, in frames: a client may send each byte in a segment of its own.
+# Cost of a read in addition to its frames, in frames: a client may send every byte in a segment of its own.
 READ_COST = 0.25
 
-# Bytes that cost as much as a frame: a message of 1 MiB costs 128.
+# Bytes that cost as much as one frame: a message of 1 MiB costs 128.
 BYTES_PER_FRAME = 8_192
 
-# Bytes of a socket that are parsed at once: at most 170 frames, or half a millisecond.
+# Bytes of one socket that are parsed at once: at most 170 frames, or half a millisecond.
 PIECE_BYTES = 1_024
 
-# Frames of all sockets that are parsed in one turn of the event loop: a few milliseconds with what they ask for.
+# Frames of all sockets that are parsed in one turn of the event loop: a few milliseconds, with the work they request.
 FRAMES_PER_TURN = 256
 
 
@@ -39,7 +39,7 @@ class Budget:
         self._stamp = monotonic()
 
     def spend(self, settings: Settings, cost: float) -> bool:
-        """Take ``cost`` frames; return False once there are not enough."""
+        """Take ``cost`` frames. Returns False if not enough are left."""
         now = monotonic()
         refill = (now - self._stamp) * settings.inbound_per_second * FRAMES_PER_SECOND_PER_MESSAGE
         self._left = min(settings.inbound_burst * FRAMES_PER_MESSAGE, self._left + refill) - cost
@@ -48,17 +48,17 @@ class Budget:
 
 
 class FrameEnds:
-    """Follows where the frames of a client end (RFC 6455 section 5.2)."""
+    """Tracks the ends of a client's frames (RFC 6455, section 5.2)."""
 
     __slots__ = ("_head", "_missing")
 
     def __init__(self) -> None:
-        # The bytes of a frame's head that is not complete, and how many bytes the frame lacks otherwise.
+        # Bytes of an incomplete frame head, or else the number of bytes that the frame still lacks.
         self._head = b""
         self._missing = 0
 
     def feed(self, data: bytes) -> bool:
-        """Return whether the data ends where a frame ends."""
+        """Return True if the data ends at the end of a frame."""
         data = self._head + data
         self._head = b""
         at, self._missing = self._missing, 0
@@ -73,7 +73,7 @@ class FrameEnds:
 
 
 def _frame_size(data: bytes, at: int) -> int | None:
-    """Return the size of the frame that begins here, None if its length has not come yet."""
+    """Return the size in bytes of the frame at this position; None if its length has not arrived yet."""
     if at + 2 > len(data):
         return None
     length, head = data[at + 1] & 0x7F, 6
@@ -86,14 +86,14 @@ def _frame_size(data: bytes, at: int) -> int | None:
 
 
 class Reader(Protocol):
-    """A socket with received bytes that are not parsed yet."""
+    """A socket with received bytes that wait to be parsed."""
 
     def read_piece(self) -> tuple[float, bool]:
-        """Parse one piece; return its cost in frames, and whether there is more."""
+        """Parse one piece. Returns its cost in frames, and True if more is waiting."""
 
 
 class Turns:
-    """Sockets take turns: each gets one piece parsed, until the budget of this turn of the event loop is spent."""
+    """Parses one piece of each socket in turn, until the budget for this turn of the event loop is spent."""
 
     def __init__(self) -> None:
         self._left = float(FRAMES_PER_TURN)
@@ -101,7 +101,7 @@ class Turns:
         self._scheduled = False
 
     def read(self, reader: Reader) -> None:
-        """Parse what a socket has received, now or in one of the next turns."""
+        """Parse the received bytes of a socket, now or in one of the next turns."""
         self._waiting.append(reader)
         self._serve()
 

@@ -1,11 +1,13 @@
 """Every message of a WebSocket beside the events themselves: one definition for the wire, SSE and AsyncAPI."""
 
+from time import time
 from typing import Annotated, Literal
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from livescore.scores.feed import Event
 from livescore.scores.rules import INT4_MAX
 
 MatchId = Annotated[int, Field(ge=1, le=INT4_MAX, description="Id of a match.")]
@@ -169,6 +171,16 @@ SERVER_MESSAGES: tuple[type[Message], ...] = (
 def snapshot(match_id: int, seq: int, data: str) -> bytes:
     """The state of a match in place of a history that cannot be told: ``data`` is JSON of match and commentary."""
     return f'{{"type":"snapshot","seq":{seq},"matchId":{match_id},"data":{data}}}'.encode()
+
+
+def snapshot_event(match_id: int, seq: int, data: str) -> Event:
+    """Return a snapshot in the form in which streams queue it."""
+    return Event(match_id, seq, "snapshot", time(), "", snapshot(match_id, seq, data))
+
+
+def subscribed(match_id: int, seq: int, epoch: str, recovered: bool | None = None) -> bytes:
+    """Return the acknowledgement of ``subscribe``."""
+    return Subscribed(match_id=match_id, seq=seq, recovered=recovered, epoch=epoch).encode()
 
 
 def invalid(message: str) -> bytes:

@@ -1,4 +1,4 @@
-"""A subscriber that reads events from a queue: server-sent events and long polls."""
+"""A subscriber that takes events from a queue: a server-sent event stream or a long poll."""
 
 import asyncio
 from collections import deque
@@ -6,62 +6,65 @@ from collections.abc import AsyncIterator, Callable, Iterable
 
 from livescore.scores.feed import Event
 
-# Events and bytes that are written at once; then the reader's pace decides when the next piece follows.
+# Most events and bytes that are written at once; the pace of the reader decides when the next piece follows.
 PIECE_EVENTS = 500
 PIECE_BYTES = 65_536
 
 
 class QueuedSubscriber:
-    """Events in order, bounded in bytes: a reader that falls too far behind is cut off and can resume.
+    """Queue of events, bounded in bytes. A reader that falls too far behind is cut off and can resume.
 
     Args:
-        bound: bytes that may wait for the reader. The history, which it asked for, is not counted.
-        items: the events before the live ones.
+        bound: Most live bytes that may wait for the reader. The history, which it asked for, is not counted.
+        events: Events before the live ones.
+
+    Attributes:
+        closed: True once no more events are accepted.
+        overflowed: True if more was waiting than the bound allows.
+        on_overflow: Called when that happens.
     """
 
-    def __init__(self, bound: int, items: Iterable[Event]) -> None:
+    def __init__(self, bound: int, events: Iterable[Event]) -> None:
         self.closed = False
-        # More was waiting than the bound allows.
         self.overflowed = False
         self.on_overflow: Callable[[], None] | None = None
         self._bound = bound
-        # Live bytes that wait, and those of the piece that is being written.
+        # Live bytes that wait, including those of the piece that is being written; then those of that piece alone.
         self._bytes = 0
         self._writing = 0
-        # Match id → last seq of the history: the hub may be a little behind it and deliver these events again.
-        self._told: dict[int, int] = {}
-        # Events, each with the bytes that it counts for.
-        self._items: deque[tuple[Event, int]] = deque((item, 0) for item in items)
+        # Match id → last seq of the history. The feed may be a little behind it and deliver these events again.
+        self._known: dict[int, int] = {}
+        # Each event with the number of bytes that it counts for.
+        self._events: deque[tuple[Event, int]] = deque((event, 0) for event in events)
         self._ready = asyncio.Event()
-        if self._items:
+        if self._events:
             self._ready.set()
 
-    def put(self, item: Event) -> None:
-        """Take one event from the hub."""
-        if self.overflowed or item.seq <= self._told.get(item.match_id, 0):
+    def put(self, event: Event) -> None:
+        """Append an event delivered by a feed. Never blocks."""
+        if self.overflowed or event.seq <= self._known.get(event.match_id, 0):
             return
-        size = len(item.message)
+        size = len(event.message)
         if self._bytes + size > self._bound:
             self._overflow()
             return
         self._bytes += size
-        self._items.append((item, size))
+        self._events.append((event, size))
         self._ready.set()
 
-    def put_first(self, items: Iterable[Event], seen: dict[int, int]) -> None:
-        """Put older events before those that came in meanwhile, each event once.
+    def put_first(self, events: Iterable[Event], known: dict[int, int]) -> None:
+        """Insert a history before the events that have arrived meanwhile, each event once.
 
         Args:
-            items: from the feed, by match and seq.
-            seen: match id → seq of the last event that the reader has.
+            events: History, by match and seq.
+            known: Match id → seq of the last event that the reader has.
         """
-        newer = list(self._items)
-        older = [item for item in items if item.seq > seen.get(item.match_id, 0)]
-        self._told = seen | {item.match_id: item.seq for item in older}
-        live = [(item, size) for item, size in newer if item.seq > self._told.get(item.match_id, 0)]
+        history = [event for event in events if event.seq > known.get(event.match_id, 0)]
+        self._known = known | {event.match_id: event.seq for event in history}
+        live = [(event, size) for event, size in self._events if event.seq > self._known.get(event.match_id, 0)]
         self._bytes = sum(size for _, size in live)
-        self._items = deque([*((item, 0) for item in older), *live])
-        if self._items:
+        self._events = deque([*((event, 0) for event in history), *live])
+        if self._events:
             self._ready.set()
 
     def _overflow(self) -> None:
@@ -71,34 +74,34 @@ class QueuedSubscriber:
             self.on_overflow()
 
     def close(self) -> None:
-        """End the subscription; the reader gets the events that wait, and then no more."""
+        """Accept no more events; the reader receives those that wait, and then the end."""
         self.closed = True
         self._ready.set()
 
     @property
     def empty(self) -> bool:
-        """Whether the reader has every event that was delivered so far."""
-        return not self._items and not self.overflowed
+        """Return True if the reader has taken every event that was delivered so far."""
+        return not self._events and not self.overflowed
 
     async def wait(self, seconds: float) -> bool:
-        """Wait until an event is there, at most for ``seconds``. Returns whether there is one."""
+        """Wait for an event for at most ``seconds``. Returns True if there is one."""
         try:
             async with asyncio.timeout(seconds):
                 await self._ready.wait()
         except TimeoutError:
             return False
-        return bool(self._items)
+        return bool(self._events)
 
     async def read(self, idle_seconds: float) -> AsyncIterator[list[Event]]:
         """Yield the events in pieces, and an empty piece after every ``idle_seconds`` without an event.
 
-        A piece counts as waiting until the next one is asked for.
+        A piece counts as waiting until the next one is requested.
         """
         while True:
             self._bytes -= self._writing
             self._writing = 0
-            if self._items:
-                yield self._take()
+            if self._events:
+                yield self._take_piece()
                 continue
             if self.closed:
                 return
@@ -106,11 +109,12 @@ class QueuedSubscriber:
             if not await self.wait(idle_seconds) and not self.closed:
                 yield []
 
-    def _take(self) -> list[Event]:
-        items, length = list[Event](), 0
-        while self._items and len(items) < PIECE_EVENTS and length < PIECE_BYTES:
-            item, counted = self._items.popleft()
-            items.append(item)
+    def _take_piece(self) -> list[Event]:
+        piece: list[Event] = []
+        length = 0
+        while self._events and len(piece) < PIECE_EVENTS and length < PIECE_BYTES:
+            event, counted = self._events.popleft()
+            piece.append(event)
             self._writing += counted
-            length += len(item.message)
-        return items
+            length += len(event.message)
+        return piece

@@ -1,375 +1,220 @@
-"""This process's part of real time: its listeners, what they have missed, and how they come and go."""
+"""Everything real-time of one API process: its feeds, its sockets and streams, and the loops that keep them going."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
-from contextlib import asynccontextmanager
-from time import monotonic, time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Literal
 
-import structlog
-
 from livescore.broker import Broker
+from livescore.clock import Clock
 from livescore.deployment import Deployment
-from livescore.live import messages
-from livescore.live.all_matches_stream import AllMatchesStream, state_item
-from livescore.live.connection import SERVICE_RESTART, Connection
+from livescore.live.all_matches_stream import AllMatchesStream
+from livescore.live.connection import GOING_AWAY, Connection
 from livescore.live.cursor import AllMatchesCursor
-from livescore.live.hub import Hub, Stream
+from livescore.live.feeds import Feeds
+from livescore.live.heal_requests import HealRequests
+from livescore.live.healer import Healer
+from livescore.live.heartbeat import Heartbeat
+from livescore.live.identity import Identity
 from livescore.live.inbound import Turns
-from livescore.live.match_feeds import LINGER_SECONDS, History, MatchFeeds, pinned
+from livescore.live.listener import Listener
+from livescore.live.match_feed import History
+from livescore.live.publisher import Publisher
 from livescore.live.queued_subscriber import QueuedSubscriber
-from livescore.live.relay import Relay
+from livescore.live.subscriptions import Subscriptions
 from livescore.scores.feed import Event
 from livescore.scores.store import Store
 from livescore.settings import Settings
+from livescore.supervisor import Supervisor
 from livescore.telemetry import metrics
 
-log = structlog.get_logger(__name__)
+# Longest time in seconds that a start waits for PostgreSQL. Without it the process starts too, but is not ready.
+START_SECONDS = 1.0
 
 
 class RealtimeServer:
     """Everything real-time of one API process.
 
     Args:
-        on_close: told of every WebSocket that is gone.
+        supervisor: Runs the loops.
+        on_close: Called with every WebSocket that is gone.
+
+    Attributes:
+        sockets: Open WebSockets.
+        queues: Queues of open streams and waiting long polls.
+        turns: Order in which the sockets' received bytes are parsed.
+        http_subscribers: Number of open streams and of waiting long polls.
     """
 
     def __init__(
-        self, settings: Settings, store: Store, broker: Broker, on_close: Callable[[Connection], None]
+        self,
+        settings: Settings,
+        store: Store,
+        broker: Broker,
+        supervisor: Supervisor,
+        on_close: Callable[[Connection], None],
+        clock: Clock,
     ) -> None:
         self.settings = settings
         self.store = store
         self.broker = broker
-        self.hub = Hub(on_gap=self._gap, on_new_match_gap=self._audit)
-        self.relay = Relay(settings, store, broker, self.hub, self._restart_feed, self._restart_pruned)
-        self.match_feeds = MatchFeeds(store, self.hub, self.relay, settings.recent_events, self.spawn)
+        self.supervisor = supervisor
+        self.clock = clock
+        self.identity = Identity(settings.redis_prefix)
+        self._requests = HealRequests(clock)
+        self.feeds = Feeds(store, self.identity, self._requests, clock, settings.recent_events, spawn=supervisor.spawn)
+        self.publisher = Publisher(broker, self.identity, self._requests)
+        self.listener = Listener(
+            broker, self.identity, self.feeds, self._requests, clock, settings.poll_interval_seconds
+        )
+        self.healer = Healer(
+            store,
+            self.identity,
+            self.feeds,
+            self._requests,
+            clock,
+            self._audit_interval,
+            settings.poll_interval_seconds,
+        )
+        self.subscriptions = Subscriptions(self.feeds, self.identity, settings.inbound_burst)
         self.sockets: set[Connection] = set()
-        self.queued_subscribers: set[QueuedSubscriber] = set()
+        self.queues: set[QueuedSubscriber] = set()
         self.turns = Turns()
-        # Open streams and waiting long polls.
         self.http_subscribers: dict[Literal["streams", "long_polls"], int] = {"streams": 0, "long_polls": 0}
-        self.draining = False
         self._on_close = on_close
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._all_opened: asyncio.Future[None] | None = None
-        self._all_followers = 0
+
+    def _audit_interval(self) -> float:
+        if self.listener.is_subscribed:
+            return self.settings.audit_interval_seconds
+        return self.settings.poll_interval_seconds
 
     async def start(self) -> None:
-        """Begin to relay."""
-        await self.relay.start()
-        self.spawn(self.match_feeds.release_idle())
+        """Start the loops, and wait a moment for PostgreSQL.
+
+        Clients that resume need the epoch, and new matches are announced from the last one on: both should be known
+        before the first client connects.
+        """
+        heartbeat = Heartbeat(self.sockets, self.settings.ping_interval_seconds, self.clock)
+        self.supervisor.run("listener", self.listener.run)
+        self.supervisor.run("publisher", self.publisher.run)
+        self.supervisor.run("healer", self.healer.run)
+        self.supervisor.run("release of idle feeds", self.feeds.release_idle)
+        self.supervisor.run("heartbeat", heartbeat.run)
+        await self.clock.wait(self.healer.first_audit, START_SECONDS)
 
     async def stop(self) -> None:
-        """Close what is still open and end."""
+        """Close everything that is still open, and publish what waits."""
         for socket in list(self.sockets):
-            socket.close(1001)
-        for subscriber in list(self.queued_subscribers):
-            subscriber.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await self.relay.stop()
+            socket.close(GOING_AWAY)
+        for queue in list(self.queues):
+            queue.close()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.publisher.flush(), self.settings.redis_timeout_seconds)
 
-    def spawn(self, work: Coroutine[None, None, None]) -> None:
-        """Run something beside everything else until it ends or the server stops."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._spawned_ended)
-
-    def _spawned_ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("background work failed", exc_info=error)
-
-    def _gap(self, match_id: int) -> None:
-        self.relay.gap(match_id)
-
-    def _audit(self) -> None:
-        self.relay.audit()
-
-    # What the rest of the program asks
+    # For the HTTP API
 
     @property
     def epoch(self) -> str:
-        """The fingerprint of the feed; empty until PostgreSQL was reached."""
-        return self.relay.epoch
+        """Fingerprint of the database; empty until PostgreSQL was read."""
+        return self.identity.epoch
 
     @property
     def deployment(self) -> Deployment | None:
-        """The deployment of the database; None until PostgreSQL was reached."""
-        return self.relay.deployment
+        """Deployment of the database; None until PostgreSQL was read."""
+        return self.identity.deployment
 
     @property
     def redis_up(self) -> bool:
-        """Whether Redis answers."""
-        return self.relay.redis_answers
+        """Return True if Redis answers."""
+        return self.listener.redis_answers
 
     @property
     def connections(self) -> int:
-        """Open WebSockets."""
+        """Number of open WebSockets."""
         return len(self.sockets)
 
     def publish(self, events: list[Event]) -> None:
-        """Tell all nodes of committed events; never waits, never fails."""
+        """Publish committed events to all instances. Never waits and never fails."""
         for event in events:
-            self.match_feeds.note_written(event)
-        self.relay.publish(events)
+            self.feeds.matches.note_written(event)
+        self.publisher.publish(events)
 
-    # Sockets
+    def watch(self, match_id: int) -> None:
+        """Follow a match for a while, so that :meth:`known_seq` knows it."""
+        self.feeds.matches.watch(match_id)
+
+    def known_seq(self, match_id: int) -> int | None:
+        """Return the seq of a match's last event, if this process knows it for certain within the delay of Redis."""
+        recent = self.healer.seconds_since_audit < 2 * self.settings.poll_interval_seconds
+        feed = self.feeds.matches.get(match_id)
+        if feed is None or not (self.listener.is_subscribed or recent):
+            return None
+        return feed.newest or None
+
+    # WebSockets
 
     def attach(self, connection: Connection) -> None:
-        """A WebSocket was accepted."""
+        """Register an accepted WebSocket; new matches are announced to it from now on."""
         self.sockets.add(connection)
-        connection.join(self.hub.everybody)
+        self.feeds.announcements.join(connection)
         metrics.CONNECTIONS.set(len(self.sockets))
 
     def detach(self, connection: Connection) -> None:
-        """A WebSocket is gone or about to be: it gets no events any more."""
+        """Unregister a WebSocket that is closed or closing; it receives no more events. Idempotent."""
         if connection not in self.sockets:
             return
         self.sockets.discard(connection)
-        connection.leave(self.hub.everybody)
-        self.forget(connection)
+        self.feeds.announcements.leave(connection)
+        self.subscriptions.end_all(connection)
         metrics.CONNECTIONS.set(len(self.sockets))
         self._on_close(connection)
 
-    def forget(self, connection: Connection) -> None:
-        """End all subscriptions of a connection."""
-        for match_id in list(connection.state.matches or ()):
-            self.unsubscribe(connection, match_id)
-        if connection.state.follows_all:
-            connection.state.follows_all = False
-            connection.leave(self.hub.everything)
-            self._leave_everything()
-
-    async def subscribe(
-        self, connection: Connection, match_id: int, since: int | None = None, epoch: str | None = None
-    ) -> None:
-        """Send what the client missed and let it hear the rest: exactly once, in order.
-
-        The acknowledgement is sent first, in the same step in which the client joins.
-        """
-        if since is None:
-            history = await self.match_feeds.history(match_id, None)
-            self.flush(connection)
-            _send(connection, _acknowledgement(match_id, history, self.epoch), [])
-        else:
-            self.unsubscribe(connection, match_id)
-            await self._resume(connection, match_id, since, epoch)
-        self._join(connection, match_id)
-
-    async def _resume(self, connection: Connection, match_id: int, since: int, epoch: str | None) -> None:
-        acknowledged, announced = False, connection.state.announced
-        with pinned(await self.match_feeds.open(match_id)):
-            if since == 0 and announced is not None and announced < match_id:
-                since = self._beside_announcement(connection, match_id)
-            async for piece in self.match_feeds.backlog(match_id, since, epoch):
-                told = History(self.hub.heads[match_id], [], recovered=True)
-                _send(connection, [] if acknowledged else _acknowledgement(match_id, told, self.epoch), piece)
-                acknowledged, since = True, piece[-1].seq
-                connection.state.charge(1, self.settings.inbound_burst)
-                await connection.drained()
-            history = await self.match_feeds.history(match_id, since, epoch)
-        known = acknowledged and history.recovered
-        _send(connection, [] if known else _acknowledgement(match_id, history, self.epoch), history.items)
-
-    def _beside_announcement(self, connection: Connection, match_id: int) -> int:
-        """Who reads a new match's feed from its start hears ``match_created`` once: there or with everybody."""
-        if (self.hub.last_match or 0) >= match_id:
-            connection.flush(self.hub.everybody)
-            return 1
-        if self.hub.heads[match_id]:
-            self.hub.told_early.setdefault(match_id, []).append(connection)
-        return 0
-
-    def flush(self, connection: Connection) -> None:
-        """Send a connection what its groups have been told, so that what follows may be said to come after it."""
-        for match_id in list(connection.state.matches or ()):  # a slow consumer is closed by a write
-            connection.flush(self.hub.match_feeds[match_id])
-        if connection.state.follows_all:
-            connection.flush(self.hub.everything)
-
-    def _join(self, connection: Connection, match_id: int) -> None:
-        matches = connection.state.matches
-        if not connection.open or match_id in (matches or ()):
-            return
-        if matches is None:
-            matches = connection.state.matches = set()
-        matches.add(match_id)
-        connection.join(self.hub.match_feeds[match_id])
-
-    def unsubscribe(self, connection: Connection, match_id: int) -> None:
-        """Let a connection hear a match no more."""
-        matches = connection.state.matches
-        if matches is None or match_id not in matches:
-            return
-        matches.discard(match_id)
-        if not matches:
-            connection.state.matches = None
-        opened = self.hub.match_feeds[match_id]
-        connection.leave(opened)
-        opened.watched_until = max(opened.watched_until, monotonic() + LINGER_SECONDS)
-
-    def replace(self, connection: Connection, matches: list[int]) -> None:
-        """Let a connection hear exactly these matches, which are open; those it has go on without a break."""
-        self.flush(connection)
-        if connection.state.follows_all:
-            self.forget(connection)
-        for match_id in set(connection.state.matches or ()) - set(matches):
-            self.unsubscribe(connection, match_id)
-        for match_id in matches:
-            if match_id not in (connection.state.matches or ()):
-                self._join(connection, match_id)
-
-    async def subscribe_all(self, connection: Connection) -> None:
-        """Let a connection hear every match."""
-        await self._follow_everything()
-        self.flush(connection)
-        self.forget(connection)
-        if connection.open:
-            connection.state.follows_all = True
-            connection.join(self.hub.everything)
-        else:
-            self._leave_everything()
-
-    async def _follow_everything(self) -> None:
-        self._all_followers += 1
-        if self._all_opened is None:
-            self._all_opened = asyncio.ensure_future(self.relay.follow_everything())
-        try:
-            await asyncio.shield(self._all_opened)
-        except BaseException:
-            self._leave_everything()
-            raise
-
-    def _leave_everything(self) -> None:
-        self._all_followers -= 1
-        if self._all_followers == 0:
-            self._all_opened = None
-            self.spawn(self._stop_following_everything())
-
-    async def _stop_following_everything(self) -> None:
-        await asyncio.sleep(LINGER_SECONDS)
-        if self._all_followers == 0:
-            await self.relay.forget_everything(wanted=lambda: self._all_followers > 0)
-
-    # Streams: SSE and long polls
+    # Streams and long polls
 
     @asynccontextmanager
     async def follow(
         self, match_id: int, since: int | None, epoch: str | None = None
     ) -> AsyncIterator[tuple[History, QueuedSubscriber]]:
-        """The events of one match as a queue: first what was missed, then live."""
-        history = await self.match_feeds.history(match_id, since, epoch)
-        subscriber = QueuedSubscriber(self.settings.slow_consumer_bytes, history.items)
-        with self._following(subscriber, [self.hub.match_feeds[match_id].streams]):
-            yield history, subscriber
+        """Queue the events of one match: first what was missed since ``since``, then the live ones.
+
+        Raises:
+            DatabaseAway: If the history cannot be read.
+        """
+        feed = await self.feeds.matches.open(match_id)
+        history = await feed.resume(since, epoch)
+        # Here the stream becomes live; see Subscriptions.subscribe.
+        queue = QueuedSubscriber(self.settings.slow_consumer_bytes, history.events)
+        feed.add_queue(queue)
+        try:
+            with self._registered(queue):
+                yield history, queue
+        finally:
+            feed.remove_queue(queue)
 
     @asynccontextmanager
     async def follow_all(self, cursor: AllMatchesCursor | None) -> AsyncIterator[AllMatchesStream]:
-        """Open a stream of all matches: from ``cursor`` on, or from now on.
+        """Open a stream of all matches, from ``cursor`` or, without one, from now on.
 
         Raises:
-            DatabaseAway: if the feed cannot be read.
+            DatabaseAway: If the feeds cannot be read.
         """
-        await self._follow_everything()
+        all_matches = self.feeds.all_matches
+        await all_matches.acquire()
+        queue = QueuedSubscriber(self.settings.slow_consumer_bytes, [])
+        stream = AllMatchesStream(self.feeds, self.identity, self._requests, self.store, queue)
         try:
-            subscriber = QueuedSubscriber(self.settings.slow_consumer_bytes, [])
-            with self._following(subscriber, []) as membership:
-                groups = [self.hub.everything.streams, self.hub.everybody.streams]
-                stream = AllMatchesStream(self.relay, self.store, subscriber, join=lambda: membership.join(groups))
-                await (stream.begin() if cursor is None else stream.resume(cursor))
+            with self._registered(queue):
+                await (stream.start() if cursor is None else stream.resume(cursor))
                 yield stream
         finally:
-            self._leave_everything()
+            stream.leave()
+            all_matches.release()
 
-    def _following(self, subscriber: QueuedSubscriber, groups: Iterable[set[Stream]]) -> "_Membership":
-        return _Membership(subscriber, self.queued_subscribers, groups)
-
-    # Another feed
-
-    async def _restart_feed(self, epoch: str) -> None:
-        """The database was restored: everybody gets the state in place of a history that no longer holds."""
-        hub, last_match = self.hub, await self.store.last_match()
-        heads = await self.store.heads() if hub.follows_everything else {}
-        states = {match_id: await self.store.snapshot(match_id) for match_id in list(hub.match_feeds)}
-        self.relay.epoch, hub.last_match = epoch, last_match
-        for match_id in hub.heads.keys() - hub.match_feeds.keys():
-            del hub.heads[match_id]
-        hub.heads.update(heads)
-        for match_id, state in states.items():
-            self._restart_match(match_id, state)
-        for socket in [one for one in self.sockets if one.state.follows_all]:
-            socket.close(SERVICE_RESTART)  # the states of all matches at once are for REST
-        for subscriber in [one for one in self.queued_subscribers if one in hub.everything.streams]:
-            subscriber.close()
-
-    async def _restart_pruned(self, match_id: int) -> None:
-        """Send the state of a match whose events were pruned while this process was without PostgreSQL."""
-        state = await self.store.snapshot(match_id)
-        self._restart_match(match_id, state)
-        if state is None:
-            return
-        data, seq = state
-        message = messages.snapshot(match_id, seq, data)
-        for connection in [one for one in self.sockets if one.state.follows_all]:
-            self.flush(connection)
-            connection.send(message)
-        for subscriber in [one for one in self.queued_subscribers if one in self.hub.everything.streams]:
-            subscriber.put(state_item(match_id, seq, message))
-
-    def _restart_match(self, match_id: int, state: tuple[str, int] | None) -> None:
-        """Tell the listeners of a match its state, from which its feed goes on."""
-        data, seq = state or ("", 0)
-        self.hub.heads[match_id] = seq
-        opened = self.hub.match_feeds.get(match_id)
-        if opened is None:
-            return
-        opened.recent.clear()
-        snapshot = messages.snapshot(match_id, seq, data) if state else None
-        told = _acknowledgement(match_id, History(seq, [], False, snapshot), self.epoch)
-        kinds = ("subscribed", "snapshot")
-        for connection in [one for one in self.sockets if match_id in (one.state.matches or ())]:
-            self.flush(connection)
-            _send(connection, told, [])
-        for subscriber in [one for one in self.queued_subscribers if one in opened.streams]:
-            for kind, message in zip(kinds, told, strict=False):
-                subscriber.put(Event(match_id, seq, kind, time(), "", message))
-
-
-class _Membership:
-    """The membership of a subscriber in groups of the hub, for the length of a block."""
-
-    def __init__(
-        self, subscriber: QueuedSubscriber, queued_subscribers: set[QueuedSubscriber], groups: Iterable[set[Stream]]
-    ) -> None:
-        self._subscriber = subscriber
-        self._queued_subscribers = queued_subscribers
-        self._groups = list(groups)
-
-    def __enter__(self) -> "_Membership":
-        self._queued_subscribers.add(self._subscriber)
-        self.join(())
-        return self
-
-    def join(self, groups: Iterable[set[Stream]]) -> None:
-        """Add the subscriber to more groups, and to those it should be in already."""
-        self._groups += groups
-        for streams in self._groups:
-            streams.add(self._subscriber)
-
-    def __exit__(self, *_: object) -> None:
-        self._queued_subscribers.discard(self._subscriber)
-        for streams in self._groups:
-            streams.discard(self._subscriber)
-
-
-def _acknowledgement(match_id: int, history: History, epoch: str) -> list[bytes]:
-    acknowledged = messages.Subscribed(match_id=match_id, seq=history.seq, recovered=history.recovered, epoch=epoch)
-    return [acknowledged.encode(), *([history.snapshot] if history.snapshot else [])]
-
-
-def _send(connection: Connection, first: Iterable[bytes], items: Iterable[Event]) -> None:
-    for message in first:
-        connection.send(message)
-    for item in items:
-        connection.send(item.message)
+    @contextmanager
+    def _registered(self, queue: QueuedSubscriber) -> Iterator[None]:
+        """Let a drain close the queue within a block."""
+        self.queues.add(queue)
+        try:
+            yield
+        finally:
+            self.queues.discard(queue)

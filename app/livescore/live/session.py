@@ -1,4 +1,4 @@
-"""The conversation on one WebSocket: what a client may ask, and what it is told."""
+"""The conversation on one WebSocket: messages of the client, and the answers."""
 
 import asyncio
 from collections import deque
@@ -12,24 +12,32 @@ from livescore.scores import json_text
 from livescore.scores.database import DatabaseAway
 from livescore.scores.rules import INT4_MAX
 
-# Messages that wait for the database on one socket; the token bucket lets no more come in a second or two.
+# Most messages that wait for the database on one socket; the token bucket lets no more arrive in a second or two.
 MAX_WAITING = 64
 
-# Their bytes: as many as one message may have.
+# Most bytes of those messages: as many as one message may have.
 MAX_WAITING_BYTES = 1_048_576
 
-# Bytes of a message whose parsing takes long enough to let others go first: a tenth of a millisecond and more.
+# Size in bytes of a message whose parsing takes a tenth of a millisecond and more, so that others should go first.
 LARGE_BYTES = 8_192
 
-# Members of matchIds for each subscription that a socket may have: clients repeat themselves, but not that often.
+# Most members of matchIds, per subscription that a socket may have: clients repeat themselves, but not that often.
 REPETITIONS = 10
 
-# Matches that nothing follows yet and that one token opens: each is a subscription and a part of a query.
+# Feeds that one token opens: each is a Redis subscription and a part of a query.
 OPENED_PER_TOKEN = 10
 
 
+class InvalidMessage(Exception):
+    """A member of a message is missing or has a wrong value; the text names it."""
+
+
+class TooManySubscriptions(Exception):
+    """A client wants more single subscriptions than a socket may have."""
+
+
 def receive(server: RealtimeServer, connection: Connection, data: bytes) -> None:
-    """Take one message, if the client's rate allows it; its answer comes in order."""
+    """Enqueue one message, if the rate limit of the socket allows it. Answers are sent in order."""
     settings = server.settings
     if connection.state.take_token(settings.inbound_burst, settings.inbound_per_second):
         take(server, connection, data)
@@ -38,23 +46,24 @@ def receive(server: RealtimeServer, connection: Connection, data: bytes) -> None
 
 
 def take(server: RealtimeServer, connection: Connection, data: bytes) -> None:
-    """Take one message at no charge: what the query of the handshake asks for is bounded by its length."""
+    """Enqueue one message without rate limiting; handshake queries are bounded by the URL length."""
     state = connection.state
+    entry = (data, server.feeds.announcements.last)
     if state.inbox is None:
-        state.inbox = deque([(data, server.hub.last_match)])
-        server.spawn(_converse(server, connection))
-    elif len(state.inbox) < MAX_WAITING and _waiting_bytes(state.inbox) + len(data) <= MAX_WAITING_BYTES:
-        state.inbox.append((data, server.hub.last_match))
+        state.inbox = deque([entry])
+        server.supervisor.spawn(_converse(server, connection))
+    elif len(state.inbox) < MAX_WAITING and _total_bytes(state.inbox) + len(data) <= MAX_WAITING_BYTES:
+        state.inbox.append(entry)
     else:
         connection.send(messages.RATE_LIMITED)
 
 
-def _waiting_bytes(inbox: Iterable[tuple[bytes, int | None]]) -> int:
+def _total_bytes(inbox: Iterable[tuple[bytes, int | None]]) -> int:
     return sum(len(data) for data, _ in inbox)
 
 
 async def _converse(server: RealtimeServer, connection: Connection) -> None:
-    """Answer until nothing waits; one task per busy connection, none per idle one."""
+    """Answer until the inbox is empty. A busy connection has one such task, an idle one none."""
     state = connection.state
     try:
         while state.inbox and connection.open:
@@ -68,7 +77,7 @@ async def _converse(server: RealtimeServer, connection: Connection) -> None:
 
 
 async def answer(server: RealtimeServer, connection: Connection, data: bytes) -> None:
-    """Do what one message asks for; a mistake in it is answered with an error that names the member."""
+    """Do what one message requests; the error for an invalid message names the member at fault."""
     try:
         message = json_text.parse(data)
         await _handler(message)(server, connection, message)
@@ -80,14 +89,6 @@ async def answer(server: RealtimeServer, connection: Connection, data: bytes) ->
         connection.send(messages.ErrorMessage(code="too_many_subscriptions", message=str(error)).encode())
     except DatabaseAway:
         connection.send(messages.UNAVAILABLE)
-
-
-class InvalidMessage(Exception):
-    """A member of the message cannot be what it is."""
-
-
-class TooManySubscriptions(Exception):
-    """More single matches than one socket may follow."""
 
 
 def _handler(message: Any) -> "_Handler":
@@ -103,27 +104,28 @@ def _handler(message: Any) -> "_Handler":
 async def _subscribe(server: RealtimeServer, connection: Connection, message: dict[str, Any]) -> None:
     match_id = _match_id(message)
     since, epoch = _since(message), _epoch(message)
-    if connection.state.follows_all:
+    state = connection.state
+    if state.follows_all:
         if since is not None:
             raise InvalidMessage("since cannot be used while all matches are followed: send unsubscribeAll first")
-        head = await server.match_feeds.history(match_id, None)
-        server.flush(connection)
-        connection.send(messages.Subscribed(match_id=match_id, seq=head.seq, epoch=server.epoch).encode())
+        feed = await server.feeds.matches.open(match_id)
+        server.subscriptions.flush(connection)
+        connection.send(messages.subscribed(match_id, feed.head, server.epoch))
         return
-    followed = connection.state.matches or ()
-    if match_id not in followed and len(followed) >= server.settings.max_subscriptions:
+    matches = state.matches or ()
+    if match_id not in matches and len(matches) >= server.settings.max_subscriptions:
         raise TooManySubscriptions(_too_many(server))
-    await server.subscribe(connection, match_id, since, epoch)
+    await server.subscriptions.subscribe(connection, match_id, since, epoch)
 
 
 async def _unsubscribe(server: RealtimeServer, connection: Connection, message: dict[str, Any]) -> None:
     match_id = _match_id(message)
-    server.unsubscribe(connection, match_id)
+    server.subscriptions.unsubscribe(connection, match_id)
     connection.send(messages.Unsubscribed(match_id=match_id).encode())
 
 
 async def _set_subscriptions(server: RealtimeServer, connection: Connection, message: dict[str, Any]) -> None:
-    _say_what_does_not_resume(connection, message)
+    _reject_resume(connection, message)
     most = server.settings.max_subscriptions
     listed = message.get("matchIds")
     if isinstance(listed, list) and len(listed) > most * REPETITIONS:
@@ -131,26 +133,23 @@ async def _set_subscriptions(server: RealtimeServer, connection: Connection, mes
     wanted = _match_ids(listed)
     if len(wanted) > most:
         raise TooManySubscriptions(_too_many(server))
-    opened = sum(match_id not in server.hub.match_feeds for match_id in wanted)
+    match_feeds = server.feeds.matches
+    opened = sum(match_feeds.get(match_id) is None for match_id in wanted)
     connection.state.charge(opened // OPENED_PER_TOKEN, server.settings.inbound_burst)
-    histories = await asyncio.gather(*(server.match_feeds.history(match_id, None) for match_id in wanted))
-    server.replace(connection, wanted)
-    heads = {
-        str(match_id): server.hub.heads.get(match_id, history.seq)
-        for match_id, history in zip(wanted, histories, strict=True)
-    }
-    acknowledged = messages.Subscriptions(match_ids=wanted, seq=heads, epoch=server.epoch)
-    connection.send(acknowledged.encode())
+    feeds = await match_feeds.open_all(wanted)
+    server.subscriptions.replace(connection, feeds)
+    heads = {str(feed.match_id): feed.head for feed in feeds}
+    connection.send(messages.Subscriptions(match_ids=wanted, seq=heads, epoch=server.epoch).encode())
 
 
 async def _subscribe_all(server: RealtimeServer, connection: Connection, message: dict[str, Any]) -> None:
-    _say_what_does_not_resume(connection, message)
+    _reject_resume(connection, message)
     if not connection.state.follows_all:
-        await server.subscribe_all(connection)
+        await server.subscriptions.subscribe_to_all(connection)
     connection.send(messages.SUBSCRIBED_ALL)
 
 
-def _say_what_does_not_resume(connection: Connection, message: dict[str, Any]) -> None:
+def _reject_resume(connection: Connection, message: dict[str, Any]) -> None:
     """Send an error for each member by which a client expects to resume where that is impossible."""
     for name in ("since", "epoch"):
         if message.get(name) is not None:
@@ -158,7 +157,7 @@ def _say_what_does_not_resume(connection: Connection, message: dict[str, Any]) -
 
 
 async def _unsubscribe_all(server: RealtimeServer, connection: Connection, _: dict[str, Any]) -> None:
-    server.forget(connection)
+    server.subscriptions.end_all(connection)
     connection.send(messages.UNSUBSCRIBED_ALL)
 
 
@@ -178,13 +177,13 @@ _HANDLERS: dict[str, _Handler] = {
 
 
 def _integer(value: Any) -> int | None:
-    """A JSON number without a fraction, as JavaScript's ``Number.isInteger`` sees it."""
+    """Return a JSON number without a fraction, as JavaScript's ``Number.isInteger`` sees it; None for other values."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _in_range(name: str, value: int, least: int = 1) -> None:
+def _check_range(name: str, value: int, least: int = 1) -> None:
     if not least <= value <= INT4_MAX:
         raise InvalidMessage(f"{name} must be between {least} and {INT4_MAX}")
 
@@ -193,7 +192,7 @@ def _match_id(message: dict[str, Any]) -> int:
     match_id = _integer(message.get("matchId"))
     if match_id is None:
         raise InvalidMessage("matchId must be an integer: the id of a match")
-    _in_range("matchId", match_id)
+    _check_range("matchId", match_id)
     return match_id
 
 
@@ -204,7 +203,7 @@ def _since(message: dict[str, Any]) -> int | None:
     since = _integer(value)
     if since is None:
         raise InvalidMessage("since must be an integer: the seq of the last event seen")
-    _in_range("since", since, least=0)
+    _check_range("since", since, least=0)
     return since
 
 
@@ -218,14 +217,14 @@ def _epoch(message: dict[str, Any]) -> str | None:
 def _match_ids(value: Any) -> list[int]:
     if not isinstance(value, list):
         raise InvalidMessage("matchIds must be an array of integers: the ids of matches")
-    found: dict[int, None] = {}
-    for place, member in enumerate(value):
+    match_ids: dict[int, None] = {}
+    for index, member in enumerate(value):
         match_id = _integer(member)
         if match_id is None:
-            raise InvalidMessage(f"matchIds[{place}] must be an integer: the id of a match")
-        _in_range(f"matchIds[{place}]", match_id)
-        found[match_id] = None
-    return list(found)
+            raise InvalidMessage(f"matchIds[{index}] must be an integer: the id of a match")
+        _check_range(f"matchIds[{index}]", match_id)
+        match_ids[match_id] = None
+    return list(match_ids)
 
 
 def _too_many(server: RealtimeServer) -> str:

@@ -1,122 +1,49 @@
-"""The uvicorn WebSocket protocol: plain ASGI until the application detaches, then one small object per socket.
-
-uvicorn's protocol, Starlette's WebSocket, a queue and a task cost 31 KB per connection. They do the handshake, where
-authentication and limits are at home; after ``accept`` the endpoint takes the transport over and returns.
-"""
+"""An open WebSocket without ASGI: one small object on the bare transport."""
 
 import asyncio
 import enum
-import logging
 import socket
-from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import Protocol, Side
 
 from livescore.live import session
-from livescore.live.connection import INVALID_DATA, POLICY_VIOLATION, TRY_AGAIN_LATER, State
-from livescore.live.hub import Group, frame
+from livescore.live.connection import (
+    ABNORMAL_CLOSURE,
+    INVALID_DATA,
+    POLICY_VIOLATION,
+    TRY_AGAIN_LATER,
+    ConnectionState,
+)
+from livescore.live.fan_out import frame
 from livescore.live.inbound import BYTES_PER_FRAME, PIECE_BYTES, READ_COST, Budget, FrameEnds
 from livescore.live.realtime_server import RealtimeServer
 from livescore.telemetry import metrics
-from livescore.uvicorn_adapter import ASGISendEvent, WebSocketsSansIOProtocol
 
-# The ASGI extension that hands a socket over.
-EXTENSION = "livescore.detach"
-
-# Seconds that a peer may take to answer a close frame; one that does not read never answers.
+# Seconds that a peer may take to answer a close frame. A peer that reads nothing never answers.
 CLOSE_SECONDS = 5.0
 
-# Bytes of a closed socket that are read and dropped, so that its client reads the reason instead of a reset.
+# Most bytes of a closed socket that are read and dropped, so that its client reads the reason instead of a reset.
 MAX_DROPPED_BYTES = 8_388_608
 
-# What may wait for the handshake's answer; nothing should.
-MAX_EARLY_BYTES = 65_536
-
-# Milliseconds without an acknowledgement after which the kernel gives a dead peer up.
+# Milliseconds without an acknowledgement after which the kernel gives up a dead peer.
 TCP_USER_TIMEOUT_MS = 60_000
 
-# Bytes waiting for the kernel below which a catching-up client gets its next piece.
+# Unsent bytes below which a client that catches up is sent its next piece, and seconds between two looks.
 DRAINED_BYTES = 65_536
+DRAINED_POLL_SECONDS = 0.01
 
 PING = Frame(Opcode.PING, b"").serialize(mask=False)
 
-Detach = Callable[[RealtimeServer, str], "LiveSocket"]
-
 
 class Phase(enum.Enum):
-    """The life of a socket after its handshake; it only goes forward."""
+    """Life of a socket after its handshake; it only moves forward."""
 
     OPEN = enum.auto()
     CLOSING = enum.auto()
+    """A close frame was sent; the peer has not answered it yet."""
     CLOSED = enum.auto()
-
-
-# uvicorn logs the URL of every handshake, which may hold a key; thousands may come in a second.
-_quiet = logging.getLogger("livescore.handshake")
-_quiet.setLevel(logging.WARNING)
-
-
-class HandshakeProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's own protocol, which can be left after ``accept``."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.logger = self.conn.logger = _quiet
-        self._early = bytearray()
-
-    def data_received(self, data: bytes) -> None:
-        """Keep what a hasty client says before it is accepted; RFC 6455 bids it wait."""
-        if not self.handshake_initiated:
-            super().data_received(data)
-        elif len(self._early) + len(data) <= MAX_EARLY_BYTES:
-            self._early += data
-        else:
-            self.transport.abort()
-
-    def handle_parser_exception(self) -> None:
-        """End a connection whose handshake the library cannot read; what it cannot read is refused before."""
-        self.transport.abort()
-
-    async def run_asgi(self) -> None:
-        """Offer the way out to the application."""
-        cast(dict[str, Any], self.scope)["extensions"][EXTENSION] = self.detach
-        await super().run_asgi()
-
-    async def send(self, message: ASGISendEvent) -> None:
-        """Count a refusal, and treat the handshake as complete: uvicorn would log it as an error of the application."""
-        if message["type"] == "websocket.http.response.start":
-            metrics.refused("GET", message["status"])
-        await super().send(message)
-        if self.initial_response is not None and self.close_sent:
-            self.handshake_complete = True
-
-    def detach(self, server: RealtimeServer, address: str) -> "LiveSocket":
-        """Hand the connection over; this object and everything around it can be forgotten."""
-        live = LiveSocket(server, self.transport, address)
-        self.handshake_complete = True
-        self.connections.discard(self)
-        self.stop_keepalive()
-        self.transport.set_protocol(live)
-        self.transport = cast(asyncio.Transport, _NoTransport())
-        if self._early:
-            asyncio.get_running_loop().call_soon(live.data_received, bytes(self._early))
-        return live
-
-
-class _NoTransport:
-    """What stays with a protocol that was left: nothing to close, nothing to write to."""
-
-    def close(self) -> None:
-        """Nothing to close."""
-
-    def is_closing(self) -> bool:
-        """It is closed."""
-        return True
-
-    def write(self, _: bytes) -> None:
-        """Nobody listens."""
 
 
 class LiveSocket(asyncio.Protocol):
@@ -139,60 +66,49 @@ class LiveSocket(asyncio.Protocol):
     )
 
     def __init__(self, server: RealtimeServer, transport: asyncio.Transport, address: str) -> None:
-        self.state = State(address, server.settings.inbound_burst)
+        self.state = ConnectionState(address, server.settings.inbound_burst)
         self._server = server
         self._transport = transport
         self._phase = Phase.OPEN
-        # While a frame or message is incomplete: its parser, where frames end, and until when it must be complete.
+        # While a frame or message is incomplete: its parser, the ends of its frames, and the time limit for the rest.
         self._parser: Protocol | None = None
         self._ends: FrameEnds | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._fragments: bytearray | None = None
         self._is_text = True
+        # False between a ping and the next bytes from the peer.
         self._answered = True
         self._budget = Budget(server.settings)
-        # Received and waiting for a turn; reading is paused meanwhile.
+        # Received bytes that wait for a turn; reading is paused meanwhile.
         self._unread: memoryview | None = None
         self._dropped = 0
         transport.set_write_buffer_limits(high=server.settings.slow_consumer_bytes)
-        _watch_for_dead_peer(transport)
+        _limit_time_of_dead_peer(transport)
 
-    # What the application does
+    # Called by the application
 
     @property
     def open(self) -> bool:
-        """Whether messages still reach the client."""
+        """Return True while messages reach the client."""
         return self._phase is Phase.OPEN
 
     def write(self, data: bytes) -> None:
-        """Put ready frames on the wire."""
+        """Write ready frames; do nothing once the socket is closed."""
         if self._phase is Phase.OPEN and not self._transport.is_closing():
             self._transport.write(data)
 
     def send(self, message: bytes) -> None:
-        """Send one JSON message."""
+        """Send one JSON message; do nothing once the socket is closed."""
         self.write(frame(message))
 
-    def join(self, group: Group) -> None:
-        """Hear the events of a group from now on."""
-        group.join(self)
-
-    def leave(self, group: Group) -> None:
-        """Hear them no more."""
-        group.leave(self)
-
-    def flush(self, group: Group) -> None:
-        """Send now what waits for the group's next write."""
-        group.flush(self)
-
     async def drained(self) -> None:
-        """Wait until the client has taken most of what was sent; a client that reads nothing is cut off elsewhere."""
-        # The transport's own limits are the slow consumer's: nothing says when it falls below this one.
-        while self.open and self._transport.get_write_buffer_size() > DRAINED_BYTES:  # noqa: ASYNC110 - no event
-            await asyncio.sleep(0.01)
+        """Wait until most of what was sent has left the process. A client that reads nothing is closed elsewhere."""
+        # The transport's own limits are those of slow consumers, so it cannot signal this one.
+        while self.open and self._transport.get_write_buffer_size() > DRAINED_BYTES:  # noqa: ASYNC110
+            await asyncio.sleep(DRAINED_POLL_SECONDS)
 
     def close(self, code: int) -> None:
-        """Send a close frame and wait a little for its answer."""
+        """Send a close frame and give the peer some seconds to answer. Idempotent."""
         if self._phase is not Phase.OPEN:
             return
         self._transport.write(_close_frame(code))
@@ -200,9 +116,9 @@ class LiveSocket(asyncio.Protocol):
         asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._transport.abort)
 
     def beat(self) -> None:
-        """Ping, or drop a peer that has not answered the last one."""
+        """Send a ping, or drop the peer if it has not answered the last one."""
         if not self._answered:
-            self._leave(Phase.CLOSED, 1006)
+            self._leave(Phase.CLOSED, ABNORMAL_CLOSURE)
             self._transport.abort()
         elif self.open:
             self._answered = False
@@ -212,17 +128,17 @@ class LiveSocket(asyncio.Protocol):
         if self._phase is Phase.OPEN:
             metrics.socket_closed(code)
         self._phase = phase
-        self._disarm()
+        self._stop_deadline()
         self._server.detach(self)
 
-    # What the transport says
+    # Called by the transport
 
     def data_received(self, data: bytes) -> None:
-        """Answer control frames and hand complete messages on, in turn with the other sockets."""
+        """Queue received bytes for parsing, in turn with the other sockets."""
         if self._phase is Phase.CLOSED:
             self._drop(data)
         elif not self._answered and self._parser is None and _is_pong(data):
-            self._answered = True  # to our ping: free of charge
+            self._answered = True  # the answer to our ping costs nothing
         else:
             self._answered = True
             waiting, self._unread = self._unread, memoryview(data)
@@ -231,8 +147,20 @@ class LiveSocket(asyncio.Protocol):
             else:
                 self._unread = memoryview(bytes(waiting) + data)
 
+    def pause_writing(self) -> None:
+        """Close a slow consumer: more bytes are unsent than it may leave waiting."""
+        if self.open:
+            metrics.SLOW_CONSUMERS_CLOSED.inc()
+            self.close(TRY_AGAIN_LATER)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """Unregister a socket whose connection is gone."""
+        self._leave(Phase.CLOSED, ABNORMAL_CLOSURE)
+
+    # Parsing
+
     def read_piece(self) -> tuple[float, bool]:
-        """Parse one piece of what was received; return its cost in frames, and whether there is more."""
+        """Parse one piece of the received bytes. Returns its cost in frames, and True if more is waiting."""
         unread = self._unread or memoryview(b"")
         piece, rest = unread[:PIECE_BYTES], unread[PIECE_BYTES:]
         self._unread = rest or None
@@ -256,61 +184,41 @@ class LiveSocket(asyncio.Protocol):
             self._close_flooder()
             return cost
         for frame_ in frames:
-            self._frame(cast(Frame, frame_))
+            self._take_frame(cast(Frame, frame_))
         self._respond(parser)
         self._keep_incomplete(parser, data)
         return cost
 
-    def _keep_incomplete(self, parser: Protocol, data: bytes) -> None:
-        """Keep the parser while a frame or a message is incomplete, which must not last."""
-        ends = self._ends or FrameEnds()
-        if (ends.feed(data) and self._fragments is None) or self._phase is Phase.CLOSED:
-            self._forget()
-        else:
-            self._parser, self._ends = parser, ends
-            self._arm()
+    def _take_frame(self, event: Frame) -> None:
+        if event.fin and (self._fragments is None or event.opcode is Opcode.CONT):
+            self._stop_deadline()  # a message, or a control frame between messages, is complete
+        if event.opcode in (Opcode.PING, Opcode.PONG, Opcode.CLOSE):
+            return
+        if event.opcode is not Opcode.CONT:
+            self._is_text = event.opcode is Opcode.TEXT
+            if event.fin:
+                self._take_message(bytes(event.data))
+                return
+            self._fragments = bytearray()
+        if self._fragments is None:
+            return
+        self._fragments += event.data
+        if event.fin:
+            data, self._fragments = bytes(self._fragments), None
+            self._take_message(data)
 
-    def _forget(self) -> None:
-        self._disarm()
-        self._parser = self._ends = self._fragments = None
+    def _take_message(self, data: bytes) -> None:
+        if self._is_text and not _is_utf8(data):
+            self.close(INVALID_DATA)
+        elif self.open:
+            self.receive(data)
 
-    def _arm(self) -> None:
-        if self._deadline is None and self._phase is Phase.OPEN:
-            seconds = self._server.settings.request_timeout_seconds
-            self._deadline = asyncio.get_running_loop().call_later(seconds, self._expire)
-
-    def _disarm(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-
-    def _expire(self) -> None:
-        self._deadline = None
-        if self._unread is not None:
-            self._arm()  # the rest may have come and waits for its turn
-        else:
-            self._close_offender()
-
-    def _close_flooder(self) -> None:
-        """Close a client that sends more frames than it may, without reading any of those."""
-        if self._phase is Phase.OPEN:
-            metrics.FLOODERS_CLOSED.inc()
-            self._close_offender()
-        else:
-            self._transport.abort()
-            self._forget()
-
-    def _close_offender(self) -> None:
-        self._transport.write(_close_frame(POLICY_VIOLATION))
-        self._fail(POLICY_VIOLATION)
-        self._forget()
-
-    def _drop(self, data: bytes) -> None:
-        self._dropped += len(data)
-        if self._dropped > MAX_DROPPED_BYTES:
-            self._transport.pause_reading()
+    def receive(self, data: bytes) -> None:
+        """Handle one complete message."""
+        session.receive(self._server, self, data)
 
     def _respond(self, parser: Protocol) -> None:
+        """Send what the parser answers to control frames, and close if the peer does or has broken the protocol."""
         answer = b"".join(parser.data_to_send())
         if answer:
             self.write(answer)
@@ -320,64 +228,82 @@ class LiveSocket(asyncio.Protocol):
         elif parser.close_sent is not None:
             self._fail(parser.close_sent.code)
 
+    # Incomplete messages
+
+    def _keep_incomplete(self, parser: Protocol, data: bytes) -> None:
+        """Keep the parser while a frame or a message is incomplete, for a limited time."""
+        ends = self._ends or FrameEnds()
+        if (ends.feed(data) and self._fragments is None) or self._phase is Phase.CLOSED:
+            self._forget_incomplete()
+        else:
+            self._parser, self._ends = parser, ends
+            self._start_deadline()
+
+    def _forget_incomplete(self) -> None:
+        self._stop_deadline()
+        self._parser = self._ends = self._fragments = None
+
+    def _start_deadline(self) -> None:
+        if self._deadline is None and self._phase is Phase.OPEN:
+            seconds = self._server.settings.request_timeout_seconds
+            self._deadline = asyncio.get_running_loop().call_later(seconds, self._expire)
+
+    def _stop_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _expire(self) -> None:
+        self._deadline = None
+        if self._unread is not None:
+            self._start_deadline()  # the rest may have arrived and wait for its turn
+        else:
+            self._close_offender()
+
+    # Peers that break the rules
+
+    def _close_flooder(self) -> None:
+        """Close a client that sends more frames than it may, without reading any of them."""
+        if self._phase is Phase.OPEN:
+            metrics.FLOODERS_CLOSED.inc()
+            self._close_offender()
+        else:
+            self._transport.abort()
+            self._forget_incomplete()
+
+    def _close_offender(self) -> None:
+        self._transport.write(_close_frame(POLICY_VIOLATION))
+        self._fail(POLICY_VIOLATION)
+        self._forget_incomplete()
+
     def _fail(self, code: int) -> None:
-        """Hang up on who broke the protocol; what it is still sending is read, or a reset outruns our reason."""
+        """Close towards a peer that broke the protocol.
+
+        What the peer is still sending is read and dropped: otherwise a reset would overtake our close frame.
+        """
         self._leave(Phase.CLOSED, code)
         if self._transport.can_write_eof():
             self._transport.write_eof()
         asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._transport.abort)
 
-    def _frame(self, event: Frame) -> None:
-        if event.fin and (self._fragments is None or event.opcode is Opcode.CONT):
-            self._disarm()  # a message, or a control frame between messages, is complete
-        if event.opcode in (Opcode.PING, Opcode.PONG, Opcode.CLOSE):
-            return
-        if event.opcode is not Opcode.CONT:
-            self._is_text = event.opcode is Opcode.TEXT
-            if event.fin:
-                self._message(bytes(event.data))
-                return
-            self._fragments = bytearray()
-        if self._fragments is None:
-            return
-        self._fragments += event.data
-        if event.fin:
-            data, self._fragments = bytes(self._fragments), None
-            self._message(data)
-
-    def _message(self, data: bytes) -> None:
-        if self._is_text and not _is_utf8(data):
-            self.close(INVALID_DATA)
-        elif self.open:
-            self.receive(data)
-
-    def receive(self, data: bytes) -> None:
-        """One complete message."""
-        session.receive(self._server, self, data)
-
-    def pause_writing(self) -> None:
-        """More is unsent than a slow consumer may keep: out of the fan-out, and good-bye."""
-        if self.open:
-            metrics.SLOW_CONSUMERS_CLOSED.inc()
-            self.close(TRY_AGAIN_LATER)
-
-    def connection_lost(self, _: Exception | None) -> None:
-        """The peer is gone."""
-        self._leave(Phase.CLOSED, 1006)
+    def _drop(self, data: bytes) -> None:
+        self._dropped += len(data)
+        if self._dropped > MAX_DROPPED_BYTES:
+            self._transport.pause_reading()
 
 
 def _close_frame(code: int) -> bytes:
     return Frame(Opcode.CLOSE, Close(code, "").serialize()).serialize(mask=False)
 
 
-def _watch_for_dead_peer(transport: asyncio.Transport) -> None:
+def _limit_time_of_dead_peer(transport: asyncio.Transport) -> None:
     sock = transport.get_extra_info("socket")
     if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6) and hasattr(socket, "TCP_USER_TIMEOUT"):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, TCP_USER_TIMEOUT_MS)
 
 
 def _is_pong(data: bytes) -> bool:
-    """The answer to our empty ping: FIN and PONG, masked, no payload; by far the most frequent frame."""
+    """Return True for the answer to our empty ping, by far the most frequent frame: FIN, PONG, masked, no payload."""
     return len(data) == 6 and data[0] == 0x8A and data[1] == 0x80
 
 
@@ -387,22 +313,3 @@ def _is_utf8(data: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-class Heartbeat:
-    """One timer for all sockets: each second the next share of them is pinged."""
-
-    def __init__(self, server: RealtimeServer, interval_seconds: float) -> None:
-        self._server = server
-        self._interval = interval_seconds
-
-    async def run(self) -> None:
-        """Ping every socket once per interval, spread over it."""
-        slots = max(1, round(self._interval))
-        turn = 0
-        while True:
-            await asyncio.sleep(self._interval / slots)
-            turn += 1
-            for connection in list(self._server.sockets):
-                if isinstance(connection, LiveSocket) and id(connection) // 64 % slots == turn % slots:
-                    connection.beat()

@@ -53,6 +53,9 @@ FOREIGN_MESSAGES = Counter(
     ["reason"],
     registry=REGISTRY,
 )
+LOOP_FAILURES = Counter(
+    "livescore_loop_failures", "Unexpected ends of background loops, which are restarted.", ["loop"], registry=REGISTRY
+)
 SLOW_CONSUMERS_CLOSED = Counter(
     "livescore_slow_consumers_closed",
     "Sockets (1013), streams and other connections closed because the client did not read.",
@@ -108,6 +111,11 @@ def _rate_limited(kind: str, mode: str) -> Counter:
 def event(type_: str) -> None:
     """Count one event of the feed by its type."""
     _events(type_ if type_ in EVENT_TYPES else "other").inc()
+
+
+def loop_failed(name: str) -> None:
+    """Count one unexpected end of a background loop; the names are this service's own small set."""
+    LOOP_FAILURES.labels(name).inc()
 
 
 def foreign_message(reason: Literal["malformed", "deployment", "epoch"]) -> None:

@@ -116,7 +116,7 @@ def test_every_setting_named_in_the_documentation_exists() -> None:
         assert named <= settings | others, path.name
 
 
-PAGES = [*sorted(DOCS.glob("*.md")), DOCS.parent / "README.md"]
+PAGES = [*sorted(DOCS.glob("*.md")), *sorted(DOCS.parent.glob("*.md"))]
 
 
 def shell(path: Path) -> str:

@@ -1,7 +1,7 @@
 """The register of the project's text: plain technical English, as CONTRIBUTING.md asks for.
 
-Measured are docstrings, comments, names of functions and classes and messages in Python sources, and all prose in
-Markdown. The word list is a floor, not the goal: text that passes may still be hard to read.
+Measured are docstrings, comments, names of functions and classes, and messages in Python sources, and all text of other
+files. The word list is a floor, not the goal: text that passes may still be hard to read.
 """
 
 import ast
@@ -34,6 +34,12 @@ CEILINGS = {
     "app": Ceiling(words=7, clauses=11),
     "operator": Ceiling(words=12.5, clauses=26),
     "tests": Ceiling(words=13, clauses=14),
+    "charts": Ceiling(words=10, clauses=34),
+    "k8s": Ceiling(words=6),
+    "images": Ceiling(),
+    "tools": Ceiling(),
+    ".github": Ceiling(),
+    ".": Ceiling(),
     "docs": Ceiling(words=7.5, clauses=0),
 }
 
@@ -45,6 +51,9 @@ ARCHAIC = frozenset({
 })  # fmt: skip
 CLAUSE = re.compile(r"(?:how|what|when|where|whether|which|who|whom|whose|why)\b", re.IGNORECASE)
 WORD = re.compile(r"[A-Za-z']+")
+SUFFIXES = {".md", ".py", ".tpl", ".yaml", ".yml"}
+# Folders of generated YAML, whose text is measured at its source.
+GENERATED = {"crd", "golden", "golden-overlays"}
 # Values, not words: `nobody` is a user of Debian, and names of code are judged where they are defined.
 CODE = re.compile(r"``[^`]+``|`[^`\n]+`|https?://\S+")
 
@@ -108,8 +117,13 @@ def measure_python(place: str, source: str, measurement: Measurement) -> None:
 
 
 def sources(tree: str) -> Iterator[Path]:
+    """Yield the files of a tree; ``.`` is the top level without its folders and without the history of changes."""
+    if tree == ".":
+        yield from (ROOT / name for name in ("Makefile", "Dockerfile", "pyproject.toml", "skaffold.yaml", ".ci/run"))
+        yield from (path for path in sorted(ROOT.glob("*.md")) if path.name != "CHANGELOG.md")
+        return
     for path in sorted((ROOT / tree).rglob("*")):
-        if path.suffix in {".py", ".md"} and path != Path(__file__):
+        if path.suffix in SUFFIXES and path != Path(__file__) and not GENERATED & set(path.parts):
             yield path
 
 
@@ -117,7 +131,7 @@ def sources(tree: str) -> Iterator[Path]:
 def test_text_is_plain_technical_english(tree: str) -> None:
     found = measure(*sources(tree))
     ceiling = CEILINGS[tree]
-    assert found.words > 1000
+    assert found.words > 300
     archaic, clauses = "\n".join(found.archaic), "\n".join(found.clauses)
     assert found.words_rate <= ceiling.words, f"{found.words_rate:.2f} archaic words per 1 000 in {tree}/:\n{archaic}"
     assert found.clauses_rate <= ceiling.clauses, f"{found.clauses_rate:.2f} % wh-clauses in {tree}/:\n{clauses}"

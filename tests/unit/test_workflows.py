@@ -78,6 +78,21 @@ def test_actions_are_pinned_by_commit_and_permissions_are_explicit(name: str) ->
     assert all("timeout-minutes" in job for job in jobs(name))
 
 
+def test_no_failure_is_tolerated_and_no_test_is_repeated() -> None:
+    assert [step for path in WORKFLOWS for step in steps(path.stem) if "continue-on-error" in step] == []
+    texts = [path.read_text() for path in (ROOT / ".ci" / "run", ROOT / "Makefile", ROOT / "pyproject.toml")]
+    assert [word for word in ("--last-failed", "--lf", "--reruns", "flaky") for text in texts if word in text] == []
+
+
+def test_the_workflow_runs_the_checks_of_the_script() -> None:
+    script = (ROOT / ".ci" / "run").read_text()
+    run = {word for words in re.findall(r"^make (?:--\S+ )*([a-z ]+)", script, re.MULTILINE) for word in words.split()}
+    assert run == {"lint", "types", "coverage"}
+    assert run <= called("ci")
+    assert ".ci/packages" in script
+    assert {"run": ".ci/packages"} in steps("ci")
+
+
 def test_every_supported_python_is_tested() -> None:
     (matrix,) = (job["strategy"]["matrix"] for job in jobs("ci") if "strategy" in job)
     assert matrix["python"] == supported()

@@ -30,7 +30,7 @@ AWAY_SECONDS = 1.0
 """Duration of an outage of Redis: long enough for several polls and writes."""
 
 
-async def pair(start: Start, url: str, other: str | None = None) -> tuple[Service, Service]:
+async def start_pair(start: Start, url: str, other: str | None = None) -> tuple[Service, Service]:
     """Start two instances, the second with ``other`` as its Redis URL if given."""
     one, two = await asyncio.gather(start("api", REDIS_URL=url), start("api", REDIS_URL=other or url))
     await eventually(lambda: all(httpx.get(f"{api.base_url}/health", verify=False).is_success for api in (one, two)))
@@ -38,17 +38,17 @@ async def pair(start: Start, url: str, other: str | None = None) -> tuple[Servic
 
 
 @asynccontextmanager
-async def proxied(
+async def proxied_scenario(
     start: Start, valkey: Valkey, directory: Path, *, both: bool = False
 ) -> AsyncIterator[tuple[RedisProxy, DeliveryScenario]]:
-    """A scenario in which the second instance, or both, reach Valkey through a proxy."""
+    """Run a scenario in which the second instance, or both, reach Valkey through a proxy."""
     async with RedisProxy(directory, valkey.url) as proxy:
-        one, two = await pair(start, proxy.url if both else valkey.url, proxy.url)
+        one, two = await start_pair(start, proxy.url if both else valkey.url, proxy.url)
         async with DeliveryScenario(one, two) as scenario:
             yield proxy, scenario
 
 
-async def through(scenario: DeliveryScenario, fault: Callable[[], Awaitable[None]]) -> None:
+async def write_through_fault(scenario: DeliveryScenario, fault: Callable[[], Awaitable[None]]) -> None:
     """Write before, during and after a fault, then assert that everything was delivered."""
     over = asyncio.Event()
     writing = asyncio.create_task(scenario.writer.write_until(over.is_set))
@@ -113,14 +113,14 @@ async def _frozen_for_a_moment(valkey: Valkey) -> None:
 
 
 async def _subscribers_cut(valkey: Valkey) -> None:
-    await _repeatedly(valkey, "CLIENT KILL TYPE pubsub")
+    await _repeat_command(valkey, "CLIENT KILL TYPE pubsub")
 
 
 async def _publishers_cut(valkey: Valkey) -> None:
-    await _repeatedly(valkey, "CLIENT KILL TYPE normal")
+    await _repeat_command(valkey, "CLIENT KILL TYPE normal")
 
 
-async def _repeatedly(valkey: Valkey, command: str) -> None:
+async def _repeat_command(valkey: Valkey, command: str) -> None:
     async with redis.Redis.from_url(valkey.url) as client:
         for _ in range(10):
             await client.execute_command(*command.split())
@@ -153,8 +153,8 @@ async def test_every_event_arrives_once_and_in_order_while_valkey_is(
     start: Start, own_valkey: Valkey, name: str
 ) -> None:
     fault = FAULTS[name]
-    async with DeliveryScenario(*await pair(start, own_valkey.url)) as scenario:
-        await through(scenario, lambda: fault.happen(own_valkey))
+    async with DeliveryScenario(*await start_pair(start, own_valkey.url)) as scenario:
+        await write_through_fault(scenario, lambda: fault.happen(own_valkey))
         scenario.assert_delays_below(f"valkey {name}", fault.bound)
         assert not scenario.writer.refused
         assert max(scenario.writer.durations) < PROMPT_SECONDS
@@ -164,7 +164,7 @@ async def test_every_event_arrives_once_and_in_order_while_valkey_is(
 async def test_silently_lost_publications_are_found_by_the_audit(
     start: Start, own_valkey: Valkey, tmp_path: Path
 ) -> None:
-    async with proxied(start, own_valkey, tmp_path) as (proxy, scenario):
+    async with proxied_scenario(start, own_valkey, tmp_path) as (proxy, scenario):
         proxy.rewrite = lose_publication
         scenario.writer.services = [scenario.two]
         await scenario.writer.write(5)
@@ -173,7 +173,7 @@ async def test_silently_lost_publications_are_found_by_the_audit(
 
 
 async def test_next_event_triggers_gap_fill_at_once(start: Start, own_valkey: Valkey, tmp_path: Path) -> None:
-    async with proxied(start, own_valkey, tmp_path) as (proxy, scenario):
+    async with proxied_scenario(start, own_valkey, tmp_path) as (proxy, scenario):
         proxy.rewrite = sometimes(lose_publication, 0.5, seed=1)
         await scenario.writer.write(100, pause=0.02)
         proxy.rewrite = lambda command: [command]
@@ -183,35 +183,35 @@ async def test_next_event_triggers_gap_fill_at_once(start: Start, own_valkey: Va
 
 
 async def test_connections_cut_within_a_message_lose_no_event(start: Start, own_valkey: Valkey, tmp_path: Path) -> None:
-    async with proxied(start, own_valkey, tmp_path, both=True) as (proxy, scenario):
+    async with proxied_scenario(start, own_valkey, tmp_path, both=True) as (proxy, scenario):
 
         async def cut() -> None:
             for _ in range(15):
                 proxy.cut()
                 await asyncio.sleep(0.13)
 
-        await through(scenario, cut)
+        await write_through_fault(scenario, cut)
         scenario.assert_delays_below("connections cut", AUDIT_SECONDS)
 
 
 async def test_late_and_repeated_publications_are_ignored(start: Start, own_valkey: Valkey, tmp_path: Path) -> None:
-    heard: list[Command] = []
+    received: list[Command] = []
 
     def record(command: Command) -> list[Command]:
         if command[0].upper() == b"PUBLISH":
-            heard.append(command)
+            received.append(command)
         return [command]
 
     async with (
-        proxied(start, own_valkey, tmp_path, both=True) as (proxy, scenario),
+        proxied_scenario(start, own_valkey, tmp_path, both=True) as (proxy, scenario),
         redis.Redis.from_url(own_valkey.url) as client,
     ):
         proxy.rewrite = record
         await scenario.writer.write(20)
         await scenario.assert_delivered()
-        for _, channel, payload in [*reversed(heard), *heard]:
+        for _, channel, payload in [*reversed(received), *received]:
             await client.publish(channel, payload)
-        await client.publish(heard[0][1], b"not an event")
+        await client.publish(received[0][1], b"not an event")
         await scenario.writer.write(3)
         await scenario.assert_delivered()
 
@@ -221,7 +221,7 @@ async def test_fault_6_api_killed_between_commit_and_publish_loses_no_event(
 ) -> None:
     """The event is never published. The clients reconnect to the other instance, which delivers the rest."""
     async with RedisProxy(tmp_path, own_valkey.url) as proxy:
-        one, two = await pair(start, own_valkey.url, proxy.url)
+        one, two = await start_pair(start, own_valkey.url, proxy.url)
         async with (
             DeliveryScenario(one, two) as scenario,
             TimingListener(two.ws_url, one.ws_url, reconnect=True) as moved,
@@ -240,7 +240,7 @@ async def test_fault_6_api_killed_between_commit_and_publish_loses_no_event(
 
 
 async def test_api_killed_while_valkey_is_frozen_loses_no_event(start: Start, own_valkey: Valkey) -> None:
-    one, two = await pair(start, own_valkey.url)
+    one, two = await start_pair(start, own_valkey.url)
     async with DeliveryScenario(one, two) as scenario:
         own_valkey.pause()
         scenario.writer.services = [one]
@@ -259,7 +259,7 @@ async def test_api_killed_while_valkey_is_frozen_loses_no_event(start: Start, ow
 
 async def test_gap_of_a_quiet_match_is_filled_despite_busy_matches(start: Start, own_valkey: Valkey) -> None:
     """During an outage, an instance polls a match it has just written to at once, and other matches at intervals."""
-    async with DeliveryScenario(*await pair(start, own_valkey.url)) as scenario:
+    async with DeliveryScenario(*await start_pair(start, own_valkey.url)) as scenario:
         quiet = await scenario.new_match(scenario.watchers[:1])
         await own_valkey.stop()
         scenario.writer.services = [scenario.one]
@@ -274,7 +274,7 @@ async def test_gap_of_a_quiet_match_is_filled_despite_busy_matches(start: Start,
         await scenario.assert_delivered()
 
 
-async def reconnected(watcher: TimingListener) -> None:
+async def reconnect(watcher: TimingListener) -> None:
     """Abort the connection, and wait until the client has resumed."""
     assert watcher.connection is not None
     start = len(watcher.log)
@@ -283,12 +283,12 @@ async def reconnected(watcher: TimingListener) -> None:
 
 
 async def test_client_reconnecting_during_an_outage_receives_the_rest(start: Start, own_valkey: Valkey) -> None:
-    async with DeliveryScenario(*await pair(start, own_valkey.url)) as scenario:
+    async with DeliveryScenario(*await start_pair(start, own_valkey.url)) as scenario:
 
         async def outage_and_moves() -> None:
             await own_valkey.stop()
             for watcher in scenario.watchers * 3:
-                await reconnected(watcher)
+                await reconnect(watcher)
             await own_valkey.start()
 
-        await through(scenario, outage_and_moves)
+        await write_through_fault(scenario, outage_and_moves)

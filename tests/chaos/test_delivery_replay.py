@@ -44,7 +44,7 @@ async def subscribers(*services: Service) -> AsyncIterator[list[Listener]]:
         yield await asyncio.gather(*(subscribe(number) for number in range(SUBSCRIBERS)))
 
 
-async def progress(service: Service) -> int:
+async def event_count(service: Service) -> int:
     """Return the total number of events in the feeds; 0 while the instance is away."""
     async with service.client() as http:
         try:
@@ -61,11 +61,11 @@ async def _head(http: httpx.AsyncClient, match_id: int) -> int:
 async def wait_for_events(service: Service, events: int, timeout: float = 30.0) -> None:
     """Wait until the feeds have this many events in total."""
     async with asyncio.timeout(timeout):
-        while await progress(service) < events:
+        while await event_count(service) < events:
             await asyncio.sleep(0.1)
 
 
-async def storm(valkey: Valkey, stays: Service, falls: Service) -> None:
+async def kill_servers(valkey: Valkey, stays: Service, falls: Service) -> None:
     """Kill Valkey, an API, and Valkey again while the tournament is played."""
     await wait_for_events(stays, 16)
     await valkey.kill()
@@ -81,14 +81,14 @@ async def storm(valkey: Valkey, stays: Service, falls: Service) -> None:
     await valkey.start()
 
 
-async def play(service: Service) -> Summary:
+async def replay_tournament(service: Service) -> Summary:
     """Replay the tournament through one instance."""
     return await replay(
         TOURNAMENT, speed=SPEED, base_url=service.base_url, api_key=None, console=Console(quiet=True, file=None)
     )
 
 
-async def all_equal(listeners: Sequence[Listener], service: Service) -> int:
+async def assert_all_equal(listeners: Sequence[Listener], service: Service) -> int:
     """Wait for the last events, assert that every log equals every feed, and return the number of events."""
     count = 0
     for match_id in MATCHES:
@@ -107,10 +107,10 @@ async def test_200_subscribers_receive_a_tournament_despite_kills_of_valkey_and_
     began = monotonic()
     async with subscribers(stays, falls) as listeners:
         print(f"{SUBSCRIBERS} subscribed after {monotonic() - began:.1f} s")
-        disturbing = asyncio.create_task(storm(own_valkey, stays, falls))
-        summary = await play(stays)
+        disturbing = asyncio.create_task(kill_servers(own_valkey, stays, falls))
+        summary = await replay_tournament(stays)
         await disturbing
-        events = await all_equal(listeners, falls)
+        events = await assert_all_equal(listeners, falls)
         assert (summary.played, summary.mismatches) == (len(MATCHES), [])
         fallen = sum(len(listener.closes) for listener in listeners)
         assert fallen >= SUBSCRIBERS // 2

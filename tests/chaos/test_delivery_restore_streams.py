@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.chaos.test_delivery_restore import program, run
+from tests.chaos.test_delivery_restore import postgres_program, run
 from tests.support.servers import OwnPostgres
 from tests.support.service import Json, Service, Start
 from tests.support.sse import ServerSentEvent, event_stream, take
@@ -68,10 +68,10 @@ async def test_old_stream_ids_get_snapshots_and_new_ids_get_later_events(
     epoch = await epoch_of(old, one)
 
     dump, url = tmp_path / "dump.sql", new_postgres.url_of(RESTORED)
-    await run(program("pg_dump"), "--no-owner", f"--file={dump}", own_postgres.url)
+    await run(postgres_program("pg_dump"), "--no-owner", f"--file={dump}", own_postgres.url)
     await old.comment(one)  # lost with the old cluster
     await old.terminate()
-    await run(program("psql"), "--quiet", "--set=ON_ERROR_STOP=1", f"--file={dump}", url)
+    await run(postgres_program("psql"), "--quiet", "--set=ON_ERROR_STOP=1", f"--file={dump}", url)
     new = await start("api", DATABASE_URL=url)
     await new.comment(two)
     await new.comment(one)
@@ -115,12 +115,12 @@ async def test_stream_open_during_a_restore_ends_and_its_id_gets_snapshots(
     api = await start("api", DATABASE_URL=own_postgres.url, AUDIT_INTERVAL_SECONDS="0.5")
     match_id = (await api.create_match())["id"]
     dump = tmp_path / "dump.sql"
-    await run(program("pg_dump"), "--clean", "--if-exists", f"--file={dump}", own_postgres.url)
+    await run(postgres_program("pg_dump"), "--clean", "--if-exists", f"--file={dump}", own_postgres.url)
     async with stream(api, ALL) as events:
         await take(events)
         await api.comment(match_id)
         (last,) = await take(events)
-        await run(program("psql"), "--quiet", "--single-transaction", f"--file={dump}", own_postgres.url)
+        await run(postgres_program("psql"), "--quiet", "--single-transaction", f"--file={dump}", own_postgres.url)
         with pytest.raises(StopAsyncIteration):
             await take(events)
     async with stream(api, ALL, last.id) as events:

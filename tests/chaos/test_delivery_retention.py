@@ -43,13 +43,13 @@ async def pruned(start: Start, database_url: str) -> Pruned:
     async with old.client() as http:
         assert (await http.patch(f"/matches/{match_id}/end")).status_code == 200
     worker = await start("worker", EVENT_RETENTION_DAYS=INSTANT_DAYS)
-    await eventually(lambda: remaining(database_url) == 0)
+    await eventually(lambda: count_events(database_url) == 0)
     await worker.terminate()
     await old.comment(match_id)
     return Pruned(await start("api"), old, match_id)
 
 
-def remaining(database_url: str) -> int:
+def count_events(database_url: str) -> int:
     """Return the number of events in the database."""
     with psycopg.connect(database_url) as connection:
         return len(connection.execute("SELECT FROM event").fetchall())

@@ -48,7 +48,7 @@ def address(own_postgres: OwnPostgres, tmp_path_factory: pytest.TempPathFactory)
     address.close()
 
 
-async def writes(service: Service, match: Json) -> list[httpx.Response]:
+async def send_writes(service: Service, match: Json) -> list[httpx.Response]:
     """Send one write of each kind."""
     place = f"/matches/{match['id']}"
     async with service.client() as http:
@@ -62,10 +62,10 @@ async def writes(service: Service, match: Json) -> list[httpx.Response]:
         ]
 
 
-async def refused(service: Service, match: Json, reason: str) -> None:
+async def assert_refused(service: Service, match: Json, reason: str) -> None:
     """Assert that every write promptly gets 503 with Retry-After, and that the probes give the reason."""
     began = monotonic()
-    for answer in await writes(service, match):
+    for answer in await send_writes(service, match):
         assert (answer.status_code, answer.headers.get("Retry-After")) == (503, "1")
         assert answer.json()["reason"] == reason
     assert monotonic() - began < PROMPT_SECONDS + MARGIN_SECONDS
@@ -78,7 +78,7 @@ async def refused(service: Service, match: Json, reason: str) -> None:
         assert health.json()["services"]["database"] == "unhealthy"
 
 
-async def served(service: Service, since: float) -> None:
+async def assert_served(service: Service, since: float) -> None:
     """Assert that writes and probes recover in time."""
     async with service.client() as http, asyncio.timeout(30):
         while (await http.post("/matches", json=match_body())).status_code != 201:
@@ -88,7 +88,7 @@ async def served(service: Service, since: float) -> None:
     await eventually(service.is_ready)
 
 
-async def logged_once(service: Service, server: str = "PostgreSQL") -> None:
+async def assert_logged_once(service: Service, server: str = "PostgreSQL") -> None:
     """Assert that the log has one line for the start of the outage and one for its end."""
     await service.logged("server is back")
     lines = [line for line in service.log.splitlines() if f"server={server}" in line]
@@ -104,10 +104,10 @@ async def test_writes_recover_when_a_standby_takes_over(
     await own_postgres.stop()
     address.lead_to(standby)
     await eventually(lambda: "standby" in httpx.get(f"{api.base_url}/health/ready", verify=False).text)
-    await refused(api, match, STANDBY)
+    await assert_refused(api, match, STANDBY)
     await asyncio.to_thread(standby.promote)
-    await served(api, monotonic())
-    await logged_once(api)
+    await assert_served(api, monotonic())
+    await assert_logged_once(api)
 
 
 OUTAGES: dict[str, Callable[[OwnPostgres], Awaitable[None]]] = {
@@ -125,7 +125,7 @@ async def test_connected_clients_see_every_write_acknowledged_around_a_promotion
     match_id: int = (await announced_match(api))["id"]
     writer = Writer([api], match_id)
     promoted = asyncio.Event()
-    async with connected(api, match_id) as logs:
+    async with connected_clients(api, match_id) as logs:
         async with asyncio.TaskGroup() as group:
             group.create_task(writer.write_until(promoted.is_set))
             await eventually(lambda: len(writer.acknowledged) >= 5)
@@ -138,7 +138,7 @@ async def test_connected_clients_see_every_write_acknowledged_around_a_promotion
         assert set(writer.acknowledged) <= {event["seq"] for event in feed}
         messages = [event["data"]["message"] for event in feed if event["type"] == "commentary"]
         assert len(messages) == len(set(messages)), "a write was repeated after its commit"
-        await all_seen(logs, writer)
+        await wait_all_seen(logs, writer)
 
 
 async def test_clients_resuming_after_a_promotion_see_every_acknowledged_write(
@@ -155,7 +155,7 @@ async def test_clients_resuming_after_a_promotion_see_every_acknowledged_write(
         async with running(clients[-1:]):
             await eventually(lambda: all(one.others for one in clients if isinstance(one, Stream)))
             await writer.write(3)
-            await all_seen({"WebSocket": listener.log, **logs_of(clients)}, writer)
+            await wait_all_seen({"WebSocket": listener.log, **logs_of(clients)}, writer)
     last = writer.last
     await writer.write(3)  # while no client is connected
     assert writer.last == last + 3
@@ -169,11 +169,11 @@ async def test_clients_resuming_after_a_promotion_see_every_acknowledged_write(
         await back.until(lambda log: any(message["type"] == "snapshot" for message in log))
         await writer.write(3)
         await back.until_seq(match_id, writer.last)
-        await all_seen({"WebSocket": listener.log + back.log, **logs_of(clients)}, writer)
+        await wait_all_seen({"WebSocket": listener.log + back.log, **logs_of(clients)}, writer)
     async with Listener(api.ws_url) as late:
         answer = await late.subscribe(match_id, since=last, epoch=epoch)
         assert (answer["recovered"], answer["epoch"] != epoch) == (False, True)
-        assert writer.last in seen([await late.next("snapshot")], match_id)
+        assert writer.last in seen_seqs([await late.next("snapshot")], match_id)
 
 
 async def promote(standby: Standby, address: Address) -> None:
@@ -195,7 +195,7 @@ async def running(clients: Sequence[Subscriber]) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def connected(api: Service, match_id: int) -> AsyncIterator[dict[str, list[Json]]]:
+async def connected_clients(api: Service, match_id: int) -> AsyncIterator[dict[str, list[Json]]]:
     """Connect clients of every kind that follow a match and reconnect after every close; yields their logs."""
     stream = f"/matches/{match_id}/events/stream"
     clients = [Stream(api, match_id, stream), Stream(api, match_id, ALL), LongPoll(api, match_id)]
@@ -210,21 +210,21 @@ def logs_of(clients: Sequence[Subscriber]) -> dict[str, list[Json]]:
     return {f"{type(client).__name__} {number}": client.log for number, client in enumerate(clients)}
 
 
-async def all_seen(logs: Mapping[str, list[Json]], writer: Writer) -> None:
+async def wait_all_seen(logs: Mapping[str, list[Json]], writer: Writer) -> None:
     """Wait until every client has seen every acknowledged write."""
     for name, log in logs.items():
         with suppress(TimeoutError):
             await eventually(partial(has_seen, log, writer))
-        missing = set(writer.acknowledged) - seen(log, writer.match_id)
+        missing = set(writer.acknowledged) - seen_seqs(log, writer.match_id)
         assert not missing, f"{name} has not seen {sorted(missing)}; its log ends with {log[-5:]}"
 
 
 def has_seen(log: Sequence[Json], writer: Writer) -> bool:
     """Return True if a client has seen every acknowledged write."""
-    return set(writer.acknowledged) <= seen(log, writer.match_id)
+    return set(writer.acknowledged) <= seen_seqs(log, writer.match_id)
 
 
-def seen(log: Sequence[Json], match_id: int) -> set[int]:
+def seen_seqs(log: Sequence[Json], match_id: int) -> set[int]:
     """Return the seqs a client saw in events and snapshots, asserting that no seq is followed by a lower one."""
     found: set[int] = set()
     last = None
@@ -250,10 +250,10 @@ async def test_writes_recover_when_an_address_leads_to_the_primary_again(
     address.lead_to(standby)
     address.cut()
     await eventually(lambda: "standby" in httpx.get(f"{api.base_url}/health/ready", verify=False).text)
-    await refused(api, match, STANDBY)
+    await assert_refused(api, match, STANDBY)
     address.lead_to(own_postgres)  # open connections to the standby are kept
-    await served(api, monotonic())
-    await logged_once(api)
+    await assert_served(api, monotonic())
+    await assert_logged_once(api)
 
 
 async def test_server_that_becomes_read_only_refuses_writes_and_serves_reads(
@@ -263,13 +263,13 @@ async def test_server_that_becomes_read_only_refuses_writes_and_serves_reads(
     match = await api.create_match()
     set_read_only(own_postgres, "on")
     await eventually(lambda: "read-only" in httpx.get(f"{api.base_url}/health/ready", verify=False).text)
-    await refused(api, match, READ_ONLY)
+    await assert_refused(api, match, READ_ONLY)
     async with api.client() as http:
         for path in ("/matches", f"/matches/{match['id']}", f"/matches/{match['id']}/events"):
             assert (await http.get(path)).status_code == 200
     set_read_only(own_postgres, "off")
-    await served(api, monotonic())
-    await logged_once(api)
+    await assert_served(api, monotonic())
+    await assert_logged_once(api)
 
 
 async def test_first_write_to_a_read_only_server_gets_503(start: Start, own_postgres: OwnPostgres) -> None:
@@ -277,7 +277,7 @@ async def test_first_write_to_a_read_only_server_gets_503(start: Start, own_post
     match = await api.create_match()
     set_read_only(own_postgres, "on")
     execute(own_postgres.url, "SELECT pg_sleep(0.2)")  # until every process has read its configuration
-    await refused(api, match, READ_ONLY)
+    await assert_refused(api, match, READ_ONLY)
 
 
 async def test_connections_to_a_read_only_server_are_replaced_by_writable_ones(
@@ -287,11 +287,11 @@ async def test_connections_to_a_read_only_server_are_replaced_by_writable_ones(
     match = await api.create_match()
     set_read_only(own_postgres, "on")
     await eventually(lambda: "read-only" in httpx.get(f"{api.base_url}/health/ready", verify=False).text)
-    await refused(api, match, READ_ONLY)
+    await assert_refused(api, match, READ_ONLY)
     execute(standby.server.admin_url(), "SELECT pg_promote()")
     set_read_only(standby, "off")
     address.lead_to(standby)  # the former primary keeps running, and no connection is cut
-    await served(api, monotonic())
+    await assert_served(api, monotonic())
 
 
 async def test_writable_host_is_chosen_of_several(start: Start, own_postgres: OwnPostgres, standby: Standby) -> None:
@@ -301,7 +301,7 @@ async def test_writable_host_is_chosen_of_several(start: Start, own_postgres: Ow
     await api.create_match()
     await own_postgres.stop()
     await asyncio.to_thread(standby.promote)
-    await served(api, monotonic())
+    await assert_served(api, monotonic())
 
 
 @pytest.mark.parametrize("kind", ["worker", "scheduler"])
@@ -318,7 +318,7 @@ async def test_transitions_continue_when_a_standby_takes_over(
     await asyncio.to_thread(standby.promote)
     match = await create_match(standby.url, -1, 1000)
     await eventually(service.is_ready)
-    await logged_once(service)
+    await assert_logged_once(service)
     assert match.id
 
 
@@ -334,4 +334,4 @@ async def test_transitions_continue_when_a_server_becomes_writable_again(
     set_read_only(own_postgres, "off")
     await wait_for_status(own_postgres.url, match.id, "live")
     await service.logged("server is back")
-    await logged_once(service)
+    await assert_logged_once(service)

@@ -84,14 +84,14 @@ async def test_every_event_arrives_once_and_in_order_when_postgresql(
     start: Start, own_postgres: OwnPostgres, name: str
 ) -> None:
     fault, reason = POSTGRESQL[name]
-    services = await started(start, DATABASE_URL=own_postgres.url)
+    services = await start_services(start, DATABASE_URL=own_postgres.url)
     async with DeliveryScenario(services[0], services[1]) as scenario, subscribers(scenario) as every:
         await write_through(scenario, every, lambda: fault(own_postgres))
         refused = scenario.writer.refused
         assert {(answer.status_code, answer.json()["reason"]) for answer in refused} <= {(503, reason)}
         assert all(answer.headers["Retry-After"] == "1" for answer in refused)
     for service in services:
-        await logs_once(service)
+        await assert_logged_once(service)
     if name in ("has no disk space", "has an internal fault", "denies a right"):
         for api in services[:2]:
             assert "server fails to write" in api.log
@@ -146,7 +146,7 @@ REDIS = {
 async def test_every_event_arrives_once_and_in_order_when_redis(
     start: Start, database_url: str, own_valkey: Valkey, name: str
 ) -> None:
-    services = await started(start, REDIS_URL=own_valkey.url, HTTP_LIMIT="50 per 10 seconds")
+    services = await start_services(start, REDIS_URL=own_valkey.url, HTTP_LIMIT="50 per 10 seconds")
     async with DeliveryScenario(services[0], services[1]) as scenario, subscribers(scenario) as every:
         match = await scenario.one.create_match(startTime=instant(1.0), endTime=instant(3.0))
         with redis.Redis.from_url(own_valkey.url) as client:
@@ -155,11 +155,11 @@ async def test_every_event_arrives_once_and_in_order_when_redis(
         assert scenario.writer.refused == []
         await wait_for_status(database_url, match["id"], "finished")
         for service in services:
-            await logs_once(service)
+            await assert_logged_once(service)
             assert "job refused" not in service.log
 
 
-async def started(start: Start, **environment: str) -> list[Service]:
+async def start_services(start: Start, **environment: str) -> list[Service]:
     """Start two instances, a worker and a scheduler."""
     return await asyncio.gather(*(start(kind, ready=True, **environment) for kind in ("api", *KINDS)))
 
@@ -179,14 +179,14 @@ async def write_through(scenario: DeliveryScenario, every: Subscribers, fault: C
     await every.assert_received()
 
 
-async def logs_once(service: Service) -> None:
+async def assert_logged_once(service: Service) -> None:
     """Assert that every outage has ended, and that each was logged once."""
-    await eventually(lambda: all(counts[began] == counts[ended] for counts, began, ended in pairs(service)))
-    assert all(counts[began] <= 1 for counts, began, _ in pairs(service)), service.log
+    await eventually(lambda: all(counts[began] == counts[ended] for counts, began, ended in outage_log_counts(service)))
+    assert all(counts[began] <= 1 for counts, began, _ in outage_log_counts(service)), service.log
     assert "Traceback" not in service.log
 
 
-def pairs(service: Service) -> Iterator[tuple[Counter[str], str, str]]:
+def outage_log_counts(service: Service) -> Iterator[tuple[Counter[str], str, str]]:
     """Yield the counts of both log lines of every kind of outage, with the lines."""
     for server in ("PostgreSQL", "Redis"):
         lines = [line for line in service.log.splitlines() if f"server={server}" in line]

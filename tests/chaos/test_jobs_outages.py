@@ -84,18 +84,18 @@ async def stack(start: Start, own_postgres: OwnPostgres, own_valkey: Valkey) -> 
     await schedule.stop()
 
 
-def late(change: Transition, moment: datetime) -> float:
+def lateness(change: Transition, moment: datetime) -> float:
     """Return the seconds from a moment to the commit of its transition."""
     return change.at - moment.timestamp()
 
 
-def once(stack: Stack, match: Match, *statuses: str) -> None:
+def assert_transitions(stack: Stack, match: Match, *statuses: str) -> None:
     """Assert that exactly these transitions happened, each once, and that no seq is missing."""
     assert [change.new for change in transitions(stack.postgres.url, match.id)] == list(statuses)
     assert seqs(stack.postgres.url, match.id) == list(range(1, len(statuses) + 2))
 
 
-async def passed(moment: datetime) -> None:
+async def wait_until(moment: datetime) -> None:
     """Sleep until a moment has passed; the tests cover moments that pass during an outage."""
     await asyncio.sleep(max(0.0, moment.timestamp() - time.time()) + 0.05)
 
@@ -104,31 +104,31 @@ async def test_fault_3_transition_happens_although_scheduling_failed(stack: Stac
     await stack.valkey.stop()
     match = await stack.plan(0.5, 1.0)
     first, last = await wait_for_status(stack.postgres.url, match.id, "finished")
-    assert late(first, match.start) < RECOVERY_SECONDS
-    assert late(last, match.end) < RECOVERY_SECONDS
-    once(stack, match, "live", "finished")
+    assert lateness(first, match.start) < RECOVERY_SECONDS
+    assert lateness(last, match.end) < RECOVERY_SECONDS
+    assert_transitions(stack, match, "live", "finished")
 
 
 async def test_fault_4_match_ends_after_downtime_of_all_workers(stack: Stack) -> None:
     match = await stack.plan(-1, 1.0)
     await asyncio.gather(stack.worker.kill(), stack.scheduler.kill())
-    await passed(match.end)
+    await wait_until(match.end)
     assert transitions(stack.postgres.url, match.id) == []
     recovered = time.time()
     await stack.worker.start()
     (change,) = await wait_for_status(stack.postgres.url, match.id, "finished")
     starting = 5.0  # seconds a process may need for its imports on a busy machine
     assert change.at - recovered < starting + RECOVERY_SECONDS
-    once(stack, match, "finished")
+    assert_transitions(stack, match, "finished")
 
 
 async def test_match_missed_entirely_finishes_in_one_step(stack: Stack) -> None:
     match = await stack.plan(0.8, 1.0)
     await asyncio.gather(stack.worker.kill(), stack.scheduler.kill())
-    await passed(match.end)
+    await wait_until(match.end)
     await stack.scheduler.start()
     await wait_for_status(stack.postgres.url, match.id, "finished")
-    once(stack, match, "finished")
+    assert_transitions(stack, match, "finished")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -136,12 +136,12 @@ async def test_transition_happens_when_one_process_is_killed(stack: Stack, kind:
     match = await stack.plan(1.0, 2.0)
     victim = stack.worker if kind == "worker" else stack.scheduler
     await victim.kill()
-    await passed(match.start)
+    await wait_until(match.start)
     await victim.start()
     first, last = await wait_for_status(stack.postgres.url, match.id, "finished")
-    assert late(first, match.start) < RECOVERY_SECONDS
-    assert late(last, match.end) < RECOVERY_SECONDS
-    once(stack, match, "live", "finished")
+    assert lateness(first, match.start) < RECOVERY_SECONDS
+    assert lateness(last, match.end) < RECOVERY_SECONDS
+    assert_transitions(stack, match, "live", "finished")
 
 
 async def test_jobs_are_restored_after_redis_is_flushed(stack: Stack) -> None:
@@ -151,19 +151,19 @@ async def test_jobs_are_restored_after_redis_is_flushed(stack: Stack) -> None:
     await stack.has_job(later)
     assert set(stack.jobs()) >= {f"match-{later.id}-start", f"match-{later.id}-end"}
     first, _ = await wait_for_status(stack.postgres.url, soon_due.id, "finished")
-    assert late(first, soon_due.start) < RECOVERY_SECONDS
-    once(stack, soon_due, "live", "finished")
+    assert lateness(first, soon_due.start) < RECOVERY_SECONDS
+    assert_transitions(stack, soon_due, "live", "finished")
 
 
 async def test_transition_happens_while_redis_is_killed(stack: Stack) -> None:
     match = await stack.plan(0.5, 2.0)
     await stack.valkey.kill()
     first = (await wait_for_status(stack.postgres.url, match.id, "live"))[0]
-    assert late(first, match.start) < RECOVERY_SECONDS
+    assert lateness(first, match.start) < RECOVERY_SECONDS
     await stack.valkey.start()
     _, last = await wait_for_status(stack.postgres.url, match.id, "finished")
-    assert late(last, match.end) < RECOVERY_SECONDS
-    once(stack, match, "live", "finished")
+    assert lateness(last, match.end) < RECOVERY_SECONDS
+    assert_transitions(stack, match, "live", "finished")
 
 
 async def test_frozen_redis_does_not_delay_transitions(stack: Stack) -> None:
@@ -171,10 +171,10 @@ async def test_frozen_redis_does_not_delay_transitions(stack: Stack) -> None:
     stack.valkey.pause()
     for match in matches:
         first, last = await wait_for_status(stack.postgres.url, match.id, "finished")
-        assert max(late(first, match.start), late(last, match.end)) < RECOVERY_SECONDS
+        assert max(lateness(first, match.start), lateness(last, match.end)) < RECOVERY_SECONDS
     stack.valkey.resume()
     for match in matches:
-        once(stack, match, "live", "finished")
+        assert_transitions(stack, match, "live", "finished")
 
 
 async def test_matches_created_during_a_redis_outage_get_jobs_afterwards(stack: Stack) -> None:
@@ -204,23 +204,23 @@ async def test_processes_reconnect_to_redis_after_an_outage(stack: Stack) -> Non
 async def test_transition_happens_after_an_outage_of_postgresql(stack: Stack, fault: str) -> None:
     match = await stack.plan(0.5, 100)
     await (stack.postgres.kill() if fault == "kill" else stack.postgres.stop())
-    await passed(match.start)
+    await wait_until(match.start)
     await stack.postgres.start()
     recovered = time.time()
     (change,) = await wait_for_status(stack.postgres.url, match.id, "live")
     assert change.at - recovered < RECOVERY_SECONDS
-    once(stack, match, "live")
+    assert_transitions(stack, match, "live")
 
 
 async def test_transition_happens_after_postgresql_was_frozen(stack: Stack) -> None:
     match = await stack.plan(0.5, 100)
     stack.postgres.pause()
-    await passed(match.start)
+    await wait_until(match.start)
     stack.postgres.resume()
     recovered = time.time()
     (change,) = await wait_for_status(stack.postgres.url, match.id, "live")
     assert change.at - recovered < RECOVERY_SECONDS
-    once(stack, match, "live")
+    assert_transitions(stack, match, "live")
 
 
 async def test_changed_times_move_the_transition(stack: Stack) -> None:
@@ -231,7 +231,7 @@ async def test_changed_times_move_the_transition(stack: Stack) -> None:
     stack.schedule.plan(match.id, "scheduled", start, match.end)
     await eventually(lambda: stack.jobs().get(f"match-{match.id}-start") == int(start.timestamp()))
     (change,) = await wait_for_status(stack.postgres.url, match.id, "live")
-    assert -0.001 < late(change, start) < RECOVERY_SECONDS
+    assert -0.001 < lateness(change, start) < RECOVERY_SECONDS
 
 
 @pytest.mark.parametrize("status", ["cancelled", "postponed"])
@@ -242,7 +242,7 @@ async def test_match_that_is_called_off_never_starts(stack: Stack, status: str) 
     await change_match(stack.postgres.url, match.id, status=status)
     stack.schedule.plan(match.id, status, match.start, match.end)
     await wait_for_status(stack.postgres.url, other.id, "finished")
-    once(stack, match, status)
+    assert_transitions(stack, match, status)
     await eventually(lambda: not stack.jobs())
 
 

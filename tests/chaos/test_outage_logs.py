@@ -25,21 +25,21 @@ async def _kill(server: Handle) -> None:  # type: ignore[type-arg]
     await server.kill()
 
 
-def notices(service: Service, server: str) -> list[str]:
+def outage_log_lines(service: Service, server: str) -> list[str]:
     """Return the starts and ends of outages of a server, as logged by the process."""
     lines = [line for line in service.log.splitlines() if f"server={server}" in line]
     return [word for line in lines for word in ("away", "back") if f"server is {word}" in line]
 
 
-def check(services: list[Service], server: str) -> None:
+def assert_logged_once(services: list[Service], server: str) -> None:
     for service in services:
-        assert notices(service, server) == ["away", "back"], service.log
+        assert outage_log_lines(service, server) == ["away", "back"], service.log
         assert "Traceback" not in service.log
         for library in ("psycopg", "redis", "rq"):
             assert f"[{library}" not in service.log
 
 
-async def use(api: Service) -> None:
+async def send_requests(api: Service) -> None:
     """Send requests of several kinds during the outage."""
     async with api.client(event_hooks={}) as http:
         for _ in range(2):
@@ -67,16 +67,16 @@ async def test_every_process_logs_start_and_end_of_an_outage_once(
             for kind in KINDS
         )
     )
-    await use(services[0])
+    await send_requests(services[0])
     broken = own_postgres if server == "PostgreSQL" else own_valkey
     await fault(broken)
     began = asyncio.get_running_loop().time()
-    await use(services[0])
+    await send_requests(services[0])
     await asyncio.sleep(max(0.0, began + AWAY_SECONDS - asyncio.get_running_loop().time()))
     await broken.start()
-    await eventually(lambda: all(notices(service, server)[-1:] == ["back"] for service in services))
-    await use(services[0])
-    check(services, server)
+    await eventually(lambda: all(outage_log_lines(service, server)[-1:] == ["back"] for service in services))
+    await send_requests(services[0])
+    assert_logged_once(services, server)
 
 
 @pytest.mark.parametrize("arguments", [("migrate",), ("keys", "list"), ("keys", "create", "desk")])

@@ -24,7 +24,7 @@ CHECK_SECONDS = 2.0
 
 
 @asynccontextmanager
-async def served(start: Start, postgres: OwnPostgres) -> AsyncIterator[DeliveryScenario]:
+async def run_scenario(start: Start, postgres: OwnPostgres) -> AsyncIterator[DeliveryScenario]:
     """Run two instances on this PostgreSQL with clients."""
     timeout = str(TIMEOUT_SECONDS)
     apis = (start("api", DATABASE_URL=postgres.url, DATABASE_TIMEOUT_SECONDS=timeout) for _ in range(2))
@@ -74,7 +74,7 @@ async def test_no_event_is_lost_and_sockets_stay_open_while_postgres_is(
     start: Start, own_postgres: OwnPostgres, name: str
 ) -> None:
     begin, end = OUTAGES[name]
-    async with served(start, own_postgres) as scenario:
+    async with run_scenario(start, own_postgres) as scenario:
         writer, over = scenario.writer, asyncio.Event()
         writing = asyncio.create_task(writer.write_until(over.is_set))
         await eventually(lambda: len(writer.acknowledged) > 10)
@@ -101,15 +101,17 @@ async def test_requests_get_503_in_time_and_probes_give_the_reason_while_postgre
     start: Start, own_postgres: OwnPostgres, name: str
 ) -> None:
     begin, end = OUTAGES[name]
-    async with served(start, own_postgres) as scenario:
+    async with run_scenario(start, own_postgres) as scenario:
         await begin(own_postgres)
         async with scenario.one.client() as http:
-            answers = await asyncio.gather(*(timed(http, *request) for request in requests_of(scenario.match_id)))
+            answers = await asyncio.gather(
+                *(timed_request(http, *request) for request in requests_needing_postgres(scenario.match_id))
+            )
         for answer, seconds in answers:
             assert (answer.status_code, answer.headers.get("Retry-After")) == (503, "1"), answer.request.url
             assert answer.json()["error"]
             assert seconds < TIMEOUT_SECONDS + MARGIN_SECONDS
-        await check_probes(scenario.one)
+        await assert_probes(scenario.one)
         await end(own_postgres)
         back = monotonic()
         await eventually(lambda: scenario.one.is_ready() and scenario.two.is_ready())
@@ -119,7 +121,7 @@ async def test_requests_get_503_in_time_and_probes_give_the_reason_while_postgre
         await scenario.assert_delivered()
 
 
-def requests_of(match_id: int) -> list[tuple[str, str, Json | None]]:
+def requests_needing_postgres(match_id: int) -> list[tuple[str, str, Json | None]]:
     """Return one request of each kind that needs PostgreSQL."""
     return [
         ("GET", "/matches", None),
@@ -133,17 +135,19 @@ def requests_of(match_id: int) -> list[tuple[str, str, Json | None]]:
     ]
 
 
-async def timed(http: httpx.AsyncClient, method: str, path: str, body: Json | None) -> tuple[httpx.Response, float]:
+async def timed_request(
+    http: httpx.AsyncClient, method: str, path: str, body: Json | None
+) -> tuple[httpx.Response, float]:
     """Return a response and its duration in seconds."""
     began = monotonic()
     return await http.request(method, path, json=body), monotonic() - began
 
 
-async def check_probes(service: Service) -> None:
+async def assert_probes(service: Service) -> None:
     """Fault 15: ``/health`` stayed 200 without PostgreSQL."""
     async with service.client() as http:
         for path in ("/health", "/health/ready", f"{service.management_url}/health/ready"):
-            answer, seconds = await timed(http, "GET", path, None)
+            answer, seconds = await timed_request(http, "GET", path, None)
             assert answer.status_code == 503
             assert seconds < CHECK_SECONDS + MARGIN_SECONDS
             if path == "/health":
@@ -157,7 +161,7 @@ async def check_probes(service: Service) -> None:
 async def test_subscription_is_refused_during_a_postgres_outage_and_works_afterwards(
     start: Start, own_postgres: OwnPostgres
 ) -> None:
-    async with served(start, own_postgres) as scenario:
+    async with run_scenario(start, own_postgres) as scenario:
         other = (await scenario.one.create_match())["id"]
         await own_postgres.stop()
         watcher = scenario.watchers[1]
@@ -199,24 +203,24 @@ async def test_api_started_without_servers_becomes_ready_once_they_are_up(
     await asyncio.gather(own_postgres.stop(), own_valkey.stop())
     api = await start("api", ready=False, DATABASE_URL=own_postgres.url, REDIS_URL=own_valkey.url)
     await api.logged("Uvicorn running on", timeout=20)
-    await check_not_ready(api)
+    await assert_not_ready(api)
     await own_postgres.start()
     await eventually(api.is_ready)
     await own_valkey.start()
     await eventually(lambda: httpx.get(f"{api.base_url}/health", verify=False).status_code == 200)
     async with api.client() as http:
         # Writes are refused until the API keys have been read, because a key might forbid them.
-        await until_answered(http, "/matches", match_body(), 201)
+        await post_until(http, "/matches", match_body(), 201)
 
 
-async def until_answered(http: httpx.AsyncClient, path: str, body: Json, status: int, timeout: float = 10.0) -> None:
+async def post_until(http: httpx.AsyncClient, path: str, body: Json, status: int, timeout: float = 10.0) -> None:
     """Repeat a POST until its status is ``status``."""
     async with asyncio.timeout(timeout):
         while (await http.post(path, json=body)).status_code != status:
             await asyncio.sleep(0.05)
 
 
-async def check_not_ready(service: Service) -> None:
+async def assert_not_ready(service: Service) -> None:
     """Assert that the process is alive but not ready."""
     async with service.client() as http:
         assert (await http.get("/health/ready")).status_code == 503

@@ -40,7 +40,7 @@ def schema(chart: Path) -> dict[str, Any]:
     return found
 
 
-def refusal(chart: Path, *settings: str) -> str:
+def helm_error(chart: Path, *settings: str) -> str:
     """Return Helm's error message for invalid values."""
     arguments = [argument for setting in settings for argument in ("--set-json", setting)]
     with pytest.raises(tools.ToolError) as caught:
@@ -81,11 +81,11 @@ def test_chart_version_matches_the_project(chart: Path) -> None:
 
 def test_artifact_hub_annotations_describe_the_crd() -> None:
     annotations = chart_yaml(OPERATOR)["annotations"]
-    (told,) = yaml.safe_load(annotations["artifacthub.io/crds"])
+    (listed,) = yaml.safe_load(annotations["artifacthub.io/crds"])
     (example,) = yaml.safe_load(annotations["artifacthub.io/crdsExamples"])
     version = crd()["spec"]["versions"][0]["name"]
 
-    assert (told["name"], told["kind"], told["version"]) == (crd()["metadata"]["name"], example["kind"], version)
+    assert (listed["name"], listed["kind"], listed["version"]) == (crd()["metadata"]["name"], example["kind"], version)
 
 
 # The resource definition
@@ -111,8 +111,8 @@ def test_crd_installation_can_be_disabled() -> None:
 @pytest.mark.parametrize("chart", ALL, ids=lambda chart: chart.name)
 def test_every_value_has_a_comment(chart: Path) -> None:
     text = (chart / "values.yaml").read_text()
-    told = {path for path, _ in comments(text)}
-    assert [path for path in leaves(yaml.safe_load(text)) if not any(path[: len(one)] == one for one in told)] == []
+    listed = {path for path, _ in comments(text)}
+    assert [path for path in leaves(yaml.safe_load(text)) if not any(path[: len(one)] == one for one in listed)] == []
 
 
 def leaves(values: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -177,7 +177,7 @@ def test_all_operator_settings_except_those_of_the_chart_are_accepted() -> None:
     ],
 )
 def test_invalid_value_is_refused_with_its_path(chart: Path, setting: str, path: str) -> None:
-    assert path in refusal(chart, setting)
+    assert path in helm_error(chart, setting)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_fields_without_a_schema_accept_any_value(setting: str) -> None:
 
 
 def test_server_is_either_managed_or_external() -> None:
-    said = refusal(LIVESCORE, 'spec.redis.mode="standalone"', 'secrets.redisUrl="redis://elsewhere"')
+    said = helm_error(LIVESCORE, 'spec.redis.mode="standalone"', 'secrets.redisUrl="redis://elsewhere"')
     assert "spec.redis.mode is standalone, and secrets has the URL of an external one" in said
 
 

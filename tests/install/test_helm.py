@@ -135,7 +135,7 @@ async def test_metrics_adapter_is_removed_with_its_release(program: Kubectl, sys
     await wait_for_objects(program.within(NAMESPACE), {LEASE, f"Secret/{CERTIFICATE}"})
 
 
-async def test_helm_refuses_to_adopt_what_kustomize_created(program: Kubectl, system_helm: Helm) -> None:
+async def test_helm_refuses_to_adopt_kustomize_objects(program: Kubectl, system_helm: Helm) -> None:
     await program("apply", "-k", str(K8S / "default"))
     before = namespace_objects(program.within(NAMESPACE))
     with pytest.raises(Exception, match="invalid ownership metadata"):

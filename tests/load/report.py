@@ -107,19 +107,21 @@ def process_figures(livescore_bytes: int, textbook_bytes: int) -> list[Figure]:
 
 def fan_out_figures(result: FanOut, least: float) -> list[Figure]:
     """Return the figures of one audience; ``least`` is the minimum cost of a paced message in CPU microseconds."""
-    crowd = f"{result.subscribers} subscribers"
+    subscribers = f"{result.subscribers} subscribers"
     return [
-        Figure(f"{crowd}: without every event", result.subscribers - result.complete, "sockets", 0),
-        Figure(f"{crowd}: paced, CPU", result.paced.cpu_microseconds, "µs/message", MESSAGE_AIM_MICROSECONDS),
-        Figure(f"{crowd}: a bare send, paced, CPU", least, "µs/message"),
-        Figure(f"{crowd}: paced, over a bare send", result.paced.cpu_microseconds / least, "×"),
-        Figure(f"{crowd}: paced, latency p50", result.paced.p50_seconds * 1e3, "ms"),
-        Figure(f"{crowd}: paced, latency p99", result.paced.p99_seconds * 1e3, "ms"),
-        Figure(f"{crowd}: ten at once, CPU", result.burst.cpu_microseconds, "µs/message", MESSAGE_AIM_MICROSECONDS),
-        Figure(f"{crowd}: ten at once, latency p99", result.burst.p99_seconds * 1e3, "ms"),
-        Figure(f"{crowd}: handshake, CPU", result.handshake_cpu_microseconds, "µs"),
-        Figure(f"{crowd}: subscription, CPU", result.subscribe_cpu_microseconds, "µs"),
-        Figure(f"{crowd}: idle connection", result.idle_bytes / 1e3, "KB", IDLE_CONNECTION_AIM_KILOBYTES),
+        Figure(f"{subscribers}: without every event", result.subscribers - result.complete, "sockets", 0),
+        Figure(f"{subscribers}: paced, CPU", result.paced.cpu_microseconds, "µs/message", MESSAGE_AIM_MICROSECONDS),
+        Figure(f"{subscribers}: a bare send, paced, CPU", least, "µs/message"),
+        Figure(f"{subscribers}: paced, over a bare send", result.paced.cpu_microseconds / least, "×"),
+        Figure(f"{subscribers}: paced, latency p50", result.paced.p50_seconds * 1e3, "ms"),
+        Figure(f"{subscribers}: paced, latency p99", result.paced.p99_seconds * 1e3, "ms"),
+        Figure(
+            f"{subscribers}: ten at once, CPU", result.burst.cpu_microseconds, "µs/message", MESSAGE_AIM_MICROSECONDS
+        ),
+        Figure(f"{subscribers}: ten at once, latency p99", result.burst.p99_seconds * 1e3, "ms"),
+        Figure(f"{subscribers}: handshake, CPU", result.handshake_cpu_microseconds, "µs"),
+        Figure(f"{subscribers}: subscription, CPU", result.subscribe_cpu_microseconds, "µs"),
+        Figure(f"{subscribers}: idle connection", result.idle_bytes / 1e3, "KB", IDLE_CONNECTION_AIM_KILOBYTES),
     ]
 
 

@@ -140,7 +140,7 @@ def trust(front: Certificates, **changes: Any) -> RequestHeaderConfig:
 
 
 @asynccontextmanager
-async def serving(world: World, tls: ServerTls) -> AsyncIterator[int]:
+async def run_adapter(world: World, tls: ServerTls) -> AsyncIterator[int]:
     values = MetricsProvider(world.find, world.connections, lambda: world.clock, lambda: NOW)
     adapter = Adapter(tls, SubjectAccessAuthorizer(world.review, lambda: world.clock), values, lambda: world.seconds)
     runner = web.AppRunner(adapter.application(), access_log=None, shutdown_timeout=0.1)
@@ -157,9 +157,9 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 @pytest.fixture(scope="module")
-def stranger(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+def untrusted_ca(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     """An untrusted CA with the same name."""
-    return Certificates(tmp_path_factory.mktemp("stranger"))
+    return Certificates(tmp_path_factory.mktemp("untrusted_ca"))
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ async def served(world: World, front: Certificates) -> AsyncIterator[Served]:
     tls, identity = ServerTls(), make(HOST, datetime.now(UTC))
     tls.set_identity(identity)
     tls.set_client_config(trust(front))
-    async with serving(world, tls) as port:
+    async with run_adapter(world, tls) as port:
         yield Served(world, tls, port, identity, front)
 
 
@@ -274,11 +274,11 @@ async def test_list_is_empty_without_pods(served: Served) -> None:
 async def test_pods_are_queried_directly() -> None:
     """The pods are queried in parallel on their management port; unreachable ones are left out."""
 
-    async def tell(_: web.Request) -> web.Response:
+    async def answer(_: web.Request) -> web.Response:
         return web.json_response({"connections": 7})
 
     application = web.Application()
-    application.router.add_get("/connections", tell)
+    application.router.add_get("/connections", answer)
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -343,20 +343,20 @@ async def test_client_without_a_certificate_is_anonymous(served: Served) -> None
     assert code == 401
 
 
-async def test_certificate_of_another_ca_is_refused(served: Served, stranger: Certificates) -> None:
+async def test_certificate_of_another_ca_is_refused(served: Served, untrusted_ca: Certificates) -> None:
     with pytest.raises((aiohttp.ClientError, ssl.SSLError, ConnectionError)):
-        await served.client(stranger).get(metric())
+        await served.client(untrusted_ca).get(metric())
 
 
 async def test_certificate_with_an_unlisted_name_is_anonymous(served: Served) -> None:
-    code, body = await served.client(subject="/CN=somebody").get(metric())
+    code, body = await served.client(subject="/CN=other").get(metric())
     assert is_status(body, code, "Unauthorized")
     assert code == 401
 
 
 async def test_any_certificate_of_the_ca_is_accepted_without_listed_names(served: Served) -> None:
     served.tls.set_client_config(trust(served.front, names=frozenset()))
-    assert (await served.client(subject="/CN=somebody").get(metric()))[0] == 200
+    assert (await served.client(subject="/CN=other").get(metric()))[0] == 200
 
 
 async def test_certificate_without_a_user_header_is_anonymous(served: Served) -> None:
@@ -410,7 +410,7 @@ async def test_probes_need_no_authentication(served: Served, path: str) -> None:
 async def test_access_is_denied_until_the_trusted_ca_is_known(world: World) -> None:
     tls, identity = ServerTls(), make(HOST, datetime.now(UTC))
     context = ssl.create_default_context(cadata=identity.authorities)
-    async with serving(world, tls) as port:
+    async with run_adapter(world, tls) as port:
         with pytest.raises(aiohttp.ClientError):
             await Client(port, context).get("/healthz")
         tls.set_identity(identity)
@@ -571,21 +571,21 @@ async def _shown(served: Served) -> str:
     return ssl.DER_cert_to_PEM_cert(shown)
 
 
-async def test_client_that_is_no_longer_trusted_is_refused(served: Served, stranger: Certificates) -> None:
+async def test_client_that_is_no_longer_trusted_is_refused(served: Served, untrusted_ca: Certificates) -> None:
     old = served.client()
     async with aiohttp.ClientSession() as session:
         assert (await old.ask(session, metric()))[0] == 200
-        served.tls.set_client_config(trust(stranger))
+        served.tls.set_client_config(trust(untrusted_ca))
         with pytest.raises((aiohttp.ClientError, ssl.SSLError, ConnectionError)):
             await old.ask(session, metric())
         served.tls.set_client_config(trust(served.front))
         assert (await old.ask(session, metric()))[0] == 200, "the connection is trusted again"
         # The new configuration trusts more than before, so existing connections stay valid.
         served.tls.set_client_config(
-            trust(served.front, authorities=served.front.ca.read_text() + stranger.ca.read_text())
+            trust(served.front, authorities=served.front.ca.read_text() + untrusted_ca.ca.read_text())
         )
         assert (await old.ask(session, metric()))[0] == 200
-        assert (await served.client(stranger).get(metric()))[0] == 200
+        assert (await served.client(untrusted_ca).get(metric()))[0] == 200
 
 
 @pytest.mark.parametrize("text", ["nothing", "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n"])

@@ -54,7 +54,7 @@ def autoscaling(**fields: Any) -> Autoscaling:
     return Autoscaling(**{**free, **fields})
 
 
-def crowd(*connections: int | None, **fields: bool) -> list[Pod]:
+def ready_pods(*connections: int | None, **fields: bool) -> list[Pod]:
     """Return ready pods with these numbers of connections."""
     return [Pod(f"pod-{number}", True, count, **fields) for number, count in enumerate(connections)]
 
@@ -92,18 +92,18 @@ def decide(
     ],
 )
 def test_pods_follow_the_sum_of_connections(current: int, loads: list[int], replicas: int, reason: str) -> None:
-    decision = decide(autoscaling(), current, crowd(*loads))
+    decision = decide(autoscaling(), current, ready_pods(*loads))
     assert (decision.replicas, decision.reason) == (replicas, reason)
 
 
 def test_tolerance_is_exact_despite_floats() -> None:
     for current in range(1, 200):
-        decision = decide(autoscaling(max_replicas=1000), current, crowd(110 * current))
+        decision = decide(autoscaling(max_replicas=1000), current, ready_pods(110 * current))
         assert decision.replicas == current
 
 
 def test_starting_pod_counts_as_capacity() -> None:
-    started = [*crowd(200, 200), Pod("new-1", False, None), Pod("new-2", False, 0)]
+    started = [*ready_pods(200, 200), Pod("new-1", False, None), Pod("new-2", False, 0)]
     decision = decide(autoscaling(), 4, started)
     assert (decision.replicas, decision.reason) == (4, AT_TARGET)
 
@@ -111,12 +111,12 @@ def test_starting_pod_counts_as_capacity() -> None:
 @pytest.mark.parametrize("going", [{"draining": True}, {"terminating": True}, {"draining": True, "terminating": True}])
 def test_clients_of_a_departing_pod_count_for_the_others(going: dict[str, bool]) -> None:
     leaving = Pod("leaving", True, 150, **going)
-    decision = decide(autoscaling(), 3, [*crowd(125, 125), leaving])
+    decision = decide(autoscaling(), 3, [*ready_pods(125, 125), leaving])
     assert (decision.replicas, decision.reason) == (4, SCALE_UP)
 
 
 def test_departing_pod_is_not_replaced_once_its_clients_are_back() -> None:
-    decision = decide(autoscaling(), 3, [*crowd(150, 150), Pod("leaving", True, 0, draining=True)])
+    decision = decide(autoscaling(), 3, [*ready_pods(150, 150), Pod("leaving", True, 0, draining=True)])
     assert (decision.replicas, decision.reason) == (3, AT_TARGET)
 
 
@@ -133,28 +133,28 @@ def test_departing_pod_is_not_replaced_once_its_clients_are_back() -> None:
     ],
 )
 def test_missing_readings_neither_remove_nor_add_pods(loads: list[int | None], replicas: int, reason: str) -> None:
-    decision = decide(autoscaling(), 3, crowd(*loads))
+    decision = decide(autoscaling(), 3, ready_pods(*loads))
     assert (decision.replicas, decision.reason) == (replicas, reason)
 
 
 def test_missing_reading_does_not_restart_the_window() -> None:
     spec = autoscaling(scale_down=ScaleDown(policies=FREE))
     history = History(recommendations=((NOW, 5),))
-    flaky = decide(spec, 10, crowd(40, 40, 40, None, *[40] * 6), history=history, now=NOW + 300)
+    flaky = decide(spec, 10, ready_pods(40, 40, 40, None, *[40] * 6), history=history, now=NOW + 300)
     assert (flaky.replicas, flaky.reason) == (10, READINGS_MISSING)
-    whole = decide(spec, 10, crowd(*[40] * 10), history=flaky.history, now=NOW + 315)
+    whole = decide(spec, 10, ready_pods(*[40] * 10), history=flaky.history, now=NOW + 315)
     assert (whole.replicas, whole.reason) == (5, STABILIZING)
 
 
 def test_absence_of_all_readings_is_recorded_as_the_current_number() -> None:
     spec = autoscaling(scale_down=ScaleDown(policies=FREE))
-    mute = decide(spec, 10, crowd(*[None] * 10), history=History(recommendations=((NOW - 600, 5),)))
-    assert decide(spec, 10, crowd(*[40] * 10), history=mute.history, now=NOW + 15).replicas == 10
+    mute = decide(spec, 10, ready_pods(*[None] * 10), history=History(recommendations=((NOW - 600, 5),)))
+    assert decide(spec, 10, ready_pods(*[40] * 10), history=mute.history, now=NOW + 15).replicas == 10
 
 
 def test_silent_pod_that_is_not_serving_blocks_nothing() -> None:
     lost = [Pod("lost", False, None), Pod("gone", True, None, terminating=True), Pod("idle", True, None, draining=True)]
-    decision = decide(autoscaling(), 4, [*crowd(50), *lost])
+    decision = decide(autoscaling(), 4, [*ready_pods(50), *lost])
     assert (decision.replicas, decision.reason) == (1, SCALE_DOWN)
 
 
@@ -164,7 +164,7 @@ def test_no_pod_is_removed_while_none_serves() -> None:
 
 
 def test_minimum_applies_without_readings() -> None:
-    decision = decide(autoscaling(min_replicas=4), 3, crowd(None, None, None))
+    decision = decide(autoscaling(min_replicas=4), 3, ready_pods(None, None, None))
     assert (decision.replicas, decision.reason) == (4, AT_MINIMUM)
 
 
@@ -175,12 +175,12 @@ def test_minimum_applies_without_readings() -> None:
     ("load", "replicas", "reason"), [(20, 3, ROLLING_OUT), (100, 3, AT_TARGET), (400, 12, SCALE_UP)]
 )
 def test_rollout_may_add_pods_but_removes_none(load: int, replicas: int, reason: str) -> None:
-    decision = decide(autoscaling(), 3, crowd(load, load, load), rolling=True)
+    decision = decide(autoscaling(), 3, ready_pods(load, load, load), rolling=True)
     assert (decision.replicas, decision.reason) == (replicas, reason)
 
 
 def test_lowered_maximum_applies_even_during_a_rollout() -> None:
-    decision = decide(autoscaling(max_replicas=2), 3, crowd(100, 100, 100), rolling=True)
+    decision = decide(autoscaling(max_replicas=2), 3, ready_pods(100, 100, 100), rolling=True)
     assert (decision.replicas, decision.reason) == (2, AT_MAXIMUM)
 
 
@@ -192,37 +192,37 @@ def test_lowered_maximum_applies_even_during_a_rollout() -> None:
     [(0, 2, AT_TARGET), (1, 2, AT_TARGET), (2, 2, AT_TARGET), (5, 5, MATCH_DAY_FLOOR), (99, 20, AT_MAXIMUM)],
 )
 def test_matches_raise_the_floor_up_to_the_maximum(floor: int, replicas: int, reason: str) -> None:
-    decision = decide(autoscaling(), 2, crowd(100, 100), floor=floor)
+    decision = decide(autoscaling(), 2, ready_pods(100, 100), floor=floor)
     assert (decision.replicas, decision.reason) == (replicas, reason)
 
 
 def test_floor_keeps_pods_that_the_load_does_not_need() -> None:
-    decision = decide(autoscaling(), 6, crowd(*[10] * 6), floor=5)
+    decision = decide(autoscaling(), 6, ready_pods(*[10] * 6), floor=5)
     assert (decision.replicas, decision.reason) == (5, MATCH_DAY_FLOOR)
 
 
 def test_floor_at_the_minimum_is_not_the_reason() -> None:
-    assert decide(autoscaling(min_replicas=3), 3, crowd(10, 10, 10), floor=3).reason == AT_MINIMUM
+    assert decide(autoscaling(min_replicas=3), 3, ready_pods(10, 10, 10), floor=3).reason == AT_MINIMUM
 
 
 def test_floor_ignores_the_window_but_respects_the_policies() -> None:
     steps = [ScalingPolicy(type="Pods", value=3, period_seconds=60)]
     spec = autoscaling(scale_up=ScaleUp(stabilization_window_seconds=600, policies=steps))
     history = History(recommendations=((NOW - 1, 2),))
-    decision = decide(spec, 2, crowd(10, 10), floor=9, history=history)
+    decision = decide(spec, 2, ready_pods(10, 10), floor=9, history=history)
     assert (decision.replicas, decision.reason) == (5, STEP_LIMITED)
 
 
 def test_minimum_applies_immediately() -> None:
     slow = ScaleUp(stabilization_window_seconds=600, policies=[ScalingPolicy(type="Pods", value=1, period_seconds=60)])
     spec = autoscaling(min_replicas=8, scale_up=slow)
-    assert decide(spec, 2, crowd(10, 10)).replicas == 8
+    assert decide(spec, 2, ready_pods(10, 10)).replicas == 8
 
 
 def test_briefly_absent_floor_removes_no_pod() -> None:
     spec = autoscaling(scale_down=ScaleDown(policies=FREE))
-    seen = decide(spec, 5, crowd(*[10] * 5), floor=5)
-    lost = decide(spec, 5, crowd(*[10] * 5), floor=0, history=seen.history, now=NOW + 15)
+    seen = decide(spec, 5, ready_pods(*[10] * 5), floor=5)
+    lost = decide(spec, 5, ready_pods(*[10] * 5), floor=0, history=seen.history, now=NOW + 15)
     assert (lost.replicas, lost.reason, lost.requeue_after) == (5, STABILIZING, 285)
 
 
@@ -235,7 +235,7 @@ def test_briefly_absent_floor_removes_no_pod() -> None:
 def test_scale_down_uses_the_highest_number_of_the_window(age: float, replicas: int, again: float | None) -> None:
     spec = autoscaling(scale_down=ScaleDown(policies=FREE))
     history = History(recommendations=((NOW - age, 5),))
-    decision = decide(spec, 6, crowd(100, *[0] * 5), history=history)
+    decision = decide(spec, 6, ready_pods(100, *[0] * 5), history=history)
     assert (decision.replicas, decision.requeue_after) == (replicas, again)
     assert decision.reason == (SCALE_DOWN if replicas == 1 else STABILIZING)
 
@@ -246,7 +246,7 @@ def test_scale_down_uses_the_highest_number_of_the_window(age: float, replicas: 
 def test_scale_up_uses_the_lowest_number_of_the_window(age: float, replicas: int, again: float | None) -> None:
     spec = autoscaling(scale_up=ScaleUp(stabilization_window_seconds=60, policies=FREE))
     history = History(recommendations=((NOW - age, 4),))
-    decision = decide(spec, 3, crowd(300, 300, 300), history=history)
+    decision = decide(spec, 3, ready_pods(300, 300, 300), history=history)
     assert (decision.replicas, decision.requeue_after) == (replicas, again)
     assert decision.reason == (SCALE_UP if replicas == 9 else STABILIZING)
 
@@ -254,22 +254,22 @@ def test_scale_up_uses_the_lowest_number_of_the_window(age: float, replicas: int
 def test_window_never_reverses_the_direction() -> None:
     history = History(recommendations=((NOW - 1, 15),))
     spec = autoscaling(scale_down=ScaleDown(policies=FREE))
-    assert decide(spec, 6, crowd(*[10] * 6), history=history).replicas == 6
+    assert decide(spec, 6, ready_pods(*[10] * 6), history=history).replicas == 6
 
 
 def test_restarted_operator_removes_no_pod_for_a_window() -> None:
     spec = autoscaling(scale_down=ScaleDown(policies=FREE))
-    first = decide(spec, 6, crowd(*[10] * 6))
+    first = decide(spec, 6, ready_pods(*[10] * 6))
     assert (first.replicas, first.reason, first.requeue_after) == (6, STABILIZING, 300)
     assert first.requeue_after is not None
-    later = decide(spec, 6, crowd(*[10] * 6), history=first.history, now=NOW + first.requeue_after)
+    later = decide(spec, 6, ready_pods(*[10] * 6), history=first.history, now=NOW + first.requeue_after)
     assert (later.replicas, later.reason) == (1, SCALE_DOWN)
 
 
 def test_windows_shorter_than_the_decision_interval_still_end() -> None:
     spec = autoscaling(scale_down=ScaleDown(stabilization_window_seconds=10, policies=FREE))
-    first = decide(spec, 6, crowd(*[10] * 6))
-    assert decide(spec, 6, crowd(*[10] * 6), history=first.history, now=NOW + 15).replicas == 1
+    first = decide(spec, 6, ready_pods(*[10] * 6))
+    assert decide(spec, 6, ready_pods(*[10] * 6), history=first.history, now=NOW + 15).replicas == 1
 
 
 # Steps
@@ -307,7 +307,7 @@ BOTH = (("Percent", 50, 60), ("Pods", 2, 30))
 def test_scale_up_respects_the_policies(
     rules: dict[str, Any], changes: tuple[tuple[float, int], ...], replicas: int, reason: str, again: float | None
 ) -> None:
-    decision = decide(autoscaling(**rules), 10, crowd(*[1000] * 10), history=History(changes=changes))
+    decision = decide(autoscaling(**rules), 10, ready_pods(*[1000] * 10), history=History(changes=changes))
     assert (decision.replicas, decision.reason, decision.requeue_after) == (replicas, reason, again)
 
 
@@ -328,14 +328,14 @@ def test_scale_up_respects_the_policies(
 def test_scale_down_respects_the_policies(
     rules: dict[str, Any], changes: tuple[tuple[float, int], ...], replicas: int, reason: str, again: float | None
 ) -> None:
-    decision = decide(autoscaling(**rules), 10, crowd(*[1] * 10), history=History(changes=changes))
+    decision = decide(autoscaling(**rules), 10, ready_pods(*[1] * 10), history=History(changes=changes))
     assert (decision.replicas, decision.reason, decision.requeue_after) == (replicas, reason, again)
 
 
 def test_percentages_are_exact() -> None:
     """With floats, 100 pods and 10 percent are 110.00000000000001, rounded up to 111."""
     spec = autoscaling(max_replicas=1000, **up(("Percent", 10, 60)))
-    assert decide(spec, 100, crowd(50_000)).replicas == 110
+    assert decide(spec, 100, ready_pods(50_000)).replicas == 110
 
 
 def test_changes_are_kept_for_the_longest_policy_period() -> None:
@@ -345,7 +345,7 @@ def test_changes_are_kept_for_the_longest_policy_period() -> None:
 
 
 def test_message_explains_the_number() -> None:
-    decision = decide(autoscaling(**up(("Pods", 3, 60))), 10, [*crowd(*[200] * 9), Pod("silent", True, None)])
+    decision = decide(autoscaling(**up(("Pods", 3, 60))), 10, [*ready_pods(*[200] * 9), Pod("silent", True, None)])
     assert decision.message == (
         "1800 connections need 18 pods of 100 each; 1 of 10 serving pods cannot be read; the policies allow 13 for now"
     )
@@ -413,7 +413,7 @@ PODS = st.lists(
 CASES = st.builds(Case, SPECS, st.integers(0, 100), PODS, st.integers(0, 100), st.booleans(), HISTORIES)
 
 
-def known(pods: Iterable[Pod]) -> list[Pod]:
+def with_all_readings(pods: Iterable[Pod]) -> list[Pod]:
     """Return the same pods with all readings present."""
     return [replace(pod, connections=pod.connections or 0) for pod in pods]
 
@@ -455,7 +455,7 @@ def test_rollout_never_lowers_the_number(case: Case) -> None:
 @given(CASES, st.integers(1, 5))
 def test_surge_pods_do_not_raise_the_number(case: Case, surge: int) -> None:
     """Pods of the new ReplicaSet take over clients of the old one: the load, and therefore the number, stays."""
-    rolling = replace(case, rolling=True, pods=known(case.pods))
+    rolling = replace(case, rolling=True, pods=with_all_readings(case.pods))
     new = [Pod(f"new-{number}", True, 0) for number in range(surge)]
     assert replace(rolling, pods=[*rolling.pods, *new]).decide().replicas == rolling.decide().replicas
 
@@ -463,7 +463,7 @@ def test_surge_pods_do_not_raise_the_number(case: Case, surge: int) -> None:
 @given(CASES, st.data())
 def test_distribution_of_clients_does_not_matter(case: Case, data: st.DataObject) -> None:
     """A client counts once, whether its pod drains, terminates or starts."""
-    pods = [Pod("serves", True, 0), *known(case.pods)]
+    pods = [Pod("serves", True, 0), *with_all_readings(case.pods)]
     load = sum(pod.connections or 0 for pod in pods)
     moved = []
     for pod in pods[1:]:
@@ -521,7 +521,7 @@ def test_nothing_changes_before_the_announced_time(case: Case) -> None:
 # Runs
 
 
-def follow(case: Case, loads: Iterable[int]) -> list[int]:
+def run_decisions(case: Case, loads: Iterable[int]) -> list[int]:
     """Return the number of pods after each decision, each carried out at once."""
     current, history, now, numbers = case.current, case.history, NOW, []
     for load in loads:
@@ -537,14 +537,14 @@ def follow(case: Case, loads: Iterable[int]) -> list[int]:
 @given(CASES, st.integers(0, 20_000))
 def test_constant_load_never_flaps(case: Case, load: int) -> None:
     """From any state, the number moves in one direction from the bounds, and then stays."""
-    numbers = follow(replace(case, history=History()), [load] * 60)
+    numbers = run_decisions(replace(case, history=History()), [load] * 60)
     assert numbers in (sorted(numbers), sorted(numbers, reverse=True))
 
 
 @given(st.integers(1, 60), st.integers(0, 20_000))
 def test_constant_load_converges(current: int, load: int) -> None:
     spec = autoscaling(max_replicas=1000)
-    numbers = follow(Case(spec, current, [], 0, False, History()), [load] * 30)
+    numbers = run_decisions(Case(spec, current, [], 0, False, History()), [load] * 30)
     assert len(set(numbers[-10:])) == 1
     assert load <= numbers[-1] * 100 * 1.1 + 1e-6
 
@@ -552,15 +552,15 @@ def test_constant_load_converges(current: int, load: int) -> None:
 @given(st.lists(st.integers(0, 1000), min_size=2, max_size=100))
 def test_noise_within_a_window_never_lowers_the_number(loads: list[int]) -> None:
     spec = autoscaling(scale_down=ScaleDown(stabilization_window_seconds=3600, policies=FREE))
-    numbers = follow(Case(spec, 1, [], 0, False, History()), loads)
+    numbers = run_decisions(Case(spec, 1, [], 0, False, History()), loads)
     assert numbers == sorted(numbers)
 
 
 def test_defaults_double_within_fifteen_seconds_and_remove_one_a_minute() -> None:
     spec = Autoscaling(mode="connections", min_replicas=1, max_replicas=100, target_connections_per_pod=100)
-    rise = follow(Case(spec, 4, [], 0, False, History()), [4000] * 5)
+    rise = run_decisions(Case(spec, 4, [], 0, False, History()), [4000] * 5)
     assert rise == [8, 16, 32, 40, 40]
-    fall = follow(Case(spec, 5, [], 0, False, History()), [50] * 40)
+    fall = run_decisions(Case(spec, 5, [], 0, False, History()), [50] * 40)
     assert fall[:20] == [5] * 20
     assert fall[20:36:4] == [4, 3, 2, 1]
 

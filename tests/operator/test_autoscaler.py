@@ -140,7 +140,7 @@ async def test_lost_deployment_is_recreated_with_the_same_replicas(scene: Scene)
 # Down
 
 
-async def shrinking(scene: Scene, *sockets: int, **autoscaling: Any) -> None:
+async def set_up_surplus(scene: Scene, *sockets: int, **autoscaling: Any) -> None:
     """Set up three pods with the load of two, before any drain."""
     await scene.up(autoscaling=by_connections(**autoscaling))
     await scene.load(20, 10)
@@ -150,7 +150,7 @@ async def shrinking(scene: Scene, *sockets: int, **autoscaling: Any) -> None:
 
 
 async def test_pod_is_drained_before_removal(scene: Scene) -> None:
-    await shrinking(scene, 8, 2, 5)
+    await set_up_surplus(scene, 8, 2, 5)
 
     again = await scene.step(CAREFUL)
 
@@ -184,7 +184,7 @@ async def test_pod_is_drained_before_removal(scene: Scene) -> None:
 
 
 async def test_pod_that_does_not_empty_is_removed_at_its_deadline(scene: Scene) -> None:
-    await shrinking(scene, 8, 2, 5)
+    await set_up_surplus(scene, 8, 2, 5)
     await scene.step(CAREFUL)
 
     await scene.step(DEADLINE - 1)
@@ -197,7 +197,7 @@ async def test_pod_that_does_not_empty_is_removed_at_its_deadline(scene: Scene) 
 
 
 async def test_returning_load_keeps_the_pod(scene: Scene) -> None:
-    await shrinking(scene, 8, 2, 5)
+    await set_up_surplus(scene, 8, 2, 5)
     await scene.step(CAREFUL)
     assert scene.fleet.new_commands == {TWO: [DRAIN]}
 
@@ -213,7 +213,7 @@ async def test_returning_load_keeps_the_pod(scene: Scene) -> None:
 
 
 async def test_restarted_operator_continues_a_drain(scene: Scene) -> None:
-    await shrinking(scene, 8, 2, 5)
+    await set_up_surplus(scene, 8, 2, 5)
     await scene.step(CAREFUL)
     deadline = (await scene.draining())[TWO]["deadline"]
     assert scene.fleet.new_commands == {TWO: [DRAIN]}
@@ -235,7 +235,7 @@ async def test_restarted_operator_continues_a_drain(scene: Scene) -> None:
 
 
 async def test_operator_killed_before_writing_the_status_finds_the_draining_pod(scene: Scene) -> None:
-    await shrinking(scene, 8, 2, 5)
+    await set_up_surplus(scene, 8, 2, 5)
     await scene.edit(autoscaling={"scaleDown": AT_ONCE})
     await scene.step()
     await scene.kube.set_status("LiveScore", "demo", {"draining": None})
@@ -247,29 +247,29 @@ async def test_operator_killed_before_writing_the_status_finds_the_draining_pod(
     assert scene.fleet.new_commands == {TWO: [DRAIN, DRAIN]}, "the same pod again, and no other"
 
 
-async def roll_out(scene: Scene) -> None:
+async def start_rollout(scene: Scene) -> None:
     """Start a rollout: one of three pods has the new template so far."""
     await scene.kube.set_status("Deployment", "demo-api", {"replicas": 3, "updatedReplicas": 1})
     await scene.reconcile()
 
 
 async def test_no_pod_is_drained_during_a_rollout(scene: Scene) -> None:
-    await shrinking(scene, 8, 2, 5)
+    await set_up_surplus(scene, 8, 2, 5)
     scene.now += timedelta(seconds=CAREFUL)
 
-    await roll_out(scene)
+    await start_rollout(scene)
     assert scene.fleet.new_commands == {}
     assert (await scene.scaling())["reason"] == "RollingOut"
 
     await scene.step(CAREFUL)
     assert scene.fleet.new_commands == {TWO: [DRAIN]}
-    await roll_out(scene)
+    await start_rollout(scene)
     assert scene.fleet.new_commands == {TWO: [STAY]}
     assert await scene.draining() == {}
 
 
 async def test_removal_of_another_pod_is_reported(scene: Scene) -> None:
-    await shrinking(scene, 8, 2, 5)
+    await set_up_surplus(scene, 8, 2, 5)
     await scene.step(CAREFUL)
     await scene.load(9, 0, 6, seconds=1)
     assert await scene.replicas() == 2
@@ -290,7 +290,7 @@ async def test_removal_of_another_pod_is_reported(scene: Scene) -> None:
 
 @pytest.mark.parametrize("autoscaling", [{"mode": "none"}, {"mode": "hpa"}], ids=["none", "hpa"])
 async def test_drains_are_cancelled_when_the_mode_changes(scene: Scene, autoscaling: Json) -> None:
-    await shrinking(scene, 8, 2, 5)
+    await set_up_surplus(scene, 8, 2, 5)
     await scene.step(CAREFUL)
     assert scene.fleet.new_commands == {TWO: [DRAIN]}
 
@@ -313,7 +313,7 @@ async def test_drains_are_cancelled_when_the_mode_changes(scene: Scene, autoscal
 @pytest.mark.parametrize("spec", [{"suspend": True}, {"reconcilePolicy": "Plan"}], ids=["suspended", "planned"])
 async def test_pods_get_no_commands_while_reconciling_is_paused(scene: Scene, spec: Json) -> None:
     rebalance = {"enabled": True}
-    await shrinking(scene, 8, 2, 5, rebalance=rebalance)
+    await set_up_surplus(scene, 8, 2, 5, rebalance=rebalance)
     await scene.edit(**spec)
 
     await scene.step(CAREFUL)
@@ -326,7 +326,7 @@ async def test_pods_get_no_commands_while_reconciling_is_paused(scene: Scene, sp
 
 
 async def test_pods_get_no_commands_while_the_reconcile_is_incomplete(scene: Scene) -> None:
-    await shrinking(scene, 8, 2, 5)
+    await set_up_surplus(scene, 8, 2, 5)
     await scene.edit(api={"apiKeysSecret": {"name": "missing", "key": "keys"}})
 
     await scene.step(CAREFUL)
@@ -369,7 +369,7 @@ async def test_overfull_pods_shed_a_bounded_part_of_their_surplus(scene: Scene) 
 async def test_no_pod_sheds_while_pods_start_or_stop(scene: Scene) -> None:
     await scene.up(autoscaling=by_connections(minReplicas=3, maxReplicas=3, rebalance={"enabled": True}))
     scene.fleet.set_sockets(50, 0, 0)
-    await roll_out(scene)
+    await start_rollout(scene)
     assert scene.fleet.new_commands == {}
 
     await scene.edit(autoscaling={"minReplicas": 2, "scaleDown": AT_ONCE})

@@ -29,7 +29,7 @@ def thing(version: int, kind: str = "Service", name: str = "demo", instance: str
 
 
 def owned(cache: Cache) -> dict[str, str] | None:
-    """The resourceVersions in the cache by name."""
+    """Return the resourceVersions in the cache by name."""
     found = cache.owned("sport", "demo", LABELS)
     return None if found is None else {name: one["metadata"]["resourceVersion"] for (_, name), one in found.items()}
 
@@ -54,7 +54,7 @@ def test_nothing_is_known_before_every_kind_was_listed() -> None:
     assert owned(listed(thing(5))) == {"demo": "5"}
 
 
-def test_events_change_what_was_listed() -> None:
+def test_events_update_the_listed_objects() -> None:
     cache = listed(thing(5))
     assert cache.feed("Service", "MODIFIED", thing(11)) == {"demo"}
     assert cache.feed("Service", "ADDED", thing(12, name="other")) == {"demo"}
@@ -138,7 +138,7 @@ def test_a_list_that_was_sent_before_a_watch_started_over_does_not_count() -> No
     assert owned(cache) is None
 
 
-def test_a_list_removes_what_it_lacks_unless_that_is_newer() -> None:
+def test_list_removes_missing_objects_unless_newer() -> None:
     cache = listed(thing(9), thing(8, name="gone"))
     cache.feed("Service", "ADDED", thing(30, name="new"))
     cache.replace(cache.mark("Service")._replace(highest=20), ("Service", "sport", "demo"), LABELS, _list(20))
@@ -150,7 +150,7 @@ def _list(version: int) -> Listing:
 
 
 @pytest.mark.parametrize("namespace", ["", "sport"])
-def test_a_refresh_replaces_what_every_livescore_has(namespace: str) -> None:
+def test_refresh_replaces_the_objects_of_every_livescore(namespace: str) -> None:
     cache = listed(thing(9), thing(8, name="gone"))
     cache.replace_all(cache.mark("Service"), "Service", namespace, Listing([thing(15)], "20"))
     assert owned(cache) == {"demo": "15"}
@@ -222,9 +222,7 @@ async def settled(stack: Stack, **spec: Any) -> None:
     ],
     ids=["default", "connections", "secret", "external"],
 )
-async def test_a_reconcile_that_changes_nothing_needs_three_requests(
-    stack: Stack, faults: Faults, spec: dict[str, Any]
-) -> None:
+async def test_idle_reconcile_needs_three_requests(stack: Stack, faults: Faults, spec: dict[str, Any]) -> None:
     await stack.kube.create(secret("keys", keys="[]", database="postgresql://host/db", redis="redis://host"))
     await settled(stack, **spec)
     faults.reset()
@@ -248,12 +246,12 @@ async def test_a_resync_lists_each_kind_once_and_then_needs_three_requests(stack
     assert faults.calls().total() <= refreshed + MAX_IDLE_REQUESTS
 
 
-async def test_a_resync_finds_what_no_event_reported(stack: Stack) -> None:
+async def test_resync_finds_changes_without_an_event(stack: Stack) -> None:
     await settled(stack)
     await stack.kube.delete("Deployment", "demo-worker")
     await stack.kube.gone("Deployment", "demo-worker")
     await stack.reconcile()
-    assert await stack.kube.find("Deployment", "demo-worker") is None, "the cache was told of it"
+    assert await stack.kube.find("Deployment", "demo-worker") is None, "the cache was updated"
 
     await stack.reconciler.observer.refresh([stack.kube.namespace])
     await stack.reconcile()

@@ -24,13 +24,13 @@ def certificate(identity: Identity) -> x509.Certificate:
     return x509.load_pem_x509_certificate(identity.certificate.encode())
 
 
-def authorities(identity: Identity) -> list[x509.Certificate]:
+def ca_certificates(identity: Identity) -> list[x509.Certificate]:
     return x509.load_pem_x509_certificates(identity.authorities.encode())
 
 
 def is_trusted(shown: Identity, trusted: Identity) -> bool:
     """Return True if a CA of ``trusted`` signed the presented certificate."""
-    issuers = {one.subject for one in authorities(trusted)}
+    issuers = {one.subject for one in ca_certificates(trusted)}
     return certificate(shown).issuer in issuers
 
 
@@ -49,7 +49,7 @@ def test_certificate_is_valid_for_one_host_and_ninety_days() -> None:
 
 def test_ca_lasts_a_year_and_signs_no_intermediate_cas() -> None:
     identity = make(HOST, NOW)
-    (authority,) = authorities(identity)
+    (authority,) = ca_certificates(identity)
 
     certificate(identity).verify_directly_issued_by(authority)
     constraints = authority.extensions.get_extension_for_class(x509.BasicConstraints)
@@ -131,15 +131,15 @@ def test_new_ca_is_trusted_for_an_hour_before_it_signs() -> None:
         identity = renewed(identity, HOST, now)
         now += DAY
     before = identity
-    assert len(authorities(before)) == 1
+    assert len(ca_certificates(before)) == 1
 
     both = renewed(before, HOST, now)
-    assert [one.not_valid_after_utc for one in authorities(both)] == [now + AUTHORITY_LIFE, NOW + AUTHORITY_LIFE]
+    assert [one.not_valid_after_utc for one in ca_certificates(both)] == [now + AUTHORITY_LIFE, NOW + AUTHORITY_LIFE]
     assert (both.certificate, both.key) == (before.certificate, before.key)
     assert renewed(both, HOST, now + HOUR - MINUTE) is both
 
     new = renewed(both, HOST, now + HOUR)
-    assert certificate(new).issuer == authorities(both)[0].subject
+    assert certificate(new).issuer == ca_certificates(both)[0].subject
     assert new.authorities == both.authorities
 
 
@@ -152,8 +152,8 @@ def test_presented_certificate_is_trusted_across_renewals_for_three_years(step: 
         states.append(renewed(states[-1], HOST, now))
         shown = certificate(states[-1])
         assert shown.not_valid_before_utc <= now < shown.not_valid_after_utc - LIFE / 4
-        assert authorities(states[-1])[0].not_valid_after_utc > now + LIFE
-        assert len(authorities(states[-1])) <= 2
+        assert ca_certificates(states[-1])[0].not_valid_after_utc > now + LIFE
+        assert len(ca_certificates(states[-1])) <= 2
 
     changes = [(old, new) for old, new in pairwise(states) if old is not new]
     assert all(is_trusted(old, new) and is_trusted(new, old) for old, new in changes)
@@ -165,7 +165,7 @@ def test_expired_ca_is_dropped() -> None:
     while now < NOW + AUTHORITY_LIFE + LIFE:
         identity = renewed(identity, HOST, now)
         now += DAY
-    assert all(one.not_valid_after_utc > now for one in authorities(identity))
+    assert all(one.not_valid_after_utc > now for one in ca_certificates(identity))
 
 
 @pytest.mark.parametrize("later", [LIFE, AUTHORITY_LIFE, 10 * AUTHORITY_LIFE])
@@ -197,10 +197,10 @@ def test_openssl_accepts_the_certificate_in_strict_mode() -> None:
     tls.set_identity(identity)
     tls.set_client_config(RequestHeaderConfig(""))
 
-    shaken(tls.context, client)
+    handshake(tls.context, client)
 
 
-def shaken(server: ssl.SSLContext, client: ssl.SSLContext) -> None:
+def handshake(server: ssl.SSLContext, client: ssl.SSLContext) -> None:
     """Perform a handshake in memory."""
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
     ends = [client.wrap_bio(down, up, server_hostname=HOST), server.wrap_bio(up, down, server_side=True)]

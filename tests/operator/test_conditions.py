@@ -85,7 +85,7 @@ def job(type: str = "Complete", status: str = "True", resource: LiveScore | None
     return child("Job", name, {"conditions": [{"type": type, "status": status}]})
 
 
-def everything(**replaced: OwnedObjects | None) -> OwnedObjects:
+def healthy_objects(**replaced: OwnedObjects | None) -> OwnedObjects:
     """Return the owned objects of a healthy LiveScore, with some replaced; None removes one."""
     usual: dict[str, OwnedObjects | None] = {
         "postgres": stateful("postgres"),
@@ -98,7 +98,7 @@ def everything(**replaced: OwnedObjects | None) -> OwnedObjects:
     return {key: one for some in {**usual, **replaced}.values() for key, one in (some or {}).items()}
 
 
-def found(
+def findings_of(
     children: OwnedObjects,
     resource: LiveScore | None = None,
     *,
@@ -119,56 +119,77 @@ HPA = livescore(autoscaling={"mode": "hpa"})
 # Type, status, reason, a word of the message, the owned objects, and a LiveScore if not the default.
 Row = tuple[str, str, str, str, OwnedObjects, LiveScore | None]
 TABLE: list[Row] = [
-    ("DatabaseReady", "True", "Ready", "demo-postgres-0", everything(), None),
-    ("DatabaseReady", "False", "NotCreated", "demo-postgres", everything(postgres=None), None),
-    ("DatabaseReady", "False", "Starting", "kubectl", everything(postgres=stateful("postgres", ready=0)), None),
-    ("DatabaseReady", "True", "RollingOut", "", everything(postgres=stateful("postgres", generation=2)), None),
+    ("DatabaseReady", "True", "Ready", "demo-postgres-0", healthy_objects(), None),
+    ("DatabaseReady", "False", "NotCreated", "demo-postgres", healthy_objects(postgres=None), None),
+    ("DatabaseReady", "False", "Starting", "kubectl", healthy_objects(postgres=stateful("postgres", ready=0)), None),
+    ("DatabaseReady", "True", "RollingOut", "", healthy_objects(postgres=stateful("postgres", generation=2)), None),
     (
         "DatabaseReady",
         "True",
         "RollingOut",
         "new revision",
-        everything(postgres=stateful("postgres", revisions=("a", "b"))),
+        healthy_objects(postgres=stateful("postgres", revisions=("a", "b"))),
         None,
     ),
-    ("DatabaseReady", "False", "Starting", "", everything(postgres=child("StatefulSet", "demo-postgres")), None),
-    ("DatabaseReady", "True", "External", "", everything(postgres=None), livescore(postgres=EXTERNAL)),
-    ("DatabaseReady", "False", "Starting", "Cluster", everything(postgres=None), CNPG),
-    ("DatabaseReady", "False", "Starting", "", everything(postgres=child("Cluster", "demo-postgres")), CNPG),
+    ("DatabaseReady", "False", "Starting", "", healthy_objects(postgres=child("StatefulSet", "demo-postgres")), None),
+    ("DatabaseReady", "True", "External", "", healthy_objects(postgres=None), livescore(postgres=EXTERNAL)),
+    ("DatabaseReady", "False", "Starting", "Cluster", healthy_objects(postgres=None), CNPG),
+    ("DatabaseReady", "False", "Starting", "", healthy_objects(postgres=child("Cluster", "demo-postgres")), CNPG),
     (
         "DatabaseReady",
         "True",
         "Ready",
         "1 of 3",
-        everything(postgres=child("Cluster", "demo-postgres", {"readyInstances": 1})),
+        healthy_objects(postgres=child("Cluster", "demo-postgres", {"readyInstances": 1})),
         CNPG,
     ),
-    ("RedisReady", "True", "Ready", "demo-redis-0", everything(), None),
-    ("RedisReady", "False", "NotCreated", "demo-redis", everything(redis=None), None),
-    ("RedisReady", "False", "Starting", "demo-redis-0", everything(redis=stateful("redis", ready=0)), None),
-    ("RedisReady", "True", "External", "", everything(redis=None), livescore(redis=EXTERNAL)),
-    ("SchemaCurrent", "True", "Migrated", IMAGE, everything(), None),
-    ("SchemaCurrent", "True", "Migrated", IMAGE, everything(job=None), None),
-    ("SchemaCurrent", "False", "Migrating", "runs", everything(job=job("Complete", "False")), None),
-    ("SchemaCurrent", "False", "Migrating", "runs", everything(job=child("Job", migration.name(livescore()))), None),
-    ("SchemaCurrent", "False", "MigrationFailed", "no log", everything(job=job("Failed")), None),
-    ("ApiAvailable", "True", "Available", "2 of 2", everything(), None),
-    ("ApiAvailable", "True", "Available", "0 of 0", everything(api=deployment("api", 0)), None),
-    ("ApiAvailable", "False", "NotCreated", "demo-api", everything(api=None), None),
-    ("ApiAvailable", "False", "Unavailable", "1 of 2", everything(api=deployment("api", 2, availableReplicas=1)), None),
-    ("ApiAvailable", "False", "Unavailable", "0 of 1", everything(api=child("Deployment", "demo-api")), None),
-    ("ApiAvailable", "True", "RolloutStuck", "no quota", everything(api=deployment("api", 2, **STUCK)), None),
-    ("ApiAvailable", "True", "RollingOut", "1 of 2", everything(api=deployment("api", 2, updatedReplicas=1)), None),
-    ("ApiAvailable", "True", "RollingOut", "2 of 2", everything(api=deployment("api", 2, replicas=3)), None),
-    ("ApiAvailable", "True", "RollingOut", "", everything(api=deployment("api", 2, observedGeneration=0)), None),
-    ("WorkersAvailable", "True", "Available", "", everything(), None),
-    ("WorkersAvailable", "False", "NotCreated", "demo-scheduler", everything(scheduler=None), None),
+    ("RedisReady", "True", "Ready", "demo-redis-0", healthy_objects(), None),
+    ("RedisReady", "False", "NotCreated", "demo-redis", healthy_objects(redis=None), None),
+    ("RedisReady", "False", "Starting", "demo-redis-0", healthy_objects(redis=stateful("redis", ready=0)), None),
+    ("RedisReady", "True", "External", "", healthy_objects(redis=None), livescore(redis=EXTERNAL)),
+    ("SchemaCurrent", "True", "Migrated", IMAGE, healthy_objects(), None),
+    ("SchemaCurrent", "True", "Migrated", IMAGE, healthy_objects(job=None), None),
+    ("SchemaCurrent", "False", "Migrating", "runs", healthy_objects(job=job("Complete", "False")), None),
+    (
+        "SchemaCurrent",
+        "False",
+        "Migrating",
+        "runs",
+        healthy_objects(job=child("Job", migration.name(livescore()))),
+        None,
+    ),
+    ("SchemaCurrent", "False", "MigrationFailed", "no log", healthy_objects(job=job("Failed")), None),
+    ("ApiAvailable", "True", "Available", "2 of 2", healthy_objects(), None),
+    ("ApiAvailable", "True", "Available", "0 of 0", healthy_objects(api=deployment("api", 0)), None),
+    ("ApiAvailable", "False", "NotCreated", "demo-api", healthy_objects(api=None), None),
+    (
+        "ApiAvailable",
+        "False",
+        "Unavailable",
+        "1 of 2",
+        healthy_objects(api=deployment("api", 2, availableReplicas=1)),
+        None,
+    ),
+    ("ApiAvailable", "False", "Unavailable", "0 of 1", healthy_objects(api=child("Deployment", "demo-api")), None),
+    ("ApiAvailable", "True", "RolloutStuck", "no quota", healthy_objects(api=deployment("api", 2, **STUCK)), None),
+    (
+        "ApiAvailable",
+        "True",
+        "RollingOut",
+        "1 of 2",
+        healthy_objects(api=deployment("api", 2, updatedReplicas=1)),
+        None,
+    ),
+    ("ApiAvailable", "True", "RollingOut", "2 of 2", healthy_objects(api=deployment("api", 2, replicas=3)), None),
+    ("ApiAvailable", "True", "RollingOut", "", healthy_objects(api=deployment("api", 2, observedGeneration=0)), None),
+    ("WorkersAvailable", "True", "Available", "", healthy_objects(), None),
+    ("WorkersAvailable", "False", "NotCreated", "demo-scheduler", healthy_objects(scheduler=None), None),
     (
         "WorkersAvailable",
         "False",
         "Unavailable",
         "demo-worker",
-        everything(worker=deployment("worker", availableReplicas=0)),
+        healthy_objects(worker=deployment("worker", availableReplicas=0)),
         None,
     ),
     (
@@ -176,7 +197,7 @@ TABLE: list[Row] = [
         "True",
         "RolloutStuck",
         "demo-scheduler",
-        everything(worker=deployment("worker", replicas=2), scheduler=deployment("scheduler", **STUCK)),
+        healthy_objects(worker=deployment("worker", replicas=2), scheduler=deployment("scheduler", **STUCK)),
         None,
     ),
     (
@@ -184,20 +205,20 @@ TABLE: list[Row] = [
         "True",
         "RollingOut",
         "demo-scheduler",
-        everything(scheduler=deployment("scheduler", updatedReplicas=0)),
+        healthy_objects(scheduler=deployment("scheduler", updatedReplicas=0)),
         None,
     ),
-    ("ScalingActive", "False", "ModeNone", "api.replicas", everything(), None),
-    ("ScalingActive", "True", "Connections", "status.scaling", everything(), scaled("AtTarget")),
-    ("ScalingActive", "False", "NoReadings", "serving", everything(), scaled("NoReadings")),
-    ("ScalingActive", "False", "NoReadings", "", everything(), livescore(autoscaling={"mode": "connections"})),
-    ("ScalingActive", "False", "AutoscalerStarting", "metric", everything(), HPA),
+    ("ScalingActive", "False", "ModeNone", "api.replicas", healthy_objects(), None),
+    ("ScalingActive", "True", "Connections", "status.scaling", healthy_objects(), scaled("AtTarget")),
+    ("ScalingActive", "False", "NoReadings", "serving", healthy_objects(), scaled("NoReadings")),
+    ("ScalingActive", "False", "NoReadings", "", healthy_objects(), livescore(autoscaling={"mode": "connections"})),
+    ("ScalingActive", "False", "AutoscalerStarting", "metric", healthy_objects(), HPA),
     (
         "ScalingActive",
         "False",
         "AutoscalerStarting",
         "",
-        everything(hpa=autoscaler(AbleToScale="True")),
+        healthy_objects(hpa=autoscaler(AbleToScale="True")),
         HPA,
     ),
     (
@@ -205,7 +226,7 @@ TABLE: list[Row] = [
         "False",
         "AutoscalerFailing",
         "Why: m",
-        everything(hpa=autoscaler(ScalingActive="False")),
+        healthy_objects(hpa=autoscaler(ScalingActive="False")),
         HPA,
     ),
     (
@@ -213,10 +234,10 @@ TABLE: list[Row] = [
         "False",
         "AutoscalerFailing",
         "",
-        everything(hpa=autoscaler(AbleToScale="False")),
+        healthy_objects(hpa=autoscaler(AbleToScale="False")),
         HPA,
     ),
-    ("ScalingActive", "True", "Autoscaler", "", everything(hpa=autoscaler(ScalingActive="True")), HPA),
+    ("ScalingActive", "True", "Autoscaler", "", healthy_objects(hpa=autoscaler(ScalingActive="True")), HPA),
 ]
 
 
@@ -224,7 +245,7 @@ TABLE: list[Row] = [
 def test_condition_reflects_its_owned_resources(
     type: str, status: str, reason: str, word: str, children: OwnedObjects, resource: LiveScore | None
 ) -> None:
-    finding = found(children, resource)[type]
+    finding = findings_of(children, resource)[type]
 
     assert (finding.status, finding.reason) == (status, reason)
     assert word in finding.message
@@ -233,7 +254,7 @@ def test_condition_reflects_its_owned_resources(
 SETTLED = {"settled": {"api": 2, "worker": 1, "scheduler": 1}}
 
 
-def grown(
+def after_scale_up(
     wanted: int = 5, *, leaving: int = 0, mode: str = "none", resource: Spec | None = None, **status: Any
 ) -> dict[str, Finding]:
     """Return the findings for a LiveScore that had two API pods, both available."""
@@ -241,14 +262,20 @@ def grown(
     spec = {"image": IMAGE, "autoscaling": {"mode": mode}}
     parsed = LiveScore.parse({**body, "spec": spec, "status": SETTLED, **(resource or {})})
     findings = assess(
-        parsed, everything(api=deployment("api", wanted, **status)), IMAGE, "", None, None, Progress(leaving=leaving)
+        parsed,
+        healthy_objects(api=deployment("api", wanted, **status)),
+        IMAGE,
+        "",
+        None,
+        None,
+        Progress(leaving=leaving),
     )
     return {one.type: one for one in findings}
 
 
 @pytest.mark.parametrize(("mode", "reconciling"), [("none", "True"), ("connections", "False")])
 def test_ordered_scale_up_stays_ready(mode: str, reconciling: str) -> None:
-    findings = grown(5, mode=mode, replicas=5, updatedReplicas=5, availableReplicas=2)
+    findings = after_scale_up(5, mode=mode, replicas=5, updatedReplicas=5, availableReplicas=2)
 
     assert findings["ApiAvailable"][1:3] == ("True", "ScalingUp")
     assert findings["Ready"].status == "True"
@@ -258,15 +285,15 @@ def test_ordered_scale_up_stays_ready(mode: str, reconciling: str) -> None:
 
 @pytest.mark.parametrize("available", [0, 1])
 def test_pod_lost_during_a_scale_up_is_an_outage(available: int) -> None:
-    findings = grown(5, replicas=5, updatedReplicas=5, availableReplicas=available)
+    findings = after_scale_up(5, replicas=5, updatedReplicas=5, availableReplicas=available)
 
     assert findings["ApiAvailable"][1:3] == ("False", "Unavailable")
     assert findings["Ready"].status == "False"
 
 
 def test_draining_pods_do_not_count_as_unavailable() -> None:
-    assert grown(2, leaving=1, availableReplicas=1)["Ready"].status == "True"
-    assert grown(2, leaving=0, availableReplicas=1)["Ready"].status == "False"
+    assert after_scale_up(2, leaving=1, availableReplicas=1)["Ready"].status == "True"
+    assert after_scale_up(2, leaving=0, availableReplicas=1)["Ready"].status == "False"
 
 
 def test_highest_availability_is_remembered() -> None:
@@ -281,7 +308,7 @@ def test_highest_availability_is_remembered() -> None:
 @pytest.mark.parametrize(("rolls", "reason"), [(True, "RollingOut"), (False, "Available")])
 def test_unobserved_generation_counts_as_applied(rolls: bool, reason: str) -> None:
     progress = Progress(rolled={("Deployment", "demo-api"): rolls})
-    children = everything(api=deployment("api", 2, observedGeneration=0))
+    children = healthy_objects(api=deployment("api", 2, observedGeneration=0))
 
     findings = {one.type: one for one in assess(livescore(), children, IMAGE, "", None, None, progress)}
 
@@ -293,16 +320,16 @@ def test_autoscaler_without_observed_generation_is_starting() -> None:
     status = {"observedGeneration": 1, "conditions": [{"type": "ScalingActive", "status": "True"}]}
     live = child("HorizontalPodAutoscaler", "demo-api", status, generation=2)
 
-    assert found(everything(hpa=live), HPA)["ScalingActive"].reason == "AutoscalerStarting"
+    assert findings_of(healthy_objects(hpa=live), HPA)["ScalingActive"].reason == "AutoscalerStarting"
 
 
 # Pods that do not start
 
 
-def troubled(age: float, *, lasting: bool = True, **replaced: OwnedObjects | None) -> dict[str, Finding]:
+def with_trouble(age: float, *, lasting: bool = True, **replaced: OwnedObjects | None) -> dict[str, Finding]:
     trouble = Trouble("ImagePullFailed", "no image", lasting=lasting, since=NOW - timedelta(seconds=age))
     progress = Progress(troubles={"postgres": trouble, "api": trouble}, now=NOW)
-    findings = assess(livescore(), everything(**replaced), IMAGE, "", None, None, progress)
+    findings = assess(livescore(), healthy_objects(**replaced), IMAGE, "", None, None, progress)
     return {one.type: one for one in findings}
 
 
@@ -310,7 +337,7 @@ def troubled(age: float, *, lasting: bool = True, **replaced: OwnedObjects | Non
     ("age", "lasting", "stalled"), [(59, True, "False"), (61, True, "True"), (10_000, False, "False")]
 )
 def test_pod_trouble_is_the_reason_and_stalls_after_a_minute(age: float, lasting: bool, stalled: str) -> None:
-    findings = troubled(age, lasting=lasting, postgres=stateful("postgres", ready=0))
+    findings = with_trouble(age, lasting=lasting, postgres=stateful("postgres", ready=0))
 
     assert findings["DatabaseReady"][1:4] == ("False", "ImagePullFailed", "no image")
     assert findings["Ready"][1:4] == ("False", "ImagePullFailed", "no image")
@@ -318,7 +345,7 @@ def test_pod_trouble_is_the_reason_and_stalls_after_a_minute(age: float, lasting
 
 
 def test_rollout_without_new_pods_serves_and_gives_the_reason() -> None:
-    findings = troubled(61, api=deployment("api", 2, replicas=3, updatedReplicas=1))
+    findings = with_trouble(61, api=deployment("api", 2, replicas=3, updatedReplicas=1))
 
     assert findings["ApiAvailable"][1:3] == ("True", "ImagePullFailed")
     assert findings["Ready"].status == "False"
@@ -326,12 +353,12 @@ def test_rollout_without_new_pods_serves_and_gives_the_reason() -> None:
 
 
 def test_trouble_of_a_surplus_pod_is_ignored() -> None:
-    assert troubled(61)["Ready"].status == "True"
+    assert with_trouble(61)["Ready"].status == "True"
 
 
 @pytest.mark.parametrize("pods", [[], ["demo-postgres-0"]])
 def test_message_names_existing_objects(pods: list[str]) -> None:
-    children = everything(postgres=stateful("postgres", ready=0))
+    children = healthy_objects(postgres=stateful("postgres", ready=0))
     findings = assess(livescore(), children, IMAGE, "", None, None, Progress(pods=pods))
 
     message = next(one.message for one in findings if one.type == "DatabaseReady")
@@ -341,7 +368,7 @@ def test_message_names_existing_objects(pods: list[str]) -> None:
 
 def test_schema_condition_waits_for_the_database_without_a_job() -> None:
     for serving in (None, OLD_IMAGE):
-        finding = found(everything(job=None), serving=serving)["SchemaCurrent"]
+        finding = findings_of(healthy_objects(job=None), serving=serving)["SchemaCurrent"]
         assert (finding.status, finding.reason) == ("False", "WaitingForDatabase")
 
 
@@ -349,7 +376,7 @@ def test_schema_condition_waits_for_the_database_without_a_job() -> None:
     ("serving", "word"), [(None, "nothing serves yet"), (OLD_IMAGE, f"{OLD_IMAGE} goes on serving")]
 )
 def test_failed_migration_gives_the_reason_and_the_serving_image(serving: str | None, word: str) -> None:
-    finding = found(everything(job=job("Failed")), serving=serving, log="column exists")["SchemaCurrent"]
+    finding = findings_of(healthy_objects(job=job("Failed")), serving=serving, log="column exists")["SchemaCurrent"]
 
     assert (finding.status, finding.reason) == ("False", "MigrationFailed")
     assert finding.message.startswith("column exists (Job demo-migrate-")
@@ -358,7 +385,7 @@ def test_failed_migration_gives_the_reason_and_the_serving_image(serving: str | 
 
 
 def test_retried_migration_reports_the_last_failure() -> None:
-    finding = found(everything(job=job("Complete", "False")), log="column exists")["SchemaCurrent"]
+    finding = findings_of(healthy_objects(job=job("Complete", "False")), log="column exists")["SchemaCurrent"]
 
     assert (finding.reason, "last failure: column exists" in finding.message) == ("Migrating", True)
 
@@ -397,7 +424,7 @@ def summary(findings: dict[str, Finding]) -> dict[str, tuple[str, str]]:
 
 
 def test_healthy_livescore_is_ready() -> None:
-    findings = found(everything())
+    findings = findings_of(healthy_objects())
 
     assert summary(findings) == {
         "Ready": ("True", "Ready"),
@@ -422,7 +449,7 @@ def test_ready_names_the_first_failing_condition(first: int) -> None:
     broken = {name: one for parts, _, _ in BROKEN[first:] for name, one in parts.items()}
     _, reason, stalled = BROKEN[first]
 
-    findings = found(everything(**broken))
+    findings = findings_of(healthy_objects(**broken))
 
     assert summary(findings) == {
         "Ready": ("False", reason),
@@ -433,7 +460,7 @@ def test_ready_names_the_first_failing_condition(first: int) -> None:
 
 
 def test_rollout_is_available_but_not_ready() -> None:
-    findings = found(everything(api=deployment("api", 2, updatedReplicas=1)))
+    findings = findings_of(healthy_objects(api=deployment("api", 2, updatedReplicas=1)))
 
     assert findings["ApiAvailable"].status == "True"
     assert summary(findings) == {
@@ -447,11 +474,11 @@ def test_rollout_is_available_but_not_ready() -> None:
     ("problem", "stalled"),
     [(Terminal("Bad", "why"), True), (Waiting("Soon", "why"), False), (Transient("Again", "why"), False)],
 )
-@pytest.mark.parametrize("children", [everything(), everything(job=job("Failed")), {}])
+@pytest.mark.parametrize("children", [healthy_objects(), healthy_objects(job=job("Failed")), {}])
 def test_reconcile_error_takes_precedence_as_reason(
     problem: ReconcileError, stalled: bool, children: OwnedObjects
 ) -> None:
-    findings = found(children, problem=problem)
+    findings = findings_of(children, problem=problem)
     stalled = stalled or problem.reason in STALLING
 
     assert summary(findings) == {
@@ -464,7 +491,9 @@ def test_reconcile_error_takes_precedence_as_reason(
 
 
 def test_awaited_problem_is_in_its_condition_too() -> None:
-    findings = found(everything(), problem=Waiting("CredentialsLost", "bring it back", condition="DatabaseReady"))
+    findings = findings_of(
+        healthy_objects(), problem=Waiting("CredentialsLost", "bring it back", condition="DatabaseReady")
+    )
 
     assert findings["DatabaseReady"] == Finding("DatabaseReady", "False", "CredentialsLost", "bring it back")
     assert {name for name in PARTS if findings[name].status != "True"} == {"DatabaseReady"}
@@ -497,7 +526,7 @@ def test_exactly_one_of_ready_reconciling_and_stalled_is_true(
     children: dict[str, OwnedObjects | None], serving: str | None, problem: ReconcileError | None
 ) -> None:
     """As kstatus requires: InProgress, Failed or Current, but never two of them."""
-    findings = found(everything(**children), serving=serving, problem=problem)
+    findings = findings_of(healthy_objects(**children), serving=serving, problem=problem)
 
     sums = [findings[name].status for name in ("Ready", "Reconciling", "Stalled")]
     assert sorted(sums) == ["False", "False", "True"]
@@ -515,7 +544,7 @@ def test_suspended_livescore_is_neither_reconciling_nor_stalled() -> None:
 
 @pytest.mark.parametrize("pending", [True, False])
 def test_planned_livescore_is_not_reconciling_and_pending_changes_are_not_ready(pending: bool) -> None:
-    findings = assess(livescore(), everything(), IMAGE, "", None)
+    findings = assess(livescore(), healthy_objects(), IMAGE, "", None)
 
     paused = planned(findings, "3 to create", pending=pending)
 
@@ -527,7 +556,7 @@ def test_planned_livescore_is_not_reconciling_and_pending_changes_are_not_ready(
 
 
 def test_refused_plan_stalls() -> None:
-    findings = assess(livescore(), everything(), IMAGE, "", Terminal("Invalid", "no such field"))
+    findings = assess(livescore(), healthy_objects(), IMAGE, "", Terminal("Invalid", "no such field"))
 
     paused = {one.type: one for one in planned(findings, "1 to update", pending=True)}
 

@@ -164,7 +164,7 @@ class Convergence(RuleBasedStateMachine):
 
     async def _drift(self, kind: str, name: str, body: Json) -> None:
         with suppress(ApiError):
-            await self.kube.patch(kind, name, body, fieldManager="somebody")
+            await self.kube.patch(kind, name, body, fieldManager="other")
 
     @rule(kind=st.sampled_from(["Deployment", "StatefulSet"]), lot=LOTS)
     def lose_readiness(self, kind: str, lot: int) -> None:

@@ -186,7 +186,7 @@ def test_name_length_is_bounded() -> None:
 # Defaults
 
 
-def said(model: BaseModel) -> Any:
+def model_json(model: BaseModel) -> Any:
     return model.model_dump(by_alias=True)
 
 
@@ -217,19 +217,19 @@ def test_object_default_contains_all_nested_defaults() -> None:
 
 
 def test_fields_without_a_crd_default_are_empty_in_the_models() -> None:
-    dumped = said(Spec.model_validate({"image": "livescore:1"}))
+    dumped = model_json(Spec.model_validate({"image": "livescore:1"}))
     stored = defaulted(root()["properties"]["spec"], {"image": "livescore:1"})
-    assert list(unlike(dumped, stored)) == []
+    assert list(missing_fields(dumped, stored)) == []
 
 
-def unlike(dumped: Any, stored: Any, path: str = "") -> Iterator[str]:
+def missing_fields(dumped: Any, stored: Any, path: str = "") -> Iterator[str]:
     """Yield the fields that the models have and the stored object lacks, unless they are empty."""
     if stored is None:
         if dumped not in (None, [], {}) and not all_empty(dumped):
             yield path
     elif isinstance(dumped, dict):
         for name, value in dumped.items():
-            yield from unlike(value, stored.get(name), f"{path}.{name}")
+            yield from missing_fields(value, stored.get(name), f"{path}.{name}")
     elif dumped != stored:
         yield path
 
@@ -281,7 +281,7 @@ def test_a_new_resource_is_in_progress_for_kstatus() -> None:
 
 def test_status_schema_accepts_the_models() -> None:
     pods = [Draining(pod="demo-api-1", connections=1, deadline="2026-01-01T00:00:00Z")]
-    assert at(".status")["properties"].keys() == said(Status(draining=pods, settled={"api": 2})).keys()
+    assert at(".status")["properties"].keys() == model_json(Status(draining=pods, settled={"api": 2})).keys()
     conditions = at(".status.conditions[]")
     required = {name for name, field in Condition.model_fields.items() if field.is_required()}
     assert {Condition.model_fields[name].alias for name in required} == set(conditions["required"])

@@ -30,7 +30,7 @@ RUNBOOKS = sorted((ROOT / "docs" / "runbooks").glob("*.md"))
 PACKAGE = ROOT / "operator" / "livescore_operator"
 
 MAX_RUNBOOKS = 5
-"""Maximum number of alerts that page someone: nobody reads more than a few runbooks."""
+"""Maximum number of alerts that page someone, so that their runbooks are read."""
 
 QUIET = {"External", "Available", "ModeNone", "PlanOnly", "Connections", "NoReadings", "Autoscaler"}
 QUIET |= {"AutoscalerStarting", "AutoscalerFailing", "ScalingUp", "Effective"}
@@ -141,8 +141,8 @@ def test_every_reason_of_a_logged_error_is_documented_once() -> None:
 
 
 def test_every_reason_of_an_event_is_documented_once() -> None:
-    told = reasons(2, "record") | reasons(1, "_record")
-    assert sorted(listed("Events")) == sorted(told | condition_reasons() - QUIET)
+    recorded = reasons(2, "record") | reasons(1, "_record")
+    assert sorted(listed("Events")) == sorted(recorded | condition_reasons() - QUIET)
 
 
 @pytest.mark.parametrize("name", EVENT_CONDITIONS)

@@ -293,7 +293,7 @@ def test_pod_with_half_as_many_sockets_is_removed_first(few: int, many: int) -> 
 
 
 @dataclass
-class Body:
+class ActualPod:
     """The actual state of a pod, as opposed to the observed one."""
 
     name: str
@@ -322,7 +322,7 @@ class Cluster(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.numbers = itertools.count()
-        self.pods: dict[str, Body] = {}
+        self.pods: dict[str, ActualPod] = {}
         self.replicas = self.desired = 0
         self.status: tuple[Draining, ...] = ()
         self.now = NOW
@@ -342,7 +342,7 @@ class Cluster(RuleBasedStateMachine):
         self.arrive(sockets, random.Random(0))
 
     @property
-    def live(self) -> list[Body]:
+    def live(self) -> list[ActualPod]:
         return [one for one in self.pods.values() if not one.terminating]
 
     # The operator
@@ -378,7 +378,7 @@ class Cluster(RuleBasedStateMachine):
         for effect in ordered[:kill]:
             effect()
 
-    def _seen(self, one: Body, silent: bool) -> Pod:
+    def _seen(self, one: ActualPod, silent: bool) -> Pod:
         silent = silent or not one.scheduled
         return Pod(one.name, one.ready, None if silent else one.sockets, not silent and one.draining, one.terminating)
 
@@ -386,7 +386,7 @@ class Cluster(RuleBasedStateMachine):
         victims = set(names(found))
         return [self._mark(one, VICTIM_COST if one.name in victims else 0) for one in self.live]
 
-    def _mark(self, body: Body, cost: int) -> Effect:
+    def _mark(self, body: ActualPod, cost: int) -> Effect:
         return lambda: setattr(body, "cost", cost)
 
     def _posts(self, found: Steps, lost: set[int]) -> list[Effect]:
@@ -426,13 +426,13 @@ class Cluster(RuleBasedStateMachine):
     def replica_set(self) -> None:
         for _ in range(self.replicas - len(self.live)):
             number = next(self.numbers)
-            self.pods[f"pod-{number}"] = Body(f"pod-{number}", number)
+            self.pods[f"pod-{number}"] = ActualPod(f"pod-{number}", number)
         surplus = len(self.live) - self.replicas
         ranked = sorted(self.live, key=lambda one: one.rank)
         for body in ranked[: max(0, surplus)] if not self.rolling else []:
             self._remove(body)
 
-    def _remove(self, body: Body) -> None:
+    def _remove(self, body: ActualPod) -> None:
         if body.name in self.released:
             assert body.sockets == 0 or body.name in self.late, "no socket is dropped before the deadline"
         else:

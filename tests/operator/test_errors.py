@@ -27,7 +27,7 @@ UNDECLARED = (
 SLOW = 'Internal error occurred: failed calling webhook "policy.example.com": context deadline exceeded'
 
 
-class Refusing(Cluster):
+class FailingCluster(Cluster):
     """An API server that responds to writes and lists of some objects with errors.
 
     Attributes:
@@ -62,16 +62,16 @@ class Refusing(Cluster):
 
 
 @pytest.fixture
-async def cluster(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Refusing]:
+async def cluster(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FailingCluster]:
     monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
     async with connect(30) as connected:
-        refusing = Refusing(connected._client, 30)
+        refusing = FailingCluster(connected._client, 30)
         refusing.answers = {}
         yield refusing
 
 
 @pytest.fixture
-def stack(kube: Kube, cluster: Refusing) -> Stack:
+def stack(kube: Kube, cluster: FailingCluster) -> Stack:
     return Stack(kube, Reconciler(cluster, "livescore-system", "test"))
 
 
@@ -92,7 +92,7 @@ async def ready(stack: Stack) -> Json:
 
 @pytest.mark.parametrize(("code", "reason"), [(500, "Http500"), (409, "Http409"), (422, "Invalid")])
 async def test_a_status_that_could_not_be_written_is_written_by_the_retry(
-    stack: Stack, cluster: Refusing, code: int, reason: str
+    stack: Stack, cluster: FailingCluster, code: int, reason: str
 ) -> None:
     await up(stack)
     cluster.refuse("status", "demo", code, "the status was not written")
@@ -108,9 +108,7 @@ async def test_a_status_that_could_not_be_written_is_written_by_the_retry(
     assert await stack.condition("Ready") == ("True", "Ready")
 
 
-async def test_a_failure_whose_report_could_not_be_written_is_reported_by_the_retry(
-    stack: Stack, cluster: Refusing
-) -> None:
+async def test_failure_with_an_unwritten_report_is_reported_by_the_retry(stack: Stack, cluster: FailingCluster) -> None:
     await up(stack)
     cluster.refuse("Pod", "", 422, "pods are invalid")
     cluster.refuse("status", "demo", 500, "the status was not written")
@@ -123,7 +121,7 @@ async def test_a_failure_whose_report_could_not_be_written_is_reported_by_the_re
     assert (await ready(stack))["message"] == "pods are invalid"
 
 
-async def test_undeclared_field_stalls_with_the_api_server_s_message(stack: Stack, cluster: Refusing) -> None:
+async def test_undeclared_field_stalls_with_the_api_server_s_message(stack: Stack, cluster: FailingCluster) -> None:
     await up(stack)
     cluster.refuse("Deployment", "demo-api", 500, UNDECLARED)
     await stack.kube.delete("Deployment", "demo-worker")
@@ -145,7 +143,7 @@ async def test_undeclared_field_stalls_with_the_api_server_s_message(stack: Stac
     assert await stack.condition("Stalled") == ("False", "Ready")
 
 
-async def test_only_repeated_errors_are_reported(stack: Stack, cluster: Refusing) -> None:
+async def test_only_repeated_errors_are_reported(stack: Stack, cluster: FailingCluster) -> None:
     await up(stack)
     cluster.refuse("ConfigMap", "demo-config", 500, SLOW, "InternalError")
     await stack.edit(api={"securityMode": "DRY_RUN"})
@@ -170,7 +168,7 @@ async def test_only_repeated_errors_are_reported(stack: Stack, cluster: Refusing
     assert await stack.condition("Ready") == ("True", "Ready")
 
 
-async def test_repeated_read_failure_is_reported(stack: Stack, cluster: Refusing) -> None:
+async def test_repeated_read_failure_is_reported(stack: Stack, cluster: FailingCluster) -> None:
     await up(stack)
     cluster.refuse("NetworkPolicy", "", 500, "etcdserver: no leader")
 
@@ -202,7 +200,7 @@ async def test_repeated_unexpected_error_is_reported(stack: Stack, monkeypatch: 
     assert "ZeroDivisionError" in (await ready(stack))["message"]
 
 
-async def test_terminating_namespace_is_reported_and_left_alone(stack: Stack, cluster: Refusing) -> None:
+async def test_terminating_namespace_is_reported_and_left_alone(stack: Stack, cluster: FailingCluster) -> None:
     causes = [{"reason": "NamespaceTerminating", "field": "metadata.namespace"}]
     cluster.refuse("ConfigMap", "demo-config", 403, "is being terminated", "Forbidden", causes=causes)
     await stack.create()
@@ -213,7 +211,7 @@ async def test_terminating_namespace_is_reported_and_left_alone(stack: Stack, cl
     assert await stack.condition("Stalled") == ("False", "NamespaceTerminating")
 
 
-async def test_refused_plan_is_reported_and_the_rest_is_shown(stack: Stack, cluster: Refusing) -> None:
+async def test_refused_plan_is_reported_and_the_rest_is_shown(stack: Stack, cluster: FailingCluster) -> None:
     await up(stack)
     cluster.refuse("Deployment", "demo-api", 500, UNDECLARED)
     await stack.edit(
@@ -315,8 +313,8 @@ async def test_ordered_scale_up_stays_ready_without_warnings(stack: Stack) -> No
 
     await stack.settle()
     assert await stack.condition("Reconciling") == ("False", "Ready")
-    told = [event for event in await stack.events() if event not in before]
-    assert {reason for _, reason, _ in told} == {"Applied"}
+    new_events = [event for event in await stack.events() if event not in before]
+    assert {reason for _, reason, _ in new_events} == {"Applied"}
 
 
 # Sidecars

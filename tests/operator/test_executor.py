@@ -20,7 +20,7 @@ def thing(name: str, kind: str = "ConfigMap", **data: str) -> Manifest:
     return {"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": "sport"}, "data": data}
 
 
-class Memory(Cluster):
+class MemoryCluster(Cluster):
     """A minimal API server in memory.
 
     Attributes:
@@ -65,7 +65,7 @@ class Memory(Cluster):
         self.events.append((event["type"], event["reason"], event["message"]))
 
 
-def executor(cluster: Memory) -> Executor:
+def executor(cluster: MemoryCluster) -> Executor:
     return Executor(cluster, Recorder(cluster, "operator-1"), Rewrites())
 
 
@@ -74,13 +74,13 @@ GONE = thing("c", text="old")
 PLAN = [Change("create", thing("a")), Change("update", thing("b", text="new"), OLD), Change("delete", GONE, GONE)]
 
 
-def counted() -> dict[str, float]:
+def counters() -> dict[str, float]:
     verbs = ("create", "update", "delete")
     return {verb: metrics.CHANGES.labels(verb, "ConfigMap")._value.get() for verb in verbs}
 
 
 async def test_plan_is_executed_in_order_and_reported() -> None:
-    cluster, before = Memory(OLD, GONE), counted()
+    cluster, before = MemoryCluster(OLD, GONE), counters()
 
     applied = await executor(cluster).carry_out(RESOURCE, PLAN)
 
@@ -89,11 +89,11 @@ async def test_plan_is_executed_in_order_and_reported() -> None:
     assert (applied.errors, applied.skipped) == ([], False)
     assert cluster.objects.keys() == {"a", "b"}
     assert cluster.events == [("Normal", "Applied", "create ConfigMap a, update ConfigMap b, delete ConfigMap c")]
-    assert counted() == {verb: count + 1 for verb, count in before.items()}
+    assert counters() == {verb: count + 1 for verb, count in before.items()}
 
 
 async def test_empty_plan_sends_no_requests_and_no_events() -> None:
-    cluster = Memory()
+    cluster = MemoryCluster()
 
     assert await executor(cluster).carry_out(RESOURCE, []) == Result()
     assert cluster.calls == []
@@ -110,7 +110,7 @@ ERRORS = [
 
 @pytest.mark.parametrize("error", ERRORS)
 async def test_failing_object_does_not_block_others(error: ReconcileError) -> None:
-    cluster, before = Memory(OLD, GONE), counted()
+    cluster, before = MemoryCluster(OLD, GONE), counters()
     cluster.refused = {"a": error, "b": Terminal("Refused", "not allowed")}
 
     result = await executor(cluster).carry_out(RESOURCE, PLAN)
@@ -120,12 +120,12 @@ async def test_failing_object_does_not_block_others(error: ReconcileError) -> No
     assert second.message == "update ConfigMap b: not allowed"
     assert cluster.calls == ["apply a", "apply b", "delete c", "event Applied"]
     assert cluster.events == [("Normal", "Applied", "delete ConfigMap c")], "failures are not reported as applied"
-    assert counted() == {**before, "delete": before["delete"] + 1}
+    assert counters() == {**before, "delete": before["delete"] + 1}
     assert [result.failed(("ConfigMap", name)) for name in "abc"] == [True, True, False]
 
 
 async def test_repeated_refusal_is_not_reported_every_time() -> None:
-    cluster = Memory()
+    cluster = MemoryCluster()
     cluster.refused = {"a": Terminal("Invalid", "no such field")}
 
     assert (await executor(cluster).carry_out(RESOURCE, PLAN[:1])).errors
@@ -135,7 +135,7 @@ async def test_repeated_refusal_is_not_reported_every_time() -> None:
 @pytest.mark.parametrize("reason", sorted(SERVER_ERRORS))
 @pytest.mark.parametrize("name", ["b", "c"])
 async def test_unreachable_server_gets_no_more_requests(reason: str, name: str) -> None:
-    cluster = Memory(OLD, GONE)
+    cluster = MemoryCluster(OLD, GONE)
     cluster.refused = {name: Transient(reason, "later")}
 
     result = await executor(cluster).carry_out(RESOURCE, [*PLAN, Change("create", thing("d"))])
@@ -149,7 +149,7 @@ async def test_unreachable_server_gets_no_more_requests(reason: str, name: str) 
 
 @pytest.mark.parametrize("name", ["b", "c"])
 async def test_process_without_the_lease_changes_nothing(name: str) -> None:
-    cluster = Memory(OLD, GONE)
+    cluster = MemoryCluster(OLD, GONE)
     cluster.refused = {name: NotLeading()}
 
     with pytest.raises(NotLeading):
@@ -166,7 +166,7 @@ def slow(message: str = "no answer") -> Transient:
 
 async def test_slow_webhook_for_one_kind_delays_no_other() -> None:
     names = [("a", "ConfigMap"), ("b", "ConfigMap"), ("c", "Service"), ("d", "Deployment")]
-    cluster = Memory()
+    cluster = MemoryCluster()
     cluster.refused = {"a": slow(), "b": slow()}
 
     result = await executor(cluster).carry_out(RESOURCE, [Change("create", thing(*one)) for one in names])
@@ -178,7 +178,7 @@ async def test_slow_webhook_for_one_kind_delays_no_other() -> None:
 
 async def test_execution_stops_after_several_timeouts() -> None:
     kinds = ["ConfigMap", "Service", "Deployment", "Job", "Ingress"]
-    cluster = Memory()
+    cluster = MemoryCluster()
     cluster.refused = {kind: slow() for kind in kinds}
 
     await executor(cluster).carry_out(RESOURCE, [Change("create", thing(kind, kind)) for kind in kinds])
@@ -197,7 +197,7 @@ def test_several_errors_are_combined() -> None:
 
 
 async def test_field_taken_by_another_manager_is_reclaimed_and_reported() -> None:
-    cluster = Memory(OLD)
+    cluster = MemoryCluster(OLD)
     cluster.conflicts = {"b": FieldConflict(('conflict with "kubectl-edit" using v1: .data.text', "another: .data.x"))}
 
     applied = await executor(cluster).carry_out(RESOURCE, PLAN[1:2])
@@ -214,7 +214,7 @@ async def test_field_taken_by_another_manager_is_reclaimed_and_reported() -> Non
 
 
 async def test_field_held_by_the_handover_manager_is_reclaimed_silently() -> None:
-    cluster = Memory(OLD)
+    cluster = MemoryCluster(OLD)
     cause = f'conflict with "{HANDOVER_MANAGER}": .spec.replicas'
     cluster.conflicts = {"b": FieldConflict((cause,))}
 
@@ -233,7 +233,7 @@ async def test_released_replicas_are_first_held_by_the_handover_manager() -> Non
     new = {"apiVersion": "apps/v1", **thing("b", "Deployment"), "spec": {"paused": True}}
     live = {**new, "spec": {"paused": True, "replicas": 4}}
     live["metadata"] = {**new["metadata"], "managedFields": [owned]}
-    cluster = Memory(live)
+    cluster = MemoryCluster(live)
     plan = [Change("update", new, live)]
 
     shown, _ = await executor(cluster).preview(RESOURCE, plan)
@@ -245,14 +245,14 @@ async def test_released_replicas_are_first_held_by_the_handover_manager() -> Non
 
 
 async def test_preview_shows_everything_and_changes_nothing() -> None:
-    cluster, before = Memory(OLD, GONE), counted()
-    cluster.conflicts = {"b": FieldConflict(("somebody",))}
+    cluster, before = MemoryCluster(OLD, GONE), counters()
+    cluster.conflicts = {"b": FieldConflict(("other",))}
     objects = dict(cluster.objects)
 
     plan, _ = await executor(cluster).preview(RESOURCE, PLAN)
 
     assert cluster.calls == ["dry run of forced apply a", "dry run of forced apply b"]
-    assert (cluster.objects, cluster.events, counted()) == (objects, [], before)
+    assert (cluster.objects, cluster.events, counters()) == (objects, [], before)
     assert (plan.observed_generation, plan.summary) == (7, "1 to create, 1 to update, 1 to delete")
     shown = [line for line in plan.diff.splitlines() if line.startswith(("---", "-  t", "+  t"))]
     assert shown == [
@@ -267,7 +267,7 @@ async def test_preview_shows_everything_and_changes_nothing() -> None:
 
 
 async def test_a_preview_shows_no_secret() -> None:
-    cluster = Memory()
+    cluster = MemoryCluster()
 
     plan, _ = await executor(cluster).preview(RESOURCE, [Change("create", thing("s", "Secret", password="hunter2"))])
 
@@ -276,13 +276,13 @@ async def test_a_preview_shows_no_secret() -> None:
 
 
 async def test_preview_without_changes_is_explicit() -> None:
-    plan, _ = await executor(Memory()).preview(RESOURCE, [])
+    plan, _ = await executor(MemoryCluster()).preview(RESOURCE, [])
 
     assert (plan.summary, plan.diff) == ("0 to create, 0 to update, 0 to delete", "")
 
 
 async def test_preview_names_refused_changes_and_plans_the_rest() -> None:
-    cluster = Memory(OLD, GONE)
+    cluster = MemoryCluster(OLD, GONE)
     cluster.refused = {"a": Terminal("Invalid", "no such field")}
 
     plan, result = await executor(cluster).preview(RESOURCE, PLAN)

@@ -38,7 +38,7 @@ def test_kinds_of_other_operators_are_optional_and_not_watched() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
-def test_what_holds_data_is_never_pruned(kind: Kind) -> None:
+def test_resources_with_data_are_never_pruned(kind: Kind) -> None:
     owner = {"kind": "LiveScore", "name": "demo", "uid": "u", "controller": True}
     manifest = {"kind": kind.name, "metadata": {"name": "demo", "ownerReferences": [owner]}}
     assert prunable(manifest, "u") == (kind.name not in ("PersistentVolumeClaim", "Cluster"))

@@ -52,7 +52,7 @@ async def test_stack_comes_up_in_order(stack: Stack) -> None:
     assert await stack.condition("Ready") == ("True", "Ready")
 
 
-async def test_a_reconcile_that_changes_nothing_writes_nothing(stack: Stack) -> None:
+async def test_idle_reconcile_writes_nothing(stack: Stack) -> None:
     await stack.create()
     await stack.settle()
     before = await stack.versions()
@@ -90,7 +90,7 @@ async def test_deleted_owned_resource_is_recreated(stack: Stack, child: str) -> 
     await stack.kube.gone(kind, name)
     await stack.reconcile()
 
-    assert _said(await stack.kube.get(kind, name)) == _said(before)
+    assert _comparable(await stack.kube.get(kind, name)) == _comparable(before)
 
 
 async def test_foreign_change_of_a_field_is_reverted_and_reported(stack: Stack) -> None:
@@ -99,7 +99,7 @@ async def test_foreign_change_of_a_field_is_reverted_and_reported(stack: Stack) 
     container = {"name": "api", "image": "elsewhere:9"}
     drift = {"spec": {"template": {"spec": {"containers": [container]}}}}
     manifest = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "demo-api"}, **drift}
-    await stack.kube.apply(manifest, "somebody", force=True)
+    await stack.kube.apply(manifest, "other", force=True)
     assert (await stack.images())["demo-api"] == "elsewhere:9"
 
     await stack.settle()
@@ -112,7 +112,7 @@ async def test_foreign_additions_to_an_owned_resource_are_kept(stack: Stack) -> 
     await stack.create()
     await stack.settle()
     theirs = {"metadata": {"annotations": {"example.com/note": "mine"}}, "spec": {"paused": True}}
-    await stack.kube.patch("Deployment", "demo-worker", theirs, fieldManager="somebody")
+    await stack.kube.patch("Deployment", "demo-worker", theirs, fieldManager="other")
     version = (await stack.versions())["Deployment/demo-worker"]
 
     await stack.reconcile()
@@ -123,7 +123,7 @@ async def test_foreign_additions_to_an_owned_resource_are_kept(stack: Stack) -> 
 async def test_owned_resource_without_labels_is_found_by_name(stack: Stack) -> None:
     await stack.create()
     await stack.settle()
-    await stack.kube.patch("ConfigMap", "demo-config", {"metadata": {"labels": None}}, fieldManager="somebody")
+    await stack.kube.patch("ConfigMap", "demo-config", {"metadata": {"labels": None}}, fieldManager="other")
 
     await stack.reconcile()
 
@@ -300,7 +300,7 @@ async def test_a_missing_secret_holds_only_the_workload_that_reads_it(stack: Sta
     assert "demo-api" in await stack.images()
 
 
-async def test_a_workload_whose_secret_goes_missing_stays_as_it_is_and_the_others_are_changed(stack: Stack) -> None:
+async def test_workload_with_a_missing_secret_is_unchanged_while_others_are_updated(stack: Stack) -> None:
     await stack.kube.create(secret("keys", keys="[]"))
     await stack.create(api={"apiKeysSecret": {"name": "keys", "key": "keys"}})
     await stack.settle()
@@ -465,7 +465,7 @@ async def test_plan_changes_nothing_and_apply_executes_exactly_the_plan(stack: S
     await stack.settle()
     after = await stack.children()
     processes = {"Deployment/demo-api", "Deployment/demo-worker", "Deployment/demo-scheduler"}
-    changed = {name for name in after if _said(after[name]) != _said(before[name])}
+    changed = {name for name in after if _comparable(after[name]) != _comparable(before[name])}
     assert changed == {"ConfigMap/demo-config", *processes}
     assert "plan" not in (await stack.livescore())["status"]
 
@@ -607,7 +607,7 @@ async def test_a_volume_grows(stack: Stack) -> None:
     assert template["spec"]["resources"]["requests"]["storage"] == "10Gi"
 
 
-def _said(child: Json) -> Json:
+def _comparable(child: Json) -> Json:
     """Return an owned object without what differs between two instances."""
     metadata = {name: child["metadata"].get(name) for name in ("labels", "annotations", "ownerReferences")}
     body = {name: value for name, value in child.items() if name not in ("metadata", "status")}

@@ -32,13 +32,13 @@ INVALID = [
 
 
 @pytest.mark.parametrize("origin", VALID)
-def test_what_the_service_takes_is_valid(origin: str) -> None:
+def test_values_accepted_by_the_service_are_valid(origin: str) -> None:
     origins.require_valid(["https://first.example", origin])
     parse_list(origin)
 
 
 @pytest.mark.parametrize("origin", INVALID)
-def test_what_the_service_refuses_is_invalid_and_the_field_is_named(origin: str) -> None:
+def test_values_refused_by_the_service_are_invalid_with_the_field_named(origin: str) -> None:
     with pytest.raises(ValueError, match="entry 1"):
         parse_list(origin)
     with pytest.raises(Terminal) as raised:

@@ -68,7 +68,7 @@ Install = Callable[[str], Installation]
 Make = Callable[[str, str], tuple[Operator, Faults]]
 
 
-async def contended(first: Installation, second: Installation) -> None:
+async def contend(first: Installation, second: Installation) -> None:
     """Let the first operator own the LiveScore, and the second contend and get an answer."""
     await first.create()
     await first.settle()
@@ -78,7 +78,7 @@ async def contended(first: Installation, second: Installation) -> None:
 
 async def test_second_operator_stands_back_and_the_status_explains_it(install: Install) -> None:
     first, second = install("one"), install("two")
-    await contended(first, second)
+    await contend(first, second)
     before = await first.versions()
 
     after = await second.reconcile()
@@ -98,7 +98,7 @@ async def test_second_operator_stands_back_and_the_status_explains_it(install: I
 
 async def test_owner_keeps_working_while_the_other_stands_back(install: Install) -> None:
     first, second = install("one"), install("two")
-    await contended(first, second)
+    await contend(first, second)
 
     await first.edit(worker={"replicas": 3})
     await second.reconcile()
@@ -110,7 +110,7 @@ async def test_owner_keeps_working_while_the_other_stands_back(install: Install)
 
 
 @pytest.mark.parametrize("spec", [{"suspend": True}, {"reconcilePolicy": "Plan"}])
-async def test_an_owner_that_changes_nothing_still_answers(install: Install, spec: Json) -> None:
+async def test_idle_owner_still_answers(install: Install, spec: Json) -> None:
     first, second = install("one"), install("two")
     await first.create(**spec)
     await first.reconcile()
@@ -150,7 +150,7 @@ async def test_owner_removed_after_answering_is_replaced_after_the_next_challeng
     install: Install, clock: Clock
 ) -> None:
     first, second = install("one"), install("two")
-    await contended(first, second)
+    await contend(first, second)
     await second.reconcile()
 
     for seconds in (ASK_SECONDS, ACKNOWLEDGE_SECONDS):
@@ -164,7 +164,7 @@ async def test_owner_removed_after_answering_is_replaced_after_the_next_challeng
 
 async def test_removed_contender_is_forgotten(install: Install, clock: Clock) -> None:
     first, second = install("one"), install("two")
-    await contended(first, second)
+    await contend(first, second)
 
     clock.seconds += GONE_SECONDS
     after = await first.reconcile()
@@ -177,7 +177,7 @@ async def test_removed_contender_is_forgotten(install: Install, clock: Clock) ->
 
 async def test_contender_that_keeps_asking_is_not_forgotten(install: Install, clock: Clock) -> None:
     first, second = install("one"), install("two")
-    await contended(first, second)
+    await contend(first, second)
 
     for _ in range(4):
         clock.seconds += ASK_SECONDS
@@ -191,7 +191,7 @@ async def test_contender_that_keeps_asking_is_not_forgotten(install: Install, cl
 
 async def test_two_of_three_operators_stand_back_without_alternating(install: Install, clock: Clock) -> None:
     first, second, third = install("one"), install("two"), install("three")
-    await contended(first, second)
+    await contend(first, second)
     version = (await first.livescore())["metadata"]["resourceVersion"]
 
     for _ in range(3):

@@ -174,16 +174,16 @@ def test_foreign_edit_of_an_owned_leaf_is_a_change(case: Case) -> None:
     """Additions to a merged field belong to the other manager; fields that we applied may not change or disappear."""
     for edited in edits({name: value for name, value in case.live.items() if name != "metadata"} | {"metadata": {}}):
         live = {**edited, "metadata": case.live["metadata"]}
-        still = all(_holds(value, live.get(name)) for name, value in case.manifest.items())
+        still = all(_contains(value, live.get(name)) for name, value in case.manifest.items())
         assert still or not is_applied(case.manifest, live, MANAGER)
 
 
-def _holds(wanted: Any, live: Any) -> bool:
+def _contains(wanted: Any, live: Any) -> bool:
     """Return True if ``live`` contains everything in ``wanted``."""
     if isinstance(wanted, dict):
-        return isinstance(live, dict) and all(name in live and _holds(wanted[name], live[name]) for name in wanted)
+        return isinstance(live, dict) and all(name in live and _contains(wanted[name], live[name]) for name in wanted)
     if isinstance(wanted, list):
-        return isinstance(live, list) and all(any(_holds(mine, theirs) for theirs in live) for mine in wanted)
+        return isinstance(live, list) and all(any(_contains(mine, theirs) for theirs in live) for mine in wanted)
     return bool(wanted == live)
 
 
@@ -193,16 +193,16 @@ def with_foreign_fields(value: Any, owned: dict[str, Any]) -> Any:
         return value
     if isinstance(value, dict):
         merged = {name: with_foreign_fields(inner, owned.get(f"f:{name}", {})) for name, inner in value.items()}
-        return {"somebody else's": {"deep": [1]}, **merged}
+        return {"foreign": {"deep": [1]}, **merged}
     if isinstance(value[0], dict):
         keyed = [with_foreign_fields(one, owned[f"k:{compact({'name': one['name']})}"]) for one in value]
-        return [{"name": "somebody else's", "image": "sidecar"}, *keyed]
-    return ["somebody else's", *value]
+        return [{"name": "foreign", "image": "sidecar"}, *keyed]
+    return ["foreign", *value]
 
 
 FOREIGN = [
     {"manager": "kubectl-edit", "operation": "Update", "fieldsV1": {"f:spec": {"f:replicas": {}}}},
-    {"manager": "somebody", "operation": "Apply", "fieldsV1": {"f:metadata": {"f:annotations": {"f:note": {}}}}},
+    {"manager": "other", "operation": "Apply", "fieldsV1": {"f:metadata": {"f:annotations": {"f:note": {}}}}},
     entry({"f:status": {"f:phase": {}}}, subresource="status"),
     entry({"f:spec": {"f:old": {}}}, operation="Update"),
 ]
@@ -226,7 +226,7 @@ def test_foreign_fields_and_managers_are_ignored(case: Case, first: bool) -> Non
 @settings(max_examples=20)
 @given(CASES)
 def test_applies_of_other_managers_do_not_count(case: Case) -> None:
-    assert not is_applied(case.manifest, case.live, "somebody")
+    assert not is_applied(case.manifest, case.live, "other")
 
 
 @pytest.mark.parametrize("entries", [None, [], FOREIGN])
@@ -442,7 +442,7 @@ def deployment(**spec: Any) -> Manifest:
 
 
 def released(*entries: Manifest, **spec: Any) -> Change:
-    """An update of a Deployment that has four pods to one with this spec."""
+    """Return the update of a Deployment that has four pods to one with this spec."""
     live = deployment(replicas=4, paused=False)
     live["metadata"]["managedFields"] = list(entries)
     return Change("update", deployment(**spec), live)

@@ -115,7 +115,7 @@ async def test_an_idle_operator_sends_at_most_25_requests_a_minute(make: Make, s
     assert 1 <= faults.calls().total() <= seconds * 25 / 60 + 1
 
 
-async def test_a_reconcile_that_changes_nothing_needs_three_requests(make: Make, stack: Stack, faults: Faults) -> None:
+async def test_idle_reconcile_needs_three_requests(make: Make, stack: Stack, faults: Faults) -> None:
     await make(LEASE_SECONDS="30").start()
     await stack.create()
     await stack.until_ready()

@@ -38,7 +38,7 @@ async def always() -> None:
 
 
 @asynccontextmanager
-async def working(
+async def run_workers(
     queue: Queue, reconcile: Reconcile, count: int = 2, allowed: Callable[[], Awaitable[None]] = always
 ) -> AsyncIterator[None]:
     tasks = [asyncio.create_task(queue.work(reconcile, allowed)) for _ in range(count)]
@@ -88,7 +88,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 async def test_simultaneous_events_are_merged() -> None:
     queue, work = Queue(), Work()
-    async with working(queue, work):
+    async with run_workers(queue, work):
         for _ in range(100):
             queue.add(DEMO)
         queue.add(OTHER)
@@ -101,7 +101,7 @@ async def test_simultaneous_events_are_merged() -> None:
 async def test_events_while_waiting_for_a_worker_are_merged() -> None:
     queue, work = Queue(), Work()
     work.gate.clear()
-    async with working(queue, work, count=1):
+    async with run_workers(queue, work, count=1):
         queue.add(OTHER)
         await until(lambda: work.running)
         for _ in range(5):
@@ -119,7 +119,7 @@ async def test_events_while_waiting_for_a_worker_are_merged() -> None:
 async def test_events_during_processing_cause_one_more_round() -> None:
     queue, work = Queue(), Work()
     work.gate.clear()
-    async with working(queue, work):
+    async with run_workers(queue, work):
         queue.add(DEMO)
         await until(lambda: work.running)
         for _ in range(5):
@@ -136,7 +136,7 @@ async def test_events_during_processing_cause_one_more_round() -> None:
 async def test_objects_are_processed_in_parallel() -> None:
     queue, work = Queue(), Work()
     work.gate.clear()
-    async with working(queue, work, count=2):
+    async with run_workers(queue, work, count=2):
         for key in (DEMO, OTHER, ELSEWHERE):
             queue.add(key)
         await until(lambda: len(work.running) == 2)
@@ -156,8 +156,8 @@ def test_no_event_is_lost(causes: list[tuple[Key, int]], results: list[str | Non
 
     async def scenario() -> None:
         work = Work(*(Terminal("X", "x") if result else None for result in results))
-        queue, caused = Eager(), dict.fromkeys((key for key, _ in causes), 0)
-        async with working(queue, work):
+        queue, caused = RecordingQueue(), dict.fromkeys((key for key, _ in causes), 0)
+        async with run_workers(queue, work):
             for key, pause in causes:
                 caused[key] = len(work.begun)
                 queue.add(key, 0)
@@ -169,7 +169,7 @@ def test_no_event_is_lost(causes: list[tuple[Key, int]], results: list[str | Non
     asyncio.run(scenario())
 
 
-class Eager(Queue):
+class RecordingQueue(Queue):
     """Records requested delays instead of waiting."""
 
     def __init__(self) -> None:
@@ -186,7 +186,7 @@ class Eager(Queue):
 
 async def test_earliest_time_wins() -> None:
     queue, work = Queue(), Work()
-    async with working(queue, work):
+    async with run_workers(queue, work):
         queue.add(DEMO, LATER)
         queue.add(DEMO)
         queue.add(DEMO, LATER)
@@ -199,7 +199,7 @@ async def test_earliest_time_wins() -> None:
 
 async def test_replaced_later_time_does_not_trigger() -> None:
     queue, work = Queue(), Work()
-    async with working(queue, work):
+    async with run_workers(queue, work):
         queue.add(DEMO, QUIET / 2)
         queue.add(DEMO, 0)
         await until(lambda: work.done)
@@ -211,7 +211,7 @@ async def test_replaced_later_time_does_not_trigger() -> None:
 async def test_requested_requeue_happens() -> None:
     queue, work = Queue(), Work(0.02)
     started = time.monotonic()
-    async with working(queue, work):
+    async with run_workers(queue, work):
         queue.add(DEMO, 0)
         await until(lambda: len(work.done) == 2)
         assert time.monotonic() - started >= 0.02
@@ -222,7 +222,7 @@ async def test_requested_requeue_happens() -> None:
 
 async def test_event_takes_precedence_over_a_planned_requeue() -> None:
     queue, work = Queue(), Work(LATER)
-    async with working(queue, work):
+    async with run_workers(queue, work):
         queue.add(DEMO, 0)
         await until(lambda: work.done)
         queue.add(DEMO)
@@ -231,7 +231,7 @@ async def test_event_takes_precedence_over_a_planned_requeue() -> None:
 
 async def test_all_known_objects_can_be_requeued() -> None:
     queue, work = Queue(), Work()
-    async with working(queue, work):
+    async with run_workers(queue, work):
         for key in (DEMO, OTHER, ELSEWHERE):
             queue.add(key)
         await until(lambda: len(work.done) == 3)
@@ -250,7 +250,7 @@ async def test_deleted_object_is_not_requeued() -> None:
     queue.add(DEMO)
     queue.add(OTHER, LATER)
     queue.forget(DEMO)
-    async with working(queue, work):
+    async with run_workers(queue, work):
         await until(lambda: work.done)
         queue.add_all()
         queue.add_namespace("sport")
@@ -269,8 +269,8 @@ FAILURES = 12
 
 async def failing(error: type[Exception], times: int) -> list[float]:
     """Return the delays after this many failures of one object."""
-    queue, work = Eager(), Work(*(error("Bad", "a fault") for _ in range(times)))
-    async with working(queue, work):
+    queue, work = RecordingQueue(), Work(*(error("Bad", "a fault") for _ in range(times)))
+    async with run_workers(queue, work):
         queue.add(DEMO)
         await until(lambda: len(work.done) == times + 1)
     return queue.delays[1:]
@@ -288,8 +288,8 @@ async def test_failures_back_off_up_to_a_bound(error: type[Exception]) -> None:
 
 async def test_success_resets_the_backoff() -> None:
     error = Transient("Http500", "no")
-    queue, work = Eager(), Work(error, error, error, None, error)
-    async with working(queue, work):
+    queue, work = RecordingQueue(), Work(error, error, error, None, error)
+    async with run_workers(queue, work):
         queue.add(DEMO)
         await until(lambda: len(work.done) == 4)
         queue.add(DEMO)
@@ -299,8 +299,8 @@ async def test_success_resets_the_backoff() -> None:
 
 
 async def test_failures_of_one_object_delay_no_other() -> None:
-    queue, work = Eager(), Work(*[Transient("Http500", "no")] * 5)
-    async with working(queue, work, count=1):
+    queue, work = RecordingQueue(), Work(*[Transient("Http500", "no")] * 5)
+    async with run_workers(queue, work, count=1):
         queue.add(DEMO)
         await until(lambda: len(work.done) == 6)
         work._results = [Transient("Http500", "no")]
@@ -313,7 +313,7 @@ async def test_failures_of_one_object_delay_no_other() -> None:
 async def test_event_is_processed_before_the_retry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FIRST_RETRY_SECONDS", LATER)
     queue, work = Queue(), Work(Transient("Http500", "no"))
-    async with working(queue, work):
+    async with run_workers(queue, work):
         queue.add(DEMO)
         await until(lambda: work.done)
         queue.add(DEMO)
@@ -322,7 +322,7 @@ async def test_event_is_processed_before_the_retry(monkeypatch: pytest.MonkeyPat
 
 async def test_work_continues_when_leadership_returns() -> None:
     """No other process has led meanwhile, so the work is still to be done."""
-    queue, leading, done = Eager(), asyncio.Event(), list[Key]()
+    queue, leading, done = RecordingQueue(), asyncio.Event(), list[Key]()
     leading.set()
 
     async def allowed() -> None:
@@ -334,7 +334,7 @@ async def test_work_continues_when_leadership_returns() -> None:
             leading.clear()
             raise NotLeading
 
-    async with working(queue, lost_at_first, allowed=allowed):
+    async with run_workers(queue, lost_at_first, allowed=allowed):
         queue.add(DEMO)
         await until(lambda: done)
         await asyncio.sleep(QUIET)
@@ -349,7 +349,7 @@ async def test_no_work_starts_before_it_is_permitted() -> None:
     async def allowed() -> None:
         await leading.wait()
 
-    async with working(queue, work, allowed=allowed):
+    async with run_workers(queue, work, allowed=allowed):
         queue.add(DEMO)
         await asyncio.sleep(QUIET)
         assert work.begun == []
@@ -363,7 +363,7 @@ async def test_no_work_starts_before_it_is_permitted() -> None:
 async def test_overlong_work_counts_as_stuck() -> None:
     queue, work = Queue(), Work()
     work.gate.clear()
-    async with working(queue, work):
+    async with run_workers(queue, work):
         assert queue.stuck(0) == []
         queue.add(DEMO)
         await until(lambda: work.running)
@@ -378,7 +378,7 @@ async def test_overlong_work_counts_as_stuck() -> None:
 async def test_cancelled_worker_leaves_nothing_behind() -> None:
     queue, work = Queue(), Work()
     work.gate.clear()
-    async with working(queue, work):
+    async with run_workers(queue, work):
         queue.add(DEMO)
         await until(lambda: work.running)
 
@@ -392,7 +392,7 @@ async def test_log_lines_name_the_object() -> None:
         names.append(structlog.contextvars.get_contextvars())
 
     queue = Queue()
-    async with working(queue, reconcile):
+    async with run_workers(queue, reconcile):
         queue.add(DEMO, 0)
         await until(lambda: names)
 

@@ -145,12 +145,12 @@ def test_rebalancing_converges_if_clients_spread_evenly(counts: list[int], toler
         shed = surplus(serving(*counts), rebalance, 1.0)
         if not shed:
             break
-        counts = landed(counts, shed)
+        counts = after_reconnects(counts, shed)
     assert surplus(serving(*counts), rebalance, 1.0) == {}
     assert sum(counts) == total
 
 
-def landed(counts: list[int], shed: dict[str, int]) -> list[int]:
+def after_reconnects(counts: list[int], shed: dict[str, int]) -> list[int]:
     """Return the sockets after the shed clients reconnected, to each pod in turn, emptiest first."""
     kept = [count - shed.get(f"p{number:02}", 0) for number, count in enumerate(counts)]
     order = sorted(range(len(kept)), key=kept.__getitem__)

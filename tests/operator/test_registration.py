@@ -98,7 +98,7 @@ class Replica:
         return self.tls._identity
 
 
-async def kept(kube: Kube) -> Identity:
+async def stored_identity(kube: Kube) -> Identity:
     """Return the identity in the Secret."""
     identity = Identity.read((await kube.get("Secret", SECRET))["data"])
     assert identity
@@ -138,29 +138,29 @@ async def test_secret_is_created_by_the_first_replica(kube: Kube, cluster: Clust
     secret = await kube.get("Secret", SECRET)
     assert secret["type"] == "kubernetes.io/tls"
     assert secret["metadata"]["labels"] == {"app.kubernetes.io/managed-by": "livescore-operator"}
-    assert replica.identity == await kept(kube)
+    assert replica.identity == await stored_identity(kube)
     assert replica.tls.is_ready
 
 
 async def test_replicas_starting_together_use_the_same_certificate(kube: Kube, cluster: Cluster) -> None:
     replicas = [Replica(cluster, kube.namespace, leads=number == 3) for number in range(8)]
     assert all(await asyncio.gather(*(replica.registration.check() for replica in replicas)))
-    assert {replica.identity for replica in replicas} == {await kept(kube)}
+    assert {replica.identity for replica in replicas} == {await stored_identity(kube)}
 
 
 async def test_leader_renews_and_other_replicas_read(kube: Kube, cluster: Cluster) -> None:
     leader, other = Replica(cluster, kube.namespace), Replica(cluster, kube.namespace, leads=False)
     for replica in (leader, other):
         await replica.registration.check()
-    before = await kept(kube)
+    before = await stored_identity(kube)
     for replica in (leader, other):
         replica.now += LIFE * 2 / 3
 
     await other.registration.check()
-    assert await kept(kube) == before, "only the leader renews"
+    assert await stored_identity(kube) == before, "only the leader renews"
     with capture_logs() as logs:
         await leader.registration.check()
-    after = await kept(kube)
+    after = await stored_identity(kube)
     assert after.certificate != before.certificate
     assert after.authorities == before.authorities
     assert (leader.identity, other.identity) == (after, before)
@@ -175,14 +175,14 @@ async def test_new_ca_is_registered_before_it_is_needed(kube: Kube, cluster: Clu
     for days in (0, 60, 60, 60, 60, 4):
         leader.now += timedelta(days=days)
         await leader.registration._keep_identity()
-    assert (await kept(kube)).authorities.count("BEGIN") == 2
+    assert (await stored_identity(kube)).authorities.count("BEGIN") == 2
     await leader.registration.check()
-    both = await kept(kube)
+    both = await stored_identity(kube)
     assert await bundles(kube) == {both.authorities}
 
     leader.now += OVERLAP
     await leader.registration.check()
-    assert (await kept(kube)).certificate != both.certificate
+    assert (await stored_identity(kube)).certificate != both.certificate
     assert await bundles(kube) == {both.authorities}
 
 
@@ -196,7 +196,7 @@ async def test_slower_renewal_adopts_the_other_s_result(kube: Kube, cluster: Clu
 
     assert not await cluster.replace_secret({**stale, "data": make("x", old.now).data})
     await old.registration.check()
-    assert old.identity == leader.identity == await kept(kube)
+    assert old.identity == leader.identity == await stored_identity(kube)
 
 
 @pytest.mark.parametrize("data", [{"tls.crt": "", "tls.key": ""}, {"tls.crt": "eA==", "tls.key": "eA==", "ca.crt": ""}])
@@ -211,7 +211,7 @@ async def test_unusable_secret_is_filled_by_the_leader(kube: Kube, cluster: Clus
     assert not other.tls.is_ready
     assert await leader.registration.check()
     assert await other.registration.check()
-    assert other.identity == await kept(kube)
+    assert other.identity == await stored_identity(kube)
     assert (await kube.get("Secret", SECRET))["metadata"]["labels"] == {"mine": "x"}
 
 
@@ -220,7 +220,7 @@ async def test_deleted_secret_is_recreated_and_trusted(kube: Kube, cluster: Clus
     await leader.registration.check()
     await kube.delete("Secret", SECRET)
     await leader.registration.check()
-    assert await bundles(kube) == {(await kept(kube)).authorities}
+    assert await bundles(kube) == {(await stored_identity(kube)).authorities}
 
 
 # APIServices
@@ -237,7 +237,7 @@ async def test_both_api_versions_target_the_service(kube: Kube, cluster: Cluster
         assert (spec["group"], spec["version"], spec["versionPriority"]) == (GROUP, version, priority)
         assert spec["groupPriorityMinimum"] == 100
         assert not spec.get("insecureSkipTLSVerify")
-    assert await bundles(kube) == {(await kept(kube)).authorities}
+    assert await bundles(kube) == {(await stored_identity(kube)).authorities}
     assert (leader.registration.state, leader.registration.other) == ("Registered", "")
     assert metrics.ADAPTER_REGISTERED._value.get() == 1
     assert {"event": "metrics adapter", "state": "Registered", "log_level": "info"} in logs
@@ -271,7 +271,7 @@ async def test_non_leader_registers_nothing_and_reports_the_state(kube: Kube, cl
 @pytest.mark.parametrize(
     "change",
     [
-        {"service": {"name": "somebody-elses"}},
+        {"service": {"name": "foreign"}},
         {"versionPriority": 7},
         {"caBundle": base64.b64encode(make("x", datetime.now(UTC)).authorities.encode()).decode()},
         {"caBundle": None, "insecureSkipTLSVerify": True},
@@ -287,7 +287,7 @@ async def test_foreign_changes_are_reverted(kube: Kube, cluster: Cluster, change
     spec = (await kube.get("APIService", NAMES[0]))["spec"]
     assert (spec["service"]["name"], spec["versionPriority"]) == (SERVICE, 200)
     assert not spec.get("insecureSkipTLSVerify")
-    assert await bundles(kube) == {(await kept(kube)).authorities}
+    assert await bundles(kube) == {(await stored_identity(kube)).authorities}
 
 
 async def owners(kube: Kube) -> list[str]:
@@ -340,7 +340,7 @@ async def test_later_adapter_takes_the_group_and_returns_it(kube: Kube, cluster:
     await kube.delete("APIService", f"v1beta1.{GROUP}")
     await leader.registration.check()
     assert leader.registration.state == "Registered"
-    assert await bundles(kube) == {(await kept(kube)).authorities}
+    assert await bundles(kube) == {(await stored_identity(kube)).authorities}
 
 
 async def redirect(kube: Kube, namespace: str, name: str, version: str = "v1beta2") -> None:
@@ -688,7 +688,10 @@ async def test_operator_with_the_shipped_permissions_registers_and_serves(
         try:
             await operator.start()
             await operator.until("/metrics", lambda answer: "adapter_registered 1.0" in answer.text, 30)
-            assert await _shown(port.number, (await kept(kube)).authorities, f"{SERVICE}.{kube.namespace}.svc") == 200
+            assert (
+                await _shown(port.number, (await stored_identity(kube)).authorities, f"{SERVICE}.{kube.namespace}.svc")
+                == 200
+            )
             assert "cannot" not in operator.log
             assert "PRIVATE" not in operator.log
             assert await operator.stop() == 0

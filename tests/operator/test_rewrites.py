@@ -134,7 +134,7 @@ def test_the_other_writer_is_named(rewrites: Rewrites, managers: list[Manifest],
     assert word in conflict.message
 
 
-def test_a_webhook_that_changes_what_is_applied_is_named(rewrites: Rewrites) -> None:
+def test_webhook_that_modifies_applied_objects_is_named(rewrites: Rewrites) -> None:
     change = update(1, OURS)
     mutated: dict[str, Any] = {**change.manifest, "spec": {"replicas": 9}}
     for _ in range(FREE_REWRITES + 2):

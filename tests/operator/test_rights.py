@@ -144,19 +144,19 @@ async def test_granted_permissions_are_exactly_those_needed(
         await stack.until_ready(60)
         await _scale(stack)
     await _correct_a_claim(other)
-    await _take_back(other)
+    await _revert_cluster(other)
     await _fail_a_migration(other, real_api)
 
     assert not re.search(r"cannot \w+ resource", operator.log)
     # Every account may review its own permissions.
     asked = {(call.verb, call.resource) for call in proxy.calls() if not call.resource.startswith("/")}
     asked -= {("create", "selfsubjectaccessreviews")}
-    needed = asked | await _applied_into_being(operator) | ADMISSION
+    needed = asked | await _creations_by_apply(operator) | ADMISSION
     assert sorted(needed ^ rights(granted)) == []
 
 
-async def _applied_into_being(operator: Operator) -> set[Right]:
-    """Creating an object by server-side apply is a patch that also requires the permission to create."""
+async def _creations_by_apply(operator: Operator) -> set[Right]:
+    """Return the create permissions that were used: creating by server-side apply is a patch that requires create."""
     names = re.compile(r'livescore_operator_changes_total\{kind="(\w+)",verb="create"\}')
     made = (found[1] for name in await operator.metrics() if (found := names.fullmatch(name)))
     return {("create", KINDS[kind].plural) for kind in made}
@@ -207,10 +207,10 @@ async def _scale(stack: Stack) -> None:
     await stack.kube.delete("Pod", "demo-api-1", gracePeriodSeconds=0)
 
 
-async def _take_back(stack: Stack) -> None:
+async def _revert_cluster(stack: Stack) -> None:
     """Change a Cluster by hand; it is not watched, so the operator notices by polling."""
     await stack.kube.present("Cluster", "other-postgres")
-    await stack.kube.patch("Cluster", "other-postgres", {"spec": {"instances": 9}}, fieldManager="somebody")
+    await stack.kube.patch("Cluster", "other-postgres", {"spec": {"instances": 9}}, fieldManager="other")
     await stack.kube.present("Cluster", "other-postgres", lambda cluster: cluster["spec"]["instances"] == 3)
 
 
@@ -219,7 +219,7 @@ async def _fail_a_migration(stack: Stack, api: Server) -> None:
     await stack.kube.create(secret("other-postgres-app", uri="postgresql://x"))
     job = await eventually(lambda: _job(stack), 30)
     await fail_job(stack.kube, api, job, "no such table")
-    await eventually(lambda: _tells(stack, "no such table"), 30)
+    await eventually(lambda: _condition_mentions(stack, "no such table"), 30)
 
 
 async def _job(stack: Stack) -> str:
@@ -227,5 +227,5 @@ async def _job(stack: Stack) -> str:
     return next((name for name in jobs if name.startswith(stack.name)), "")
 
 
-async def _tells(stack: Stack, text: str) -> bool:
+async def _condition_mentions(stack: Stack, text: str) -> bool:
     return text in str((await stack.conditions()).get("SchemaCurrent"))

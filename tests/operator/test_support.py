@@ -110,7 +110,7 @@ def owned(body: Json, manager: str, subresource: str = "") -> Json:
     return {}
 
 
-async def refused(code: int, work: Any) -> ApiError:
+async def assert_refused(code: int, work: Any) -> ApiError:
     with pytest.raises(ApiError) as caught:
         await work
     assert caught.value.code == code, caught.value
@@ -180,7 +180,7 @@ async def test_an_apply_that_changes_nothing_writes_nothing(kube: Kube) -> None:
 
 async def test_a_conflict_names_the_manager_and_the_field(kube: Kube) -> None:
     await kube.apply(config(a="1"), "first")
-    error = await refused(409, kube.apply(config(a="2"), "second"))
+    error = await assert_refused(409, kube.apply(config(a="2"), "second"))
     assert error.reason == "Conflict"
     assert error.causes == [{"reason": "FieldManagerConflict", "message": 'conflict with "first"', "field": ".data.a"}]
     assert error.status["message"] == 'Apply failed with 1 conflict: conflict with "first": .data.a'
@@ -192,7 +192,7 @@ async def test_a_conflict_with_an_update_names_its_version_and_the_item(kube: Ku
     live = await kube.get("Deployment", "demo")
     containers(live)[1]["image"] = "other:2"
     await kube.replace(live, fieldManager="kubectl-edit")
-    error = await refused(409, kube.apply(deployment(container(), container("side")), "operator"))
+    error = await assert_refused(409, kube.apply(deployment(container(), container("side")), "operator"))
     assert error.causes == [
         {
             "reason": "FieldManagerConflict",
@@ -204,7 +204,7 @@ async def test_a_conflict_with_an_update_names_its_version_and_the_item(kube: Ku
 
 async def test_several_conflicts_are_all_named(kube: Kube) -> None:
     await kube.apply(config(a="1", b="1"), "first")
-    error = await refused(409, kube.apply(config(a="2", b="2"), "second"))
+    error = await assert_refused(409, kube.apply(config(a="2", b="2"), "second"))
     assert sorted(cause["field"] for cause in error.causes) == [".data.a", ".data.b"]
     assert error.status["message"].startswith('Apply failed with 2 conflicts: conflicts with "first":\n- .data.')
 
@@ -228,7 +228,7 @@ async def test_force_takes_the_field_over(kube: Kube) -> None:
 
 async def test_field_no_longer_applied_is_removed(kube: Kube) -> None:
     await kube.apply(config(a="1", b="1"), "operator")
-    await kube.patch("ConfigMap", "settings", {"data": {"c": "1"}}, fieldManager="somebody")
+    await kube.patch("ConfigMap", "settings", {"data": {"c": "1"}}, fieldManager="another")
     left = await kube.apply(config(a="1"), "operator")
     assert left["data"] == {"a": "1", "c": "1"}
 
@@ -242,7 +242,7 @@ async def test_map_no_longer_applied_is_removed_completely(kube: Kube) -> None:
 async def test_foreign_entries_of_lists_and_maps_are_kept(kube: Kube) -> None:
     await kube.apply(deployment(container(env=[{"name": "A", "value": "1"}])), "operator")
     side = container("side")
-    await kube.apply(deployment({"name": "api", "env": [{"name": "B", "value": "2"}]}, side), "somebody")
+    await kube.apply(deployment({"name": "api", "env": [{"name": "B", "value": "2"}]}, side), "another")
     changed = await kube.apply(deployment(container(env=[{"name": "C", "value": "3"}])), "operator")
     assert names(containers(changed)) == ["api", "side"]
     assert names(containers(changed)[0]["env"]) == ["B", "C"]
@@ -256,17 +256,17 @@ async def test_item_is_removed_when_its_owner_no_longer_applies_it(kube: Kube) -
 
 async def test_update_takes_the_field_from_its_applier(kube: Kube) -> None:
     await kube.apply(config(a="1", b="1"), "operator")
-    edited = await kube.patch("ConfigMap", "settings", {"data": {"a": "2"}}, fieldManager="somebody")
+    edited = await kube.patch("ConfigMap", "settings", {"data": {"a": "2"}}, fieldManager="another")
     assert owned(edited, "operator") == {"f:data": {"f:b": {}}}
-    assert owned(edited, "somebody") == {"f:data": {"f:a": {}}}
+    assert owned(edited, "another") == {"f:data": {"f:a": {}}}
     repaired = await kube.apply(config(a="1", b="1"), "operator", force=True)
     assert repaired["data"] == {"a": "1", "b": "1"}
-    assert owned(repaired, "somebody") == {}
+    assert owned(repaired, "another") == {}
 
 
 async def test_removal_takes_the_field_from_its_applier(kube: Kube) -> None:
     await kube.apply(config(a="1", b="1"), "operator")
-    edited = await kube.patch("ConfigMap", "settings", {"data": {"a": None}}, fieldManager="somebody")
+    edited = await kube.patch("ConfigMap", "settings", {"data": {"a": None}}, fieldManager="another")
     assert owned(edited, "operator") == {"f:data": {"f:b": {}}}
     repaired = await kube.apply(config(a="1", b="1"), "operator")
     assert repaired["data"] == {"a": "1", "b": "1"}
@@ -276,7 +276,7 @@ async def test_items_keep_the_applied_order(kube: Kube) -> None:
     env = [{"name": name, "value": name} for name in "CAB"]
     await kube.apply(deployment(container(env=env)), "operator")
     other = deployment({"name": "api", "env": [{"name": "X", "value": "X"}]})
-    await kube.apply(other, "somebody")
+    await kube.apply(other, "another")
     sorted_again = await kube.apply(deployment(container(env=sorted(env, key=str))), "operator")
     assert names(containers(sorted_again)[0]["env"]) == ["A", "B", "X", "C"]
 
@@ -293,7 +293,7 @@ async def test_items_keep_the_applied_order(kube: Kube) -> None:
 )
 async def test_atomic_value_has_one_owner(kube: Kube, one: Json, other: Json) -> None:
     await kube.apply(deployment(pod=one), "first")
-    await refused(409, kube.apply(deployment(pod=other), "second"))
+    await assert_refused(409, kube.apply(deployment(pod=other), "second"))
     taken = await kube.apply(deployment(pod=other), "second", force=True)
     assert {key: taken["spec"]["template"]["spec"][key] for key in other} == other
 
@@ -340,11 +340,11 @@ async def test_dry_run_returns_the_result_and_changes_nothing(kube: Kube) -> Non
     same = await kube.apply(config(a="1"), "operator", dry_run=True)
     assert version(same) == version(live)
     assert await kube.get("ConfigMap", "settings") == live
-    await refused(409, kube.apply(config(a="2"), "second", dry_run=True))
+    await assert_refused(409, kube.apply(config(a="2"), "second", dry_run=True))
 
 
 async def test_apply_requires_a_manager(kube: Kube) -> None:
-    await refused(422, kube.apply(config(), ""))
+    await assert_refused(422, kube.apply(config(), ""))
 
 
 async def test_apply_may_require_a_resource_version(kube: Kube) -> None:
@@ -352,7 +352,7 @@ async def test_apply_may_require_a_resource_version(kube: Kube) -> None:
     await kube.patch("ConfigMap", "settings", {"data": {"b": "1"}})
     body = config(a="2")
     body["metadata"]["resourceVersion"] = version(live)
-    error = await refused(409, kube.apply(body, "operator"))
+    error = await assert_refused(409, kube.apply(body, "operator"))
     assert error.causes == []
 
 
@@ -403,7 +403,7 @@ async def test_unchanged_status_is_not_written(kube: Kube) -> None:
 
 
 async def test_status_of_a_missing_object_cannot_be_written(kube: Kube) -> None:
-    await refused(404, kube.apply({**head(LIVESCORE, "demo"), "status": {}}, subresource="status"))
+    await assert_refused(404, kube.apply({**head(LIVESCORE, "demo"), "status": {}}, subresource="status"))
 
 
 async def test_generation_changes_only_with_the_spec(kube: Kube) -> None:
@@ -433,7 +433,7 @@ async def test_a_pod_has_a_log(kube: Kube, api: Server) -> None:
     api.logs.write(kube.namespace, "demo", "one\ntwo\nthree\n")
     assert await kube.log("demo") == "one\ntwo\nthree\n"
     assert await kube.log("demo", tailLines="2", limitBytes="100") == "two\nthree\n"
-    await refused(404, kube.log("absent"))
+    await assert_refused(404, kube.log("absent"))
 
 
 async def test_an_account_has_its_own_access(kube: Kube, api: Server) -> None:
@@ -441,7 +441,7 @@ async def test_an_account_has_its_own_access(kube: Kube, api: Server) -> None:
     access = api.access_of(kube.namespace, "operator")
     async with Kube(access, kube.namespace) as account:
         if api.is_real:
-            await refused(403, account.list("Pod"))
+            await assert_refused(403, account.list("Pod"))
         else:
             assert await account.list("Pod") == []
 
@@ -468,7 +468,7 @@ async def test_created_object_has_server_generated_metadata(kube: Kube) -> None:
 
 
 async def test_missing_object_gets_a_status_object(kube: Kube) -> None:
-    error = await refused(404, kube.get("Deployment", "absent"))
+    error = await assert_refused(404, kube.get("Deployment", "absent"))
     assert {**error.status, "metadata": {}} == {
         "kind": "Status",
         "apiVersion": "v1",
@@ -479,24 +479,24 @@ async def test_missing_object_gets_a_status_object(kube: Kube) -> None:
         "details": {"name": "absent", "group": "apps", "kind": "deployments"},
         "code": 404,
     }
-    await refused(404, kube.delete("Pod", "absent"))
+    await assert_refused(404, kube.delete("Pod", "absent"))
 
 
 async def test_an_unknown_kind_is_not_found(kube: Kube) -> None:
-    await refused(404, kube.list("PodMonitor"))
+    await assert_refused(404, kube.list("PodMonitor"))
 
 
 async def test_existing_object_cannot_be_created(kube: Kube) -> None:
     await kube.create(config())
-    error = await refused(409, kube.create(config()))
+    error = await assert_refused(409, kube.create(config()))
     assert (error.reason, error.status["message"]) == ("AlreadyExists", 'configmaps "settings" already exists')
 
 
 async def test_namespace_must_exist(kube: Kube) -> None:
     body = config()
     body["metadata"]["namespace"] = "absent"
-    await refused(404, kube.create(body))
-    await refused(404, kube.apply(body))
+    await assert_refused(404, kube.create(body))
+    await assert_refused(404, kube.apply(body))
 
 
 async def test_a_name_is_generated(kube: Kube) -> None:
@@ -517,7 +517,7 @@ async def test_replacement_requires_the_current_version(kube: Kube) -> None:
     spec = {"holderIdentity": "a", "leaseDurationSeconds": 15}
     lease = await kube.create({**head(KINDS["Lease"], "leader"), "spec": spec})
     renewed = await kube.replace({**lease, "spec": {**spec, "holderIdentity": "b"}})
-    error = await refused(409, kube.replace({**lease, "spec": spec}))
+    error = await assert_refused(409, kube.replace({**lease, "spec": spec}))
     assert error.reason == "Conflict"
     assert (await kube.get("Lease", "leader"))["spec"]["holderIdentity"] == "b"
     same = await kube.replace(renewed)
@@ -526,7 +526,7 @@ async def test_replacement_requires_the_current_version(kube: Kube) -> None:
 
 async def test_deletion_may_require_a_uid(kube: Kube) -> None:
     made = await kube.create(config())
-    error = await refused(409, kube.delete("ConfigMap", "settings", preconditions={"uid": "other"}))
+    error = await assert_refused(409, kube.delete("ConfigMap", "settings", preconditions={"uid": "other"}))
     assert error.reason == "Conflict"
     await kube.delete(
         "ConfigMap", "settings", preconditions={"uid": made["metadata"]["uid"]}, propagationPolicy="Background"
@@ -577,7 +577,7 @@ async def test_objects_are_deleted_by_selector(kube: Kube) -> None:
 )
 async def test_immutable_fields_cannot_change(kube: Kube, made: Json, changed: Json, field: str) -> None:
     await kube.create(made)
-    error = await refused(422, kube.patch(made["kind"], "demo", {"spec": changed}))
+    error = await assert_refused(422, kube.patch(made["kind"], "demo", {"spec": changed}))
     assert error.reason == "Invalid"
     assert any(cause["field"].startswith(field) for cause in error.causes)
 
@@ -619,10 +619,10 @@ async def test_selector_matches_objects(kube: Kube) -> None:
 
 
 async def test_malformed_selector_is_refused(kube: Kube) -> None:
-    await refused(400, kube.list("ConfigMap", "a in b"))
+    await assert_refused(400, kube.list("ConfigMap", "a in b"))
 
 
-async def taken(events: AsyncIterator[Json], number: int) -> list[tuple[str, str]]:
+async def take_events(events: AsyncIterator[Json], number: int) -> list[tuple[str, str]]:
     """Return the next events as types and names of their objects."""
     async with asyncio.timeout(30):
         found = [await anext(events) for _ in range(number)]
@@ -632,11 +632,11 @@ async def taken(events: AsyncIterator[Json], number: int) -> list[tuple[str, str
 async def test_watch_reports_changes(kube: Kube) -> None:
     await kube.create(config("a"))
     async with kube.watch("ConfigMap", labelSelector="!skipped") as events:
-        assert await taken(events, 1) == [("ADDED", "a")]
+        assert await take_events(events, 1) == [("ADDED", "a")]
         await kube.create(config("b"))
         await kube.patch("ConfigMap", "b", {"data": {"x": "1"}})
         await kube.delete("ConfigMap", "b")
-        assert await taken(events, 3) == [("ADDED", "b"), ("MODIFIED", "b"), ("DELETED", "b")]
+        assert await take_events(events, 3) == [("ADDED", "b"), ("MODIFIED", "b"), ("DELETED", "b")]
 
 
 async def test_watch_continues_from_a_list(kube: Kube) -> None:
@@ -644,7 +644,7 @@ async def test_watch_continues_from_a_list(kube: Kube) -> None:
     known = version(await kube.get("ConfigMap", "a"))
     await kube.create(config("b"))
     async with kube.watch("ConfigMap", resourceVersion=known) as events:
-        assert await taken(events, 1) == [("ADDED", "b")]
+        assert await take_events(events, 1) == [("ADDED", "b")]
 
 
 async def test_watch_with_a_selector_reports_entering_and_leaving_objects(kube: Kube) -> None:
@@ -653,7 +653,7 @@ async def test_watch_with_a_selector_reports_entering_and_leaving_objects(kube: 
         for value in ("a", "b", "a"):
             await kube.patch("ConfigMap", "a", {"metadata": {"labels": {"app": value}}})
         await kube.delete("ConfigMap", "a")
-        assert [type for type, _ in await taken(events, 4)] == ["ADDED", "DELETED", "ADDED", "DELETED"]
+        assert [type for type, _ in await take_events(events, 4)] == ["ADDED", "DELETED", "ADDED", "DELETED"]
 
 
 async def test_watch_ends_at_its_timeout(kube: Kube) -> None:
@@ -669,8 +669,8 @@ async def test_watch_may_start_with_initial_events_and_a_bookmark(kube: Kube) ->
         assert [(await anext(events))["type"] for _ in range(2)] == ["ADDED", "BOOKMARK"]
 
 
-async def test_watch_that_is_too_old_gets_410(short_memory: Emulator) -> None:
-    async with Kube(short_memory.access) as kube:
+async def test_watch_that_is_too_old_gets_410(short_history: Emulator) -> None:
+    async with Kube(short_history.access) as kube:
         for number in range(4):
             await kube.create(config(str(number)))
         async with kube.watch("ConfigMap", resourceVersion="100") as events:
@@ -679,7 +679,7 @@ async def test_watch_that_is_too_old_gets_410(short_memory: Emulator) -> None:
 
 
 @pytest.fixture
-def short_memory() -> Iterator[Emulator]:
+def short_history() -> Iterator[Emulator]:
     """A server with a short history, where a real one would need minutes to expire it."""
     server = Emulator(history=3)
     yield server
@@ -698,7 +698,7 @@ async def test_foreign_kind_can_be_defined_and_removed(kube: Kube) -> None:
             assert cluster["status"]["readyInstances"] == 3
         assert len(await kube.list(kind.kind)) == 1
         await kube.undefine(kind)
-        await refused(404, kube.list(kind.kind))
+        await assert_refused(404, kube.list(kind.kind))
 
 
 async def test_every_kind_is_discovered(api: Server) -> None:
@@ -771,15 +771,17 @@ async def test_the_official_client_applies_with_a_kubeconfig(kube: Kube, kubecon
     assert owned(await kube.get("Deployment", "demo"), "operator")
 
 
-Heard = tuple[str | None, str]
+KopfEvent = tuple[str | None, str]
 
 
-async def listen(namespace: str, heard: "queue.Queue[Heard]", ready: threading.Event, stop: asyncio.Event) -> None:
+async def listen(
+    namespace: str, kopf_events: "queue.Queue[KopfEvent]", ready: threading.Event, stop: asyncio.Event
+) -> None:
     """Run a Kopf operator that records the events of labelled ConfigMaps."""
     registry, options = kopf.OperatorRegistry(), kopf.OperatorSettings()
 
     async def changed(type: str | None, name: str, **_: Any) -> None:
-        heard.put((type, name))
+        kopf_events.put((type, name))
 
     kopf.on.login(registry=registry)(kopf.login_with_kubeconfig)
     kopf.on.event("v1", "configmaps", labels={"app": "demo"}, registry=registry)(changed)
@@ -792,11 +794,13 @@ async def listen(namespace: str, heard: "queue.Queue[Heard]", ready: threading.E
 
 
 @pytest.fixture
-def heard(kubeconfig: Path, namespace: str, monkeypatch: pytest.MonkeyPatch) -> "Iterator[queue.Queue[Heard]]":
+def kopf_events(
+    kubeconfig: Path, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> "Iterator[queue.Queue[KopfEvent]]":
     """Events seen by a Kopf operator on its own loop, because it cancels all younger tasks when it stops."""
     monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
     loop, ready, stop = Loop("kopf"), threading.Event(), asyncio.Event()
-    found: queue.Queue[Heard] = queue.Queue()
+    found: queue.Queue[KopfEvent] = queue.Queue()
     running = loop.start(listen(namespace, found, ready, stop))
     assert ready.wait(20)
     yield found
@@ -805,9 +809,9 @@ def heard(kubeconfig: Path, namespace: str, monkeypatch: pytest.MonkeyPatch) -> 
     loop.close()
 
 
-async def test_kopf_receives_labelled_objects(kube: Kube, heard: "queue.Queue[Heard]") -> None:
-    async def next_one() -> Heard:
-        return await asyncio.to_thread(heard.get, timeout=20)
+async def test_kopf_receives_labelled_objects(kube: Kube, kopf_events: "queue.Queue[KopfEvent]") -> None:
+    async def next_one() -> KopfEvent:
+        return await asyncio.to_thread(kopf_events.get, timeout=20)
 
     body = config("mine")
     body["metadata"]["labels"] = {"app": "demo"}
@@ -840,7 +844,7 @@ async def test_a_healthy_proxy_changes_nothing(kube: Kube, through: Kube) -> Non
     assert await kube.get("ConfigMap", "settings") == made
     async with through.watch("ConfigMap", labelSelector="app in (a,b)") as events:
         await kube.patch("ConfigMap", "settings", {"metadata": {"labels": {"app": "a"}}})
-        assert await taken(events, 1) == [("ADDED", "settings")]
+        assert await take_events(events, 1) == [("ADDED", "settings")]
 
 
 async def test_proxy_counts_requests_by_agent_and_resource(faults: Faults, through: Kube) -> None:
@@ -859,7 +863,7 @@ async def test_proxy_counts_requests_by_agent_and_resource(faults: Faults, throu
 )
 async def test_overloaded_server_refuses_requests(faults: Faults, through: Kube, fault: Fault, code: int) -> None:
     faults.inject(only(fault))
-    await refused(code, through.create(config()))
+    await assert_refused(code, through.create(config()))
     faults.heal()
     await through.create(config())
 
@@ -975,7 +979,7 @@ def step(draw: st.DrawFn) -> Json:
     return {"how": how, "manager": draw(MANAGERS), "body": body, "edit": edit}
 
 
-async def done(kube: Kube, step: Json) -> Json:
+async def perform(kube: Kube, step: Json) -> Json:
     """Return the result of a write: the object, or the conflicts."""
     manager = step["manager"]
     try:
@@ -986,12 +990,12 @@ async def done(kube: Kube, step: Json) -> Json:
         return {"code": error.code, "causes": sorted(error.causes, key=written)}
 
 
-async def course(server: Server, steps: list[Json]) -> list[Json]:
+async def perform_all(server: Server, steps: list[Json]) -> list[Json]:
     """Return the results of a series of writes."""
     async with Kube(server.access, f"course-{secrets.token_hex(4)}") as kube:
         await kube.make_namespace()
         try:
-            return [await done(kube, step) for step in steps]
+            return [await perform(kube, step) for step in steps]
         finally:
             await kube.remove_namespace()
 
@@ -1001,7 +1005,7 @@ async def course(server: Server, steps: list[Json]) -> list[Json]:
 def test_any_series_of_writes_has_the_same_result_on_both_servers(
     both: tuple[Server, Server], steps: list[Json]
 ) -> None:
-    emulated, real = (asyncio.run(course(server, steps)) for server in both)
+    emulated, real = (asyncio.run(perform_all(server, steps)) for server in both)
     ruled_out = (at for at, outcome in enumerate(real) if breaks_rule(outcome))
     compared = next(ruled_out, len(real))
     assert emulated[:compared] == real[:compared]

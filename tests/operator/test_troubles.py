@@ -182,10 +182,10 @@ def workload(kind: str, **status: Any) -> Manifest:
 @pytest.mark.parametrize(("message", "reason"), REFUSED)
 def test_workload_status_gives_the_trouble(message: str, reason: str) -> None:
     failure = condition("ReplicaFailure", "True", message=message, lastTransitionTime=ago(70))
-    told = find({}, deployment=workload("Deployment", conditions=[failure]))
+    reported = find({}, deployment=workload("Deployment", conditions=[failure]))
     events = [find({}, event("FailedCreate", message), one=workload(kind)) for kind in ("StatefulSet", "Job")]
 
-    for trouble in (told, *events):
+    for trouble in (reported, *events):
         assert trouble is not None
         assert (trouble.reason, trouble.lasting) == (reason, True)
         assert message in trouble.message

@@ -386,10 +386,10 @@ def test_claims_of_external_servers_are_left_alone(mode: str) -> None:
 
 
 def test_foreign_stateful_set_of_the_same_name_is_left_alone() -> None:
-    stranger = claim_of()
-    stranger["metadata"]["ownerReferences"] = [{"kind": "Other", "name": "x", "uid": "x", "controller": True}]
+    foreign = claim_of()
+    foreign["metadata"]["ownerReferences"] = [{"kind": "Other", "name": "x", "uid": "x", "controller": True}]
 
-    found = corrections(livescore(postgres=RIGHT), objects(stateful_set("wrong"), stranger), {})
+    found = corrections(livescore(postgres=RIGHT), objects(stateful_set("wrong"), foreign), {})
 
     assert [one.deleted for one in found] == [()]
 

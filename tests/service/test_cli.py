@@ -24,7 +24,7 @@ STOP_SECONDS = 5.0
 
 
 @pytest.fixture
-def taken() -> Iterator[str]:
+def occupied_port() -> Iterator[str]:
     """A port that another socket listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield str(listener.getsockname()[1])
@@ -136,14 +136,20 @@ async def test_migration_without_a_database_fails_with_one_line(forked: Command)
 
 
 @pytest.mark.parametrize("name", ["PORT", "MANAGEMENT_PORT"])
-async def test_occupied_port_fails_with_one_line(forked: Command, name: str, taken: str) -> None:
-    ports = {"HOST": "127.0.0.1", "MANAGEMENT_HOST": "127.0.0.1", "PORT": "0", "MANAGEMENT_PORT": "0", name: taken}
+async def test_occupied_port_fails_with_one_line(forked: Command, name: str, occupied_port: str) -> None:
+    ports = {
+        "HOST": "127.0.0.1",
+        "MANAGEMENT_HOST": "127.0.0.1",
+        "PORT": "0",
+        "MANAGEMENT_PORT": "0",
+        name: occupied_port,
+    }
 
     done = await forked("api", **NOWHERE, **ports)
 
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("livescore api: ")
-    assert f"{name} {taken} cannot be used: Address already in use" in done.stderr
+    assert f"{name} {occupied_port} cannot be used: Address already in use" in done.stderr
     assert done.stderr.count("\n") == 1
 
 

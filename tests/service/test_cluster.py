@@ -74,19 +74,19 @@ async def test_job_process_publishes_to_the_shard_of_each_channel(cluster: valke
     async with broker.subscription() as subscription:
         names = [EVERYTHING, *(channel(event.match_id) for event in events)]
         await subscription.connect(map(DEPLOYMENT.name, names))
-        heard = asyncio.create_task(_hear(subscription, 2 * len(events)))
+        received = asyncio.create_task(_receive(subscription, 2 * len(events)))
         await Publisher(broker).send(events, ORIGIN)
-        assert sorted(await asyncio.wait_for(heard, 5)) == sorted([event.match_id for event in events] * 2)
+        assert sorted(await asyncio.wait_for(received, 5)) == sorted([event.match_id for event in events] * 2)
     await broker.close()
 
 
-async def _hear(subscription: Subscription, count: int) -> list[int]:
-    heard: list[int] = []
+async def _receive(subscription: Subscription, count: int) -> list[int]:
+    received: list[int] = []
     async for payload in subscription:
-        heard.append(unpack(payload)[1].match_id)
-        if len(heard) == count:
+        received.append(unpack(payload)[1].match_id)
+        if len(received) == count:
             break
-    return heard
+    return received
 
 
 async def test_instances_share_one_rate_limit(start: Start, cluster: valkeys.Cluster) -> None:

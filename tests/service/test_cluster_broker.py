@@ -25,26 +25,26 @@ def _settings(cluster: valkeys.Cluster, redis_timeout_seconds: str = "2") -> Set
     )
 
 
-async def _hear(subscription: Subscription, count: int, heard: list[bytes]) -> None:
+async def _receive(subscription: Subscription, count: int, received: list[bytes]) -> None:
     async for payload in subscription:
-        heard.append(payload)
-        if len(heard) == count:
+        received.append(payload)
+        if len(received) == count:
             return
 
 
 async def test_events_reach_subscribers_on_both_shards(cluster: valkeys.Cluster) -> None:
     broker = brokers.create(_settings(cluster))
     names = [EVERYBODY, *(channel(number) for number in range(1, 21))]
-    heard: list[bytes] = []
+    received: list[bytes] = []
     async with broker.subscription() as subscription:
         await subscription.connect(names[:10])
-        reader = asyncio.create_task(_hear(subscription, len(names), heard))
+        reader = asyncio.create_task(_receive(subscription, len(names), received))
         for name in names[10:]:
             await subscription.add(name)
         assert all(subscription.holds(name) for name in names)
         await broker.publish([(name, name.encode()) for name in names])
         await asyncio.wait_for(reader, 5)
-    assert sorted(heard) == sorted(name.encode() for name in names)
+    assert sorted(received) == sorted(name.encode() for name in names)
     await broker.close()
 
 
@@ -54,5 +54,5 @@ async def test_death_of_a_shard_ends_the_subscription(cluster: valkeys.Cluster) 
         await subscription.connect([channel(number) for number in range(1, 21)])
         await cluster.nodes[1].kill()
         with pytest.raises(BrokerAway):
-            await asyncio.wait_for(_hear(subscription, 1, []), 5)
+            await asyncio.wait_for(_receive(subscription, 1, []), 5)
     await broker.close()

@@ -246,23 +246,23 @@ async def drain(api: Service) -> None:
 
 
 async def test_both_streams_send_documented_messages(service: Service) -> None:
-    heard: dict[str, set[str]] = {"matchStream": set(), "stream": set()}
+    received: dict[str, set[str]] = {"matchStream": set(), "stream": set()}
     match_id = (await service.create_match())["id"]
     async with service.client() as http, asyncio.timeout(30):
         async with (
             event_stream(http, f"/matches/{match_id}/events/stream", params={"since": 0}) as one,
             event_stream(http, "/events/stream") as all_,
         ):
-            heard["matchStream"] |= {(await anext(one)).json()["type"], (await anext(one)).json()["type"]}
-            heard["stream"].add((await anext(all_)).json()["type"])
+            received["matchStream"] |= {(await anext(one)).json()["type"], (await anext(one)).json()["type"]}
+            received["stream"].add((await anext(all_)).json()["type"])
             await service.comment(match_id)
-            heard["matchStream"].add((await anext(one)).json()["type"])
-            while "commentary" not in heard["stream"]:
-                heard["stream"].add((await anext(all_)).json()["type"])
+            received["matchStream"].add((await anext(one)).json()["type"])
+            while "commentary" not in received["stream"]:
+                received["stream"].add((await anext(all_)).json()["type"])
         async with event_stream(http, f"/matches/{match_id}/events/stream", params={"since": 99}) as ahead:
-            heard["matchStream"] |= {(await anext(ahead)).json()["type"], (await anext(ahead)).json()["type"]}
-    assert heard["matchStream"] == {"subscribed", "match_created", "commentary", "snapshot"}
-    assert heard["stream"] >= {"subscribedAll", "commentary"}
+            received["matchStream"] |= {(await anext(ahead)).json()["type"], (await anext(ahead)).json()["type"]}
+    assert received["matchStream"] == {"subscribed", "match_created", "commentary", "snapshot"}
+    assert received["stream"] >= {"subscribedAll", "commentary"}
 
 
 @pytest.mark.parametrize("query", ["matchId=1&matchId=2&since=0", "all=1", "matchId=1&epoch=x&since=1&apiKey=none"])

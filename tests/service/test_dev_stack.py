@@ -416,7 +416,7 @@ class TestStack:
         assert order[0] == watched[0].pid
         assert set(order[1:3]) == {watched[1].pid, watched[2].pid}
 
-    async def test_keeps_what_was_written_for_the_next_run(self, start_dev: StartDev) -> None:
+    async def test_keeps_written_data_for_the_next_run(self, start_dev: StartDev) -> None:
         stack = await start_dev()
         async with httpx.AsyncClient(base_url=stack.base_url) as http:
             match = await http.post("/matches", json=match_body())

@@ -38,7 +38,7 @@ async def _until_connections(api: Service, count: int) -> None:
             await asyncio.sleep(0.02)
 
 
-def _was_told(listener: Listener, spread_ms: int) -> None:
+def _assert_hinted(listener: Listener, spread_ms: int) -> None:
     """Assert that the listener got a hint within the spread, then a close with 1012, and nothing in between."""
     assert listener.closes == [1012]
     assert listener.log[-1]["type"] == "reconnect"
@@ -55,7 +55,7 @@ async def test_fault_9_sigterm_leaves_no_socket_open(start: Start) -> None:
         assert await api.terminate() == 0
         await asyncio.gather(*(listener.until_closed() for listener in listeners))
         for listener in listeners:
-            _was_told(listener, 4_000)
+            _assert_hinted(listener, 4_000)
         assert len({listener.log[-1]["retryAfterMs"] for listener in listeners}) > CLIENTS // 2, "drawn at random"
     assert "Traceback" not in api.log
 
@@ -96,7 +96,7 @@ async def test_post_drain_closes_all_sockets_and_keeps_the_process_running(start
         assert answer.json()["draining"] is True
         await asyncio.gather(*(listener.until_closed() for listener in listeners))
         for listener in listeners:
-            _was_told(listener, 200)
+            _assert_hinted(listener, 200)
     assert await _connections(api) == {"instance": api.name, **NONE_OPEN, "draining": True}
     async with api.client() as http:
         assert (await http.get("/matches")).status_code == 200
@@ -120,8 +120,8 @@ async def test_readiness_reports_draining_before_any_close(start: Start) -> None
         assert not listener.of_type("reconnect")
         async with Listener(api.ws_url) as late:  # load balancers still route clients here
             await asyncio.gather(listener.until_closed(), late.until_closed())
-            _was_told(listener, 200)
-            _was_told(late, 200)
+            _assert_hinted(listener, 200)
+            _assert_hinted(late, 200)
 
 
 async def _get(api: Service, path: str) -> httpx.Response:
@@ -179,7 +179,7 @@ async def test_a_drain_ends_within_its_time(start: Start) -> None:
         await asyncio.gather(*(closed(listener) for listener in listeners))
         assert max(moments) < 2.5
         for listener in listeners:
-            _was_told(listener, 200)
+            _assert_hinted(listener, 200)
 
 
 async def test_sigterm_during_a_drain_stops_the_process(start: Start) -> None:
@@ -202,7 +202,7 @@ async def test_a_drain_cannot_be_cancelled_after_sigterm(start: Start) -> None:
         assert (answer.status_code, answer.json()["draining"]) == (202, True)
         assert await stopping == 0
         await listener.until_closed()
-        _was_told(listener, 200)
+        _assert_hinted(listener, 200)
 
 
 async def test_connections_during_the_grace_do_not_prolong_the_drain(start: Start) -> None:
@@ -215,7 +215,7 @@ async def test_connections_during_the_grace_do_not_prolong_the_drain(start: Star
                 listeners += await _listeners(stack, api, 1)
         await asyncio.gather(*(listener.until_closed() for listener in listeners))
         for listener in listeners:
-            _was_told(listener, 200)
+            _assert_hinted(listener, 200)
         await api.logged("drained")
         assert (await _connections(api))["connections"] == 0
 
@@ -297,7 +297,7 @@ async def test_shed_closes_the_requested_number_of_resumable_sockets(start: Star
         await _until_connections(api, 10)
         closed = [listener for listener in able if listener.closes]
         for listener in closed:
-            _was_told(listener, 200)
+            _assert_hinted(listener, 200)
         assert len(closed) <= 4
         assert (await _manage(api, "POST", "/shed?count=100&perSecond=50")).json() == {"shedding": 6}
         await _until_connections(api, 4)
@@ -316,7 +316,7 @@ async def test_no_socket_is_shed_during_a_drain(start: Start) -> None:
         answer = await _manage(api, "POST", "/shed?count=1")
         assert (answer.status_code, answer.json()) == (202, {"shedding": 0})
         await listener.until_closed()
-        _was_told(listener, 200)
+        _assert_hinted(listener, 200)
 
 
 WRONG = ["", "0", "-1", "x", "1.5", "99999999999", "%C2%B2", "07", "1_0", "+1", "1&{name}=2"]

@@ -22,26 +22,26 @@ PATIENCE_SECONDS = 30.0
 EVENT_SOURCE = {"Accept": "text/event-stream"}
 
 
-async def of_management(api: Service, path: str) -> httpx.Response:
+async def get_management(api: Service, path: str) -> httpx.Response:
     async with httpx.AsyncClient(base_url=api.management_url, timeout=5, verify=False) as http:
         return await http.get(path)
 
 
-async def held(api: Service) -> tuple[int, int]:
+async def count_connections(api: Service) -> tuple[int, int]:
     """Return the numbers of open streams and long polls."""
-    found = (await of_management(api, "/connections")).json()
-    assert found["connections"] == 0, "they are no WebSockets"
+    found = (await get_management(api, "/connections")).json()
+    assert found["connections"] == 0, "streams are not WebSockets"
     return found["streams"], found["longPolls"]
 
 
-async def until_held(api: Service, streams: int, long_polls: int = 0) -> None:
+async def until_connections(api: Service, streams: int, long_polls: int = 0) -> None:
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while await held(api) != (streams, long_polls):
+        while await count_connections(api) != (streams, long_polls):
             await asyncio.sleep(0.05)
 
 
 async def metric(api: Service, name: str) -> float:
-    lines = (await of_management(api, "/metrics")).text.splitlines()
+    lines = (await get_management(api, "/metrics")).text.splitlines()
     return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
 
 
@@ -61,7 +61,7 @@ async def request(api: Service, path: str, method: str = "GET", **headers: str) 
         bare.close()
 
 
-async def shout(api: Service, match_id: int, times: int) -> None:
+async def write_large(api: Service, match_id: int, times: int) -> None:
     async with api.client() as http:
         for minute in range(times):
             body = {"minute": minute, "message": BIG}
@@ -77,13 +77,13 @@ async def test_streams_and_long_polls_are_counted_separately_from_websockets(sta
     async with AsyncExitStack() as stack:
         for path in (ALL, f"/matches/{match_id}/events/stream", f"/matches/{match_id}/events?since=1&wait=25"):
             await stack.enter_async_context(request(api, path))
-        await until_held(api, 2, 1)
+        await until_connections(api, 2, 1)
         assert await metric(api, "livescore_stream_connections") == 2
         assert await metric(api, "livescore_long_polls") == 1
         assert await metric(api, "livescore_websocket_connections") == 0
-        ready = (await of_management(api, "/health/ready")).json()
+        ready = (await get_management(api, "/health/ready")).json()
         assert (ready["connections"], ready["streams"], ready["longPolls"]) == (0, 2, 1)
-    await until_held(api, 0)
+    await until_connections(api, 0)
     assert await metric(api, "livescore_stream_connections") == 0
     assert await metric(api, "livescore_long_polls") == 0
 
@@ -94,11 +94,11 @@ async def test_waiting_long_poll_counts_as_a_connection_until_its_client_disconn
     path = f"/matches/{match_id}/events"
     async with api.client() as http:
         async with request(api, f"{path}?since=1&wait=25"):
-            await until_held(api, 0, 1)
+            await until_connections(api, 0, 1)
             refused = await http.get(path, params={"since": 1, "wait": 5})
             assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
             assert (await http.get(path)).status_code == 200, "an answer at once needs no place"
-        await until_held(api, 0)
+        await until_connections(api, 0)
         assert (await http.get(path, params={"since": 1, "wait": 0.1})).status_code == 200
 
 
@@ -111,11 +111,11 @@ async def test_unread_streams_are_closed_to_free_places(start: Start, stream: st
     async with AsyncExitStack() as stack:
         for _ in range(3):
             await stack.enter_async_context(request(api, path))
-        await until_held(api, 3)
+        await until_connections(api, 3)
         async with asyncio.timeout(PATIENCE_SECONDS * 2):
-            while (await held(api))[0] and await metric(api, "livescore_slow_consumers_closed_total") < 3:
-                await shout(api, match_id, 5)
-        await until_held(api, 0)
+            while (await count_connections(api))[0] and await metric(api, "livescore_slow_consumers_closed_total") < 3:
+                await write_large(api, match_id, 5)
+        await until_connections(api, 0)
         assert await metric(api, "livescore_slow_consumers_closed_total") == 3
         async with api.client() as http, event_blocks(http, path) as blocks, asyncio.timeout(10):
             assert (await anext(blocks)).id
@@ -127,17 +127,17 @@ async def test_unread_history_is_bounded_in_time(start: Start) -> None:
     """The requested history does not count towards the limit in bytes."""
     api = await start("api", PING_INTERVAL_SECONDS="1")
     match_id = (await api.create_match())["id"]
-    await shout(api, match_id, 120)
+    await write_large(api, match_id, 120)
     async with request(api, f"/matches/{match_id}/events/stream?since=0"):
-        await until_held(api, 1)
-        await until_held(api, 0)
+        await until_connections(api, 1)
+        await until_connections(api, 0)
     assert await metric(api, "livescore_slow_consumers_closed_total") == 1
 
 
 async def test_catch_up_page_is_bounded_in_bytes(start: Start) -> None:
     api = await start("api", SLOW_CONSUMER_BYTES=str(BOUND))
     match_id = (await api.create_match())["id"]
-    await shout(api, match_id, 10)
+    await write_large(api, match_id, 10)
     seqs: list[int] = []
     async with api.client() as http:
         while not seqs or seqs[-1] < 11:
@@ -185,7 +185,7 @@ async def test_head_responds_at_once_and_holds_no_place(start: Start, path: str)
     async with asyncio.timeout(5):
         assert (await reader.read()).startswith(b"HTTP/1.1 200")
     writer.close()
-    assert await held(api) == (0, 0)
+    assert await count_connections(api) == (0, 0)
     async with api.client() as http, http.stream("GET", ALL) as stream:
         assert stream.status_code == 200
         assert (await http.head(ALL)).status_code == 503, "as GET would be"
@@ -210,7 +210,7 @@ async def last_blocks(api: Service, path: str = ALL, **headers: str) -> tuple[in
 async def test_event_source_over_the_cap_gets_retry_and_others_get_the_status(start: Start) -> None:
     api = await start("api", MAX_CONNECTIONS="1")
     async with request(api, ALL):
-        await until_held(api, 1)
+        await until_connections(api, 1)
         _, (only,) = await last_blocks(api, **{"Last-Event-ID": "812~7.42"})
         assert (only.id, only.data, 1_000 <= only.retry_ms <= 1_200) == ("812~7.42", None, True)
         async with api.client() as http:

@@ -84,13 +84,13 @@ async def test_resuming_on_another_instance_returns_missed_events(start: Start) 
     new = (await there.create_match())["id"]
     async with _stream(there, last) as events:
         await _begin(events)
-        told = await _read(events, 7)
+        received = await _read(events, 7)
         await here.comment(new)
-        told += await _read(events, 1)
-        told += await _read_what_comes(events, 2.5)
+        received += await _read(events, 1)
+        received += await _read_what_comes(events, 2.5)
     heads = {match_id: len(await feed_of(here.base_url, match_id)) for match_id in (*matches, new)}
     expected = [(match_id, seq) for match_id in matches for seq in (heads[match_id] - 1, heads[match_id])]
-    assert sorted(map(_place, told)) == sorted([*expected, (new, 1), (new, 2)])
+    assert sorted(map(_place, received)) == sorted([*expected, (new, 1), (new, 2)])
 
 
 async def test_client_can_disconnect_after_any_resumed_event(start: Start) -> None:
@@ -104,15 +104,15 @@ async def test_client_can_disconnect_after_any_resumed_event(start: Start) -> No
     for match_id in (*matches, *matches, *matches):
         await api.comment(match_id)
     await asyncio.sleep(2.5)  # until the process has read a new horizon, beyond all of these events
-    told: Counter[tuple[int, int]] = Counter()
-    while told.total() < 9:
+    received: Counter[tuple[int, int]] = Counter()
+    while received.total() < 9:
         async with _stream(api, last) as events:
             last = (await _begin(events)).id or last
             (event,) = await _read(events, 1)
-            told[_place(event)] += 1
+            received[_place(event)] += 1
             last = event.id
     expected = [(match_id, before[match_id] + more) for match_id in matches for more in (1, 2, 3)]
-    assert told == Counter(expected)
+    assert received == Counter(expected)
     async with _stream(api, last) as events:
         await _begin(events)
         assert await _read_what_comes(events, 0.5) == []
@@ -143,24 +143,24 @@ async def test_alternating_instances_under_load_delivers_exactly_once(start: Sta
         last = await _with_id(here, events, matches[0])
     before = {match_id: len(await feed_of(here.base_url, match_id)) for match_id in matches}
     writers = [asyncio.create_task(_write(api, match_id)) for api in (here, there) for match_id in matches]
-    told: list[tuple[int, int]] = []
+    received: list[tuple[int, int]] = []
     turn = 0
     while not all(writer.done() for writer in writers):
         turn += 1
         async with _stream((here, there)[turn % 2], last) as events:
             last = (await _begin(events)).id or last
             for event in await _read_what_comes(events, 0.35):
-                told.append(_place(event))
+                received.append(_place(event))
                 last = event.id or last
     await asyncio.gather(*writers)
     async with _stream(here, last) as events:
         await _begin(events)
-        told += [_place(event) for event in await _read(events, 2 * WRITES * len(matches) - len(told))]
-        told += [_place(event) for event in await _read_what_comes(events, 0.2)]
-    doubled = [place for place, times in Counter(told).items() if times > 1]
+        received += [_place(event) for event in await _read(events, 2 * WRITES * len(matches) - len(received))]
+        received += [_place(event) for event in await _read_what_comes(events, 0.2)]
+    doubled = [place for place, times in Counter(received).items() if times > 1]
     assert doubled == []
     for match_id in matches:
-        seqs = [seq for told_match, seq in told if told_match == match_id]
+        seqs = [seq for received_match, seq in received if received_match == match_id]
         assert seqs == list(range(before[match_id] + 1, before[match_id] + 2 * WRITES + 1))
     assert turn > 3
 

@@ -149,16 +149,16 @@ async def test_client_can_be_cut_off_anywhere_in_a_long_history(start: Start, da
                 " FROM event, generate_series(2, 901) n WHERE match_id = %s AND seq = 1",
                 [match_id],
             )
-    last, told = first.id, list[tuple[int, int]]()
-    while len(told) < 2_700:
+    last, received = first.id, list[tuple[int, int]]()
+    while len(received) < 2_700:
         async with stream(api, ALL, last) as events:
             (said,) = await take(events)
             assert said.json()["recovered"]
-            part = await take(events, min(437, 2_700 - len(told)))
-            told += places([event.json() for event in part])
+            part = await take(events, min(437, 2_700 - len(received)))
+            received += places([event.json() for event in part])
             last = part[-1].id
             assert len(last) < 4_096
-    assert told == [(match_id, seq) for match_id in matches for seq in range(2, 902)]
+    assert received == [(match_id, seq) for match_id in matches for seq in range(2, 902)]
     async with stream(api, ALL, last) as events:
         await take(events)
         assert await rest(events) == []

@@ -56,7 +56,7 @@ writers = st.lists(st.lists(operations, min_size=1, max_size=10), min_size=2, ma
 
 
 @dataclass
-class Desk:
+class ConcurrentWriters:
     """Concurrent writers on the same matches, with the result of each write and the commentary available to correct."""
 
     store: Store
@@ -103,7 +103,7 @@ def _set(before: MatchState, operation: Operation) -> Revision:
     return set_score(before, Score(operation.home, operation.away))
 
 
-class Table:
+class ScoreTable:
     """Computes the score from the feed alone, by the rules."""
 
     def __init__(self) -> None:
@@ -120,9 +120,9 @@ class Table:
             moved = self.score + change
             self.score = Score(max(0, moved.home), max(0, moved.away))
         elif kind == "score_update":
-            told = Score(data["homeScore"], data["awayScore"])
-            assert not self._due or told == self.score
-            self._due, self.score = False, told
+            announced = Score(data["homeScore"], data["awayScore"])
+            assert not self._due or announced == self.score
+            self._due, self.score = False, announced
 
     def _change(self, kind: str, data: dict[str, Any]) -> Score:
         before = self._deltas.pop(data["id"], Score())
@@ -136,11 +136,11 @@ async def check_feed(store: Store, match_id: int, written: list[WriteResult]) ->
     """Assert that seqs have no gap, that every write returned its events, and that the score follows from them."""
     feed = await store.events(match_id, 0)
     assert [event.seq for event in feed] == list(range(1, len(feed) + 1))
-    told = [event for one in written for event in one.events if event.match_id == match_id]
-    assert sorted(event.message for event in told) == sorted(event.message for event in feed)
+    returned = [event for one in written for event in one.events if event.match_id == match_id]
+    assert sorted(event.message for event in returned) == sorted(event.message for event in feed)
     for one in written:
         assert [event.seq for event in one.events] == sorted(event.seq for event in one.events)
-    table = Table()
+    table = ScoreTable()
     for event in feed:
         table.read(event.type, orjson.loads(event.data))
     found = await store.match(match_id)
@@ -166,7 +166,7 @@ def test_concurrent_writers_produce_gap_free_feeds_with_matching_scores(
 ) -> None:
     async def run() -> None:
         async with opened(database_url, size=8, timeout=30) as database:
-            desk = Desk(Store(database))
+            desk = ConcurrentWriters(Store(database))
             await desk.open()
             await together(desk.write(program) for program in programs)
             for match_id in desk.matches:
@@ -240,17 +240,17 @@ async def resume_everywhere(service: Service, before: list[list[Operation]], mea
             answers = [group.create_task(one.subscribe(match_id, since=at)) for at, one in enumerate(listeners)]
         assert all(answer.result()["recovered"] for answer in answers)
         feed = await feed_of(service.base_url, match_id)
-        check_told(feed, editor.acknowledged)
+        check_delivered(feed, editor.acknowledged)
         for since, listener in enumerate(listeners):
             await listener.until_seq(match_id, len(feed) if since < len(feed) else 0)
             assert_same_events(listener.events(match_id), feed[since:])
 
 
-def check_told(feed: list[Message], acknowledged: list[Message]) -> None:
+def check_delivered(feed: list[Message], acknowledged: list[Message]) -> None:
     """Assert that the feed has no gap and all acknowledged writes, and that its scores follow from its events."""
     assert [event["seq"] for event in feed] == list(range(1, len(feed) + 1))
     commentary = [event["data"] for event in feed if event["type"] in ("commentary", "commentary_updated")]
     assert all(data in commentary for data in acknowledged if "minute" in data)
-    table = Table()
+    table = ScoreTable()
     for event in feed:
         table.read(event["type"], event["data"])

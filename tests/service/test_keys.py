@@ -54,7 +54,7 @@ async def status(api: Service, **headers: str) -> int:
         return (await http.post("/matches", json=match_body(), headers=headers)).status_code
 
 
-async def becomes(wanted: int, api: Service, **headers: str) -> None:
+async def wait_for_status(wanted: int, api: Service, **headers: str) -> None:
     """Wait until a write gets this status."""
     async with asyncio.timeout(REVOKED_SECONDS):
         while await status(api, **headers) != wanted:
@@ -65,7 +65,7 @@ async def test_writes_are_public_without_any_key(start: Start) -> None:
     api = await start("api")
 
     assert await status(api) == 201
-    assert await status(api, Authorization="Bearer whatever") == 201
+    assert await status(api, Authorization="Bearer unknown") == 201
 
 
 async def test_key_grants_its_scope_in_either_header(start: Start, keys: Keys) -> None:
@@ -119,11 +119,11 @@ async def test_created_or_revoked_key_takes_effect_within_seconds(start: Start, 
     api = await start("api")
 
     text = await keys.create("desk", "write")
-    await becomes(401, api)
+    await wait_for_status(401, api)
     assert await status(api, **{"X-API-Key": text}) == 201
 
     await keys.revoke(text)
-    await becomes(401, api, **{"X-API-Key": text})
+    await wait_for_status(401, api, **{"X-API-Key": text})
     assert await status(api) == 401  # revoking the last key does not make writes public
 
 
@@ -152,7 +152,7 @@ async def test_key_file_grants_access_and_is_reloaded(
 
     file.write_text(made.stdout)
 
-    await becomes(201, api, **{"X-API-Key": text})
+    await wait_for_status(201, api, **{"X-API-Key": text})
     assert text.split("_", 2)[2] not in made.stdout
 
 

@@ -1,4 +1,4 @@
-"""What the operator reads from the management port apart from connections: current and upcoming matches."""
+"""The management port reports current and upcoming matches to the operator, and is closed to web pages."""
 
 import asyncio
 import time
@@ -28,7 +28,7 @@ def ids(found: list[dict[str, Any]]) -> list[int]:
     return [fixture["id"] for fixture in found]
 
 
-async def made(api: Service, start: float, end: float, **fields: Any) -> dict[str, Any]:
+async def create_match_between(api: Service, start: float, end: float, **fields: Any) -> dict[str, Any]:
     """Create a match that starts and ends in ``start`` and ``end`` seconds."""
     return await api.create_match(startTime=instant(start), endTime=instant(end), **fields)
 
@@ -37,11 +37,11 @@ async def test_fixtures_are_live_matches_and_those_starting_soon(start: Start) -
     api = await start("api")
     async with management_of(api) as http:
         assert await fixtures(http) == []
-    later = await made(api, 1_800, 7_200, sport="rugby")
-    live = await made(api, -600, 3_600, homeTeam="Köln", awayTeam='"Quoted"')
-    await made(api, -7_200, -3_600)
-    tomorrow = await made(api, 80_000, 90_000)
-    await made(api, 90_000, 100_000)
+    later = await create_match_between(api, 1_800, 7_200, sport="rugby")
+    live = await create_match_between(api, -600, 3_600, homeTeam="Köln", awayTeam='"Quoted"')
+    await create_match_between(api, -7_200, -3_600)
+    tomorrow = await create_match_between(api, 80_000, 90_000)
+    await create_match_between(api, 90_000, 100_000)
     async with management_of(api) as http:
         assert ids(await fixtures(http, "?withinSeconds=0")) == [live["id"]]
         assert ids(await fixtures(http, "?withinSeconds=86400")) == [live["id"], later["id"], tomorrow["id"]]
@@ -56,14 +56,14 @@ async def test_fixtures_with_equal_start_are_ordered_by_id(start: Start) -> None
     api = await start("api")
     together = {"startTime": instant(60), "endTime": instant(600)}
     made_then = [(await api.create_match(**together))["id"] for _ in range(5)]
-    earlier = (await made(api, 30, 600))["id"]
+    earlier = (await create_match_between(api, 30, 600))["id"]
     async with management_of(api) as http:
         assert ids(await fixtures(http)) == [earlier, *made_then]
 
 
 async def test_cancelled_match_is_not_a_fixture(start: Start) -> None:
     api = await start("api")
-    *moved, other = [(await made(api, 60, 600))["id"] for _ in range(4)]
+    *moved, other = [(await create_match_between(api, 60, 600))["id"] for _ in range(4)]
     async with api.client() as http:
         for match_id, status in zip(moved, ("postponed", "cancelled", "finished"), strict=True):
             (await http.patch(f"/matches/{match_id}", json={"status": status})).raise_for_status()
@@ -73,12 +73,12 @@ async def test_cancelled_match_is_not_a_fixture(start: Start) -> None:
 
 async def test_overdue_scheduled_match_is_a_fixture(start: Start) -> None:
     api = await start("api")
-    match_id = (await made(api, 0.3, 600))["id"]
+    match_id = (await create_match_between(api, 0.3, 600))["id"]
     async with management_of(api) as http, asyncio.timeout(10):
         assert ids(await fixtures(http)) == [match_id]
         while not (found := await fixtures(http, "?withinSeconds=0")):
             await asyncio.sleep(0.05)
-        assert [(fixture["id"], fixture["status"]) for fixture in found] == [(match_id, "scheduled")], "nobody sweeps"
+        assert [(fixture["id"], fixture["status"]) for fixture in found] == [(match_id, "scheduled")], "no sweeper runs"
 
 
 async def test_number_of_fixtures_is_bounded(start: Start, database_url: str) -> None:

@@ -176,7 +176,7 @@ async def test_from_is_inclusive_and_to_exclusive(http: httpx.AsyncClient, servi
     assert await listed(http, sport=sport, to=at) == []
 
 
-async def test_updated_since_finds_what_changed(http: httpx.AsyncClient, service: Service, sport: str) -> None:
+async def test_updated_since_finds_changed_matches(http: httpx.AsyncClient, service: Service, sport: str) -> None:
     first, second = await service.create_match(sport=sport), await service.create_match(sport=sport)
     await service.comment(first["id"])
     changed = (await http.get(f"/matches/{first['id']}")).json()["data"]

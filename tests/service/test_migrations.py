@@ -160,9 +160,9 @@ def test_known_revision_is_the_latest_file() -> None:
 async def test_process_is_ready_on_its_own_and_newer_schemas(start: Start, empty_url: str, kind: Kind) -> None:
     service = await start(kind, ready=False, DATABASE_URL=empty_url)
     async with httpx.AsyncClient(base_url=service.management_url, timeout=5) as http:
-        await objects(http, "the database has no schema yet: run `livescore migrate`")
+        await wait_for_reason(http, "the database has no schema yet: run `livescore migrate`")
         await asyncio.to_thread(migrations.upgrade, empty_url)
-        await objects(http, None)
+        await wait_for_reason(http, None)
         for newer in (NEWER, "9999", "12345"):
             set_version(empty_url, newer)
             await service.terminate()
@@ -170,13 +170,13 @@ async def test_process_is_ready_on_its_own_and_newer_schemas(start: Start, empty
         set_version(empty_url, "ae1027a6acf")
         await service.terminate()
         await service.start(ready=False)
-        await objects(
+        await wait_for_reason(
             http, "the database's schema is ae1027a6acf, which is no revision of LiveScore: check DATABASE_URL"
         )
         set_version(empty_url, "0001")
-        await objects(http, TOO_OLD)
+        await wait_for_reason(http, TOO_OLD)
         set_version(empty_url, schema.HEAD)
-        await objects(http, None)
+        await wait_for_reason(http, None)
     assert "Traceback" not in service.log
 
 
@@ -193,7 +193,7 @@ async def test_running_processes_serve_an_older_schema_once_migrated(
     processes = await asyncio.gather(*(start(kind, ready=False, DATABASE_URL=empty_url) for kind in kinds))
     for process in processes:
         async with httpx.AsyncClient(base_url=process.management_url, timeout=5) as http:
-            await objects(http, TOO_OLD)
+            await wait_for_reason(http, TOO_OLD)
     api = processes[0]
     async with api.client() as http:
         assert (await http.post("/matches", json=match_body())).status_code == 503
@@ -347,7 +347,7 @@ def test_the_function_of_the_status_costs_no_call_and_ignores_the_search_path(da
         assert row.fetchone() == ("finished",)
 
 
-async def objects(http: httpx.AsyncClient, expected: str | None) -> None:
+async def wait_for_reason(http: httpx.AsyncClient, expected: str | None) -> None:
     """Wait until readiness reports this reason; None for ready."""
     found: object = ...
     async with asyncio.timeout(30):

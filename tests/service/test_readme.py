@@ -18,14 +18,14 @@ SECONDS = 60.0
 """Timeout of a command, and until it prints what it should."""
 
 
-def lines() -> list[str]:
+def readme_commands() -> list[str]:
     """Return the commands to run while the service is running."""
     block = re.search(r"```sh\n(\.venv/bin/livescore replay .*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert block
     return [line.partition("  #")[0].strip() for line in block[1].splitlines()]
 
 
-def prepared(folder: Path) -> Path:
+def prepare_folder(folder: Path) -> Path:
     """Create the folder of a new user: the environment, and a file to replay."""
     (folder / ".venv").symlink_to(ENVIRONMENT)
     (folder / "worldcup.json").symlink_to(ROOT / "tests" / "data" / "tournament-today.json")
@@ -33,7 +33,7 @@ def prepared(folder: Path) -> Path:
 
 
 @asynccontextmanager
-async def typed(line: str, api: Service, folder: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+async def run_command(line: str, api: Service, folder: Path) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run a command until the block ends, with its output."""
     command = line.replace("localhost:8000", f"127.0.0.1:{api.port}")
     process = await asyncio.create_subprocess_exec(
@@ -56,7 +56,7 @@ async def typed(line: str, api: Service, folder: Path) -> AsyncIterator[asyncio.
         await process.wait()
 
 
-async def says(process: asyncio.subprocess.Process, text: bytes) -> None:
+async def wait_for_output(process: asyncio.subprocess.Process, text: bytes) -> None:
     """Wait until the process has printed this text."""
     assert process.stdout
     said = b""
@@ -68,18 +68,18 @@ async def says(process: asyncio.subprocess.Process, text: bytes) -> None:
 
 
 async def test_readme_commands_replay_and_show_a_tournament(start: Start, tmp_path: Path) -> None:
-    api, folder = await start("api"), prepared(tmp_path)
-    replay, everything, matches, stream = lines()
-    async with typed(everything, api, folder) as watching:
-        await says(watching, b"welcome")
-        async with typed(f"{replay} --base-url {api.base_url}", api, folder) as playing:
+    api, folder = await start("api"), prepare_folder(tmp_path)
+    replay, everything, matches, stream = readme_commands()
+    async with run_command(everything, api, folder) as watching:
+        await wait_for_output(watching, b"welcome")
+        async with run_command(f"{replay} --base-url {api.base_url}", api, folder) as playing:
             async with asyncio.timeout(SECONDS):
                 await playing.communicate()
             assert playing.returncode == 0
-        await says(watching, b"match_status_changed")
-    async with typed(matches, api, folder) as listing:
-        await says(listing, b'"homeTeam"')
-    async with typed(stream, api, folder) as following:
-        await says(following, b'"subscribed"')
+        await wait_for_output(watching, b"match_status_changed")
+    async with run_command(matches, api, folder) as listing:
+        await wait_for_output(listing, b'"homeTeam"')
+    async with run_command(stream, api, folder) as following:
+        await wait_for_output(following, b'"subscribed"')
         await api.comment(1)
-        await says(following, b'"commentary"')
+        await wait_for_output(following, b'"commentary"')

@@ -52,12 +52,14 @@ def copy(tmp_path: Path) -> Copy:
     return copied
 
 
-async def play(file: Path, service: Service, speed: float = AS_FAST_AS_POSSIBLE, key: str | None = None) -> Summary:
+async def replay_file(
+    file: Path, service: Service, speed: float = AS_FAST_AS_POSSIBLE, key: str | None = None
+) -> Summary:
     console = Console(file=StringIO())
     return await replay(file, speed=speed, base_url=service.base_url, api_key=key, console=console)
 
 
-async def found(service: Service, match: Match) -> Json:
+async def find_match(service: Service, match: Match) -> Json:
     """Return the match of these teams at that time."""
     window = {"from": instant(match.kick_off), "to": instant(match.kick_off + timedelta(milliseconds=1))}
     async with service.client() as http:
@@ -77,10 +79,10 @@ async def change(service: Service, path: str, **body: Any) -> None:
         (await http.patch(path, json=body)).raise_for_status()
 
 
-async def stands_as_in(file: Path, service: Service) -> None:
+async def assert_matches_file(file: Path, service: Service) -> None:
     """Assert that every match exists once, with its score and times, and every step once and in order."""
     for match in read(file).matches:
-        record = await found(service, match)
+        record = await find_match(service, match)
         assert (record["homeTeam"], record["awayTeam"]) == (match.home, match.away)
         assert (record["startTime"], record["endTime"]) == (
             instant(match.kick_off),
@@ -96,15 +98,15 @@ async def stands_as_in(file: Path, service: Service) -> None:
 async def test_final_scores_equal_the_file(service: Service, copy: Copy, name: str) -> None:
     file = copy(name)
 
-    summary = await play(file, service)
+    summary = await replay_file(file, service)
 
-    await stands_as_in(file, service)
+    await assert_matches_file(file, service)
     assert (summary.matches, summary.played, summary.not_played, summary.skipped) == (4, 3, 1, 0)
     assert summary.mismatches == []
 
 
 async def test_inconsistent_goals_are_corrected(service: Service, copy: Copy) -> None:
-    summary = await play(copy(ROUNDS), service)
+    summary = await replay_file(copy(ROUNDS), service)
 
     assert (summary.goals, summary.corrected) == (5, 1)
 
@@ -112,11 +114,11 @@ async def test_inconsistent_goals_are_corrected(service: Service, copy: Copy) ->
 async def test_future_match_is_scheduled_and_cancelled_match_is_cancelled(service: Service, copy: Copy) -> None:
     today, rounds = copy(TODAY), copy(ROUNDS)
 
-    await play(today, service)
-    await play(rounds, service)
+    await replay_file(today, service)
+    await replay_file(rounds, service)
 
-    assert (await found(service, read(today).matches[3]))["status"] == "scheduled"
-    assert (await found(service, read(rounds).matches[2]))["status"] == "cancelled"
+    assert (await find_match(service, read(today).matches[3]))["status"] == "scheduled"
+    assert (await find_match(service, read(rounds).matches[2]))["status"] == "cancelled"
 
 
 OUTCOMES = [
@@ -146,11 +148,11 @@ async def test_a_match_keeps_the_outcome_of_the_file(
     fixture = json.loads(file.read_text())["matches"][1]
     file.write_text(json.dumps({"name": "Cup", "matches": [{**fixture, "score": None, **fields}]}))
 
-    await play(file, service)
-    again = await play(file, service)
+    await replay_file(file, service)
+    again = await replay_file(file, service)
 
     (match,) = read(file).matches
-    record = await found(service, match)
+    record = await find_match(service, match)
     assert (record["status"], record["homeScore"], record["awayScore"]) == state
     assert record["endTime"] == instant(script.record_end(match))
     assert await steps_of(service, record["id"]) == steps
@@ -162,9 +164,9 @@ async def test_a_match_without_result_is_never_shown_as_finished(service: Servic
     fixture = json.loads(file.read_text())["matches"][1]
     file.write_text(json.dumps({"name": "Cup", "matches": [{**fixture, "score": None}]}))
 
-    await play(file, service)
+    await replay_file(file, service)
 
-    record = await found(service, read(file).matches[0])
+    record = await find_match(service, read(file).matches[0])
     async with service.client() as http:
         events = (await http.get(f"/matches/{record['id']}/events")).json()["data"]
     statuses = [event["data"].get("status") or event["data"].get("newStatus") for event in events]
@@ -175,12 +177,12 @@ async def test_a_postponed_match_is_played_once_the_file_has_its_score(service: 
     file = copy(TODAY)
     fixture = json.loads(file.read_text())["matches"][0]
     file.write_text(json.dumps({"name": "Cup", "matches": [{**fixture, "status": "POSTPONED"}]}))
-    assert (await play(file, service)).not_played == 1
+    assert (await replay_file(file, service)).not_played == 1
 
     file.write_text(json.dumps({"name": "Cup", "matches": [fixture]}))
-    assert (await play(file, service)).played == 1
+    assert (await replay_file(file, service)).played == 1
 
-    await stands_as_in(file, service)
+    await assert_matches_file(file, service)
 
 
 async def test_score_agrees_with_the_text_of_every_entry(service: Service, copy: Copy) -> None:
@@ -191,10 +193,10 @@ async def test_score_agrees_with_the_text_of_every_entry(service: Service, copy:
     third["goals1"] = third["goals1"][1:]
     file.write_text(json.dumps({"name": "Cup", "matches": [first, second, third]}))
 
-    await play(file, service)
+    await replay_file(file, service)
 
     for match in read(file).matches:
-        record = await found(service, match)
+        record = await find_match(service, match)
         async with service.client() as http:
             events = (await http.get(f"/matches/{record['id']}/events", params={"limit": 100})).json()["data"]
         scores = stated_and_actual_scores(events, match)
@@ -232,49 +234,49 @@ async def test_repeated_matches_are_skipped_with_a_warning(service: Service, cop
     assert "match 2 (" in shown.getvalue()
     assert "was skipped" in shown.getvalue()
     assert summary.played == 1
-    await stands_as_in(file, service)
+    await assert_matches_file(file, service)
 
 
 @pytest.mark.parametrize("name", [TODAY, ROUNDS])
 async def test_second_run_creates_no_duplicates(service: Service, copy: Copy, name: str) -> None:
     file = copy(name)
-    await play(file, service)
+    await replay_file(file, service)
 
-    summary = await play(file, service)
+    summary = await replay_file(file, service)
 
-    await stands_as_in(file, service)
+    await assert_matches_file(file, service)
     assert (summary.skipped, summary.events) == (4, 0)
 
 
 async def test_concurrent_runs_create_no_duplicates(service: Service, copy: Copy) -> None:
     file = copy(TODAY)
 
-    await asyncio.gather(play(file, service), play(file, service))
+    await asyncio.gather(replay_file(file, service), replay_file(file, service))
 
-    await stands_as_in(file, service)
+    await assert_matches_file(file, service)
 
 
 @pytest.mark.parametrize("seconds", [0.1, 0.3, 0.6])
 async def test_interrupted_run_can_be_continued(service: Service, copy: Copy, seconds: float) -> None:
     file = copy(TODAY)
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(play(file, service, SLOW), seconds)
+        await asyncio.wait_for(replay_file(file, service, SLOW), seconds)
 
-    await play(file, service)
+    await replay_file(file, service)
 
-    await stands_as_in(file, service)
+    await assert_matches_file(file, service)
 
 
 async def test_a_match_ended_by_the_clock_is_played_once_the_file_has_its_score(service: Service, copy: Copy) -> None:
     file = copy(TODAY)
     match = json.loads(file.read_text())["matches"][0]
     file.write_text(json.dumps({"name": "Cup", "matches": [{**match, "score": None, "goals1": [], "goals2": []}]}))
-    assert (await play(file, service)).not_played == 1
+    assert (await replay_file(file, service)).not_played == 1
 
     file.write_text(json.dumps({"name": "Cup", "matches": [match]}))
-    assert (await play(file, service)).played == 1
+    assert (await replay_file(file, service)).played == 1
 
-    await stands_as_in(file, service)
+    await assert_matches_file(file, service)
 
 
 async def test_a_score_from_the_future_is_played_at_once(service: Service, copy: Copy) -> None:
@@ -284,20 +286,20 @@ async def test_a_score_from_the_future_is_played_at_once(service: Service, copy:
     document["matches"] = [{**document["matches"][0], "date": tomorrow}]
     file.write_text(json.dumps(document))
 
-    await play(file, service)
-    await play(file, service)
+    await replay_file(file, service)
+    await replay_file(file, service)
 
-    await stands_as_in(file, service)
+    await assert_matches_file(file, service)
 
 
 async def test_a_score_that_differs_is_an_error_that_names_the_match(service: Service, copy: Copy) -> None:
     file = copy(TODAY)
-    await play(file, service)
+    await replay_file(file, service)
     first = read(file).matches[0]
-    await change(service, f"/matches/{(await found(service, first))['id']}", homeScore=7)
+    await change(service, f"/matches/{(await find_match(service, first))['id']}", homeScore=7)
 
     with pytest.raises(ReplayError) as caught:
-        await play(file, service)
+        await replay_file(file, service)
 
     assert first.title in str(caught.value)
     assert "the server has 7\u20131, finished, the file 2\u20131 (field score)" in str(caught.value)
@@ -306,7 +308,7 @@ async def test_a_score_that_differs_is_an_error_that_names_the_match(service: Se
 async def test_the_virtual_clock_keeps_its_speed(service: Service, copy: Copy) -> None:
     began = asyncio.get_running_loop().time()
 
-    await play(copy(TODAY), service, 20_000)
+    await replay_file(copy(TODAY), service, 20_000)
 
     # Two matches an hour apart plus one with extra time, without the days between: about 5.5 hours of football.
     assert asyncio.get_running_loop().time() - began >= 5 * 3600 / 20_000
@@ -328,58 +330,58 @@ async def test_missing_keys_are_reported_and_given_ones_used(start: Start, copy:
     file = copy(TODAY)
 
     with pytest.raises(ReplayError, match="requires an API key: set --api-key"):
-        await play(file, api)
+        await replay_file(file, api)
     with pytest.raises(ReplayError, match="does not know this API key"):
-        await play(file, api, key="wrong")
-    await play(file, api, key="a-key-for-this-test-alone")
+        await replay_file(file, api, key="wrong")
+    await replay_file(file, api, key="a-key-for-this-test-alone")
 
-    await stands_as_in(file, api)
+    await assert_matches_file(file, api)
 
 
 async def test_rate_limits_are_respected(start: Start, copy: Copy) -> None:
     limited, free = await start("api", SECURITY_MODE="LIVE", HTTP_LIMIT="40 per 1 seconds"), await start("api")
     file = copy(TODAY)
 
-    await play(file, limited)
+    await replay_file(file, limited)
 
-    await stands_as_in(file, free)
+    await assert_matches_file(file, free)
 
 
 async def test_replay_survives_the_death_of_the_api(start: Start, copy: Copy) -> None:
     api = await start("api")
     file = copy(TODAY)
-    run = asyncio.create_task(play(file, api, SLOW))
+    run = asyncio.create_task(replay_file(file, api, SLOW))
     await _under_way(api)
 
     await api.kill()
     await api.start()
 
     await run
-    await stands_as_in(file, api)
+    await assert_matches_file(file, api)
 
 
 async def test_replay_survives_a_restart_of_postgresql(start: Start, own_postgres: OwnPostgres, copy: Copy) -> None:
     api = await start("api", DATABASE_URL=own_postgres.url)
     file = copy(TODAY)
-    run = asyncio.create_task(play(file, api, SLOW))
+    run = asyncio.create_task(replay_file(file, api, SLOW))
     await _under_way(api)
 
     await own_postgres.restart()
 
     await run
-    await stands_as_in(file, api)
+    await assert_matches_file(file, api)
 
 
 async def test_replay_survives_the_death_of_valkey(start: Start, own_valkey: Valkey, copy: Copy) -> None:
     api = await start("api", REDIS_URL=own_valkey.url)
     file = copy(TODAY)
-    run = asyncio.create_task(play(file, api, SLOW))
+    run = asyncio.create_task(replay_file(file, api, SLOW))
     await _under_way(api)
 
     await own_valkey.kill()
 
     await run
-    await stands_as_in(file, api)
+    await assert_matches_file(file, api)
 
 
 @pytest.mark.parametrize(

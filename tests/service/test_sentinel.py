@@ -88,7 +88,7 @@ async def test_demoted_primary_ends_the_subscription(watched: valkeys.Watched) -
             await valkeys.until(lambda: sentinel.execute_command("SENTINEL", "FAILOVER", valkeys.SERVICE))
         with pytest.raises(BrokerAway):
             await asyncio.wait_for(_listen(subscription), 10)
-    await valkeys.until(lambda: _hears_itself(broker))
+    await valkeys.until(lambda: _receives_itself(broker))
     assert await watched.primary_port() == watched.replica.port
     await broker.close()
 
@@ -98,7 +98,7 @@ async def _listen(subscription: Subscription) -> None:
         pass
 
 
-async def _hears_itself(broker: Broker) -> bool:
+async def _receives_itself(broker: Broker) -> bool:
     try:
         async with broker.subscription() as subscription:
             await subscription.connect(["channel"])

@@ -21,7 +21,7 @@ from livescore.redis_clients import rq_client
 from livescore.scores import feed
 from livescore.scores.feed import Event
 from livescore.settings import load
-from tests.chaos.test_delivery_restore import program
+from tests.chaos.test_delivery_restore import postgres_program
 from tests.support.clients import Listener
 from tests.support.delivery import TimingListener, Writer, assert_same_events
 from tests.support.deployments import DEPLOYMENT, deployment_of, origin_of
@@ -60,7 +60,7 @@ def copied_database_url(postgres_server: Postgres, database_url: str) -> Iterato
 
 
 @dataclass
-class Whole:
+class CompleteService:
     """A complete service with a client for every kind of subscription."""
 
     api: Service
@@ -83,7 +83,9 @@ class Whole:
 
 
 @asynccontextmanager
-async def whole(start: Start, database_url: str, redis_url: str, **environment: str) -> AsyncIterator[Whole]:
+async def complete_service(
+    start: Start, database_url: str, redis_url: str, **environment: str
+) -> AsyncIterator[CompleteService]:
     kinds: tuple[Kind, ...] = ("api", "worker", "scheduler")
     variables = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "AUDIT_INTERVAL_SECONDS": NEVER, **environment}
     api, *others = await asyncio.gather(*(start(kind, ready=True, **variables) for kind in kinds))
@@ -91,10 +93,10 @@ async def whole(start: Start, database_url: str, redis_url: str, **environment: 
         await service.logged("deployment identified")
     await eventually(lambda: httpx.get(f"{api.base_url}/health", verify=False).is_success)
     async with TimingListener(api.ws_url) as watcher, TimingListener(f"{api.ws_url}?all=1") as everything:
-        yield Whole(api, others, watcher, everything)
+        yield CompleteService(api, others, watcher, everything)
 
 
-async def foreign(api: Service) -> dict[str, float]:
+async def dropped_messages(api: Service) -> dict[str, float]:
     """Return the numbers of messages that an API dropped, by reason."""
     async with httpx.AsyncClient() as http:
         text = (await http.get(f"{api.management_url}/metrics")).text
@@ -110,7 +112,7 @@ def channels(client: redis.Redis) -> set[str]:
     return {name.decode() for name in names}
 
 
-async def write_together(services: list[Whole], count: int) -> None:
+async def write_together(services: list[CompleteService], count: int) -> None:
     """Let each service create a match with the same id and write to it at the same time."""
     matches = [(await service.api.create_match(homeTeam=f"of {n}"))["id"] for n, service in enumerate(services)]
     assert matches == [1] * len(services)
@@ -122,7 +124,7 @@ async def write_together(services: list[Whole], count: int) -> None:
         await service.assert_delivered(1, 1 + count)
 
 
-async def transitions_happen(services: list[Whole]) -> None:
+async def assert_transitions(services: list[CompleteService]) -> None:
     for service in services:
         match_id = (await service.api.create_match(startTime=instant(1.2), endTime=instant(2)))["id"]
         await service.everything.until_seq(match_id, 3)
@@ -143,13 +145,13 @@ async def test_two_services_on_one_redis_are_isolated(
     async with AsyncExitStack() as stack:
         other_redis_url = valkey_server.server.url(other_number)
         services = [
-            await stack.enter_async_context(whole(start, database_url, redis_url)),
-            await stack.enter_async_context(whole(start, other_database_url, other_redis_url)),
+            await stack.enter_async_context(complete_service(start, database_url, redis_url)),
+            await stack.enter_async_context(complete_service(start, other_database_url, other_redis_url)),
         ]
         await write_together(services, 40)
-        await transitions_happen(services)
+        await assert_transitions(services)
         for service in services:
-            assert await foreign(service.api) == {}
+            assert await dropped_messages(service.api) == {}
             assert len(service.watcher.of_type("match_created")) == 2
         ids = [deployment_of(url).id for url in (database_url, other_database_url)]
         with redis.Redis.from_url(other_redis_url) as other_client:
@@ -166,12 +168,13 @@ async def test_copied_database_on_the_same_redis_does_not_reach_the_original_s_c
     assert one.epoch != two.epoch
     async with AsyncExitStack() as stack:
         services = [
-            await stack.enter_async_context(whole(start, url, redis_url)) for url in (database_url, copied_database_url)
+            await stack.enter_async_context(complete_service(start, url, redis_url))
+            for url in (database_url, copied_database_url)
         ]
         await write_together(services, 20)
-        await transitions_happen(services)
+        await assert_transitions(services)
         for service in services:
-            dropped = await foreign(service.api)
+            dropped = await dropped_messages(service.api)
             assert set(dropped) == {"epoch"}
             assert dropped["epoch"] > 20
 
@@ -180,11 +183,11 @@ async def test_copy_with_its_own_prefix_shares_nothing(
     start: Start, copied_database_url: str, database_url: str, redis_url: str, redis_client: redis.Redis
 ) -> None:
     async with (
-        whole(start, database_url, redis_url) as one,
-        whole(start, copied_database_url, redis_url, REDIS_PREFIX="staging") as two,
+        complete_service(start, database_url, redis_url) as one,
+        complete_service(start, copied_database_url, redis_url, REDIS_PREFIX="staging") as two,
     ):
         await write_together([one, two], 20)
-        assert await foreign(one.api) == await foreign(two.api) == {}
+        assert await dropped_messages(one.api) == await dropped_messages(two.api) == {}
         assert {name.partition(":")[0] for name in channels(redis_client)} == {"livescore", "staging"}
 
 
@@ -199,16 +202,16 @@ async def test_a_foreign_envelope_is_dropped_and_counted(
         await everything.next("subscribedAll")
         await listener.subscribe(match_id)
         event = Event.from_row(match_id, 2, "commentary", '{"message":"forged"}', 0.0, "")
-        strangers = {
+        foreign_payloads = {
             "deployment": feed.pack(event, Origin(DEPLOYMENT, ours.epoch)),
             "epoch": feed.pack(event, Origin(ours.deployment, "0" * 12)),
             "malformed": b"another program",
         }
-        for payload in strangers.values():
+        for payload in foreign_payloads.values():
             for channel in (*feed.channels(event), feed.EVERYBODY):
                 redis_client.publish(ours.deployment.name(channel), payload)
         async with asyncio.timeout(20):
-            while await foreign(api) != dict.fromkeys(strangers, 3.0):
+            while await dropped_messages(api) != dict.fromkeys(foreign_payloads, 3.0):
                 await asyncio.sleep(0.05)
         await api.comment(match_id, message="true")
         for each in (listener, everything):
@@ -219,7 +222,7 @@ async def test_a_foreign_envelope_is_dropped_and_counted(
 async def test_every_process_follows_a_change_of_deployment(
     start: Start, database_url: str, redis_url: str, redis_client: redis.Redis
 ) -> None:
-    async with whole(start, database_url, redis_url, AUDIT_INTERVAL_SECONDS="0.2") as service:
+    async with complete_service(start, database_url, redis_url, AUDIT_INTERVAL_SECONDS="0.2") as service:
         before = deployment_of(database_url)
         with closing(psycopg.connect(database_url, autocommit=True)) as connection:
             connection.execute("UPDATE catalog SET deployment = gen_random_uuid()")
@@ -229,16 +232,20 @@ async def test_every_process_follows_a_change_of_deployment(
         await eventually(lambda: after.name(feed.EVERYBODY) in channels(redis_client))
         await eventually(lambda: not [name for name in channels(redis_client) if before.id in name])
         await write_together([service], 10)
-        await transitions_happen([service])
+        await assert_transitions([service])
 
 
 def test_deployment_survives_a_dump_but_the_epoch_does_not(postgres_server: Postgres, database_url: str) -> None:
     before = origin_of(database_url)
-    dump = subprocess.run([program("pg_dump"), database_url], check=True, capture_output=True, timeout=60).stdout
+    dump = subprocess.run(
+        [postgres_program("pg_dump"), database_url], check=True, capture_output=True, timeout=60
+    ).stdout
     postgres_server.server.create_database("restored")
     try:
         url = postgres_server.url_of("restored")
-        subprocess.run([program("psql"), "--quiet", url], input=dump, check=True, capture_output=True, timeout=60)
+        subprocess.run(
+            [postgres_program("psql"), "--quiet", url], input=dump, check=True, capture_output=True, timeout=60
+        )
         after = origin_of(url)
     finally:
         postgres_server.drop_database("restored")
@@ -284,9 +291,11 @@ async def test_documented_redis_user_has_sufficient_permissions(
     (rule,) = re.findall(r"^ACL SETUSER .*$", (DOCS / "operations.md").read_text(), re.MULTILINE)
     redis_client.execute_command(*rule.replace("ID", deployment_of(database_url).id).split())
     try:
-        async with whole(start, database_url, redis_url.replace("unix://", "unix://livescore:password@")) as service:
+        async with complete_service(
+            start, database_url, redis_url.replace("unix://", "unix://livescore:password@")
+        ) as service:
             await write_together([service], 10)
-            await transitions_happen([service])
+            await assert_transitions([service])
             for process in (service.api, *service.others):
                 assert "away" not in process.log
                 assert "permission" not in process.log

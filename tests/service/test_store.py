@@ -103,9 +103,9 @@ async def test_events_since_a_horizon_include_those_of_transactions_open_then(st
         horizon = await store.horizon()
         await open_one.commit()
     await comment(store, late)
-    told = [(event.match_id, event.seq) for event in await store.since_horizon(horizon)]
-    assert (early, 2) in told
-    assert (late, 3) in told
+    returned = [(event.match_id, event.seq) for event in await store.since_horizon(horizon)]
+    assert (early, 2) in returned
+    assert (late, 3) in returned
     assert set((await store.changed(horizon)).items()) >= {(early, 2), (late, 3)}
 
 
@@ -114,8 +114,8 @@ async def test_events_beyond_one_batch_are_all_returned(store: Store, monkeypatc
     horizon = await store.horizon()
     for match_id in [await create(store) for _ in range(3)]:
         await comment(store, match_id, 5)
-    told = [(event.match_id, event.seq) for event in await store.since_horizon(horizon)]
-    assert told == [(match_id, seq) for match_id in (1, 2, 3) for seq in range(1, 7)]
+    returned = [(event.match_id, event.seq) for event in await store.since_horizon(horizon)]
+    assert returned == [(match_id, seq) for match_id in (1, 2, 3) for seq in range(1, 7)]
 
 
 async def test_concurrently_corrected_goal_counts_in_its_final_form(store: Store) -> None:
@@ -222,13 +222,13 @@ async def test_hanging_database_counts_as_away_within_the_timeout_and_recovers(
             await comment(store, match_id)
         assert asyncio.get_running_loop().time() - began < 2
         own_postgres.resume()
-        await answering(database)
+        await wait_until_answering(database)
         await comment(store, match_id)
         found = await seqs(store, match_id)
         assert found == list(range(1, len(found) + 1))
 
 
-async def answering(database: Database, timeout: float = 30.0) -> None:
+async def wait_until_answering(database: Database, timeout: float = 30.0) -> None:
     """Wait until a read succeeds."""
     async with asyncio.timeout(timeout):
         while True:

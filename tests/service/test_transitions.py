@@ -239,7 +239,7 @@ FAILING_WRITES = {
 
 
 @pytest.mark.parametrize(("reason", "fault"), FAILING_WRITES.items(), ids=range(len(FAILING_WRITES)))
-async def test_readiness_says_why_statements_fail(
+async def test_readiness_gives_the_reason_for_failing_statements(
     database_url: str, settings: Settings, reason: str, fault: str
 ) -> None:
     await scheduled(database_url, -1, 100)
@@ -273,7 +273,7 @@ async def test_an_overdue_job_has_moved_its_match_when_it_ends(database_url: str
 
 
 @pytest.mark.parametrize("change", ["postponed", "later", "unknown"])
-async def test_a_job_that_is_out_of_date_does_nothing(database_url: str, moves: Transitions, change: str) -> None:
+async def test_outdated_job_does_nothing(database_url: str, moves: Transitions, change: str) -> None:
     match = await scheduled(database_url, 0.2, 100)
     moment = match.start
     if change == "postponed":
@@ -285,7 +285,7 @@ async def test_a_job_that_is_out_of_date_does_nothing(database_url: str, moves: 
     assert [event.new for event in transitions(database_url, match.id)] in ([], ["postponed"])
 
 
-async def test_a_match_that_is_moved_while_its_job_waits_is_left_alone(database_url: str, moves: Transitions) -> None:
+async def test_match_rescheduled_while_its_job_waits_is_not_changed(database_url: str, moves: Transitions) -> None:
     match = await scheduled(database_url, 0.2, 100)
     await transition(moves, match.id, match.start)
     move(database_url, match.id, 50, 100)

@@ -156,8 +156,8 @@ async def test_concurrent_writers_on_two_instances_produce_one_order(start: Star
         await _settle(*listeners)
         feed = await feed_of(here.base_url, match_id)
         for listener in listeners:
-            heard = [event for event in listener.events(match_id) if event["seq"] > 1]
-            assert heard == feed[1:]
+            received = [event for event in listener.events(match_id) if event["seq"] > 1]
+            assert received == feed[1:]
 
 
 async def _write(api: Service, match_id: int, count: int) -> None:

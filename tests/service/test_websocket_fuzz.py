@@ -152,7 +152,7 @@ async def test_service_survives_20_000_random_frames(start: Start) -> None:
 
 
 async def test_service_survives_random_bytes(start: Start) -> None:
-    """The server reads no more than it must, whatever length the bytes announce."""
+    """The server reads no more than it must for any announced length."""
     api = await start("api")
     match_id = (await api.create_match())["id"]
     chance = random.Random(SEED)

@@ -48,17 +48,17 @@ async def _until_connections(api: Service, count: int) -> None:
             await asyncio.sleep(0.02)
 
 
-async def _shout(api: Service, match_id: int, times: int) -> None:
+async def _write_large(api: Service, match_id: int, times: int) -> None:
     async with api.client() as http:
         for minute in range(times):
             body = {"minute": minute, "message": BIG}
             (await http.post(f"/matches/{match_id}/commentary", json=body)).raise_for_status()
 
 
-async def _shout_until_cut(api: Service, match_id: int, *listeners: Listener) -> int:
+async def _write_until_cut(api: Service, match_id: int, *listeners: Listener) -> int:
     """Write as fast as the listeners read until no other client is connected; return the last seq."""
     for seq in range(2, 202):
-        await _shout(api, match_id, 1)
+        await _write_large(api, match_id, 1)
         await all_reach(listeners, match_id, seq)
         if await _connections(api) == len(listeners):
             return seq
@@ -76,10 +76,10 @@ async def test_fault_17_client_that_reads_nothing_is_closed_with_1013(start: Sta
     ):
         await one.subscribe(match_id)
         await two.next("subscribedAll")
-        newest = 5 + await _shout_until_cut(api, match_id, one, two)
+        newest = 5 + await _write_until_cut(api, match_id, one, two)
         last, code = await _read_all(stalled)
         assert code == 1013
-        await _shout(api, match_id, 5)
+        await _write_large(api, match_id, 5)
         await all_reach((one, two), match_id, newest)
         assert 1 <= last < newest
         feed = await feed_of(api.base_url, match_id)
@@ -109,7 +109,7 @@ async def test_fault_17_dead_peer_is_aborted_after_its_close_frame(start: Start)
     process = psutil.Process(api.process.pid)
     async with _idle_reader(api.port, f"?matchId={match_id}"):
         await _until_connections(api, 1)
-        await _shout(api, match_id, 80)
+        await _write_large(api, match_id, 80)
         await _until_connections(api, 0)
         async with asyncio.timeout(15):
             while _sockets(process, api.port):
@@ -131,7 +131,7 @@ async def test_memory_stays_bounded_with_many_stalled_clients(start_command: Sta
     for client in clients:
         await client.__aenter__()
     try:
-        await _shout(api, match_id, 120)
+        await _write_large(api, match_id, 120)
         await _until_connections(api, 0)
         assert process.memory_info().rss - before < 40_000_000
     finally:
@@ -177,7 +177,7 @@ async def test_client_that_pauses_within_the_bound_loses_no_event(start: Start) 
     match_id = (await api.create_match())["id"]
     async with _idle_reader(api.port, f"?matchId={match_id}") as client:
         await _until_connections(api, 1)
-        await _shout(api, match_id, 10)
+        await _write_large(api, match_id, 10)
         seqs: list[int] = []
         while not seqs or seqs[-1] < 11:
             message = (await client.receive()).json()
@@ -191,7 +191,7 @@ async def test_slow_consumers_are_counted_in_a_metric(start: Start) -> None:
     match_id = (await api.create_match())["id"]
     async with _idle_reader(api.port, f"?matchId={match_id}"):
         await _until_connections(api, 1)
-        await _shout(api, match_id, 80)
+        await _write_large(api, match_id, 80)
         await _until_connections(api, 0)
     async with httpx.AsyncClient(base_url=api.management_url) as http:
         lines = (await http.get("/metrics")).text.splitlines()

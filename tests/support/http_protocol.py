@@ -1,4 +1,4 @@
-"""The service's HTTP protocol on a transport in memory: exact control over what arrives in which piece."""
+"""The service's HTTP protocol on an in-memory transport, with exact control over the pieces that arrive."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ class Answer(NamedTuple):
 
 
 class MemoryTransport(asyncio.Transport):
-    """A transport that keeps what is written, and knows whether reading is paused."""
+    """A transport that records written data, and reports if reading is paused."""
 
     def __init__(self, peer: str) -> None:
         super().__init__({"peername": (peer, 1), "sockname": ("127.0.0.1", 8000)})
@@ -64,7 +64,7 @@ class MemoryTransport(asyncio.Transport):
         self.paused = False
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Nothing is buffered."""
+        """Do nothing: no data is buffered."""
 
     def get_write_buffer_size(self) -> int:
         return 0
@@ -77,7 +77,7 @@ class MemoryTransport(asyncio.Transport):
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
-    """Answer with what the application saw of a request; ``/stream`` does not announce a length, ``/slow`` waits."""
+    """Respond with the request as the application sees it; ``/stream`` announces no length, ``/slow`` waits."""
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.accept"})
@@ -103,12 +103,12 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 
 
 def bounds(**overrides: Any) -> Settings:
-    """Settings for a protocol without a service."""
+    """Return settings for a protocol without a service."""
     return configuration.load(database_url="postgresql://localhost/x", redis_url="redis://localhost", **overrides)
 
 
 class Server:
-    """Makes connections to one application."""
+    """Accepts connections for one application."""
 
     def __init__(
         self, settings: Settings, application: Any = echo, *, websockets: bool = True, keep_alive_seconds: float = 5
@@ -136,37 +136,37 @@ class Server:
 
 
 class Connection:
-    """One connection, from the client's side."""
+    """The client side of one connection."""
 
     def __init__(self, transport: MemoryTransport) -> None:
         self.transport = transport
 
     def send(self, *pieces: bytes) -> None:
-        """Deliver each piece in a read of its own."""
+        """Deliver each piece in a separate read."""
         for piece in pieces:
             self.transport.protocol.data_received(piece)
 
     def lose(self) -> None:
-        """End the connection, as the event loop does it."""
+        """Lose the connection, as the event loop reports it."""
         self.transport.closed = True
         self.transport.protocol.connection_lost(None)
 
     async def answers(self, count: int = 1, *, patience: float = 5.0) -> list[Answer]:
-        """Wait for this many answers, ``100 Continue`` not counted."""
+        """Wait for this many responses, not counting ``100 Continue``."""
         async with asyncio.timeout(patience):
             while len(found := parse(self.transport.written)) < count:
                 await asyncio.sleep(0.001)
         return found
 
     async def settled(self) -> list[Answer]:
-        """Return all answers after everything that is ready has run."""
+        """Return all responses after the event loop has run everything that is ready."""
         for _ in range(50):
             await asyncio.sleep(0)
         return parse(self.transport.written)
 
 
 def parse(data: bytes, *, head: bool = False) -> list[Answer]:
-    """Return the complete answers with a length; of one without, which ends with the connection, what has come."""
+    """Return the complete responses with a length; of a response without one, the data received so far."""
     answers = []
     while b"\r\n\r\n" in data:
         top, _, data = data.partition(b"\r\n\r\n")

@@ -251,7 +251,7 @@ async def eventually(condition: Callable[[], object], timeout: float = 30.0, int
 
 
 def _defaults(name: str) -> dict[str, str]:
-    """Settings for loopback only, with a drain short enough for tests that are not about drains."""
+    """Return settings for loopback, with a drain short enough for tests that are not about drains."""
     return {
         "ENVIRONMENT": "test",
         "HOST": "127.0.0.1",

@@ -138,7 +138,7 @@ def _read_all(client: socket.socket) -> None:
         pass
 
 
-async def test_a_reset_drops_what_the_kernel_holds_for_the_client() -> None:
+async def test_reset_drops_data_buffered_by_the_kernel() -> None:
     accepted: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
     server = await asyncio.start_server(lambda _, writer: accepted.put_nowait(writer), "127.0.0.1", 0)
     with socket.create_connection(server.sockets[0].getsockname()[:2]) as client:

@@ -32,14 +32,14 @@ time.sleep(60)
 
 BLOCKED = """
 import importlib.abc, json, sys
-told = json.load(sys.stdin)
-gone = set(told["gone"])
+arguments = json.load(sys.stdin)
+gone = set(arguments["gone"])
 class Gone(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
         if name in gone:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Gone())
-for statement in told["statements"]:
+for statement in arguments["statements"]:
     exec(statement)
 """
 
@@ -65,9 +65,9 @@ def module(path: Path) -> str:
 
 def without(gone: list[str], statements: list[str]) -> str:
     """Run the import statements without the modules in ``gone``, and return the error; empty if they succeed."""
-    told = json.dumps({"gone": gone, "statements": statements})
+    arguments = json.dumps({"gone": gone, "statements": statements})
     command = [sys.executable, "-c", BLOCKED]
-    return subprocess.run(command, input=told, capture_output=True, text=True, timeout=SECONDS).stderr
+    return subprocess.run(command, input=arguments, capture_output=True, text=True, timeout=SECONDS).stderr
 
 
 def compiled(image: str) -> list[str]:
@@ -169,7 +169,7 @@ def test_patched_libraries_are_kept() -> None:
 
 
 def test_replaced_source_is_recompiled(tmp_path: Path) -> None:
-    source = tmp_path / "told.py"
+    source = tmp_path / "fresh.py"
     source.write_text("print('old')")
     slim.compiled(source)
     times = source.stat()
@@ -177,7 +177,7 @@ def test_replaced_source_is_recompiled(tmp_path: Path) -> None:
     os.utime(source, ns=(times.st_atime_ns, times.st_mtime_ns))
 
     done = subprocess.run(
-        [sys.executable, "-c", "import told"], cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS
+        [sys.executable, "-c", "import fresh"], cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS
     )
     assert done.stdout == "new\n"
 
@@ -196,13 +196,13 @@ def test_the_same_source_compiles_to_the_same_bytes(tmp_path: Path) -> None:
 # Development
 
 
-class Watched:
+class ReloaderProcess:
     """The reloader on its own folder, which stands in for the installed sources."""
 
     def __init__(self, folder: Path) -> None:
         self.source = folder / "program.py"
         self.log = folder / "log"
-        self.say("one")
+        self.write_source("one")
         code = (
             "import signal, sys; from pathlib import Path; from images.reload import Reloader\n"
             f"r = Reloader([sys.executable, {str(self.source)!r}], Path({str(folder)!r}))\n"
@@ -211,10 +211,10 @@ class Watched:
         with self.log.open("w") as log:
             self.process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=log, stderr=log)
 
-    def say(self, text: str) -> None:
+    def write_source(self, text: str) -> None:
         self.source.write_text(PROGRAM.format(said=text))
 
-    def heard(self, text: str) -> None:
+    def wait_for_output(self, text: str) -> None:
         deadline = time.monotonic() + SECONDS
         while text not in self.log.read_text().split("\n"):
             assert time.monotonic() < deadline, self.log.read_text()
@@ -222,29 +222,29 @@ class Watched:
 
 
 @pytest.fixture
-def watched(tmp_path: Path) -> Iterator[Watched]:
-    found = Watched(tmp_path)
+def watched(tmp_path: Path) -> Iterator[ReloaderProcess]:
+    found = ReloaderProcess(tmp_path)
     yield found
     found.process.send_signal(signal.SIGTERM)
     found.process.wait(SECONDS)
 
 
-def test_changed_source_restarts_the_process(watched: Watched) -> None:
-    watched.heard("one")
-    watched.say("two")
-    watched.heard("two")
+def test_changed_source_restarts_the_process(watched: ReloaderProcess) -> None:
+    watched.wait_for_output("one")
+    watched.write_source("two")
+    watched.wait_for_output("two")
 
 
-def test_restart_waits_until_a_syntax_error_is_fixed(watched: Watched) -> None:
-    watched.heard("one")
+def test_restart_waits_until_a_syntax_error_is_fixed(watched: ReloaderProcess) -> None:
+    watched.wait_for_output("one")
     watched.source.write_text("no python")
-    watched.heard("SyntaxError: invalid syntax")
-    watched.say("three")
-    watched.heard("three")
+    watched.wait_for_output("SyntaxError: invalid syntax")
+    watched.write_source("three")
+    watched.wait_for_output("three")
 
 
-def test_a_signal_ends_the_process_and_the_reloader(watched: Watched) -> None:
-    watched.heard("one")
+def test_a_signal_ends_the_process_and_the_reloader(watched: ReloaderProcess) -> None:
+    watched.wait_for_output("one")
     watched.process.send_signal(signal.SIGTERM)
     assert watched.process.wait(SECONDS) == 0
 

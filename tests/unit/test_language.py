@@ -33,7 +33,7 @@ class Ceiling(NamedTuple):
 CEILINGS = {
     "app": Ceiling(words=7, clauses=11),
     "operator": Ceiling(words=12.5, clauses=26),
-    "tests": Ceiling(words=13, clauses=14),
+    "tests": Ceiling(),
     "charts": Ceiling(words=10, clauses=34),
     "k8s": Ceiling(words=6),
     "images": Ceiling(),

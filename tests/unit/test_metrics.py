@@ -104,8 +104,8 @@ async def test_every_metric_is_rendered_under_its_name(name: str) -> None:
 def test_libraries_add_no_metrics_to_our_registry() -> None:
     from prometheus_client import Counter
 
-    Counter("somebody_elses", "Registered in the global registry.")
-    assert b"somebody_elses" not in metrics.render()[0]
+    Counter("foreign_metric", "Registered in the global registry.")
+    assert b"foreign_metric" not in metrics.render()[0]
 
 
 @pytest.mark.parametrize("prefix", ["", "/api"])

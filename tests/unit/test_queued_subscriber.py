@@ -84,9 +84,9 @@ async def test_subscriber_that_does_not_read_is_cut_off_without_a_gap() -> None:
     for seq in range(1, 100):
         subscriber.put(event(seq, size=1_000))
     assert subscriber.closed
-    told = [seq for piece in await _all(subscriber) for seq in piece]
-    assert told == list(range(1, len(told) + 1))
-    assert 0 < len(told) < 11
+    received = [seq for piece in await _all(subscriber) for seq in piece]
+    assert received == list(range(1, len(received) + 1))
+    assert 0 < len(received) < 11
 
 
 async def test_small_event_is_dropped_after_a_larger_one_was_dropped() -> None:
@@ -144,7 +144,7 @@ def test_history_and_live_events_form_one_sequence(seen: int, joined: int, store
         for seq in live[before:]:
             subscriber.put(event(seq))
         subscriber.close()
-        told = [seq for piece in await _all(subscriber) for seq in piece]
-        assert told == list(range(seen + 1, last_ + 1))
+        received = [seq for piece in await _all(subscriber) for seq in piece]
+        assert received == list(range(seen + 1, last_ + 1))
 
     asyncio.run(run())

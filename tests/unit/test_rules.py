@@ -120,13 +120,13 @@ def test_a_live_match_can_be_ended() -> None:
     assert revision.events == ["match_status_changed"]
 
 
-def test_ending_a_finished_match_again_changes_nothing() -> None:
+def test_ending_a_finished_match_again_is_a_no_op() -> None:
     finished = match("finished", pinned=True)
     assert rules.end(finished) == rules.Revision(finished)
 
 
 @given(statuses.filter(lambda status: status not in ("live", "finished")))
-def test_a_match_that_is_not_played_cannot_be_ended(status: Status) -> None:
+def test_unplayed_match_cannot_be_ended(status: Status) -> None:
     with pytest.raises(Conflict, match=status):
         rules.end(match(status))
 

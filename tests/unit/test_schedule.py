@@ -105,7 +105,7 @@ async def test_schedule_can_be_stopped_without_a_start(nowhere: Settings) -> Non
     await Schedule(nowhere, lambda: DEPLOYMENT).stop()
 
 
-def test_a_job_outside_of_a_worker_says_so() -> None:
+def test_job_outside_a_worker_is_an_error() -> None:
     with pytest.raises(LookupError, match="livescore worker"):
         functions.run(transitions.transition, (7, START))
 

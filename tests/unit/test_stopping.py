@@ -14,7 +14,7 @@ async def _answer(_: aiohttp.web.BaseRequest) -> aiohttp.web.Response:
     return aiohttp.web.Response()
 
 
-def _hear_the_end(client: socket.socket) -> bytes:
+def _read_to_end(client: socket.socket) -> bytes:
     with suppress(ConnectionResetError):
         return client.recv(1)
     return b""
@@ -29,4 +29,4 @@ async def test_connection_made_during_a_stop_is_closed(turns: int) -> None:
         for _ in range(turns):
             await asyncio.sleep(0)
         await stop(runner)
-        assert await asyncio.to_thread(_hear_the_end, client) == b""
+        assert await asyncio.to_thread(_read_to_end, client) == b""

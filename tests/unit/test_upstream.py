@@ -152,7 +152,7 @@ def test_rq_passes_the_arguments_of_a_job_to_its_function() -> None:
 
 
 @pytest.mark.parametrize("library", BOUNDED)
-def test_a_library_whose_undocumented_names_are_used_has_an_upper_bound(library: str) -> None:
+def test_library_with_used_undocumented_names_has_an_upper_bound(library: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     listed = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
     requirements = [requirement for requirement in map(Requirement, listed) if requirement.name == library]
@@ -184,7 +184,7 @@ def test_no_class_of_ours_hides_a_private_name_of_its_base() -> None:
 
 
 def modules() -> Iterator[ModuleType]:
-    """Every module of the service and the operator."""
+    """Yield every module of the service and the operator."""
     for package in PACKAGES:
         yield package
         for entry in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
@@ -197,13 +197,13 @@ def is_private(name: str) -> bool:
 
 
 def library_of(module_name: str) -> str | None:
-    """The third-party library that a module belongs to."""
+    """Return the third-party library that a module belongs to."""
     top = module_name.partition(".")[0]
     return None if top in sys.stdlib_module_names or top in ("livescore", "livescore_operator") else top
 
 
 def private_uses(module: ModuleType) -> Iterator[tuple[str, str]]:
-    """Pairs of library and private name that a module uses, as far as its text and its classes show."""
+    """Yield pairs of library and private name that a module uses, according to its text and its classes."""
     yield from uses_in_text(ast.parse(inspect.getsource(module)))
     for cls, definition in extensions(module):
         theirs = upstream_names(cls)
@@ -212,7 +212,7 @@ def private_uses(module: ModuleType) -> Iterator[tuple[str, str]]:
 
 
 def uses_in_text(tree: ast.AST) -> Iterator[tuple[str, str]]:
-    """Private imports, attributes of imported names, and private keyword arguments of calls."""
+    """Yield private imports, attributes of imported names, and private keyword arguments of calls."""
     origins = dict(imported_names(tree))
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom | ast.Import):
@@ -224,7 +224,7 @@ def uses_in_text(tree: ast.AST) -> Iterator[tuple[str, str]]:
 
 
 def imported_names(tree: ast.AST) -> Iterator[tuple[str, str]]:
-    """Names that a module imports from libraries, and the library of each."""
+    """Yield the names that a module imports from libraries, and the library of each."""
     for node in ast.walk(tree):
         for alias in node.names if isinstance(node, ast.ImportFrom | ast.Import) else ():
             source = node.module or "" if isinstance(node, ast.ImportFrom) else alias.name
@@ -241,14 +241,14 @@ def private_imports(node: ast.ImportFrom | ast.Import) -> Iterator[tuple[str, st
 
 
 def root_name(node: ast.expr) -> str:
-    """The name at the beginning of ``name.a(…).b[…]``; empty for anything else."""
+    """Return the name at the start of ``name.a(…).b[…]``; empty for anything else."""
     while isinstance(node, ast.Attribute | ast.Call | ast.Subscript):
         node = node.func if isinstance(node, ast.Call) else node.value
     return node.id if isinstance(node, ast.Name) else ""
 
 
 def extensions(module: ModuleType) -> Iterator[tuple[type, ast.ClassDef]]:
-    """Classes of a module that extend a class of a library, and their definitions."""
+    """Yield the classes of a module that extend a class of a library, and their definitions."""
     definitions = {
         node.name: node for node in ast.parse(inspect.getsource(module)).body if isinstance(node, ast.ClassDef)
     }
@@ -259,7 +259,7 @@ def extensions(module: ModuleType) -> Iterator[tuple[type, ast.ClassDef]]:
 
 
 def uses_of_self(definition: ast.ClassDef) -> set[str]:
-    """Private names that a class uses on ``self``, ``cls`` or ``super()``."""
+    """Return the private names that a class uses on ``self``, ``cls`` or ``super()``."""
     return {
         node.attr
         for node in ast.walk(definition)
@@ -270,14 +270,14 @@ def uses_of_self(definition: ast.ClassDef) -> set[str]:
 
 
 def private_definitions(definition: ast.ClassDef) -> set[str]:
-    """Private names that a class defines in its body or sets on its instances."""
+    """Return the private names that a class defines in its body or sets on its instances."""
     functions = {node.name for node in ast.walk(definition) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
     variables = {node.id for node in ast.walk(definition) if isinstance(node, ast.Name) and is_stored(node)}
     return set(filter(is_private, functions | variables | stored_attributes(definition)))
 
 
 def upstream_names(cls: type) -> dict[str, str]:
-    """Private members of a class and its instances that come from libraries, and the library of each."""
+    """Return the private members of a class and its instances that come from libraries, with their library."""
     return {
         name: library
         for base in cls.__mro__
@@ -288,13 +288,13 @@ def upstream_names(cls: type) -> dict[str, str]:
 
 
 def instance_attributes(cls: type) -> set[str]:
-    """Attributes that the methods of a class and of its bases set on ``self``."""
+    """Return the attributes that the methods of a class and of its bases set on ``self``."""
     return {name for base in cls.__mro__ for name in attributes_of_instances(base)}
 
 
 @functools.cache
 def attributes_of_instances(cls: type) -> frozenset[str]:
-    """Attributes that the methods of one class set on ``self``, as far as its source is known."""
+    """Return the attributes that the methods of one class set on ``self``, if its source is available."""
     try:
         return frozenset(stored_attributes(ast.parse(textwrap.dedent(inspect.getsource(cls)))))
     except (OSError, TypeError, SyntaxError):

@@ -3,13 +3,13 @@
 import asyncio
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import aiohttp
 
 from livescore_operator.resource import MANAGEMENT_PORT
+from livescore_operator.scaling.pod import Reading
 
 Key = tuple[str, str]
 
@@ -21,19 +21,6 @@ TRIES = 3
 
 # Readings of all LiveScores are spread over this time, instead of starting at the same instant.
 JITTER_SECONDS = 0.2
-
-
-@dataclass(frozen=True)
-class Reading:
-    """The state that one pod reports.
-
-    Attributes:
-        connections: Open WebSockets.
-        draining: The pod is draining.
-    """
-
-    connections: int
-    draining: bool = False
 
 
 class PodClient:
@@ -53,7 +40,7 @@ class PodClient:
     async def changed(self) -> list[Key]:
         """Read all pods again, concurrently. Returns the LiveScores whose readings differ from the last :meth:`read`.
 
-        A LiveScore without any reading is not reported, and one that was forgotten meanwhile neither.
+        A LiveScore without any reading, or forgotten in the meantime, is not reported.
         """
         addresses = dict(self._addresses)
         results = await asyncio.gather(*(read(pods, self._port, JITTER_SECONDS) for pods in addresses.values()))

@@ -10,7 +10,8 @@ import pytest
 from aiohttp import web
 
 from livescore_operator import pod_client
-from livescore_operator.pod_client import PodClient, Reading, read
+from livescore_operator.pod_client import PodClient, read
+from livescore_operator.scaling.pod import Reading
 from tests.support.kubernetes.stopping import stop
 
 DEMO, OTHER = ("sport", "demo"), ("sport", "other")

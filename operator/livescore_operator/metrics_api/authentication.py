@@ -63,7 +63,7 @@ def _names(data: Mapping[str, str], key: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class User:
-    """The user for whom the API server forwards a request."""
+    """The user of a request that the API server forwards."""
 
     name: str
     groups: tuple[str, ...] = ()

@@ -315,7 +315,7 @@ def _owners(api_service: Manifest) -> list[Manifest]:
 
 
 def _is_applied_by_operator(api_service: Manifest) -> bool:
-    """Return True if a LiveScore operator, of whatever namespace, set the Service of an APIService."""
+    """Return True if a LiveScore operator, in any namespace, set the Service of an APIService."""
     for entry in api_service["metadata"].get("managedFields") or []:
         spec = (entry.get("fieldsV1") or {}).get("f:spec") or {}
         if entry.get("manager") == FIELD_MANAGER and "f:name" in (spec.get("f:service") or {}):

@@ -244,7 +244,7 @@ def _updated(member: Draining, pod: Pod) -> Draining:
 
 
 def _value(pod: Pod) -> tuple[bool, float, str]:
-    """Return a sort key: pods whose loss costs least come first. A draining pod is unready, but could serve again."""
+    """Return a sort key: the pods that are least worth keeping come first. A draining pod could serve again."""
     useful = pod.ready or bool(pod.connections) or (pod.draining and pod.connections is not None)
     connections = math.inf if pod.connections is None else pod.connections
     return useful, connections, pod.name

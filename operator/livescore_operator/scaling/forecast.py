@@ -39,7 +39,7 @@ from livescore_operator.resource import (
     timestamp,
 )
 
-# Bounds the size of the status, whatever names of sports the service reports.
+# Bounds the size of the status: the service accepts any name of a sport.
 MAX_SPORTS = 50
 
 # Part of its planned time after which the audience of a match has arrived.

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 
 from livescore_operator.components import config
 from livescore_operator.components.common import Scale
-from livescore_operator.pod_client import Reading
 from livescore_operator.resource import Autoscaling, Draining, LiveScore, Manifest, Readings, Scaling
 from livescore_operator.scaling import drain
 from livescore_operator.scaling.algorithm import Decision, History
 from livescore_operator.scaling.forecast import MatchDayForecast
-from livescore_operator.scaling.pod import Pod
+from livescore_operator.scaling.pod import Pod, Reading
 
 # Interval in which unread pods are read again.
 UNREAD_SECONDS = 15.0

@@ -1,6 +1,19 @@
-"""One API pod, as the scaling rules see it."""
+"""One API pod, as the scaling rules see it, and what it reports about itself."""
 
 from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The state that one pod reports.
+
+    Attributes:
+        connections: Open WebSockets.
+        draining: The pod is draining.
+    """
+
+    connections: int
+    draining: bool = False
 
 
 @dataclass(frozen=True, slots=True)

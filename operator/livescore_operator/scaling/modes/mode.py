@@ -20,7 +20,7 @@ class Activity(NamedTuple):
 
 
 class ScalingMode(Protocol):
-    """How the number of API pods is determined."""
+    """A strategy for the number of API pods."""
 
     @property
     def automatic(self) -> bool:

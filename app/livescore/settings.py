@@ -1,6 +1,7 @@
-"""Every setting of the service: its default, its unit and the reason for both.
+"""All settings of the service.
 
-The environment variable is the field's name in capitals. ``docs/settings.md`` lists them all and a test keeps it equal.
+The environment variable of a setting is the name of its field in capitals. ``docs/settings.md`` is generated from the
+descriptions, and a test compares it with them.
 """
 
 import os
@@ -35,7 +36,7 @@ from livescore.redis_url import RedisUrl
 
 
 def _split(value: Any) -> Any:
-    """Read ``a, b`` as ``["a", "b"]``: people write lists in the environment with commas."""
+    """Split a list in an environment variable at its commas."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
@@ -59,8 +60,8 @@ def _redis_prefix(text: str) -> str:
 
 
 def _name(text: str) -> str:
-    if not (text.isprintable() and len(text) <= LONGEST_NAME):
-        raise ValueError(f"must be at most {LONGEST_NAME} printable characters")
+    if not (text.isprintable() and len(text) <= MAX_NAME_LENGTH):
+        raise ValueError(f"must be at most {MAX_NAME_LENGTH} printable characters")
     return text
 
 
@@ -69,21 +70,21 @@ def _host(text: str) -> str:
         return text
     with suppress(ValueError):
         return str(ip_address(text.removeprefix("[").removesuffix("]")))
-    if _HOST_NAME.fullmatch(text) is None or len(text) > LONGEST_NAME:
+    if _HOST_NAME.fullmatch(text) is None or len(text) > MAX_NAME_LENGTH:
         raise ValueError("must be an address such as 127.0.0.1 or ::1, the name of a host, or * for all addresses")
     return text
 
 
 def _allowed_host(text: str) -> str:
     name = text.removesuffix(".")
-    if _HOST_NAME.fullmatch(name.removeprefix("*.")) is None or len(name) > LONGEST_NAME:
+    if _HOST_NAME.fullmatch(name.removeprefix("*.")) is None or len(name) > MAX_NAME_LENGTH:
         raise ValueError("must be the name of a host without scheme and port, or *.example.com for all below a name")
     return name
 
 
 def _path(path: Path) -> Path:
-    if not (str(path).isprintable() and len(str(path)) <= LONGEST_PATH):
-        raise ValueError(f"must be at most {LONGEST_PATH} printable characters")
+    if not (str(path).isprintable() and len(str(path)) <= MAX_PATH_LENGTH):
+        raise ValueError(f"must be at most {MAX_PATH_LENGTH} printable characters")
     return path
 
 
@@ -93,17 +94,17 @@ def _key(key: SecretStr) -> SecretStr:
     return key
 
 
-LONGEST_NAME = 253
-"""Characters of the longest host name."""
+MAX_NAME_LENGTH = 253
+"""Most characters of a host name."""
 
-LONGEST_PATH = 1_024
+MAX_PATH_LENGTH = 1_024
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
 
 _DAY_SECONDS = 86_400
 
-# A bound on every time, so that no value leaves what PostgreSQL, the kernel or the clock can hold. A time-out below a
-# millisecond would be 0 for PostgreSQL, which means none.
+# Times are bounded, so that PostgreSQL, the kernel and the clock can represent them. PostgreSQL rounds a time-out below
+# a millisecond to 0, which means no time-out.
 Seconds = Annotated[float, Field(ge=0.001, le=_DAY_SECONDS, allow_inf_nan=False)]
 SecondsOrNone = Annotated[float, Field(ge=0, le=_DAY_SECONDS, allow_inf_nan=False)]
 Hours = Annotated[float, Field(ge=0.001, le=24 * 3_660, allow_inf_nan=False)]
@@ -127,14 +128,14 @@ NetworkList = Annotated[list[IPvAnyNetwork], NoDecode, BeforeValidator(_split)]
 
 
 PRODUCTION = ("production", "prod")
-"""Names of ``ENVIRONMENT``, in any case, in which writes need a key from the start."""
+"""Values of ``ENVIRONMENT``, in any case, with which writes always need a key."""
 
 
 class _Environment(EnvSettingsSource):
-    """The environment. What surrounds a value is not part of it, and a blank variable is unset, as an empty one is."""
+    """The environment variables. Blank variables count as unset, like empty ones."""
 
     def __call__(self) -> dict[str, Any]:
-        """Return the value of each variable that is set."""
+        """Return the values of the variables that are set."""
         return {name: value for name, value in super().__call__().items() if not _is_blank(value)}
 
 
@@ -143,154 +144,177 @@ def _is_blank(value: Any) -> bool:
 
 
 class Settings(BaseSettings):
-    """The configuration of one process. Invalid values are reported all at once by :func:`load`."""
+    """The configuration of a process. :func:`load` reports all invalid values at once."""
 
     model_config = SettingsConfigDict(env_file=None, extra="ignore", frozen=True, env_ignore_empty=True)
 
-    # Where things are
+    # Addresses and identity
     database_url: DatabaseUrlText = Field(
         description=(
             "PostgreSQL, as `postgresql://user:password@host:port/database`, with the parameters of libpq such as "
-            "`sslmode`. The source of truth. Several hosts are separated by commas, and the directory of a socket is "
-            "percent-encoded or given as `host=`. `postgres://` and `postgresql+psycopg://` are read alike."
+            "`sslmode`. The source of truth. Several hosts are separated by commas. The directory of a Unix socket is "
+            "percent-encoded or given as `host=`. `postgres://` and `postgresql+psycopg://` mean the same."
         )
     )
     redis_url: RedisUrlText = Field(
         description=(
             "Redis or Valkey. Carries hints, never the truth. One server: `redis://…`, `rediss://…` or `unix://…`. "
-            "Behind Sentinel: `redis+sentinel://user:password@host:26379,host2:26379/service-name/database`; the user, "
-            "password and database are optional, and Sentinels that need no password are asked without one. "
-            "A cluster: `redis+cluster://user:password@host:6379,host2:6379`, where RQ's hints are off. "
+            "Behind Sentinel: `redis+sentinel://user:password@host:26379,host2:26379/service-name/database`. User, "
+            "password and database are optional. The password is not sent to Sentinels that need none. "
+            "A cluster: `redis+cluster://user:password@host:6379,host2:6379`, where RQ's jobs are off. "
             "`rediss+sentinel://` and `rediss+cluster://` use TLS."
         )
     )
     redis_prefix: RedisPrefix = Field(
         "livescore",
         description=(
-            "Beginning of every key and channel on Redis, before the id of the deployment. Letters, digits, hyphens "
-            "and underscores. The same for API, worker and scheduler."
+            "Prefix of every key and channel on Redis, before the id of the deployment. Letters, digits, hyphens and "
+            "underscores. Must be the same for API, worker and scheduler."
         ),
     )
     environment: Name = Field(
         "development",
         description=(
-            "Name of the deployment, shown by `/health` and in the logs. `production` (or `prod`) refuses writes until "
-            "an API key exists."
+            "Name of the environment, shown by `/health` and in the logs. With `production` (or `prod`), writes are "
+            "refused until an API key exists."
         ),
     )
     host: Host = Field(
-        "*", description="Address that clients reach; `*` for every IPv4 and IPv6 address of the machine."
+        "*", description="Address to listen on for clients; `*` for all IPv4 and IPv6 addresses of the machine."
     )
-    port: int = Field(8000, ge=0, le=65535, description="Port that clients reach.")
-    management_host: Host = Field("*", description="Address of metrics, probes and drain; `*` for every one.")
+    port: int = Field(8000, ge=0, le=65535, description="Port for clients.")
+    management_host: Host = Field(
+        "*", description="Address to listen on for metrics, probes and drain; `*` for all addresses."
+    )
     management_port: int = Field(
-        9100, ge=0, le=65535, description="Port of metrics, probes and drain; no client may reach it."
+        9100, ge=0, le=65535, description="Port for metrics, probes and drain. Clients must not have access to it."
     )
     management_allowed_hosts: AllowedHostList = Field(
         default_factory=list,
         description=(
-            "Names in `Host` that the management ports answer to, separated by commas; `*.example.com` for all below. "
-            "IP addresses, `localhost`, the own host name and names within a cluster (`*.svc`, `*.cluster.local`) "
-            "always work."
+            "Values of `Host` that the management ports accept, separated by commas; `*.example.com` for all its "
+            "subdomains. IP addresses, `localhost`, the name of the machine and names within a cluster (`*.svc`, "
+            "`*.cluster.local`) are always accepted."
         ),
     )
     instance: Name = Field(
         default_factory=socket.gethostname,
-        description="Name of this process in `welcome` and logs; the host's (the pod's) name by default.",
+        description="Name of this process in `welcome` messages and logs. By default the name of the host or pod.",
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least severe level logged.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Lowest level that is logged.")
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="`auto` is `console` on a terminal and `json` elsewhere."
     )
 
     # PostgreSQL and Redis
     database_pool_size: int = Field(
-        10, ge=1, le=200, description="Connections a process may hold; two cores keep about ten busy."
+        10, ge=1, le=200, description="Most connections of a process; about ten keep two cores busy."
     )
     database_timeout_seconds: Seconds = Field(
-        5.0, description="Longest a statement or the wait for a connection may take, then 503."
+        5.0, description="Most seconds for a statement or the wait for a connection; then 503."
     )
     database_prepared_statements: Literal["auto", "on", "off"] = Field(
         "auto",
         description=(
-            "Prepare statements on the server. `auto`: unless a pooler such as PgBouncer stands in between. `on` only "
-            "behind PgBouncer 1.21 or newer with `max_prepared_statements`."
+            "Prepare statements on the server. `auto`: unless there is a pooler such as PgBouncer. With a pooler, `on` "
+            "needs PgBouncer 1.21 or newer and its `max_prepared_statements`."
         ),
     )
     redis_timeout_seconds: Seconds = Field(
-        1.0, description="Longest a Redis command may take; after it the feed carries the event."
+        1.0, description="Most seconds for a Redis command; then the event is read from PostgreSQL."
     )
 
     # Real time
     audit_interval_seconds: Seconds = Field(
         2.0,
-        description="How often the served matches are compared with the feed: the longest a lost publish hides.",
+        description=(
+            "Seconds between audits, which compare served matches with PostgreSQL: the longest delay of an event "
+            "whose publication was lost."
+        ),
     )
     poll_interval_seconds: Seconds = Field(
-        0.25, description="How often the feed is read while Redis is away: the delay of events meanwhile."
+        0.25, description="Seconds between reads of the feed while Redis is away; events are late by that."
     )
     ping_interval_seconds: Seconds = Field(
         30.0,
         description=(
-            "Between WebSocket pings; a socket that has not answered by the next one is dropped, and so is a stream "
-            "whose client has not taken a piece in this time, or any answer of which it has taken less than 4 KiB."
+            "Seconds between WebSocket pings. A socket that has not answered by the next ping is closed. A stream is "
+            "ended if its client does not take a piece in this time, and a response if its client acknowledges less "
+            "than 4 KiB of it."
         ),
     )
-    max_subscriptions: Count = Field(50, description="Single matches one socket may follow; more use `subscribeAll`.")
+    max_subscriptions: Count = Field(
+        50, description="Single matches that a socket may subscribe to; for more there is `subscribeAll`."
+    )
     inbound_burst: int = Field(
-        20, ge=1, le=1_000_000, description="Messages one socket may send at once (token bucket)."
+        20, ge=1, le=1_000_000, description="Messages that a socket may send at once (token bucket)."
     )
     inbound_per_second: float = Field(
-        10.0, ge=0.001, le=1_000_000, allow_inf_nan=False, description="Messages per second that refill the bucket."
+        10.0,
+        ge=0.001,
+        le=1_000_000,
+        allow_inf_nan=False,
+        description="Messages per second by which the bucket is refilled.",
     )
-    max_frame_bytes: Bytes = Field(1_048_576, description="Largest WebSocket message accepted; above it 1009.")
+    max_frame_bytes: Bytes = Field(
+        1_048_576, description="Largest WebSocket message; larger ones close the socket with 1009."
+    )
     slow_consumer_bytes: Bytes = Field(
         1_000_000,
         description=(
-            "Unsent bytes after which a socket is closed with 1013, and a stream ended; the client can resume. Also "
-            "the size of a catch-up page, from which a long poll is answered."
+            "Unsent bytes above which a socket is closed with 1013 and a stream is ended; the client can resume. Also "
+            "the size of a page of events, at which a long poll is answered."
         ),
     )
     max_connections: Count = Field(
         50_000,
         description=(
-            "WebSockets, streams, waiting long polls and unfinished requests of one process (503 above): a bound on "
-            "memory, 8 KB each."
+            "WebSockets, streams, waiting long polls and unfinished requests of a process; 503 above. Bounds memory: "
+            "each takes 8 KB."
         ),
     )
     max_connections_per_address: int = Field(
         5_000,
         ge=1,
         le=10_000_000,
-        description="The same of one client address (429 above); large for shared NAT addresses.",
+        description=(
+            "The same for one client address; 429 above. Large, because many clients may share an address (NAT)."
+        ),
     )
     recent_events: int = Field(
         128,
         ge=0,
         le=1_000_000,
-        description="Events a process remembers per served match, so that resuming costs no query.",
+        description="Events per served match that a process keeps in memory, so that a resume needs no query.",
     )
 
     # Planned stops
     drain_grace_seconds: SecondsOrNone = Field(
         0.0,
-        description="Wait before sockets are closed, so that load balancers forget this process; 5 in Kubernetes.",
+        description=(
+            "Seconds before sockets are closed, so that load balancers stop using this process; 5 in Kubernetes."
+        ),
     )
     drain_seconds: SecondsOrNone = Field(
-        10.0, description="Time over which the sockets of a stopping process are closed."
+        10.0, description="Seconds over which the sockets of a stopping process are closed."
     )
     reconnect_spread_seconds: SecondsOrNone = Field(
-        5.0, description="Reconnect hints are drawn at random up to this, so that clients do not return at once."
+        5.0,
+        description=(
+            "Upper bound in seconds of the random delay in reconnect hints, so that clients do not reconnect at once."
+        ),
     )
 
     # HTTP
-    max_body_bytes: Bytes = Field(102_400, description="Largest request body (100 kB); above it 413.")
-    max_header_bytes: Bytes = Field(32_768, description="Largest request head; above it, and above 100 fields, 431.")
+    max_body_bytes: Bytes = Field(102_400, description="Largest request body; larger ones get 413.")
+    max_header_bytes: Bytes = Field(
+        32_768, description="Largest request head; larger ones, and those with more than 100 fields, get 431."
+    )
     request_timeout_seconds: Seconds = Field(
         10.0,
         description=(
-            "Longest a client may take to send a request's head, and again its body; then 408. Also a WebSocket "
-            "message from its first byte to its last; then 1008."
+            "Most seconds for a client to send the head of a request, and again for its body; then 408. The same for "
+            "a WebSocket message, from its first byte to its last; then 1008."
         ),
     )
     idempotency_ttl_hours: float = Field(
@@ -298,57 +322,63 @@ class Settings(BaseSettings):
         ge=0.001,
         le=87_600,
         allow_inf_nan=False,
-        description="How long the answer to an `Idempotency-Key` is kept.",
+        description="Hours for which the answer to an `Idempotency-Key` is stored.",
     )
     event_retention_days: float | None = Field(
         None,
         gt=0,
         le=36_525,
         allow_inf_nan=False,
-        description="Events of matches finished longer ago are pruned; unset keeps them for ever.",
+        description="Days after which the events of a finished match are pruned; unset to keep all.",
     )
 
     # Security
     security_mode: Literal["DRY_RUN", "LIVE"] = Field(
-        "DRY_RUN", description="`LIVE` enforces the limits below, `DRY_RUN` only logs what it would refuse."
+        "DRY_RUN", description="`LIVE` enforces the limits below, `DRY_RUN` only logs requests that exceed them."
     )
     http_limit: RateLimitText = Field("50 per 10 seconds", description="HTTP requests per client address.")
     handshake_limit: RateLimitText = Field("5 per 2 seconds", description="WebSocket handshakes per client address.")
     trusted_proxies: NetworkList = Field(
-        default_factory=list, description="Networks whose `X-Forwarded-For` is believed, separated by commas."
+        default_factory=list, description="Networks of proxies whose `X-Forwarded-For` is trusted, separated by commas."
     )
     allowed_origins: OriginList = Field(
         default_factory=list,
         description=(
-            "Browser origins that may call and open WebSockets, as `https://app.example.com`, separated by commas; `*` "
-            "for all, `null` for local files and sandboxed frames, unset for none but this service's own."
+            "Origins of web pages that may call this service and open WebSockets, such as `https://app.example.com`, "
+            "separated by commas; `*` for all, `null` for local files and sandboxed frames. Its own origin is always "
+            "allowed."
         ),
     )
     read_keys_required: bool = Field(
-        False, description="Reads and `/ws` need a key too. While there is no valid key, the API is not ready."
+        False, description="Reads and `/ws` need a key too. Without a valid key, the API is not ready."
     )
     allow_anonymous_writes: bool = Field(
-        False, description="Writes need no key, in production too and where keys exist; a wrong key is still refused."
+        False,
+        description=(
+            "Writes need no key, even in production and if keys exist. An invalid key is refused nevertheless."
+        ),
     )
     api_keys_file: FilePath | None = Field(
         None,
-        description="JSON file of hashed keys, as `livescore keys create --json` prints them, e.g. a mounted Secret.",
+        description=(
+            "JSON file of hashed keys as printed by `livescore keys create --json`, for example a mounted Secret."
+        ),
     )
     admin_key_file: FilePath | None = Field(
         None,
         description=(
-            "File with one key of scope `admin` in plain text, e.g. a mounted Secret: valid until the file holds "
-            "another one. At least 16 characters."
+            "File with a key of scope `admin` in plain text, at least 16 characters, for example a mounted Secret. The "
+            "key is valid until the file contains another one."
         ),
     )
-    dev_api_key: Key | None = Field(None, description="A key that may write, for development.")
+    dev_api_key: Key | None = Field(None, description="A key with scope `write`, for development.")
 
     # Jobs
     scheduler_interval_seconds: Seconds = Field(
-        0.1, description="How often rq-scheduler looks for due jobs; its own default of 60 s is far too late."
+        0.1, description="Seconds between rq-scheduler's searches for due jobs. Its own default is 60 s."
     )
     sweep_interval_seconds: Seconds = Field(
-        1.0, description="How often due transitions are looked for in the table, whatever happened to the jobs."
+        1.0, description="Most seconds between sweeps, which move due matches even if their jobs were lost."
     )
 
     # Development
@@ -358,7 +388,7 @@ class Settings(BaseSettings):
     @field_validator("*", mode="before")
     @classmethod
     def _strip(cls, value: Any) -> Any:
-        """Values from Secrets and files often end with a line end."""
+        """Remove surrounding white space: values from Secrets and files often end with a line break."""
         if not isinstance(value, str):
             return value
         if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
@@ -374,17 +404,21 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read the environment only; what :func:`load` is given wins."""
+        """Read the environment only. Arguments of :func:`load` have precedence."""
         return init_settings, _Environment(settings_cls)
 
     @property
     def is_production(self) -> bool:
-        """Whether this deployment must not be open to everybody by default."""
+        """Return True if writes need a key even if none exists."""
         return self.environment.strip().casefold() in PRODUCTION
 
 
 class SettingsError(Exception):
-    """The environment does not describe a configuration; ``problems`` names every fault."""
+    """The configuration is invalid.
+
+    Attributes:
+        problems: One sentence for each invalid or missing variable.
+    """
 
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems
@@ -392,10 +426,10 @@ class SettingsError(Exception):
 
 
 def load(**overrides: Any) -> Settings:
-    """Read the settings from the environment; ``overrides`` win.
+    """Read the settings from the environment. ``overrides`` have precedence.
 
     Raises:
-        SettingsError: naming every invalid or missing variable at once, never its value.
+        SettingsError: Variables are invalid or missing. The error names them all and contains no values.
     """
     try:
         return Settings(**overrides)
@@ -404,13 +438,17 @@ def load(**overrides: Any) -> Settings:
 
 
 def _problem(location: tuple[int | str, ...], message: str) -> str:
-    name = str(location[0]).upper() if location else "settings"
-    entry = f"entry {location[1] + 1}: " if len(location) > 1 and isinstance(location[1], int) else ""
-    reason = "is required" if message == "Field required" else message.removeprefix("Value error, ")
-    return f"{name}: {entry}{reason}"
+    parts = [str(location[0]).upper() if location else "settings"]
+    if len(location) > 1 and isinstance(location[1], int):
+        parts.append(f"entry {location[1] + 1}")
+    if message == "Field required":
+        parts.append("is required")
+    else:
+        parts.append(message.removeprefix("Value error, "))
+    return ": ".join(parts)
 
 
 @cache
 def commit() -> str:
-    """The commit this image was built from, or ``unknown``."""
+    """Return the commit from which this image was built, or ``unknown``."""
     return os.environ.get("LIVESCORE_COMMIT", "unknown")

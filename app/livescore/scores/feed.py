@@ -8,15 +8,15 @@ from typing import Self
 
 from livescore.deployment import ID_LENGTH, Origin
 
-EVERYBODY = "everybody"  # match_created; its numbers are the match ids, which have no gap either
-EVERYTHING = "feed"  # every event, for nodes with listeners to all matches
+EVERYBODY = "everybody"  # match_created events, numbered by match ids, which have no gaps either
+EVERYTHING = "feed"  # all events, for instances with subscribers to all matches
 
-# deployment id and epoch, match id, seq, seconds since 1970 of the commit, length of type, length of the request id
+# Deployment id and epoch, match id, seq, time of the commit in seconds since 1970, lengths of type and request id.
 _HEADER = Struct(f"!{2 * ID_LENGTH}sIIdBB")
 
 
 def channel(match_id: int) -> str:
-    """Return the channel of one match's events. Its name on Redis begins with the deployment's namespace."""
+    """Return the channel of a match. Its name on Redis starts with the namespace of the deployment."""
     return f"match:{match_id}"
 
 
@@ -49,7 +49,7 @@ class Event:
 
     @property
     def data(self) -> str:
-        """JSON text of the message's ``data`` member."""
+        """Return the JSON text of the message's ``data`` member."""
         return self.message[len(_prefix(self.match_id, self.seq, self.type)) : -1].decode()
 
 
@@ -91,5 +91,10 @@ def publications(events: Iterable[Event], origin: Origin) -> list[tuple[str, byt
 
 
 def channels(event: Event) -> tuple[str, ...]:
-    """Where an event is published: to its match, to those who follow everything and, a new match, to everybody."""
-    return (EVERYBODY, EVERYTHING) if event.type == "match_created" else (channel(event.match_id), EVERYTHING)
+    """Return the channels on which an event is published.
+
+    A ``match_created`` event is for all sockets, so it goes to a common channel instead of that of its match.
+    """
+    if event.type == "match_created":
+        return EVERYBODY, EVERYTHING
+    return channel(event.match_id), EVERYTHING

@@ -1,8 +1,8 @@
-"""Logging: one line per event, JSON in production, readable in a terminal, and no secret in either.
+"""Logging: one line per event, as JSON or readable in a terminal, and without secrets.
 
-Every record of this process, whether it comes from structlog or from the standard library (uvicorn, Alembic, RQ),
-passes the same formatter, and the last step before rendering is :func:`redact`: tracebacks are searched too.
-Requests are counted by :mod:`livescore.telemetry.metrics` and not logged.
+All records of this process, from structlog and from the standard library (uvicorn, Alembic, RQ), pass the same
+formatter. Its last step before rendering is :func:`redact`, which covers tracebacks too. Requests are not logged, but
+counted by :mod:`livescore.telemetry.metrics`.
 """
 
 import json
@@ -23,36 +23,36 @@ from livescore.outages import ServerAway
 from livescore.settings import Settings
 
 HIDDEN = "***"
-# Shorter secrets would blank ordinary words ("live"), and the patterns below find them in the usual places anyway.
-_SHORTEST_LITERAL = 8
-# A part of a password is a secret only where its URL is wrong: shorter ones are hidden too.
-_SHORTEST_PART = 4
-# Structures nested deeper than this are logged as text; nothing of ours is.
-_DEEPEST = 6
-# Libraries that bring handlers or levels of their own; ours is the root's.
+# Shorter secrets would hide ordinary words ("live"). The patterns below find them in the usual places.
+_MIN_LITERAL_LENGTH = 8
+# A part of a password appears in logs only if its URL is malformed, so shorter parts are hidden too.
+_MIN_PART_LENGTH = 4
+# Levels of nesting; deeper structures, which this service does not log, are converted to text.
+_MAX_DEPTH = 6
+# Loggers of libraries that configure handlers or levels. Only the root's handler is used.
 _FOREIGN = ("uvicorn", "uvicorn.error", "uvicorn.asgi", "alembic", "rq", "rq.worker", "rq_scheduler", "sqlalchemy")
-# Loggers that say on every start which parts of their library they have set up.
+# Loggers that report on every start which parts of their library they have set up.
 _VERBOSE = ("alembic.runtime.plugins",)
-# Libraries that raise whatever they log.
+# Libraries that raise everything that they log.
 _RAISING = ("psycopg", "redis")
-# Raised when a server is away, by the drivers and by this service.
+# Errors of drivers and of this service while a server is away.
 _AWAY = (psycopg.OperationalError, psycopg.InterfaceError, RedisConnectionError, RedisTimeoutError, ServerAway)
-# RQ formats tracebacks itself. A job has no status when Redis was flushed while it ran.
+# Texts in RQ's records of outages. RQ formats tracebacks itself, and a job has no status after Redis was flushed.
 _RQ_OUTAGES = ("redis.exceptions.", "InvalidJobOperation: Failed to retrieve status for job")
 
 _SECRET_NAME = re.compile(
     r"(?i)pass(word|wd|phrase)|secret|token|authorization|cookie|credential|api[_-]?key|private[_-]?key"
 )
 
-# Text may come from clients, so every pattern is linear in its length: quantifiers are possessive (`*+`) or bounded,
-# and what follows one cannot match what it matches.
+# Text may come from clients, so the time of every pattern is linear in the length of the text: quantifiers are
+# possessive (`*+`) or bounded, and what follows a quantifier cannot match what it matches.
 #
-# What looks like the user information of a URL: from `://` to the last @ before a space. A password may hold unescaped
-# "/", ":", "@", "%" and quotes; of a URL without password, what has an @ in its query is hidden too.
+# The user information of a URL is everything from `://` to the last @ before a space, because a password may contain
+# unescaped "/", ":", "@", "%" and quotes. In a URL without a password, this also hides a query that contains an @.
 _WORD = re.compile(r"\S++")
 _USER_ONLY = re.compile(r"""[^\s/@:"'<>]++@""")
-# A name that ends like a secret's, then its value: in quotes, which may be escaped or missing at the end, or a word.
-# The part of a word after the keyword is bounded: it is a suffix such as "_1" or "Text".
+# The name of a secret and its value, which is a word or in quotes. Quotes may be escaped, and the last one missing. The
+# keyword may have a suffix such as "_1" or "Text".
 _ASSIGNED = re.compile(
     r"""(?i)((?:password|passwd|passphrase|secret|token|credential|api[_-]?key|authorization|cookie)\w{0,32}+"""
     r"""\\?["']?\s{0,16}+[=:]\s{0,16}+)(?!bearer\b)"""
@@ -71,9 +71,9 @@ _PATTERNS = (
 
 
 def configure(settings: Settings, stream: TextIO | None = None) -> None:
-    """Route every log record of this process to ``stream`` (standard error by default).
+    """Send all log records of this process to ``stream`` (standard error by default).
 
-    Calling it again replaces the former configuration.
+    A second call replaces the configuration.
     """
     output = stream or sys.stderr
     handler = logging.StreamHandler(output)
@@ -95,14 +95,16 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
 
 
 def bind_request_id(request_id: str) -> None:
-    """Name ``request_id`` in every record of the current task and of the tasks it starts."""
+    """Add ``request_id`` to all records of the current task and of tasks that it starts."""
     structlog.contextvars.bind_contextvars(request_id=request_id)
 
 
 def redact(value: Any, literals: tuple[str, ...] = ()) -> Any:
-    """A copy of ``value`` (text, bytes, mappings, sequences, anything printable) without secrets.
+    """Return a copy of a value without secrets.
 
-    ``literals`` are known secrets that are blanked wherever they stand.
+    Args:
+        value: Text, bytes, a mapping, a sequence or anything printable.
+        literals: Known secrets, which are hidden wherever they occur.
     """
     return _redact(value, literals, 0)
 
@@ -144,23 +146,26 @@ def _renderer(settings: Settings, stream: TextIO) -> Processor:
 def _dumps(event: EventDict, **_: Any) -> str:
     try:
         return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
-    except TypeError:  # lone surrogates and integers beyond 64 bits, which a client may have sent
+    except TypeError:  # lone surrogates and integers beyond 64 bits, which may come from a client
         return json.dumps(event, default=str)
 
 
 class _LibraryOutages(logging.Filter):
-    """Drops what libraries say of an outage, which :mod:`livescore.outages` logs once."""
+    """Drops the records of libraries about outages, which :mod:`livescore.outages` logs once."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether a record is logged. RQ also reports jobs that fail for another reason."""
+        """Return True to log a record. RQ also reports jobs that fail for other reasons."""
         library = record.name.partition(".")[0]
         if library in _RAISING:
             return False
-        return library not in ("rq", "rq_scheduler") or not any(text in record.getMessage() for text in _RQ_OUTAGES)
+        if library not in ("rq", "rq_scheduler"):
+            return True
+        message = record.getMessage()
+        return not any(text in message for text in _RQ_OUTAGES)
 
 
 def _brief_outage(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Replace the traceback of a server that is away by one line."""
+    """Replace the traceback of an error during an outage with one line."""
     error = event.get("exc_info")
     if error is True:
         error = sys.exc_info()
@@ -181,11 +186,11 @@ def _adopt_foreign_loggers() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     access = logging.getLogger("uvicorn.access")
     access.handlers.clear()
-    access.propagate = False  # uvicorn then sees no handler and does not even build the line
+    access.propagate = False  # without a handler, uvicorn does not format the line
 
 
 class _Origin:
-    """Adds which instance of which deployment speaks: the lines of several are read together."""
+    """Adds instance and environment, because the records of several processes are read together."""
 
     def __init__(self, settings: Settings) -> None:
         self._fields = {"instance": settings.instance, "environment": settings.environment}
@@ -195,7 +200,7 @@ class _Origin:
 
 
 class _Redactor:
-    """Removes secrets from a finished record, the ones this process was configured with first of all."""
+    """Removes secrets from a complete record, first those in this process's own settings."""
 
     def __init__(self, settings: Settings) -> None:
         self._literals = _known_secrets(settings)
@@ -205,46 +210,49 @@ class _Redactor:
 
 
 def _known_secrets(settings: Settings) -> tuple[str, ...]:
-    """Return the secrets of the configuration in every form in which a library may write them, the longest first."""
-    key = settings.dev_api_key.get_secret_value() if settings.dev_api_key else ""
-    known = {key}
+    """Return the secrets of the settings in every form in which a library may write them, longest first."""
+    secrets: set[str] = set()
+    if settings.dev_api_key:
+        secrets.add(settings.dev_api_key.get_secret_value())
+    parts: set[str] = set()
     for url in (settings.database_url, settings.redis_url):
-        password = _password(url.get_secret_value())
-        known |= {password, unquote(password), quote(unquote(password), safe=""), repr(unquote(password))[1:-1]}
-    literals = {secret for secret in known if len(secret) >= _SHORTEST_LITERAL}
-    for url in (settings.database_url, settings.redis_url):
-        literals |= _parts(_password(url.get_secret_value()))
+        encoded = _password(url.get_secret_value())
+        decoded = unquote(encoded)
+        secrets |= {encoded, decoded, quote(decoded, safe=""), repr(decoded)[1:-1]}
+        parts |= _parts(encoded)
+    literals = {secret for secret in secrets if len(secret) >= _MIN_LITERAL_LENGTH} | parts
     return tuple(sorted(literals, key=len, reverse=True))
 
 
 def _password(url: str) -> str:
-    """Return the password of a URL, also of one whose reserved characters are not percent-encoded."""
+    """Return the password of a URL, even if its reserved characters are not percent-encoded."""
     user, at, _ = url.partition("://")[2].rpartition("@")
     return user.partition(":")[2] if at else ""
 
 
 def _parts(password: str) -> set[str]:
-    """Return what a parser may take for the host of a URL whose password has unescaped reserved characters."""
+    """Return the parts of a password that a parser may take for the host of a URL if it is not percent-encoded."""
     parts = (password[found.end() :] for found in _RESERVED.finditer(password))
-    return {part for part in parts if len(part) >= _SHORTEST_PART}
+    return {part for part in parts if len(part) >= _MIN_PART_LENGTH}
 
 
 def _redact(value: Any, literals: tuple[str, ...], depth: int) -> Any:
-    if isinstance(value, str):
-        return _redact_text(value, literals)
     if value is None or isinstance(value, bool | int | float):
         return value
-    if depth < _DEEPEST and isinstance(value, dict):
-        return {_redact(name, literals, depth + 1): _redact_field(name, value[name], literals, depth) for name in value}
-    if depth < _DEEPEST and isinstance(value, list | tuple | set | frozenset):
+    if depth < _MAX_DEPTH and isinstance(value, dict):
+        redacted = {}
+        for name, member in value.items():
+            is_secret = member is not None and _is_secret_name(name)
+            redacted[_redact(name, literals, depth + 1)] = HIDDEN if is_secret else _redact(member, literals, depth + 1)
+        return redacted
+    if depth < _MAX_DEPTH and isinstance(value, list | tuple | set | frozenset):
         return [_redact(item, literals, depth + 1) for item in value]
-    return _redact_text(value.decode(errors="replace") if isinstance(value, bytes) else str(value), literals)
+    text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    return _redact_text(text, literals)
 
 
-def _redact_field(name: Any, value: Any, literals: tuple[str, ...], depth: int) -> Any:
-    if isinstance(name, str | bytes) and value is not None and _SECRET_NAME.search(str(name)):
-        return HIDDEN
-    return _redact(value, literals, depth + 1)
+def _is_secret_name(name: Any) -> bool:
+    return isinstance(name, str | bytes) and _SECRET_NAME.search(str(name)) is not None
 
 
 def _redact_text(text: str, literals: tuple[str, ...]) -> str:
@@ -259,8 +267,10 @@ def _redact_text(text: str, literals: tuple[str, ...]) -> str:
 
 def _redact_urls(word: re.Match[str]) -> str:
     """Hide the user information of the URLs in a word."""
-    scheme, separator, rest = word[0].partition("://")
+    scheme, _, rest = word[0].partition("://")
     user, at, tail = rest.rpartition("@")
-    if not at or not (scheme[-1:].isalnum() and (":" in user or _USER_ONLY.match(rest))):
+    has_scheme = scheme[-1:].isalnum()
+    has_user = bool(at) and (":" in user or _USER_ONLY.match(rest) is not None)
+    if not (has_scheme and has_user):
         return word[0]
-    return f"{scheme}{separator}{HIDDEN}{at}{tail}"
+    return f"{scheme}://{HIDDEN}@{tail}"

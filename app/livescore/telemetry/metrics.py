@@ -1,6 +1,6 @@
-"""Prometheus metrics: stable names, no label whose values a client could multiply.
+"""Prometheus metrics. Names are stable, and clients cannot create label values.
 
-The registry is the module's own, so that libraries cannot add to ``/metrics`` by being imported.
+The registry is this module's own, so that libraries cannot add metrics by being imported.
 """
 
 from functools import cache
@@ -26,18 +26,18 @@ ProcessCollector(registry=REGISTRY)
 PlatformCollector(registry=REGISTRY)
 GCCollector(registry=REGISTRY)
 
-# Seconds. A flush to thousands of sockets takes milliseconds, a relayed event about one.
+# Seconds. A flush to thousands of sockets takes milliseconds; an event arrives about a millisecond after its commit.
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
-# Seconds. A cached answer takes half a millisecond, a long poll up to 25 s.
+# Seconds. A cached response takes half a millisecond, a long poll up to 25 s.
 _REQUEST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0)
-# Seconds. The aim is 0.3 s; the sweep repairs within 2 s; an outage may last minutes.
+# Seconds. The target is 0.3 s, the sweep is late by at most 2 s, and an outage may last minutes.
 _LATENESS = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 30.0, 300.0)
 
 CONNECTIONS = Gauge("livescore_websocket_connections", "Open WebSocket connections.", registry=REGISTRY)
 STREAMS = Gauge("livescore_stream_connections", "Open server-sent event streams.", registry=REGISTRY)
 LONG_POLLS = Gauge("livescore_long_polls", "Long polls that wait for an event.", registry=REGISTRY)
 SUBSCRIPTIONS = Gauge("livescore_subscriptions", "Single-match subscriptions of all sockets.", registry=REGISTRY)
-EVENTS = Counter("livescore_events", "Events received for local listeners.", ["type"], registry=REGISTRY)
+EVENTS = Counter("livescore_events", "Events received for local subscribers.", ["type"], registry=REGISTRY)
 DELIVERIES = Counter("livescore_deliveries", "Events written to sockets, once per socket.", registry=REGISTRY)
 DELIVERED_BYTES = Counter("livescore_delivered_bytes", "Bytes of events written to sockets.", registry=REGISTRY)
 FANOUT_SECONDS = Histogram(
@@ -46,10 +46,12 @@ FANOUT_SECONDS = Histogram(
 RELAY_LAG_SECONDS = Histogram(
     "livescore_relay_lag_seconds", "From an event's commit to its arrival here.", buckets=_FAST, registry=REGISTRY
 )
-GAPS_HEALED = Counter("livescore_gaps_healed", "Events that Redis did not bring and the feed did.", registry=REGISTRY)
+GAPS_HEALED = Counter(
+    "livescore_gaps_healed", "Events read from PostgreSQL because Redis did not deliver them.", registry=REGISTRY
+)
 FOREIGN_MESSAGES = Counter(
     "livescore_foreign_messages",
-    "Messages on this deployment's channels that are dropped because they are not its events.",
+    "Messages on this deployment's channels that were dropped because they are not its events.",
     ["reason"],
     registry=REGISTRY,
 )
@@ -62,13 +64,13 @@ SLOW_CONSUMERS_CLOSED = Counter(
     registry=REGISTRY,
 )
 FLOODERS_CLOSED = Counter(
-    "livescore_flooders_closed", "Sockets closed with 1008 for more frames than they may send.", registry=REGISTRY
+    "livescore_flooders_closed", "Sockets closed with 1008 because they sent too many frames.", registry=REGISTRY
 )
 SOCKETS_CLOSED = Counter("livescore_sockets_closed", "Closed sockets by close code.", ["code"], registry=REGISTRY)
 TRANSITIONS = Counter("livescore_transitions", "Status changes by the clock.", ["to"], registry=REGISTRY)
 TRANSITION_LATENESS_SECONDS = Histogram(
     "livescore_transition_lateness_seconds",
-    "From the moment a status was due to its commit.",
+    "From the time at which a status change was due to its commit.",
     buckets=_LATENESS,
     registry=REGISTRY,
 )
@@ -78,13 +80,16 @@ HTTP_REQUESTS = Counter(
 )
 HTTP_REQUEST_SECONDS = Histogram(
     "livescore_http_request_seconds",
-    "From a request's arrival to the head of its response; a stream ends when its reader goes.",
+    "From the arrival of a request to the head of its response.",
     ["route"],
     buckets=_REQUEST,
     registry=REGISTRY,
 )
 RATE_LIMITED = Counter(
-    "livescore_rate_limited", "Requests over their limit, refused (LIVE) or not.", ["kind", "mode"], registry=REGISTRY
+    "livescore_rate_limited",
+    "Requests that exceeded a limit: refused (LIVE) or logged (DRY_RUN).",
+    ["kind", "mode"],
+    registry=REGISTRY,
 )
 REDIS_UP = Gauge("livescore_redis_up", "1 while Redis answers.", registry=REGISTRY)
 DATABASE_UP = Gauge("livescore_database_up", "1 while PostgreSQL answers and takes writes.", registry=REGISTRY)
@@ -92,7 +97,7 @@ REDIS_UP.set_function(lambda: outages.REDIS.up)
 DATABASE_UP.set_function(lambda: outages.POSTGRESQL.up and not outages.POSTGRESQL_WRITES.is_failing())
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-# Close codes of RFC 6455 and its registry; others are the client's invention.
+# Close codes of RFC 6455 and its registry. Clients may send any others.
 _CLOSE_CODES = range(1000, 1016)
 # Label of requests that match no route.
 UNMATCHED_ROUTE = "unmatched"
@@ -109,7 +114,7 @@ def _rate_limited(kind: str, mode: str) -> Counter:
 
 
 def event(type_: str) -> None:
-    """Count one event of the feed by its type."""
+    """Count an event by its type."""
     _events(type_ if type_ in EVENT_TYPES else "other").inc()
 
 
@@ -119,17 +124,17 @@ def loop_failed(name: str) -> None:
 
 
 def foreign_message(reason: Literal["malformed", "deployment", "epoch"]) -> None:
-    """Count one message that is not an event of this database."""
+    """Count a message that is not an event of this database."""
     FOREIGN_MESSAGES.labels(reason).inc()
 
 
 def socket_closed(code: int) -> None:
-    """Count one closed socket by its close code."""
+    """Count a closed socket by its close code."""
     SOCKETS_CLOSED.labels(str(code) if code in _CLOSE_CODES else "other").inc()
 
 
 def rate_limited(kind: str, mode: str) -> None:
-    """Count one request over its limit; ``kind`` and ``mode`` come from this service's own small sets."""
+    """Count a request that exceeded a limit. ``kind`` and ``mode`` are constants of this service."""
     _rate_limited(kind, mode).inc()
 
 
@@ -139,5 +144,5 @@ def refused(method: str, status: int) -> None:
 
 
 def render() -> tuple[bytes, str]:
-    """The body of ``/metrics`` and its content type."""
+    """Return the body of ``/metrics`` and its content type."""
     return generate_latest(REGISTRY), CONTENT_TYPE_LATEST

@@ -1,4 +1,4 @@
-"""What Alembic runs: migrations on the connection that :func:`livescore.scores.migrations.upgrade` gives."""
+"""Alembic's environment: runs migrations on the connection of :func:`livescore.scores.migrations.upgrade`."""
 
 from alembic import context
 

@@ -16,7 +16,7 @@ depends_on = None
 
 
 class Xid8(sa.types.UserDefinedType[str]):
-    """The type as it was then: a step of the schema's history does not change with today's models."""
+    """PostgreSQL's 64-bit transaction id. Migrations do not import the models, which change."""
 
     cache_ok = True
 

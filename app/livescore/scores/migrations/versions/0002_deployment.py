@@ -1,4 +1,4 @@
-"""The deployment's id, which keeps deployments that share a Redis apart.
+"""The id of the deployment, which separates deployments that share a Redis.
 
 Revision: 0002, after 0001.
 """

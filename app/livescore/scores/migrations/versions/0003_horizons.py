@@ -1,4 +1,4 @@
-"""Horizons that hold after a restore and after pruning.
+"""Columns that make horizons valid after a restore and after pruning.
 
 Revision: 0003.
 """

@@ -37,15 +37,16 @@ from livescore.settings import Settings
 from livescore.supervisor import Supervisor
 from livescore.telemetry import metrics
 
-# A revoked key stops working, and what it opened is closed, within this time.
+# Seconds within which a revoked key stops working and its connections are closed.
 KEY_REFRESH_SECONDS = 5.0
 
-# Until the keys are read, requests that need one are refused; PostgreSQL may start a moment later than this process.
+# Seconds between attempts until the keys are loaded; requests that need a key are refused until then. PostgreSQL may
+# start a moment later than this process.
 KEY_RETRY_SECONDS = 0.25
 
 
 def assemble(settings: Settings) -> Services:
-    """Make the services of one process; nothing is started yet."""
+    """Create the services of one process without starting them."""
     database = Database(
         settings.database_url.get_secret_value(),
         size=settings.database_pool_size,
@@ -159,6 +160,6 @@ async def _refresh_keys(keyring: Keyring, clock: Clock) -> None:
 
 
 def _freeze_gc() -> None:
-    """What start-up made stays for good: the collector need not look at it again."""
+    """Exclude the objects of the start-up, which live as long as the process, from garbage collection."""
     gc.collect()
     gc.freeze()

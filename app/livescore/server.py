@@ -1,4 +1,4 @@
-"""uvicorn's wiring: the port of the clients and the management port in one event loop, a drain before every stop."""
+"""The servers of the public port and of the management port in one event loop, and the drain before a stop."""
 
 import asyncio
 import contextlib
@@ -21,19 +21,19 @@ from livescore.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-# Connections that wait to be accepted: after a node was lost, thousands come back at once.
+# Connections that wait to be accepted: thousands reconnect at once after an instance is lost.
 BACKLOG = 4096
 
-# Seconds that requests in flight may take after the drain.
+# Seconds that pending requests may take after the drain.
 GRACEFUL_SECONDS = 10
 
 
 class AddressError(Exception):
-    """An address to listen on cannot be used; the text names its variables."""
+    """An address cannot be listened on; the message names its variables."""
 
 
 class Server(uvicorn.Server):
-    """uvicorn closes all sockets at once when it stops; here they are drained before."""
+    """The server of the public port. It drains its sockets before uvicorn closes them all at once."""
 
     def __init__(self, config: uvicorn.Config, services: Services) -> None:
         super().__init__(config)
@@ -41,13 +41,13 @@ class Server(uvicorn.Server):
         self.serving = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Nobody hears that this process is ready before its port is open."""
+        """Start listening. The management port opens afterwards, so readiness is never reported too early."""
         await super().startup(sockets)
         log.info("Uvicorn running on", host=self.config.host, port=self.config.port)
         self.serving.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Drain, then let uvicorn close the rest; a second Ctrl-C does not wait."""
+        """Drain, then let uvicorn close the remaining connections. A second Ctrl-C skips the drain."""
         drain = self._services.drain.stop()
         while not drain.done() and not self.force_exit:
             await asyncio.wait({drain}, timeout=0.1)
@@ -55,19 +55,19 @@ class Server(uvicorn.Server):
 
 
 class ManagementServer(uvicorn.Server):
-    """A server beside the main one, which alone hears signals."""
+    """The server of the management port. Signals are handled by the main server only."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Nothing to capture."""
+        """Leave signals to the main server."""
         yield
 
 
 def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; exits with 0 after a clean stop.
+    """Serve until SIGTERM or SIGINT. Exits with 0 after a clean stop.
 
     Raises:
-        AddressError: before anything is started, when a port is taken or an address is not of this machine.
+        AddressError: A port is taken or an address does not belong to this machine; nothing has been started then.
     """
     public = _bound("", settings.host, settings.port)
     private = _bound("MANAGEMENT_", settings.management_host, settings.management_port)
@@ -114,7 +114,7 @@ async def _serve(
         )
     )
     server = Server(config, services)
-    managing = asyncio.create_task(_after(server.serving, management_server, private))
+    managing = asyncio.create_task(_serve_after(server.serving, management_server, private))
     try:
         await server.serve(public)
     finally:
@@ -124,9 +124,9 @@ async def _serve(
         await asyncio.gather(managing, return_exceptions=True)
 
 
-async def _after(serving: asyncio.Event, management_server: ManagementServer, sockets: list[socket.socket]) -> None:
-    await serving.wait()
-    await management_server.serve(sockets)
+async def _serve_after(event: asyncio.Event, server: ManagementServer, sockets: list[socket.socket]) -> None:
+    await event.wait()
+    await server.serve(sockets)
 
 
 def _bound(prefix: str, host: str, port: int) -> list[socket.socket]:
@@ -141,12 +141,12 @@ def _bound(prefix: str, host: str, port: int) -> list[socket.socket]:
         reason = error.strerror or str(error)
         raise AddressError(f"{prefix}HOST {host} and {prefix}PORT {port} cannot be used: {reason}") from error
     if hasattr(socket, "TCP_USER_TIMEOUT"):
-        for made in listening:
-            # Inherited by every connection: a peer that is gone, or never reads, holds none for longer.
-            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, TCP_USER_TIMEOUT_MS)
+        for listener in listening:
+            # Every connection inherits the timeout, which closes it if its peer is gone or never reads.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, TCP_USER_TIMEOUT_MS)
     return listening
 
 
 def _exit(number: int, _: FrameType | None) -> None:
-    """Uvicorn raises the signal again after its clean stop."""
+    """Exit when uvicorn raises the signal again after a clean stop."""
     sys.exit(0 if number == signal.SIGTERM else 130)

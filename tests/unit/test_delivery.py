@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from typing import cast
 
 import pytest
 
@@ -142,11 +143,11 @@ async def test_reset_drops_data_buffered_by_the_kernel() -> None:
     accepted: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
     server = await asyncio.start_server(lambda _, writer: accepted.put_nowait(writer), "127.0.0.1", 0)
     with socket.create_connection(server.sockets[0].getsockname()[:2]) as client:
-        writer = await accepted.get()
-        writer.write(bytes(10_000_000))
-        assert unacknowledged_bytes(writer.transport) > 0
-        reset(writer.transport)
-        reset(writer.transport)
+        transport = cast(asyncio.Transport, (await accepted.get()).transport)
+        transport.write(bytes(10_000_000))
+        assert unacknowledged_bytes(transport) > 0
+        reset(transport)
+        reset(transport)
         await asyncio.sleep(0)
         client.settimeout(10)
         with pytest.raises(ConnectionResetError):

@@ -11,14 +11,14 @@ ANONYMOUS = "-"
 """Caller of a write that needed no key."""
 
 KEY_REVOKED = 4401
-"""Close code of a WebSocket whose key was revoked."""
+"""Close code of a WebSocket that was opened with a key that has been revoked."""
 
 # Entry of the ASGI scope: the callback of ``EndRevokedResponses`` for the key that a request uses.
 ON_KEY = "livescore.on_key"
 
 
 def require_write(request: Request, services: Services) -> str:
-    """Return the id of the key that lets this request write.
+    """Return the id of the key that allows this request to write.
 
     Raises:
         AccessDenied: The request has no such key, or its key may only read.
@@ -28,7 +28,7 @@ def require_write(request: Request, services: Services) -> str:
 
 
 def require_read(request: Request | WebSocket, services: Services) -> ApiKey | None:
-    """Return the key that lets this request read; None unless ``READ_KEYS_REQUIRED``.
+    """Return the key that allows this request to read; None unless ``READ_KEYS_REQUIRED``.
 
     Browsers cannot set headers on a WebSocket or an EventSource, so the key may come as ``?apiKey=``.
 

@@ -1,4 +1,4 @@
-"""How long clients and proxies may keep responses, and the matches that this process keeps."""
+"""Cache lifetimes for clients and proxies, and the matches that this process keeps ready."""
 
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -58,7 +58,13 @@ class MatchCache:
         self._entries: OrderedDict[int, CachedMatch] = OrderedDict()
 
     def current(self, match_id: int, epoch: str, head: int | None) -> CachedMatch | None:
-        """Return what is known of a match whose feed is at ``head``; None if only PostgreSQL knows."""
+        """Return the entry of a match, without a body if it is stale.
+
+        Args:
+            match_id: The match.
+            epoch: The current epoch of the feed.
+            head: The seq of the match's last event; None if only PostgreSQL knows it.
+        """
         if head is None or not epoch:
             return None
         entry = self._entries.get(match_id)

@@ -20,7 +20,7 @@ async def key(request: Request, scope: str, caller: str) -> IdempotencyKey | Non
     """Return the request's ``Idempotency-Key``, or None.
 
     Args:
-        request: The request, whose body is part of the key's fingerprint.
+        request: The request. Its body is part of the key's fingerprint.
         scope: Method and path. Keys are unique per scope and caller.
         caller: Id of the API key that sends the request.
 

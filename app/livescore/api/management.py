@@ -43,7 +43,7 @@ class ShedQuery(Query):
 
 
 class FixturesQuery(Query):
-    """How far to look ahead, in seconds."""
+    """The time to look ahead, in seconds."""
 
     within: Annotated[_Integer, Field(alias="withinSeconds", ge=0, le=MAX_FIXTURES_SECONDS)] = 3_600
 

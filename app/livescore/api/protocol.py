@@ -37,24 +37,24 @@ from livescore.uvicorn_adapter import (
     Scope,
 )
 
-# Seconds a refused client may take to read its answer. Closing at once, with its bytes unread, resets the connection,
-# and the reset can overtake the answer.
+# Seconds in which a refused client can read its response. Closing at once, with bytes of the client unread, resets the
+# connection, and the reset can overtake the response.
 LINGER_SECONDS = 1.0
 
-# Seconds in which a request must be complete where all places are taken: enough for a client that sends it at once.
+# Seconds in which a request must be complete if all places are taken: enough for a client that sends it at once.
 CROWDED_SECONDS = 1.0
 
-# Chunk sizes, chunk extensions and trailers of one body: nothing else counts them. Every chunk costs some 2 µs, and
-# a body of 100 kB fits in chunks of 16 bytes.
+# Bytes of chunk sizes, chunk extensions and trailers of one body, which no other limit counts. Every chunk costs some
+# 2 µs; a body of 100 kB fits in chunks of 16 bytes.
 MAX_FRAMING_BYTES = 65_536
 
-# Header fields of one request, as in Apache's LimitRequestFields: each costs many times the work of its bytes.
+# Header fields of one request, as in Apache's LimitRequestFields: a field costs far more than its bytes.
 MAX_HEADER_FIELDS = 100
 
-# Bytes parsed in one piece: at most 75 pipelined requests, and the rest waits until they are answered.
+# Bytes that are parsed in one piece: at most 75 pipelined requests; the rest waits until they are answered.
 PIECE_BYTES = 2_048
 
-# Pieces of one connection that are parsed in one turn of the event loop: some 5 ms of the worst input.
+# Pieces of one connection that are parsed per iteration of the event loop: some 5 ms for the worst input.
 PIECES_PER_TURN = 8
 
 MALFORMED = EarlyAnswer(400, "Malformed HTTP request")
@@ -72,20 +72,20 @@ class _Phase(Enum):
     UPGRADE = auto()
 
 
-# Looking a member up in its class takes longer than a global, and each request needs some twenty.
+# Globals are faster than members of the class, and each request needs some twenty lookups.
 _IDLE, _HEAD, _BODY, _REFUSED, _UPGRADE = _Phase
 
 
 class _Stop(Exception):
-    """Raised in a callback to end the parsing of a request that is refused."""
+    """Raised in a callback of the parser to stop parsing a refused request."""
 
 
 class _Reading(FlowControl):
-    """uvicorn's flow control, aware of bytes that are received and not parsed yet, and of requests that wait.
+    """uvicorn's flow control, extended by received bytes that are not parsed yet and by pipelined requests.
 
     Args:
-        pipeline: the requests that wait for the answer to an earlier one.
-        parse: goes on with the unparsed bytes.
+        pipeline: The requests that wait for the response to an earlier one.
+        parse: Continues with the unparsed bytes.
     """
 
     def __init__(self, transport: asyncio.Transport, pipeline: Sized, parse: Callable[[], None]) -> None:
@@ -95,7 +95,7 @@ class _Reading(FlowControl):
         self._parse = parse
 
     def resume_reading(self) -> None:
-        if not self.read_paused or self._pipeline:  # uvicorn resumes although requests still wait
+        if not self.read_paused or self._pipeline:  # uvicorn resumes although requests are waiting
             return
         if self.unparsed:
             self.read_paused = False
@@ -104,21 +104,21 @@ class _Reading(FlowControl):
             super().resume_reading()
 
     def end(self) -> None:
-        """Forget the protocol: a reference cycle would stay in memory until the collector runs."""
+        """Drop the reference to the protocol: the cycle would stay in memory until the garbage collector runs."""
         self.unparsed = b""
         self._parse = _nothing
 
 
 def _nothing() -> None:
-    """Stand in for a protocol that is gone."""
+    """Replace the method of a closed protocol."""
 
 
 class BoundedHttpProtocol(HttpProtocol):
     """uvicorn's protocol with deadlines for head and body (408), bounds on the head (431) and a JSON 400.
 
-    A connection holds one of the places of ``MAX_CONNECTIONS`` while a deadline runs: from its first moment until its
-    request is complete. Idle keep-alive connections stay uvicorn's matter; one that never sent a byte is late.
-    A client that does not take its answers is cut off.
+    A connection holds one of the places of ``MAX_CONNECTIONS`` while a deadline runs: from the moment it is accepted
+    until its request is complete. uvicorn handles idle keep-alive connections; a connection that never sent a byte is
+    late. The connection of a client that does not read its responses is reset.
     """
 
     request_timeout_seconds: ClassVar[float]
@@ -135,7 +135,7 @@ class BoundedHttpProtocol(HttpProtocol):
     _is_handshake = False
     _head_bytes = 0
     _framing_bytes = 0
-    # What has arrived of a request without a whole header field.
+    # Received bytes of a request that has no complete header field yet.
     _request_line = b""
     _deadline: TimerHandle | None = None
     _has_place = False
@@ -147,7 +147,7 @@ class BoundedHttpProtocol(HttpProtocol):
 
     def _renew_parser(self) -> None:
         self.parser = httptools.HttpRequestParser(self)
-        # What follows the last request of a connection is ignored, and other versions of HTTP are answered 505.
+        # Data after the last request of a connection is ignored; other versions of HTTP get 505.
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True, lenient_version=True)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base class
@@ -179,7 +179,7 @@ class BoundedHttpProtocol(HttpProtocol):
             self._parse_unparsed()
 
     def _parse_unparsed(self) -> None:
-        """Parse some pieces of what was received; the rest waits for the requests before it, or for the next turn."""
+        """Parse some pieces; the rest waits for earlier requests, or for the next iteration of the event loop."""
         flow = self.flow
         pieces = 0
         while flow.unparsed and not flow.read_paused and pieces < PIECES_PER_TURN:
@@ -210,13 +210,13 @@ class BoundedHttpProtocol(HttpProtocol):
         self._bound()
 
     def _feed_by_line(self, data: bytes) -> None:
-        """Feed data that may have a request line of RTSP or ICE, and judge the protocol at the end of that line."""
-        begun, fed = len(self._request_line), 0
+        """Feed data that may contain a request line of RTSP or ICE, and check the protocol at the end of that line."""
+        parsed, fed = len(self._request_line), 0
         for end in request_head.lines_of_other_protocols(self._request_line + data):
-            if end <= begun:
+            if end <= parsed:
                 continue
-            self._feed_all(data[fed : end - begun])
-            fed = end - begun
+            self._feed_all(data[fed : end - parsed])
+            fed = end - parsed
             if self._phase is _HEAD and not self.headers:
                 self._refuse(request_head.WRONG_VERSION)
             if self._phase in (_REFUSED, _UPGRADE):
@@ -232,7 +232,7 @@ class BoundedHttpProtocol(HttpProtocol):
             rest = self._feed(rest)
 
     def _feed(self, data: bytes) -> bytes | None:
-        """Feed the parser; return what is still to be parsed after a request whose upgrade is ignored."""
+        """Feed the parser. Returns the data that remains after a request with an ignored upgrade."""
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -240,15 +240,15 @@ class BoundedHttpProtocol(HttpProtocol):
             if self._is_handshake:
                 self._hand_over(rest)
                 return None
-            # llhttp takes the rest for another protocol and cannot be persuaded otherwise. A new parser that never
-            # sees the Upgrade field reads the body as a body, and what follows it as the next request.
+            # llhttp always treats the rest as another protocol. A new parser that never sees the Upgrade field parses
+            # the body as a body, and the data after it as the next request.
             self._phase = _IDLE
             self._renew_parser()
             return request_head.without_upgrade(self.scope, self.url) + rest
         except httptools.HttpParserError as error:
             if self._phase is not _REFUSED:
-                # llhttp stops at the preface of HTTP/2, which is a valid request but for its version, and at other
-                # protocols with methods that they do not have.
+                # llhttp stops at the preface of HTTP/2, a valid request except for its version, and at requests of
+                # other protocols with methods that those do not have.
                 is_version = any(text in str(error) for text in ("PRI", "for RTSP/", "for ICE/"))
                 self._refuse(request_head.WRONG_VERSION if is_version else MALFORMED)
         return None
@@ -263,7 +263,7 @@ class BoundedHttpProtocol(HttpProtocol):
             cast(asyncio.Protocol, self.transport.get_protocol()).data_received(rest)
 
     def _bound(self) -> None:
-        """Judge what the parser has not finished; a request that came whole costs no timer."""
+        """Bound a request that is not complete; a request that arrives in one piece needs no timer."""
         phase = self._phase
         if phase is _IDLE:
             if not self._is_answering():
@@ -294,7 +294,7 @@ class BoundedHttpProtocol(HttpProtocol):
 
     def on_headers_complete(self) -> None:
         self._disarm()
-        # Only what the parser kept tells head from body when both came in one piece.
+        # If head and body arrive in one piece, only the parsed fields show the size of the head.
         if self._head_bytes > self.max_header_bytes and self._parsed_head_bytes() > self.max_header_bytes:
             self._stop(HEAD_TOO_LARGE)
         self._head_bytes = self._framing_bytes = 0
@@ -305,7 +305,7 @@ class BoundedHttpProtocol(HttpProtocol):
         if self.url[:1] != b"/":
             self._use_absolute_target()
         if self.parser.should_upgrade():
-            self._judge_upgrade()
+            self._check_upgrade()
         else:
             self._phase = _BODY
             self.expect_100_continue = request_head.expects_continue(self.scope)
@@ -317,7 +317,7 @@ class BoundedHttpProtocol(HttpProtocol):
         except ValueError:
             self._stop(request_head.WRONG_TARGET)
 
-    def _judge_upgrade(self) -> None:
+    def _check_upgrade(self) -> None:
         self._phase = _UPGRADE
         self._is_handshake = self.ws_protocol_class is not None and request_head.is_handshake(self.scope)
         if self._is_handshake and (answer := request_head.handshake_answer(self.url, self.headers)):
@@ -337,7 +337,7 @@ class BoundedHttpProtocol(HttpProtocol):
                 self._close_after_answer()
 
     def _close_after_answer(self) -> None:
-        """End the connection as the request asks, also where it asks so only in a trailer, after the parser stopped."""
+        """Close the connection as requested, even if only a trailer requests it, after the parser has stopped."""
         self.cycle.keep_alive = False
         if self.cycle.response_complete:
             self.transport.close()
@@ -353,16 +353,16 @@ class BoundedHttpProtocol(HttpProtocol):
     # Deadlines and places
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close an idle connection. One whose next request has begun is not idle: its own deadline runs."""
+        """Close an idle connection. It is not idle once its next request has begun, which has its own deadline."""
         if self._phase is _IDLE:
             self._close()
 
     def _arm(self) -> None:
         if self._deadline is None and not self.transport.is_closing():
             self._take_place()
-            seconds = (
-                min(CROWDED_SECONDS, self.request_timeout_seconds) if self._crowded else self.request_timeout_seconds
-            )
+            seconds = self.request_timeout_seconds
+            if self._crowded:
+                seconds = min(seconds, CROWDED_SECONDS)
             self._deadline = self.loop.call_later(seconds, self._expire)
 
     def _disarm(self) -> None:
@@ -377,7 +377,8 @@ class BoundedHttpProtocol(HttpProtocol):
         except TooManyConnections as error:
             self._crowded = EarlyAnswer(error.status, error.message, tuple(error.raw_headers()))
         else:
-            self._crowded, self._has_place = None, True
+            self._crowded = None
+            self._has_place = True
 
     def _leave_place(self) -> None:
         if self._has_place:
@@ -391,7 +392,7 @@ class BoundedHttpProtocol(HttpProtocol):
         self._deadline = None
         self._leave_place()
         if self.flow.read_paused or self.flow.unparsed:
-            self._arm()  # the application is the slow one
+            self._arm()  # the application is slow, not the client
         else:
             self._refuse(self._crowded or LATE)
 
@@ -409,7 +410,7 @@ class BoundedHttpProtocol(HttpProtocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self.transport.is_closing():
-            self._delivery.watch()  # the connection closes once the client has taken the answer
+            self._delivery.watch()  # the connection closes once the client has read the response
 
     def _close(self) -> None:
         if not self.transport.is_closing():
@@ -419,7 +420,7 @@ class BoundedHttpProtocol(HttpProtocol):
     # Refusals
 
     def _is_answering(self) -> bool:
-        cycle: RequestResponseCycle | None = self.cycle  # None before the first request, whatever the base says
+        cycle: RequestResponseCycle | None = self.cycle  # None before the first request, unlike in the base class
         return cycle is not None and not cycle.response_complete
 
     def _stop(self, answer: EarlyAnswer) -> NoReturn:
@@ -427,7 +428,7 @@ class BoundedHttpProtocol(HttpProtocol):
         raise _Stop
 
     def _refuse(self, answer: EarlyAnswer) -> None:
-        """Answer what arrived last, after the answers to earlier requests, and end the connection."""
+        """Answer the last request, after the responses to earlier requests, and close the connection."""
         in_body = self._phase is _BODY
         self._phase = _REFUSED
         self._disarm()
@@ -435,9 +436,9 @@ class BoundedHttpProtocol(HttpProtocol):
         if not self._is_answering():
             self._answer(answer, wanted=not in_body)
         elif not in_body or self.cycle.response_started:
-            self.cycle.keep_alive = False  # the answers under way come first, and then the end of the connection
+            self.cycle.keep_alive = False  # the pending responses come first, then the end of the connection
         elif self.pipeline:
-            self._close()  # an answer would overtake those to earlier requests
+            self._close()  # a response would overtake those to earlier requests
         else:
             self._abandon_cycle()
             self._answer(answer, wanted=True)
@@ -447,10 +448,10 @@ class BoundedHttpProtocol(HttpProtocol):
         self.cycle.message_event.set()
 
     def _answer(self, answer: EarlyAnswer, *, wanted: bool) -> None:
-        if not wanted:  # the request was answered before its body ended: a second answer would be for no request
+        if not wanted:  # the request was answered before its body ended, and no second response belongs to it
             self._close()
             return
-        scope: HTTPScope | None = self.scope  # None before the first request, whatever the base says
+        scope: HTTPScope | None = self.scope  # None before the first request, unlike in the base class
         method = scope.get("method", "") if scope else ""
         metrics.refused(method, answer.status)
         self.transport.write(_response(answer, method, [*self.server_state.default_headers, *self._cors()]))
@@ -461,7 +462,7 @@ class BoundedHttpProtocol(HttpProtocol):
             self._close()
 
     def _cors(self) -> list[tuple[bytes, bytes]]:
-        """Return the CORS headers, as far as the head was read: None before the first one began."""
+        """Return the CORS headers for the part of the head that was parsed."""
         return self.origins.response_headers(self.headers or ()) if self.origins else []
 
 
@@ -471,9 +472,9 @@ def bounded(
     """Return the protocol class with the bounds of ``settings``, for ``uvicorn.Config(http=…)``.
 
     Args:
-        settings: where the bounds come from.
-        origins: the answers of the protocol carry the CORS headers of this policy, as those of the application do.
-        caps: the places that connections share with the sockets; by default they have as many of their own.
+        settings: The bounds.
+        origins: The policy for the CORS headers of the protocol's own responses.
+        caps: The places that connections share with sockets and streams; their own ones by default.
     """
     bounds = {
         "request_timeout_seconds": settings.request_timeout_seconds,
@@ -500,7 +501,7 @@ def _response(answer: EarlyAnswer, method: str, default_headers: list[Header]) -
 
 
 def _close_delimited(cycle: RequestResponseCycle, app: ASGI3Application) -> ASGI3Application:
-    """Wrap the application for an HTTP/1.0 client: a body of unknown length ends with the connection, not in chunks."""
+    """Wrap the application for an HTTP/1.0 client: the connection ends a body of unknown length, as chunks cannot."""
 
     async def answer(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         until_close = False

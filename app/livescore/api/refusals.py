@@ -13,7 +13,7 @@ async def refuse_request(send: Send, error: HttpError) -> None:
 async def refuse_handshake(scope: Scope, receive: Receive, send: Send, error: HttpError) -> None:
     """Answer a WebSocket handshake with an HTTP error.
 
-    Servers without the extension for that answer 403, whatever the status of the error.
+    Servers without the ASGI extension for it always answer 403.
     """
     await receive()  # websocket.connect
     if "websocket.http.response" in scope.get("extensions", {}):

@@ -1,7 +1,6 @@
-"""Rules for the head of a request: what is refused before any handler runs (RFC 9110, RFC 9112 and RFC 6455).
+"""Rules for the head of a request, which is refused before any handler runs (RFC 9110, RFC 9112 and RFC 6455).
 
-The functions are pure and know neither connection nor parser. Header names are in lower case, and values have no
-surrounding whitespace.
+The functions are pure. Header names are in lower case, and values have no surrounding whitespace.
 """
 
 import base64
@@ -23,7 +22,7 @@ Headers = list[Header]
 
 VERSIONS = frozenset({"1.0", "1.1"})
 
-# The methods of all routes together, for requests whose target is not a route.
+# The methods of all routes, for requests with a target that is no path.
 _ALLOW: tuple[Header, ...] = ((b"allow", b"DELETE, GET, HEAD, OPTIONS, PATCH, POST"),)
 
 # RFC 6455 section 4.1: a nonce of 16 bytes in base64.
@@ -31,20 +30,20 @@ _KEY_BYTES = 16
 
 _UPGRADE_TO_WEBSOCKET: Header = (b"upgrade", b"websocket")
 
-# uri-host of RFC 3986 without the comma, by which a proxy may have joined two Host fields.
+# uri-host of RFC 3986 without the comma, with which a proxy may have joined two Host fields.
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+;=%-]*|\[[0-9A-Za-z:.%_~-]+\])(?::[0-9]{0,5})?")
 
-# llhttp also knows RTSP and ICE, and calls their requests those of HTTP.
+# llhttp also parses RTSP and ICE, and reports their requests as HTTP.
 _OTHER_PROTOCOLS = (b" RTSP/", b" ICE/")
 _REQUEST_OF_ANOTHER_PROTOCOL = re.compile(rb"[A-Z_-]+ +[^ \n]+ +(?:RTSP|ICE)/[^\n]*\n")
 _FIELD_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:")
 
-_JUDGED = frozenset({b"host", b"expect", b"transfer-encoding"})
+_CHECKED = frozenset({b"host", b"expect", b"transfer-encoding"})
 
 
 @dataclass(frozen=True, slots=True)
 class EarlyAnswer:
-    """The answer to a request that no handler sees; without a message it has no body."""
+    """The response to a request that reaches no handler; without a message it has no body."""
 
     status: int
     message: str
@@ -56,15 +55,15 @@ WRONG_TARGET = EarlyAnswer(400, "Request target must be a path or a URL of this 
 
 
 def may_name_another_protocol(data: bytes) -> bool:
-    """Return whether the data could have a request line of RTSP or ICE; cheap, as it is asked for all that arrives."""
+    """Return True if the data may contain a request line of RTSP or ICE. Cheap, since all data is checked."""
     rtsp, ice = _OTHER_PROTOCOLS
     return rtsp in data or ice in data
 
 
 def lines_of_other_protocols(data: bytes) -> list[int]:
-    """Return the ends of the lines that are request lines of RTSP or ICE, if request lines they are.
+    """Return the end offsets of the lines that look like request lines of RTSP or ICE.
 
-    A header field is none; the end of a body may come before a request line.
+    Header fields are excluded. The rest of a body may precede a request line.
     """
     ends = []
     for found in _REQUEST_OF_ANOTHER_PROTOCOL.finditer(data):
@@ -75,7 +74,7 @@ def lines_of_other_protocols(data: bytes) -> list[int]:
 
 
 def early_answer(scope: HTTPScope, target: bytes) -> EarlyAnswer | None:
-    """Return the answer that the head alone decides, or None if the request goes to a handler."""
+    """Return the response that the head alone decides, or None if the request goes to a handler."""
     version = scope["http_version"]
     if version not in VERSIONS:
         return WRONG_VERSION
@@ -83,10 +82,10 @@ def early_answer(scope: HTTPScope, target: bytes) -> EarlyAnswer | None:
         return EarlyAnswer(405, "Method not allowed: this server is not a proxy", _ALLOW)
     if target == b"*":
         return EarlyAnswer(204, "", _ALLOW) if scope["method"] == "OPTIONS" else WRONG_TARGET
-    judged = [header for header in scope["headers"] if header[0] in _JUDGED]
-    if len(judged) == 1 and judged[0][0] == b"host" and _is_host(judged[0][1]):
-        return None  # as nearly every request
-    return _host_answer(version, judged) or _coding_answer(version, judged) or _expectation_answer(judged)
+    checked = [header for header in scope["headers"] if header[0] in _CHECKED]
+    if len(checked) == 1 and checked[0][0] == b"host" and _is_host(checked[0][1]):
+        return None  # nearly every request
+    return _host_answer(version, checked) or _coding_answer(version, checked) or _expectation_answer(checked)
 
 
 @lru_cache(maxsize=1_024)
@@ -121,22 +120,22 @@ def _expectation_answer(headers: Headers) -> EarlyAnswer | None:
 
 
 def expects_continue(scope: HTTPScope) -> bool:
-    """Return whether the client waits for ``100 Continue``, which HTTP/1.0 does not have."""
+    """Return True if the client waits for ``100 Continue``, which HTTP/1.0 does not have."""
     expects = any(name == b"expect" and value.strip(b", \t") for name, value in scope["headers"])
     return expects and scope["http_version"] != "1.0"
 
 
 def is_handshake(scope: HTTPScope) -> bool:
-    """Return whether a request that the parser takes for an upgrade asks for a WebSocket and nothing else.
+    """Return True if an upgrade request asks for a WebSocket and for no other protocol.
 
-    Other methods and HTTP/1.0 cannot ask for one (RFC 6455 section 4.1, RFC 9110 section 7.8).
+    Other methods and HTTP/1.0 cannot open a WebSocket (RFC 6455 section 4.1, RFC 9110 section 7.8).
     """
-    asked = _tokens(list(scope["headers"]), b"upgrade")
-    return scope["method"] == "GET" and scope["http_version"] == "1.1" and asked == [b"websocket"]
+    protocols = _tokens(list(scope["headers"]), b"upgrade")
+    return scope["method"] == "GET" and scope["http_version"] == "1.1" and protocols == [b"websocket"]
 
 
 def handshake_answer(target: bytes, headers: Headers) -> EarlyAnswer | None:
-    """Return why a WebSocket handshake is refused by its head alone, or None."""
+    """Return the refusal of a WebSocket handshake that its head alone decides, or None."""
     if not target.isascii():
         return WRONG_TARGET
     lines = (len(name) + len(value) for name, value in ((b"GET HTTP/1.1", target), *headers))
@@ -156,7 +155,7 @@ def handshake_answer(target: bytes, headers: Headers) -> EarlyAnswer | None:
 
 
 def upgrade_required(message: str) -> EarlyAnswer:
-    """Return the 426 that names the protocol and the version to use."""
+    """Return a 426 that names the protocol and its version."""
     return EarlyAnswer(426, message, (_UPGRADE_TO_WEBSOCKET, (b"sec-websocket-version", b"13")))
 
 
@@ -168,7 +167,7 @@ def _is_key(values: list[bytes]) -> bool:
 
 
 def _are_tokens(values: list[bytes], parse: Callable[[str], object]) -> bool:
-    """Return whether the library that completes the handshake can read every line of a list field."""
+    """Return True if the library that completes the handshake can parse every line of a list field."""
     try:
         for value in values:
             parse(value.decode("latin-1"))
@@ -178,7 +177,7 @@ def _are_tokens(values: list[bytes], parse: Callable[[str], object]) -> bool:
 
 
 def without_upgrade(scope: HTTPScope, target: bytes) -> bytes:
-    """Return the head of a request whose upgrade is ignored, as if the client had not asked for it."""
+    """Return the head of a request without its Upgrade field."""
     line = f"{scope['method']} ".encode() + target + f" HTTP/{scope['http_version']}\r\n".encode()
     kept = (b"%s: %s\r\n" % header for header in scope["headers"] if header[0] != b"upgrade")
     return line + b"".join(kept) + b"\r\n"
@@ -188,7 +187,7 @@ def origin_form(target: bytes, headers: Headers) -> bytes:
     """Return the path and query of an absolute target; its authority replaces Host (RFC 9112 section 3.2.2).
 
     Raises:
-        ValueError: if the target is not a URL of HTTP, or names a user.
+        ValueError: The target is not a URL of HTTP, or names a user.
     """
     scheme, separator, rest = target.partition(b"://")
     authority = re.split(rb"[/?#]", rest, maxsplit=1)[0]
@@ -204,6 +203,6 @@ def _values(headers: Headers, name: bytes, but: bytes | None = None) -> list[byt
 
 
 def _tokens(headers: Headers, name: bytes) -> list[bytes]:
-    """Return the members of a list field in lower case, over all its lines."""
+    """Return the members of a list field, over all its lines, in lower case."""
     members = b",".join(_values(headers, name)).split(b",")
     return [member for member in (part.strip(b" \t").lower() for part in members) if member]

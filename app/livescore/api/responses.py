@@ -12,7 +12,7 @@ Header = tuple[bytes, bytes]
 
 
 class ReadyResponse(Response):
-    """A response whose body and headers are ready to be sent: nothing is encoded per request."""
+    """A response with an encoded body and encoded headers."""
 
     def __init__(self, status: int, headers: list[Header], body: bytes = b"") -> None:
         self.status_code = status
@@ -53,7 +53,7 @@ def conditional(call: Call, tag: str, headers: list[Header], body: bytes | None)
     """Return a representation, or 304 if the client has it.
 
     Args:
-        call: The request, whose ``If-Match`` and ``If-None-Match`` are honoured.
+        call: The request with its ``If-Match`` and ``If-None-Match``.
         tag: The ETag of the representation; empty if it is not known.
         headers: Further headers of both responses.
         body: The representation; None is allowed only if the client has it.

@@ -58,7 +58,7 @@ class Call:
 
 
 class Options(TypedDict, total=False):
-    """The parts of a declaration besides method, path and input.
+    """The rest of a declaration.
 
     Attributes:
         tag: The section of the documents.
@@ -213,7 +213,7 @@ class Route(APIRoute):
 
 
 async def _undocumented() -> None:
-    """Stand in for the handler, from whose signature FastAPI would derive parameters."""
+    """Replace the handler, because FastAPI would derive parameters from its signature."""
 
 
 def _documentation(

@@ -15,7 +15,7 @@ _END_SECONDS = 1.0
 
 
 class EndRevokedResponses:
-    """ASGI middleware that ends responses whose key was revoked.
+    """ASGI middleware that ends the responses of revoked keys.
 
     A response that has started ends after its last complete piece; a client that still waits for one receives 401.
     """

@@ -88,7 +88,7 @@ class CommentaryPatch(Patch):
 
 
 def metadata_issues(metadata: Mapping[str, Any] | None) -> Iterator[Issue]:
-    """Yield the faults of metadata that cannot be stored, or whose ``scoreDelta`` cannot be added to a score."""
+    """Yield the faults of metadata: text that cannot be stored, or a ``scoreDelta`` that cannot be added to a score."""
     if metadata is None:
         return
     yield from _text_issues(metadata, ("metadata",))

@@ -34,7 +34,7 @@ class NewMatch(Body):
 
 
 class MatchPatch(Patch):
-    """Changes of a match. A status that is set here stays, whatever the clock says."""
+    """Changes of a match. A status that is set here is not changed by the clock."""
 
     sport: Name = OMITTED
     home_team: Name = Field(OMITTED, alias="homeTeam")

@@ -21,6 +21,7 @@ Members that belong to one module are defined there. ::
     ├── KeyReused                  422  livescore.scores.store
     ├── TooManyRequests            429
     ├── TooManyConnections         429, 503  livescore.security.connection_caps
+    ├── NoHandover                 501  livescore.api.sockets
     └── ServiceUnavailable         503
         └── DatabaseAway                livescore.scores.database
             └── DatabaseReadOnly

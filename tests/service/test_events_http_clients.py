@@ -1,12 +1,14 @@
 """Places held by streams and long polls: number, duration, and an EventSource's recovery from refusals."""
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
 from livescore.live.socket import TCP_USER_TIMEOUT_MS
@@ -18,6 +20,9 @@ ALL = "/events/stream"
 BOUND = 65_536
 BIG = "x" * 60_000
 PATIENCE_SECONDS = 30.0
+
+IDLE_CLIENTS = 12
+WINDOW_SECONDS = 4.0
 
 EVENT_SOURCE = {"Accept": "text/event-stream"}
 
@@ -100,6 +105,85 @@ async def test_waiting_long_poll_counts_as_a_connection_until_its_client_disconn
             assert (await http.get(path)).status_code == 200, "an answer at once needs no place"
         await until_connections(api, 0)
         assert (await http.get(path, params={"since": 1, "wait": 0.1})).status_code == 200
+
+
+async def test_pipelined_long_polls_are_answered_in_order_and_hold_one_place(start: Start) -> None:
+    api = await start("api")
+    match_id = (await api.create_match())["id"]
+    head = f"GET /matches/{match_id}/events?since=%d&wait=25 HTTP/1.1\r\nHost: x\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
+    try:
+        writer.write("".join(head % since for since in (1, 2, 1)).encode())
+        await until_connections(api, 0, 1)
+        await api.comment(match_id)
+        assert await seqs_of_response(reader) == [2]
+        await until_connections(api, 0, 1)
+        await api.comment(match_id)
+        assert await seqs_of_response(reader) == [3]
+        assert await seqs_of_response(reader) == [2, 3]
+        await until_connections(api, 0)
+        writer.write((head % 3 * 2).encode())
+        await until_connections(api, 0, 1)
+    finally:
+        writer.close()
+    await until_connections(api, 0)
+
+
+async def seqs_of_response(reader: asyncio.StreamReader) -> list[int]:
+    """Read one response from a connection, and return the seqs of its events."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        lines = (await reader.readuntil(b"\r\n\r\n")).decode().lower().split("\r\n")
+        assert lines[0] == "http/1.1 200 ok"
+        length = next(int(line.split(":")[1]) for line in lines if line.startswith("content-length:"))
+        return [event["seq"] for event in json.loads(await reader.readexactly(length))["data"]]
+
+
+async def test_long_polls_of_unknown_matches_are_refused_at_once_and_hold_nothing(start: Start) -> None:
+    api = await start("api")
+    async with api.client() as http:
+        subscriptions = await subscriptions_of(api)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            answers = await asyncio.gather(
+                *(http.get(f"/matches/{number}/events?wait=25") for number in range(1_000_000, 1_000_020))
+            )
+        assert {answer.status_code for answer in answers} == {404}
+        assert await count_connections(api) == (0, 0)
+        assert await subscriptions_of(api) == subscriptions
+
+
+async def subscriptions_of(api: Service) -> int:
+    """Return the number of single-match subscriptions."""
+    subscriptions: int = (await get_management(api, "/connections")).json()["subscriptions"]
+    return subscriptions
+
+
+async def test_more_idle_streams_and_long_polls_cause_no_more_statements(
+    start: Start, own_postgres: OwnPostgres
+) -> None:
+    """An instance compares its feeds with PostgreSQL; the number of their subscribers does not matter."""
+    api = await start("api", DATABASE_URL=own_postgres.url)
+    match_id = (await api.create_match())["id"]
+    with psycopg.connect(own_postgres.server.admin_url(), autocommit=True) as admin:
+        admin.execute("ALTER SYSTEM SET log_statement = 'all'")
+        admin.execute("SELECT pg_reload_conf()")
+    paths = (ALL, f"/matches/{match_id}/events/stream", f"/matches/{match_id}/events?since=1&wait=25")
+    async with AsyncExitStack() as stack:
+        for path in paths:
+            await stack.enter_async_context(request(api, path))
+        await until_connections(api, 2, 1)
+        with_few = await statements_per_window(own_postgres)
+        for path in paths * (IDLE_CLIENTS - 1):
+            await stack.enter_async_context(request(api, path))
+        await until_connections(api, 2 * IDLE_CLIENTS, IDLE_CLIENTS)
+        assert await statements_per_window(own_postgres) - with_few < IDLE_CLIENTS
+
+
+async def statements_per_window(postgres: OwnPostgres) -> int:
+    """Return the number of statements that PostgreSQL executes within a few seconds without any request."""
+    await asyncio.sleep(1)  # the statements of the requests before
+    before = postgres.log.count(" execute ")
+    await asyncio.sleep(WINDOW_SECONDS)
+    return postgres.log.count(" execute ") - before
 
 
 @pytest.mark.parametrize("stream", [ALL, "match"])

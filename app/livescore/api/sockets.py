@@ -1,4 +1,4 @@
-"""``/ws``: who may connect, what the query asks for, and the hand-over to the live room."""
+"""``/ws``: authorization of handshakes, the requests in their query, and the handover of the socket to ``live``."""
 
 from functools import partial
 from typing import Any
@@ -32,7 +32,7 @@ class NoHandover(HttpError):
 
 
 async def connect(websocket: WebSocket) -> None:
-    """Accept a WebSocket, or refuse it with an HTTP status that says why."""
+    """Accept a WebSocket, or refuse it with an HTTP error."""
     services = services_of(websocket)
     address = services.address(websocket.scope)
     detach: Detach | None = websocket.scope.get("extensions", {}).get(EXTENSION)
@@ -54,46 +54,54 @@ async def connect(websocket: WebSocket) -> None:
 
 
 def _begin(services: Services, connection: Connection, websocket: WebSocket, key: ApiKey | None) -> None:
+    """Start the conversation on a socket that has left ASGI."""
     services.live.attach(connection)
     if key is not None:
-        # The key may have been revoked during the handshake: the socket is then closed here.
+        # If the key was revoked during the handshake, this closes the socket.
         close = partial(connection.close, access.KEY_REVOKED)
         connection.state.watch = services.keyring.watch(key, "read", close)
     connection.send(Welcome(instance=services.settings.instance).encode())
-    asked, faults = _asked(websocket, services.settings.max_subscriptions)
+    requests, faults = _requests(websocket, services.settings.max_subscriptions)
     for fault in faults:
         connection.send(messages.invalid(fault))
-    for message in asked:
-        session.take(services.live, connection, orjson.dumps(message))
+    for request in requests:
+        session.take(services.live, connection, orjson.dumps(request))
 
 
-def _asked(websocket: WebSocket, most: int) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return what the query asks for as messages, and what is wrong with the query.
+def _requests(websocket: WebSocket, max_subscriptions: int) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the messages that the query of the handshake stands for, and the faults of the query.
 
-    It may have ``all=1``, or ``matchId=7`` (repeatable) with ``since`` and ``epoch``. Each match is asked for once,
-    and one more than a socket may follow is enough for the error that says so.
+    The query may have ``all=1``, or ``matchId=7`` (repeatable) with ``since`` and ``epoch``. A repeated match counts
+    once. One match more than a socket may subscribe to is enough to cause the error.
     """
     query = websocket.query_params
     repeated = [name for name in ("all", "since", "epoch") if len(query.getlist(name)) > 1]
     if repeated:
         return [], [f"{name} must be given once" for name in repeated]
-    follows_all = query.get("all") == "1"
-    faults = ["all must be 1 or left out"] if "all" in query and not follows_all else []
-    if follows_all or "matchId" not in query:
-        # A client that resumes must learn that nothing before its connection will come.
-        reason = "cannot be used with all" if follows_all else "needs a matchId"
+    wants_all = query.get("all") == "1"
+    faults = []
+    if "all" in query and not wants_all:
+        faults.append("all must be 1 or left out")
+    if wants_all or "matchId" not in query:
+        # A client that wants to resume must learn that it receives nothing from before its connection.
+        reason = "cannot be used with all" if wants_all else "needs a matchId"
         faults += [f"{name} {reason}" for name in ("since", "epoch") if name in query]
-    if follows_all:
+    if wants_all:
         return [{"type": "subscribeAll"}], faults
-    more: dict[str, Any] = {"since": _number(query["since"])} if "since" in query else {}
+    position: dict[str, Any] = {}
+    if "since" in query:
+        position["since"] = _parse_integer(query["since"])
     if "epoch" in query:
-        more["epoch"] = query["epoch"]
-    matches = list(dict.fromkeys(query.getlist("matchId")))[: most + 1]
-    return [{"type": "subscribe", "matchId": _number(text), **more} for text in matches], faults
+        position["epoch"] = query["epoch"]
+    match_ids = list(dict.fromkeys(query.getlist("matchId")))[: max_subscriptions + 1]
+    return [{"type": "subscribe", "matchId": _parse_integer(text), **position} for text in match_ids], faults
 
 
-def _number(text: str) -> int | str:
-    # Ten digits hold every int4; more would only be refused later, and Python refuses to read very many.
+def _parse_integer(text: str) -> int | str:
+    """Return an integer for up to ten digits, which include every int4; other text as it is, for the session to refuse.
+
+    Python refuses to parse very long numbers.
+    """
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else text
 
 

@@ -176,6 +176,22 @@ async def test_clients_resuming_after_a_promotion_see_every_acknowledged_write(
         assert writer.last in seen_seqs([await late.next("snapshot")], match_id)
 
 
+async def test_epoch_changes_with_the_first_connection_to_a_promoted_standby(
+    start: Start, own_postgres: OwnPostgres, standby: Standby, address: Address
+) -> None:
+    """No audit is due, and none of the healer's own queries fails."""
+    api = await start("api", DATABASE_URL=address.url, AUDIT_INTERVAL_SECONDS="3600")
+    match_id: int = (await announced_match(api))["id"]
+    async with Listener(api.ws_url) as listener:
+        epoch = (await listener.follow(match_id))["epoch"]
+    await own_postgres.kill()
+    await promote(standby, address)
+    await eventually(api.is_ready)
+    async with Listener(api.ws_url) as listener, asyncio.timeout(30):
+        while (await listener.subscribe(match_id, since=0))["epoch"] == epoch:
+            await asyncio.sleep(0.1)
+
+
 async def promote(standby: Standby, address: Address) -> None:
     """Promote the standby and direct the address to it."""
     address.lead_to(standby)

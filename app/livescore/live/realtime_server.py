@@ -94,6 +94,8 @@ class RealtimeServer:
         Clients that resume need the epoch, and new matches are announced from the last one on: both should be known
         before the first client connects.
         """
+        # After a promotion the epoch is another one, which the next audit would notice later.
+        self.store.database.on_server_change = self._requests.request_audit
         heartbeat = Heartbeat(self.sockets, self.settings.ping_interval_seconds, self.clock)
         self.supervisor.run("listener", self.listener.run)
         self.supervisor.run("publisher", self.publisher.run)

@@ -104,13 +104,19 @@ class Database:
         size: Most connections.
         timeout: Seconds for one use, including the wait for a connection.
         prepared: See :class:`livescore.scores.sessions.Profile`.
+
+    Attributes:
+        on_server_change: Called when a connection is opened to another server than before, for example after the
+            promotion of a standby.
     """
 
     def __init__(self, url: str, *, size: int, timeout: float, prepared: Prepared = "auto") -> None:
         self.timeout = timeout
+        self.on_server_change: Callable[[], None] = lambda: None
         self._url = url
         self._profile = Profile(timeout, prepared)
         self._pool = Pool(self._connect, size)
+        self._server = ""
         self._fault: Fault | None = None
         # Text for clients about statements that PostgreSQL could not execute.
         self._inability = ""
@@ -321,7 +327,14 @@ class Database:
             self._begin_outage(READ_ONLY, started, waits=False, reads=True)
         else:
             self._note_answer(started)
+        self._note_server(facts.server)
         return Session(connection, facts)
+
+    def _note_server(self, server: str) -> None:
+        is_other = self._server not in ("", server)
+        self._server = server
+        if is_other:
+            self.on_server_change()
 
     def _begin_outage_by(self, error: BaseException, started: float) -> None:
         if isinstance(error, UnusableDatabase):
@@ -374,6 +387,7 @@ class Database:
         await self._pool.admit(Session(connection, facts))
         self._fault = None
         self._note_answer(started)
+        self._note_server(facts.server)
         self._wake_waiting()
 
 

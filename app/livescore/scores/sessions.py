@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL, with the same session settings whatever the database or role configures.
+"""Connections to PostgreSQL, with session settings that do not depend on the database or role.
 
 Start-up ``options`` are not used because PgBouncer rejects them. A direct connection is configured once. A pooler may
 share its connections between clients, one transaction at a time, and session settings would affect them all. So only
@@ -32,10 +32,13 @@ _KEEPALIVE: dict[str, Any] = {
     "tcp_user_timeout": 5000,  # milliseconds
 }
 
-# PgBouncer tells clients a process id of its own. A different pg_backend_pid() therefore means that there is a pooler.
+# PgBouncer sends clients a process id of its own. A different pg_backend_pid() therefore means that there is a pooler.
 _FACTS = """
 SELECT current_setting('server_encoding'), pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',
-    pg_backend_pid(), current_schema(), set_config('DateStyle', 'ISO, YMD', false),
+    pg_backend_pid(), current_schema(),
+    CASE WHEN NOT pg_is_in_recovery() THEN concat_ws(':', (SELECT system_identifier FROM pg_control_system()),
+        left(pg_walfile_name(pg_current_wal_lsn()), 8)) END,
+    set_config('DateStyle', 'ISO, YMD', false),
     set_config('TimeZone', 'UTC', false), set_config('standard_conforming_strings', 'on', false)
 """
 
@@ -102,10 +105,12 @@ class Facts:
     Attributes:
         pooled: True if there is a pooler between this process and the server.
         read_only: True if the server accepts no writes.
+        server: System identifier and timeline of the server. The timeline changes when a standby is promoted.
     """
 
     pooled: bool
     read_only: bool
+    server: str
 
     @classmethod
     def of(cls, row: Row, own_process: int) -> "Facts":
@@ -118,7 +123,7 @@ class Facts:
         Raises:
             UnusableDatabase: The service cannot use this server or database.
         """
-        encoding, in_recovery, read_only, process, schema, *_ = row
+        encoding, in_recovery, read_only, process, schema, server, *_ = row
         if in_recovery:
             raise UnusableDatabase("PostgreSQL is a standby: it takes no writes until it is promoted")
         if encoding != "UTF8":
@@ -130,7 +135,7 @@ class Facts:
             raise UnusableDatabase(
                 "search_path names no schema that exists: change it with ALTER ROLE or ALTER DATABASE"
             )
-        return cls(process != own_process, read_only)
+        return cls(process != own_process, read_only, server)
 
 
 async def connect(url: str, profile: Profile) -> tuple[AsyncConnection[Row], Facts]:

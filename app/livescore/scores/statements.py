@@ -56,8 +56,8 @@ _APPEND_EVENTS = "INSERT INTO event (match_id, seq, type, data, request_id, crea
 
 _NOW = "date_trunc('milliseconds', clock_timestamp())"
 
-# A physical fingerprint of the database, which nobody has to remember to change: it differs after a restore from a
-# backup, in a database loaded from a dump, and after the promotion of a standby that may lack the last events.
+# A physical fingerprint of the database, which changes by itself: it differs after a restore from a backup, in a
+# database loaded from a dump, and after the promotion of a standby that may lack the last events.
 _CLUSTER = """concat_ws(':', (SELECT system_identifier FROM pg_control_system()),
     left(pg_walfile_name(pg_current_wal_lsn()), 8), (SELECT oid FROM pg_database WHERE datname = current_database()),
     'event'::regclass::oid)"""

@@ -1,1 +1,1 @@
-"""Who may call, and how often."""
+"""Authorization, limits and the policies for web pages."""

@@ -242,7 +242,7 @@ class Keyring:
             self._failing.discard(number)
         except ServerAway:
             return  # logged as an outage of the server; the last keys stay valid
-        except Exception as error:  # whatever a driver raises, the last keys stay valid
+        except Exception as error:  # drivers may raise anything; the last keys stay valid
             if number not in self._failing:
                 self._failing.add(number)
                 log.warning("API keys could not be loaded, keeping the last ones", error=repr(error))

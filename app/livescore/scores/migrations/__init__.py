@@ -27,8 +27,8 @@ PROFILE = sessions.Profile(timeout=0, prepared="off", migrated=False)
 ADVISORY_LOCK = 0x6C73636F
 
 # Seconds that a statement of a migration waits for a lock. ALTER TABLE waits for all transactions that use its table,
-# and every later use of the table waits behind it. So this is less than DATABASE_TIMEOUT_SECONDS (5 s), lest requests
-# fail, and more than deadlock_timeout (1 s), after which PostgreSQL cancels an autovacuum that is in the way.
+# and every later use of the table waits behind it. So this is less than DATABASE_TIMEOUT_SECONDS (5 s), for requests
+# not to fail, and more than deadlock_timeout (1 s), after which PostgreSQL cancels an autovacuum that is in the way.
 LOCK_SECONDS = 2.0
 
 # Seconds between two attempts, in which the service reads and writes without delay.

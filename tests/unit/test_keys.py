@@ -139,15 +139,16 @@ async def test_key_grants_exactly_its_scope() -> None:
 async def test_key_is_accepted_in_both_headers() -> None:
     text, key = keys.generate("x", ["write"])
     keyring = await _keyring(key)
-    assert keyring.authenticate(_bearer(text)) == key
-    assert keyring.authenticate(Headers({"authorization": f"bearer {text}"})) == key
-    assert keyring.authenticate(Headers({"X-API-Key": text})) == key
-    assert keyring.authenticate(Headers({"Authorization": "Basic eA==", "X-API-Key": text})) == key
+    assert keyring.authorize(_bearer(text), "read") == key
+    assert keyring.authorize(Headers({"authorization": f"bearer {text}"}), "read") == key
+    assert keyring.authorize(Headers({"X-API-Key": text}), "read") == key
+    assert keyring.authorize(Headers({"Authorization": "Basic eA==", "X-API-Key": text}), "read") == key
 
 
 async def test_missing_key_is_an_error_only_if_required() -> None:
-    keyring = await _keyring(keys.generate("x", ["write"])[1])
-    assert keyring.authenticate(Headers()) is None
+    key = keys.generate("x", ["write"])[1]
+    assert (await _keyring(key, allow_anonymous_writes=True)).authorize(Headers(), "write") is None
+    keyring = await _keyring(key)
     with pytest.raises(MissingKey) as refusal:
         keyring.authorize(Headers(), "write")
     assert refusal.value.status == 401
@@ -156,9 +157,9 @@ async def test_missing_key_is_an_error_only_if_required() -> None:
 
 @pytest.mark.parametrize("text", ["", "nonsense", "lsk_unknown_secret", "lsk__", "ä\udcff"])
 async def test_invalid_key_is_refused_even_if_none_is_required(text: str) -> None:
-    keyring = await _keyring(keys.generate("x", ["write"])[1])
+    keyring = await _keyring(keys.generate("x", ["write"])[1], allow_anonymous_writes=True)
     with pytest.raises(InvalidKey) as refusal:
-        keyring.authenticate({"x-api-key": text})
+        keyring.authorize({"x-api-key": text}, "write")
     assert refusal.value.status == 401
     assert "invalid_token" in refusal.value.headers["WWW-Authenticate"]
 
@@ -168,8 +169,8 @@ async def test_the_secret_of_another_key_is_refused() -> None:
     keyring = await _keyring(first, second)
     mixed = f"lsk_{first.id}_{second_text.split('_', 2)[2]}"
     with pytest.raises(InvalidKey):
-        keyring.authenticate(_bearer(mixed))
-    assert keyring.authenticate(_bearer(first_text)) == first
+        keyring.authorize(_bearer(mixed), "read")
+    assert keyring.authorize(_bearer(first_text), "read") == first
 
 
 # Keys in use
@@ -224,7 +225,7 @@ async def test_failed_load_keeps_the_keys_and_is_logged_once(fault: Exception, l
     with structlog.testing.capture_logs() as captured:
         await keyring.refresh()
         await keyring.refresh()
-    assert keyring.authenticate(_bearer(text)) == key
+    assert keyring.authorize(_bearer(text), "read") == key
     assert len(captured) == lines
 
 
@@ -239,13 +240,13 @@ async def test_development_key_has_write_scope_only() -> None:
     assert found.name == "DEV_API_KEY"
     assert not found.grants("admin")
     with pytest.raises(InvalidKey):
-        keyring.authenticate(_bearer("let me out"))
+        keyring.authorize(_bearer("let me out"), "read")
 
 
 async def test_development_key_may_have_the_usual_format() -> None:
     text, _ = keys.generate("x", ["admin"])
     keyring = Keyring(_settings(dev_api_key=text))
-    found = keyring.authenticate(_bearer(text))
+    found = keyring.authorize(_bearer(text), "read")
     assert found is not None
     assert found.scopes == ("write",)
 
@@ -258,13 +259,13 @@ async def test_keys_of_the_file_are_valid_and_follow_its_changes(tmp_path: Path)
     path = tmp_path / "keys.json"
     _write(path, old)
     keyring = await _keyring(api_keys_file=path)
-    assert keyring.authenticate(_bearer(old_text)) == old
+    assert keyring.authorize(_bearer(old_text), "read") == old
     _write(path, new)
     os.utime(path, ns=(1, 1))
     await keyring.refresh()
-    assert keyring.authenticate(_bearer(new_text)) == new
+    assert keyring.authorize(_bearer(new_text), "read") == new
     with pytest.raises(InvalidKey):
-        keyring.authenticate(_bearer(old_text))
+        keyring.authorize(_bearer(old_text), "read")
 
 
 async def test_rotated_secret_is_detected_through_its_symlink(tmp_path: Path) -> None:
@@ -278,7 +279,7 @@ async def test_rotated_secret_is_detected_through_its_symlink(tmp_path: Path) ->
     link.unlink()
     link.symlink_to(tmp_path / "2")
     await keyring.refresh()
-    assert keyring.authenticate(_bearer(new_text)) == new
+    assert keyring.authorize(_bearer(new_text), "read") == new
 
 
 @pytest.mark.parametrize(
@@ -296,7 +297,7 @@ async def test_broken_file_keeps_the_last_valid_keys_and_is_logged_once(tmp_path
     with structlog.testing.capture_logs() as captured:
         await keyring.refresh()
         await keyring.refresh()
-    assert keyring.authenticate(_bearer(text)) == key
+    assert keyring.authorize(_bearer(text), "read") == key
     assert [entry["log_level"] for entry in captured] == ["error"]
 
 
@@ -311,7 +312,7 @@ async def test_key_revoked_in_one_source_is_revoked(tmp_path: Path) -> None:
     revoked = ApiKey(key.id, key.name, key.digest, key.scopes, revoked=True)
     keyring = await _keyring(revoked, api_keys_file=tmp_path / "keys.json")
     with pytest.raises(InvalidKey):
-        keyring.authenticate(_bearer(text))
+        keyring.authorize(_bearer(text), "read")
 
 
 def test_refreshing_from_several_tasks_at_once_is_harmless() -> None:

@@ -137,22 +137,10 @@ class Keyring:
         if not watches:
             self._watches.pop(watch.key, None)
 
-    def authenticate(self, headers: Mapping[str, str]) -> ApiKey | None:
-        """Return the key in the headers of a request (lower-case or case-insensitive); None if there is none.
-
-        Raises:
-            InvalidKey: The key is malformed, unknown or revoked.
-        """
-        text = _presented(headers)
-        if text is None:
-            return None
-        key = self._find(text)
-        if key is None:
-            raise InvalidKey
-        return key
-
     def authorize(self, headers: Mapping[str, str], scope: str) -> ApiKey | None:
         """Return the key that authorizes a request with these headers for ``scope``; None if no key is needed.
+
+        Names of headers are in lower case, or the mapping ignores case.
 
         Raises:
             MissingKey: The headers contain no key.

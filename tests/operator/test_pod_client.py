@@ -13,6 +13,7 @@ from livescore_operator import pod_client
 from livescore_operator.pod_client import PodClient, read
 from livescore_operator.scaling.pod import Reading
 from tests.support.kubernetes.stopping import stop
+from tests.support.stopwatch import Stopwatch
 
 DEMO, OTHER = ("sport", "demo"), ("sport", "other")
 ONE, TWO, THREE, SIXTH = "127.0.0.1", "127.0.0.2", "127.0.0.3", "::1"
@@ -117,10 +118,10 @@ async def test_pod_may_have_an_ipv6_address(pods: Pods) -> None:
 async def test_unresponsive_pod_is_missing_and_delays_no_other(pods: Pods, answer: Any) -> None:
     await pods.start(ONE, answer)
     await pods.start(TWO, {"connections": 5})
-    started = time.monotonic()
+    watch = Stopwatch()
 
     assert await read([ONE, TWO, THREE], pods.port) == {TWO: Reading(5)}
-    assert time.monotonic() - started < TIMEOUT * 5
+    assert watch.seconds() < TIMEOUT * 5
 
 
 async def test_first_response_with_fixtures_is_sufficient(pods: Pods) -> None:
@@ -145,9 +146,10 @@ async def test_only_a_few_pods_are_queried_for_fixtures(pods: Pods) -> None:
 async def test_lost_pods_time_out_in_parallel() -> None:
     """Connections to their addresses get no response, not even a refusal, as after the loss of a node."""
     with silent(ONE) as port, silent(TWO, port), silent(THREE, port):
-        started = time.monotonic()
+        started, watch = time.monotonic(), Stopwatch()
         assert await read([ONE, TWO, THREE] * 3, port) == {}
-        assert TIMEOUT <= time.monotonic() - started < TIMEOUT * 5
+        assert time.monotonic() - started >= TIMEOUT
+        assert watch.seconds() < TIMEOUT * 5
 
 
 class silent:  # noqa: N801 - used like a function
@@ -215,10 +217,10 @@ async def test_lost_pods_of_one_livescore_delay_no_other(pods: Pods) -> None:
     keys = [("lost", str(number)) for number in range(10)]
     await asyncio.gather(*(client.read(key, (ONE,)) for key in keys))
     client._addresses[OTHER] = (TWO,)
-    started = time.monotonic()
+    watch = Stopwatch()
 
     assert await client.changed() == [OTHER]
-    assert time.monotonic() - started < TIMEOUT * 5
+    assert watch.seconds() < TIMEOUT * 5
 
 
 async def test_forgotten_livescore_is_no_longer_queried(pods: Pods) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -30,6 +29,7 @@ from tests.support.forkserver import Forked, ForkServer
 from tests.support.jobs import wait_for_status
 from tests.support.servers import Postgres
 from tests.support.service import Kind, Start, eventually, instant, match_body
+from tests.support.stopwatch import Stopwatch
 
 PROCESSES = 8
 
@@ -278,10 +278,10 @@ async def test_a_migration_behind_a_long_transaction_blocks_nobody_and_ends_afte
 
 def use(client: psycopg.Connection[tuple[object, ...]]) -> float:
     """Read and write a match. Returns how many seconds that took."""
-    begin = time.monotonic()
+    watch = Stopwatch()
     client.execute("SELECT status FROM match WHERE id = 7")
     client.execute("UPDATE match SET seq = seq + 1 WHERE id = 7")
-    return time.monotonic() - begin
+    return watch.seconds()
 
 
 def test_a_migration_that_waits_too_long_gives_up_and_leaves_the_schema_as_it_was(

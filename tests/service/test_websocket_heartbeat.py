@@ -10,6 +10,7 @@ import httpx
 from tests.support.clients import Listener
 from tests.support.raw_websocket import PING, PONG, TEXT, frame, handshake, raw_websocket
 from tests.support.service import Service, Start
+from tests.support.stopwatch import Stopwatch
 
 INTERVAL_SECONDS = 1.0
 
@@ -24,23 +25,27 @@ async def test_answering_client_is_pinged_every_interval(start: Start) -> None:
     api = await start("api", PING_INTERVAL_SECONDS=str(INTERVAL_SECONDS))
     async with raw_websocket(api.port) as client:
         moments = []
+        watch = Stopwatch()
         for _ in range(4):
             received = await client.receive()
             assert (received.opcode, received.payload) == (PING, b"")
             moments.append(monotonic())
             await client.send(frame(PONG))
         pauses = [later - earlier for earlier, later in pairwise(moments)]
-        assert all(0.5 * INTERVAL_SECONDS < pause < 2 * INTERVAL_SECONDS for pause in pauses), pauses
+        # A ping that is late because of a busy machine shortens the next pause.
+        assert max(pauses) < 2 * INTERVAL_SECONDS + watch.waited(), pauses
+        assert min(pauses) > 0.5 * INTERVAL_SECONDS - watch.waited(), pauses
 
 
 async def test_client_without_a_pong_by_the_next_ping_is_dropped(start: Start) -> None:
     api = await start("api", PING_INTERVAL_SECONDS=str(INTERVAL_SECONDS))
     async with Listener(api.ws_url) as answering, raw_websocket(api.port) as silent:
         assert (await silent.receive()).opcode == PING
-        started = monotonic()
+        started, watch = monotonic(), Stopwatch()
         with suppress(ConnectionResetError):
             assert await silent.ended() == b""
-        assert 0.5 * INTERVAL_SECONDS < monotonic() - started < 2.5 * INTERVAL_SECONDS
+        assert monotonic() - started > 0.5 * INTERVAL_SECONDS
+        assert watch.seconds() < 2.5 * INTERVAL_SECONDS
         await _until_connections(api, 1)
         await answering.ask({"type": "ping"}, "pong")
     await _until_connections(api, 0)

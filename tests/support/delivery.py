@@ -14,6 +14,7 @@ import httpx
 
 from tests.support.clients import Listener, Message, all_reach, feed_of
 from tests.support.service import Service
+from tests.support.stopwatch import Stopwatch
 
 MARGIN_SECONDS = 1.5
 """Tolerance of time bounds, on two cores that run several tests and measure coverage."""
@@ -89,6 +90,7 @@ class _Clients:
     def __init__(self, services: Sequence[Service]) -> None:
         self._services = services
         self._stack = AsyncExitStack()
+        self._watch = Stopwatch()
 
     async def __aenter__(self) -> list[httpx.AsyncClient]:
         return [await self._stack.enter_async_context(service.client()) for service in self._services]
@@ -114,6 +116,7 @@ class DeliveryScenario:
 
     async def __aenter__(self) -> Self:
         self._stack = AsyncExitStack()
+        self._watch = Stopwatch()
         for service in (self.one, self.two):
             self.watchers.append(await self._stack.enter_async_context(TimingListener(service.ws_url, reconnect=True)))
         self.match_id = await self.new_match(self.watchers)
@@ -158,11 +161,15 @@ class DeliveryScenario:
             for seq, at in self.writer.acknowledged.items()
         ]
 
+    def margin(self) -> float:
+        """Return the seconds to add to a limit: more on a machine on which threads waited for a CPU."""
+        return MARGIN_SECONDS + self._watch.waited()
+
     def assert_delays_below(self, name: str, seconds: float) -> None:
         """Assert an upper bound for :meth:`delays`, and print the maximum."""
         longest = max(self.delays())
         print(f"healing delay, {name}: {longest:.2f} s at most, bound {seconds:g} s + {MARGIN_SECONDS:g} s")
-        assert longest < seconds + MARGIN_SECONDS
+        assert longest < seconds + self.margin()
 
 
 def assert_same_events(log: Sequence[Message], feed: Sequence[Message]) -> None:

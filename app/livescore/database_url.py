@@ -102,7 +102,8 @@ def _check_ports(parameters: dict[str, str]) -> None:
     """Check the port of each host. libpq checks a port only when it tries the host."""
     ports = parameters.get("port", "").split(",")
     are_valid = all(_is_port(port) for port in ports if port)
-    if not are_valid or len(ports) not in (1, _count_hosts(parameters)):
+    has_matching_count = len(ports) in (1, _count_hosts(parameters))
+    if not (are_valid and has_matching_count):
         raise ValueError("has a port that is not a number from 1 to 65535, or not as many ports as hosts")
 
 

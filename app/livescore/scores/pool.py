@@ -107,10 +107,12 @@ class Pool:
 
     async def _give_back(self, session: Session) -> None:
         """Keep a connection for the next request unless it is unusable, too old, or was discarded in the meantime."""
-        now = session.used = monotonic()
-        reusable = session.connection.pgconn.transaction_status == TransactionStatus.IDLE
-        young = session.generation == self._generation and now - session.opened < LIFETIME_SECONDS
-        if reusable and young and not self._closed:
+        now = monotonic()
+        session.used = now
+        is_usable = session.connection.pgconn.transaction_status == TransactionStatus.IDLE
+        is_current = session.generation == self._generation
+        is_young = now - session.opened < LIFETIME_SECONDS
+        if is_usable and is_current and is_young and not self._closed:
             self._idle.append(session)
         else:
             await session.connection.close()

@@ -110,8 +110,9 @@ def revise(before: MatchState, change: Mapping[str, Any], now: datetime) -> Revi
         Invalid: The match would end before it starts.
     """
     details = {name: change[name] for name in _DETAILS if name in change}
-    score = Score(change.get("home_score", before.score.home), change.get("away_score", before.score.away))
-    after = replace(before, **details, score=score)
+    home_score = change.get("home_score", before.score.home)
+    away_score = change.get("away_score", before.score.away)
+    after = replace(before, **details, score=Score(home_score, away_score))
     if after.end_time <= after.start_time:
         raise Invalid("endTime", "endTime must be after startTime")
     after = _with_status(before, after, change.get("status"), now)

@@ -276,7 +276,7 @@ class Store:
                 if revision.events or revision.state != before:
                     parameters = _revision_parameters(match_id, before, revision, request_id)
                     events = _events(await fetch(connection, sql.REVISE_MATCH, parameters))
-                body = (await fetch(connection, sql.MATCH, {"match_id": match_id}))[0][0]
+                ((body, _),) = await fetch(connection, sql.MATCH, {"match_id": match_id})
                 return WriteResult(body, events)
 
         return await self._write(write)
@@ -351,7 +351,8 @@ class Store:
             "limit": limit,
             "commentary": SNAPSHOT_COMMENTARY,
         }
-        return [MatchSnapshot(*row) for row in await self.database.rows(sql.SNAPSHOTS, parameters)]
+        rows = await self.database.rows(sql.SNAPSHOTS, parameters)
+        return [MatchSnapshot(*row) for row in rows]
 
     # Identity
 
@@ -403,7 +404,8 @@ class Store:
         if not served:
             return []
         parameters = {"matches": list(served), "seqs": list(served.values()), "limit": BATCH}
-        return [Event.from_row(*row) for row in await self.database.rows(sql.MISSED, parameters)]
+        rows = await self.database.rows(sql.MISSED, parameters)
+        return [Event.from_row(*row) for row in rows]
 
     async def lacks(self, delivered: Mapping[int, int]) -> bool:
         """Return True if the feed of any match ends before its delivered seq, as only that of an older copy does."""
@@ -427,7 +429,8 @@ class Store:
 
     async def horizon(self) -> Horizon:
         """Return the current horizon. It shows every transaction that has ended."""
-        return Horizon.parse((await self.database.rows(sql.HORIZON))[0][0])
+        ((text,),) = await self.database.rows(sql.HORIZON)
+        return Horizon.parse(text)
 
     async def changed(self, horizon: Horizon) -> dict[int, int]:
         """Return the last seq by match id, of the matches with events that the horizon does not show."""
@@ -463,7 +466,8 @@ class Store:
             "seq": seq,
             "limit": limit,
         }
-        return [Event.from_row(*row) for row in await self.database.rows(sql.BETWEEN_HORIZONS, parameters)]
+        rows = await self.database.rows(sql.BETWEEN_HORIZONS, parameters)
+        return [Event.from_row(*row) for row in rows]
 
     async def pruned_since(self, horizon: Horizon, limit: int) -> dict[int, int]:
         """Return the last pruned seq by match id, of the matches whose pruned events the horizon does not show."""
@@ -529,7 +533,7 @@ async def _check(connection: Connection, condition: Condition | None, *seqs: int
         PreconditionFailed: It is not met.
     """
     if condition is not None:
-        _, epoch = (await fetch(connection, sql.ORIGIN))[0]
+        ((_, epoch),) = await fetch(connection, sql.ORIGIN)
         condition(epoch, seqs)
 
 
@@ -545,7 +549,7 @@ async def _write_idempotently(connection: Connection, write: Write, key: Idempot
     """
     place = {"scope": key.scope, "key": key.key}
     async with connection.transaction():
-        (is_locked,) = (await fetch(connection, sql.LOCK_KEY, place))[0]
+        ((is_locked,),) = await fetch(connection, sql.LOCK_KEY, place)
         if not is_locked:
             raise StillRunning
         answers = await fetch(connection, sql.FIND_KEY, place)

@@ -240,15 +240,20 @@ def _redact(value: Any, literals: tuple[str, ...], depth: int) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     if depth < _MAX_DEPTH and isinstance(value, dict):
-        redacted = {}
-        for name, member in value.items():
-            is_secret = member is not None and _is_secret_name(name)
-            redacted[_redact(name, literals, depth + 1)] = HIDDEN if is_secret else _redact(member, literals, depth + 1)
-        return redacted
+        return _redact_mapping(value, literals, depth)
     if depth < _MAX_DEPTH and isinstance(value, list | tuple | set | frozenset):
         return [_redact(item, literals, depth + 1) for item in value]
     text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
     return _redact_text(text, literals)
+
+
+def _redact_mapping(value: dict[Any, Any], literals: tuple[str, ...], depth: int) -> dict[Any, Any]:
+    redacted = {}
+    for name, member in value.items():
+        is_secret = member is not None and _is_secret_name(name)
+        shown = HIDDEN if is_secret else _redact(member, literals, depth + 1)
+        redacted[_redact(name, literals, depth + 1)] = shown
+    return redacted
 
 
 def _is_secret_name(name: Any) -> bool:

@@ -107,12 +107,8 @@ _DAY_SECONDS = 86_400
 # a millisecond to 0, which means no time-out.
 Seconds = Annotated[float, Field(ge=0.001, le=_DAY_SECONDS, allow_inf_nan=False)]
 SecondsOrNone = Annotated[float, Field(ge=0, le=_DAY_SECONDS, allow_inf_nan=False)]
-Hours = Annotated[float, Field(ge=0.001, le=24 * 3_660, allow_inf_nan=False)]
-Days = Annotated[float, Field(ge=0.001, le=36_600, allow_inf_nan=False)]
-PerSecond = Annotated[float, Field(ge=0.001, le=1_000_000, allow_inf_nan=False)]
 Bytes = Annotated[int, Field(ge=1024, le=2**30)]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
-CountOrNone = Annotated[int, Field(ge=0, le=10_000_000)]
 
 Name = Annotated[str, AfterValidator(_name)]
 Host = Annotated[str, AfterValidator(_host)]

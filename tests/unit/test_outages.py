@@ -2,7 +2,9 @@
 
 import io
 import logging
-from time import monotonic, sleep
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import monotonic
 
 import psycopg
 import pytest
@@ -18,6 +20,51 @@ from livescore.telemetry import logs
 @pytest.fixture
 def tracker() -> OutageTracker:
     return OutageTracker("a server")
+
+
+class Clock:
+    """Replaces the clock and the timers of the module under test; time passes only by :meth:`advance`."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+        self._timers: list[FakeTimer] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def timer(self, seconds: float, function: Callable[[], None]) -> "FakeTimer":
+        return FakeTimer(self.now + seconds, function, self._timers)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, and call the timers that are due meanwhile."""
+        end = self.now + seconds
+        while due := [timer for timer in self._timers if timer.at <= end]:
+            timer = min(due, key=lambda timer: timer.at)
+            self._timers.remove(timer)
+            self.now = timer.at
+            timer.function()
+        self.now = end
+
+
+@dataclass
+class FakeTimer:
+    """A timer of :class:`Clock`."""
+
+    at: float
+    function: Callable[[], None]
+    started: list["FakeTimer"] = field(repr=False)
+    daemon: bool = False
+
+    def start(self) -> None:
+        self.started.append(self)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(outages, "monotonic", clock.monotonic)
+    monkeypatch.setattr(outages, "Timer", clock.timer)
+    return clock
 
 
 def logged(*reports: object) -> list[str]:
@@ -44,23 +91,28 @@ def test_repeated_reports_of_an_outage_are_logged_once(tracker: OutageTracker) -
     assert tracker.up
 
 
-def test_intermittent_failures_are_one_outage() -> None:
-    tracker = OutageTracker("a server", quiet=0.2)
-    attempts = (lambda: tracker.failed("no memory", monotonic()), lambda: tracker.answered(monotonic()))
+def test_intermittent_failures_are_one_outage(clock: Clock) -> None:
+    tracker = OutageTracker("a server", quiet=3)
+    attempts = (
+        lambda: tracker.failed("no memory", clock.now),
+        lambda: tracker.answered(clock.now),
+        lambda: clock.advance(1),
+    )
     assert logged(*attempts * 20) == ["server is away"]
     assert tracker.up
-    assert logged(lambda: sleep(0.5)) == ["server is back"]
-    assert logged(*attempts, lambda: sleep(0.5)) == ["server is away", "server is back"]
+    assert logged(lambda: clock.advance(1.9)) == []
+    assert logged(lambda: clock.advance(0.2)) == ["server is back"]
+    assert logged(*attempts, lambda: clock.advance(3)) == ["server is away", "server is back"]
 
 
-def test_a_server_is_not_back_while_its_last_attempt_failed() -> None:
-    tracker = OutageTracker("a server", quiet=0.1)
-    tracker.failed("no memory", monotonic())
-    tracker.answered(monotonic())
-    tracker.failed("no memory", monotonic())
-    assert logged(lambda: sleep(0.3)) == []
+def test_a_server_is_not_back_while_its_last_attempt_failed(clock: Clock) -> None:
+    tracker = OutageTracker("a server", quiet=3)
+    tracker.failed("no memory", clock.now)
+    tracker.answered(clock.now)
+    tracker.failed("no memory", clock.now)
+    assert logged(lambda: clock.advance(60)) == []
     assert not tracker.up
-    assert logged(lambda: tracker.answered(monotonic()), lambda: sleep(0.3)) == ["server is back"]
+    assert logged(lambda: tracker.answered(clock.now)) == ["server is back"]
 
 
 def test_a_failure_without_another_attempt_counts_for_a_while(

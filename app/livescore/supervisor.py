@@ -31,11 +31,11 @@ class Supervisor:
 
     def run(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
         """Run a loop until the process stops; restart it, with back-off, when it raises or returns."""
-        self._start(self._supervise(name, loop), name)
+        self._start(self._supervise(name, loop))
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:
         """Run a task once. An exception is logged."""
-        self._start(self._log_failure(work), None)
+        self._start(work)
 
     async def stop(self) -> None:
         """Cancel everything and wait for its end."""
@@ -44,10 +44,15 @@ class Supervisor:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _start(self, work: Coroutine[None, None, None], name: str | None) -> None:
-        task = asyncio.get_running_loop().create_task(work, name=name)
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._end)
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("background task failed", exc_info=error)
 
     async def _supervise(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
         delay = FIRST_DELAY_SECONDS
@@ -63,10 +68,3 @@ class Supervisor:
                 delay = FIRST_DELAY_SECONDS
             await self._clock.sleep(delay)
             delay = min(2 * delay, MAX_DELAY_SECONDS)
-
-    @staticmethod
-    async def _log_failure(work: Coroutine[None, None, None]) -> None:
-        try:
-            await work
-        except Exception:
-            log.exception("background task failed")

@@ -18,7 +18,8 @@ from livescore.api.schemas.events import Snapshot
 from livescore.api.schemas.fields import Count, Id, Timestamp
 from livescore.api.schemas.matches import Match
 from livescore.event_types import EventType
-from livescore.live.messages import CLIENT_MESSAGES, SERVER_MESSAGES, Message
+from livescore.live.client_messages import CLIENT_MESSAGES
+from livescore.live.messages import SERVER_MESSAGES
 from livescore.scores.rules import INT4_MAX, Status
 
 Json = dict[str, Any]
@@ -114,7 +115,7 @@ def document() -> Json:
     }
 
 
-def _kind(model: type[Message]) -> str:
+def _kind(model: type[BaseModel]) -> str:
     kind: str = model.model_fields["type"].default
     return kind
 
@@ -122,7 +123,7 @@ def _kind(model: type[Message]) -> str:
 # Messages
 
 
-def _messages(kinds: dict[str, type[Message]]) -> Json:
+def _messages(kinds: dict[str, type[BaseModel]]) -> Json:
     messages = {kind: _message(kind, model.__name__, model.__doc__ or "") for kind, model in kinds.items()}
     events = {kind: _message(kind, kind, meaning) for kind, (_, meaning) in EVENTS.items()}
     return messages | events | {"snapshot": _message("snapshot", "snapshot", Snapshot.__doc__ or "")}
@@ -136,7 +137,7 @@ def _markdown(docstring: str) -> str:
     return " ".join(docstring.replace("``", "`").split())
 
 
-def _schemas(kinds: dict[str, type[Message]]) -> Json:
+def _schemas(kinds: dict[str, type[BaseModel]]) -> Json:
     data = {model for model, _ in EVENTS.values()} | {Snapshot}
     models: list[type[BaseModel]] = [*kinds.values(), *sorted(data, key=lambda model: model.__name__)]
     wanted: list[tuple[type[BaseModel], Literal["serialization"]]] = [(model, "serialization") for model in models]

@@ -94,8 +94,10 @@ class AllMatchesCursor:
     def __str__(self) -> str:
         parts = [self.epoch, str(self.horizon)]
         if self.target is not None:
-            parts.append(f"{self.target}@{self.place[0]}.{self.place[1]}")
-        return "~".join([*parts, *(f"{match_id}.{seq}" for match_id, seq in self.last.items())])
+            match_id, seq = self.place
+            parts.append(f"{self.target}@{match_id}.{seq}")
+        parts += [f"{match_id}.{seq}" for match_id, seq in self.last.items()]
+        return "~".join(parts)
 
     @property
     def newest(self) -> Horizon:

@@ -1,4 +1,4 @@
-"""How a socket leaves: a hint that says when to reconnect, and later a close."""
+"""Departures of sockets: a hint that says when to reconnect, and later a close."""
 
 import random
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""What the healer is asked to do. Feeds, publisher and listener write requests; the healer serves them."""
+"""Requests to the healer. Feeds, publisher and listener write them; the healer serves them."""
 
 import asyncio
 from collections.abc import Iterable

@@ -1,8 +1,8 @@
-"""Reads from PostgreSQL what Redis did not bring.
+"""Reads the events from PostgreSQL that did not arrive over Redis.
 
-Redis carries hints: whatever it loses, delays or forgets is found by comparing the last event that each feed delivered
-with PostgreSQL, in one query for all feeds. That happens at a gap, after every (re)subscription, repeatedly while Redis
-is away, and every few seconds in any case.
+Redis carries hints. Events that it loses, delays or forgets are found by comparing the last event that each feed
+delivered with PostgreSQL, in one query for all feeds. That happens at a gap, after every (re)subscription, repeatedly
+while Redis is away, and every few seconds in any case.
 """
 
 import asyncio

@@ -73,5 +73,5 @@ class Identity:
         return stamp == self._stamp
 
     def is_own_deployment(self, stamp: bytes) -> bool:
-        """Return True if an envelope comes from this deployment, whatever its epoch."""
+        """Return True if an envelope comes from this deployment, of any epoch."""
         return stamp[:ID_LENGTH] == self._stamp[:ID_LENGTH]

@@ -106,6 +106,11 @@ class MatchFeed(Feed):
         return FeedState.LIVE if self._pins or self._has_subscribers else FeedState.LINGERING
 
     @property
+    def is_open(self) -> bool:
+        """Return True once the head is known; live and lingering feeds are open."""
+        return self._opened.done() and not self._is_closed
+
+    @property
     def head(self) -> int:
         """Seq of the last event that was delivered; 0 without one."""
         return self._head
@@ -228,9 +233,9 @@ class MatchFeed(Feed):
         Raises:
             DatabaseAway: If the history cannot be read.
         """
+        if since is None:
+            return History(self._head, [])
         with self.pinned():
-            if since is None:
-                return History(self._head, [])
             if epoch in (None, self._source.identity.epoch):
                 events = await self._events_after(since)
                 if events is not None:

@@ -40,7 +40,7 @@ class MatchFeeds:
 
     def opened(self) -> list[MatchFeed]:
         """Return all feeds that are open."""
-        return [feed for feed in self._feeds.values() if feed.state is not FeedState.OPENING]
+        return [feed for feed in self._feeds.values() if feed.is_open]
 
     def all(self) -> list[MatchFeed]:
         """Return all feeds that are opening or open."""
@@ -64,9 +64,10 @@ class MatchFeeds:
             feed = self._feeds[match_id] = MatchFeed(match_id, self._source)
             self._spawn(self._open(feed))
         feed.keep(LINGER_SECONDS)
-        with feed.pinned():
-            await feed.opened()
-            await self._source.identity.read_if_unknown(self._source.store)
+        if not (feed.is_open and self._source.identity.epoch):
+            with feed.pinned():
+                await feed.opened()
+                await self._source.identity.read_if_unknown(self._source.store)
         return feed
 
     async def open_all(self, match_ids: Iterable[int]) -> list[MatchFeed]:

@@ -1,10 +1,10 @@
-"""Every message of a WebSocket beside the events themselves: one definition for the wire, SSE and AsyncAPI."""
+"""Messages of the server, except events: one definition for WebSocket, SSE and AsyncAPI."""
 
+from functools import cache
 from time import time
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-import orjson
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic.alias_generators import to_camel
 
 from livescore.scores.feed import Event
@@ -16,60 +16,20 @@ Epoch = Annotated[str, Field(description="Fingerprint of the feed; it changes wh
 
 
 class Message(BaseModel):
-    """A JSON object with a ``type``; its members are named in camelCase, and later versions may add some."""
+    """A JSON object with a ``type``. Its members are named in camelCase, and later versions may add some."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, serialize_by_alias=True)
 
     def encode(self) -> bytes:
-        """The bytes on the wire; members that were not set are left out."""
-        return orjson.dumps(self.model_dump(exclude_none=True))
+        """Return the message as JSON in UTF-8, without the members that are None."""
+        message: bytes = _serializer(type(self)).to_json(self, exclude_none=True)
+        return message
 
 
-# What a client may say
-
-
-class Subscribe(Message):
-    """Follow one match; with ``since``, everything after that event first."""
-
-    type: Literal["subscribe"] = "subscribe"
-    match_id: MatchId
-    since: Seq | None = None
-    epoch: Epoch | None = None
-
-
-class Unsubscribe(Message):
-    """Stop following one match."""
-
-    type: Literal["unsubscribe"] = "unsubscribe"
-    match_id: MatchId
-
-
-class SetSubscriptions(Message):
-    """Follow exactly these matches."""
-
-    type: Literal["setSubscriptions"] = "setSubscriptions"
-    match_ids: list[MatchId]
-
-
-class SubscribeAll(Message):
-    """Follow every match; single subscriptions end."""
-
-    type: Literal["subscribeAll"] = "subscribeAll"
-
-
-class UnsubscribeAll(Message):
-    """Follow nothing any more."""
-
-    type: Literal["unsubscribeAll"] = "unsubscribeAll"
-
-
-class Ping(Message):
-    """Ask for a ``pong``."""
-
-    type: Literal["ping"] = "ping"
-
-
-# What the server says
+@cache
+def _serializer(model: type[Message]) -> Any:
+    """Return the serializer of a model; :meth:`model_dump_json` would make text of its bytes, to be encoded again."""
+    return TypeAdapter(model).serializer
 
 
 class Welcome(Message):
@@ -81,7 +41,10 @@ class Welcome(Message):
 
 
 class Subscribed(Message):
-    """Acknowledges ``subscribe``; ``recovered`` tells whether everything since ``since`` follows."""
+    """Acknowledges ``subscribe``.
+
+    ``recovered`` answers ``since``: true if everything after it follows, false if a snapshot replaces it.
+    """
 
     type: Literal["subscribed"] = "subscribed"
     match_id: MatchId
@@ -109,8 +72,8 @@ class Subscriptions(Message):
 class SubscribedAll(Message):
     """Acknowledges ``subscribeAll``, or begins a stream of all matches.
 
-    Only a stream that resumes has ``recovered``: whether everything after its ``Last-Event-ID`` follows, or a snapshot
-    of every match in place of it.
+    Only a stream that resumes has ``recovered``: true if everything after its ``Last-Event-ID`` follows, false if a
+    snapshot of every match replaces it.
     """
 
     type: Literal["subscribedAll"] = "subscribedAll"
@@ -133,7 +96,7 @@ ErrorCode = Literal["invalid_json", "invalid_message", "rate_limited", "too_many
 
 
 class ErrorMessage(Message):
-    """What was wrong with a message, and what to do."""
+    """Says what is wrong with a message, and what to do."""
 
     type: Literal["error"] = "error"
     code: Annotated[ErrorCode, Field(description="`invalid_message`: `message` names the member at fault.")]
@@ -141,20 +104,12 @@ class ErrorMessage(Message):
 
 
 class Reconnect(Message):
-    """This instance is about to close the socket (1012): come back after ``retryAfterMs`` and resume."""
+    """Announces that this instance will close the socket (1012): reconnect after ``retryAfterMs`` and resume."""
 
     type: Literal["reconnect"] = "reconnect"
     retry_after_ms: Annotated[int, Field(ge=0, description="Milliseconds, drawn at random for each client.")]
 
 
-CLIENT_MESSAGES: tuple[type[Message], ...] = (
-    Subscribe,
-    Unsubscribe,
-    SetSubscriptions,
-    SubscribeAll,
-    UnsubscribeAll,
-    Ping,
-)
 SERVER_MESSAGES: tuple[type[Message], ...] = (
     Welcome,
     Subscribed,
@@ -169,7 +124,7 @@ SERVER_MESSAGES: tuple[type[Message], ...] = (
 
 
 def snapshot(match_id: int, seq: int, data: str) -> bytes:
-    """The state of a match in place of a history that cannot be told: ``data`` is JSON of match and commentary."""
+    """Return the state of a match, in place of a history that is gone. ``data`` is JSON of match and commentary."""
     return f'{{"type":"snapshot","seq":{seq},"matchId":{match_id},"data":{data}}}'.encode()
 
 
@@ -184,7 +139,7 @@ def subscribed(match_id: int, seq: int, epoch: str, recovered: bool | None = Non
 
 
 def invalid(message: str) -> bytes:
-    """The answer to a message, or to the query of a handshake, whose member named in ``message`` is not usable."""
+    """Return the error for a member, named in ``message``, of a message or of the query of a handshake."""
     return ErrorMessage(code="invalid_message", message=message).encode()
 
 

@@ -59,11 +59,17 @@ class QueuedSubscriber:
             events: History, by match and seq.
             known: Match id → seq of the last event that the reader has.
         """
-        history = [event for event in events if event.seq > known.get(event.match_id, 0)]
-        self._known = known | {event.match_id: event.seq for event in history}
-        live = [(event, size) for event, size in self._events if event.seq > self._known.get(event.match_id, 0)]
-        self._bytes = sum(size for _, size in live)
-        self._events = deque([*((event, 0) for event in history), *live])
+        live, self._events = self._events, deque()
+        self._known = dict(known)
+        self._bytes = 0
+        for event in events:
+            if event.seq > known.get(event.match_id, 0):
+                self._events.append((event, 0))
+                self._known[event.match_id] = event.seq
+        for event, size in live:
+            if event.seq > self._known.get(event.match_id, 0):
+                self._events.append((event, size))
+                self._bytes += size
         if self._events:
             self._ready.set()
 

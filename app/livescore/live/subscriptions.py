@@ -1,4 +1,4 @@
-"""What each WebSocket is subscribed to, and how a subscription begins and ends."""
+"""Subscriptions of WebSockets: how they begin, change and end."""
 
 from collections.abc import Iterable
 
@@ -35,16 +35,16 @@ class Subscriptions:
             DatabaseAway: If the history cannot be read.
         """
         feed = await self._feeds.matches.open(match_id)
-        with feed.pinned():
-            if since is None:
-                self.flush(connection)
-                self._acknowledge(connection, feed, await feed.resume(None))
-            else:
-                self.unsubscribe(connection, match_id)
+        if since is None:
+            self.flush(connection)
+            self._acknowledge(connection, feed, await feed.resume(None))
+        else:
+            self.unsubscribe(connection, match_id)
+            with feed.pinned():
                 await self._send_missed(connection, feed, since, epoch)
-            # Here the subscription becomes live. Nothing was awaited since the history was returned, so no event lies
-            # between the last one that was sent and the first one that the feed delivers.
-            self._join(connection, feed)
+        # Here the subscription becomes live. Nothing was suspended since the end of the history was determined, so no
+        # event lies between the last one that was sent and the first one that the feed delivers.
+        self._join(connection, feed)
 
     async def _send_missed(self, connection: Connection, feed: MatchFeed, since: int, epoch: str | None) -> None:
         """Send a long history in pieces, at the pace of the client, and then the rest in the same step as the join."""

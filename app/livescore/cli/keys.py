@@ -73,7 +73,7 @@ def _database() -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
     """Connect to the database. Any database error is printed as one line and ends the process with status 1."""
     url = _database_url()
     try:
-        connection, _ = connect_sync(url, Profile(prepared="off", migrated=False))
+        connection, _ = connect_sync(url, Profile(prepared="off"))
         with connection:
             yield connection
     except UndefinedTable:

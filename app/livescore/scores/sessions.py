@@ -7,8 +7,7 @@ each transaction that writes.
 """
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, LiteralString
 
@@ -73,7 +72,7 @@ class Profile:
     Attributes:
         timeout: Seconds for a statement and for a wait for a lock; 0 for no limit.
         prepared: ``on`` to prepare statements on the server, ``off`` not to, ``auto`` to do so without a pooler.
-        migrated: True to reject databases whose schema this version does not support.
+        migrated: True to reject databases with a schema that this version does not support. Commands never do.
     """
 
     timeout: float = 0.0
@@ -147,9 +146,10 @@ async def connect(url: str, profile: Profile) -> tuple[AsyncConnection[Row], Fac
     """
     connection = await _reach(url)
     try:
-        facts = Facts.of(_only(await (await connection.execute(_FACTS)).fetchall()), connection.info.backend_pid)
-        if profile.migrated:
-            _require_schema(await revision(connection))
+        (row,) = await (await connection.execute(_FACTS)).fetchall()
+        facts = Facts.of(row, connection.info.backend_pid)
+        if profile.migrated and (objection := schema.objection(await revision(connection))):
+            raise UnusableDatabase(objection)
         await connection.set_isolation_level(IsolationLevel.READ_COMMITTED)
         connection.prepare_threshold = _prepare_threshold(profile, facts)
         if not facts.pooled:
@@ -161,22 +161,19 @@ async def connect(url: str, profile: Profile) -> tuple[AsyncConnection[Row], Fac
 
 
 async def _reach(url: str) -> AsyncConnection[Row]:
-    for number, options in enumerate(attempts := _attempts(url)):
-        try:
+    *preferred, last = _attempts(url)
+    for options in preferred:
+        with suppress(OperationalError):
             return await AsyncConnection.connect(url, **options)
-        except OperationalError:
-            if number == len(attempts) - 1:
-                raise
-    raise AssertionError("unreachable")
+    return await AsyncConnection.connect(url, **last)
 
 
 def connect_sync(url: str, profile: Profile) -> tuple[psycopg.Connection[Row], Facts]:
-    """Open a blocking connection for threads and commands; see :func:`connect`."""
+    """Open a blocking connection for commands that do not need the current schema; see :func:`connect`."""
     connection = _reach_sync(url)
     try:
-        facts = Facts.of(_only(connection.execute(_FACTS).fetchall()), connection.info.backend_pid)
-        if profile.migrated:
-            _require_schema(revision_sync(connection))
+        (row,) = connection.execute(_FACTS).fetchall()
+        facts = Facts.of(row, connection.info.backend_pid)
         connection.isolation_level = IsolationLevel.READ_COMMITTED
         connection.prepare_threshold = _prepare_threshold(profile, facts)
         if not facts.pooled:
@@ -188,43 +185,25 @@ def connect_sync(url: str, profile: Profile) -> tuple[psycopg.Connection[Row], F
 
 
 def _reach_sync(url: str) -> psycopg.Connection[Row]:
-    for number, options in enumerate(attempts := _attempts(url)):
-        try:
+    *preferred, last = _attempts(url)
+    for options in preferred:
+        with suppress(OperationalError):
             return psycopg.connect(url, **options)
-        except OperationalError:
-            if number == len(attempts) - 1:
-                raise
-    raise AssertionError("unreachable")
+    return psycopg.connect(url, **last)
 
 
 async def revision(connection: AsyncConnection[Row]) -> str:
     """Return the revision of the schema, empty before the first migration."""
-    exists = _only(await (await connection.execute(schema.EXISTS)).fetchall())[0]
-    return str(_only(await (await connection.execute(schema.REVISION)).fetchall())[0]) if exists else ""
-
-
-def revision_sync(connection: psycopg.Connection[Row]) -> str:
-    """Return the revision of the schema by a blocking connection; see :func:`revision`."""
-    exists = _only(connection.execute(schema.EXISTS).fetchall())[0]
-    return str(_only(connection.execute(schema.REVISION).fetchall())[0]) if exists else ""
-
-
-def _require_schema(found: str) -> None:
-    if objection := schema.objection(found):
-        raise UnusableDatabase(objection)
+    ((exists,),) = await (await connection.execute(schema.EXISTS)).fetchall()
+    if not exists:
+        return ""
+    ((found,),) = await (await connection.execute(schema.REVISION)).fetchall()
+    return str(found)
 
 
 async def apply_locally(connection: AsyncConnection[Row], profile: Profile) -> None:
     """Apply the settings to the current transaction, for connections through a pooler."""
     await connection.execute(APPLY, profile.settings(local=True))
-
-
-@contextmanager
-def transaction(connection: psycopg.Connection[Row], profile: Profile) -> Iterator[None]:
-    """Open a transaction with its own settings, for connections through a pooler."""
-    with connection.transaction():
-        connection.execute(APPLY, profile.settings(local=True))
-        yield
 
 
 def has_read_only_fault(error: BaseException) -> bool:
@@ -238,9 +217,7 @@ def inability(error: psycopg.Error) -> str | None:
     The text is for clients. That of the error may name files and roles.
     """
     state = error.sqlstate or ""
-    if state in _INABILITIES:
-        return _INABILITIES[state]
-    return _INABILITIES.get(state[:2])
+    return _INABILITIES.get(state) or _INABILITIES.get(state[:2])
 
 
 def is_away(error: BaseException) -> bool:
@@ -279,8 +256,3 @@ def _prepare_threshold(profile: Profile, facts: Facts) -> int | None:
     if profile.prepared == "on" or (profile.prepared == "auto" and not facts.pooled):
         return 1  # from the second execution on
     return None
-
-
-def _only(rows: list[Row]) -> Row:
-    (row,) = rows
-    return row

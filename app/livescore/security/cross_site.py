@@ -1,9 +1,9 @@
 """Protection of the management ports against web pages: cross-site requests and DNS rebinding.
 
 The ports need no key: everyone with network access to them can drain a process. But a web page must not send requests
-to them through a browser that has access, on a laptop or in a VPN. Requests of another site's page are
-detected by the ``Origin``, ``Sec-Fetch-Site`` or form-like ``Content-Type`` that browsers send. If a page's own host
-name resolves to the port's address (DNS rebinding), this name is in ``Host``.
+to them through a browser that has access, on a laptop or in a VPN. Requests of another site's page are detected by the
+``Origin``, ``Sec-Fetch-Site`` or form-like ``Content-Type`` that browsers send. If a page's own host name resolves to
+the port's address (DNS rebinding), this name is in ``Host``.
 """
 
 import socket

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 # A revision may take any time, for example to build an index.
-PROFILE = sessions.Profile(timeout=0, prepared="off", migrated=False)
+PROFILE = sessions.Profile(timeout=0, prepared="off")
 
 # Any number that all versions of this program share: "lsco" in ASCII.
 ADVISORY_LOCK = 0x6C73636F

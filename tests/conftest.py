@@ -18,6 +18,7 @@ from tests.support.forkserver import ForkServer
 from tests.support.kubernetes import choice
 from tests.support.servers import OwnPostgres, Postgres, Valkey
 from tests.support.service import Kind, Service, Start
+from tests.support.virtual_time import VirtualTime, virtual_time
 
 # Drawing its first text makes hypothesis build its character tables, which takes seconds on two busy cores and must
 # not fail the test that happens to be first. pytest-timeout limits the duration of tests.
@@ -117,6 +118,13 @@ def service_forks() -> Iterator[ForkServer]:
     service = (f"livescore.{module}" for module in ("cli", "server", "jobs.processes", "scores.migrations"))
     with forkserver.running("livescore", *service, "livescore_dev.stack") as server:
         yield server
+
+
+@pytest.fixture
+async def virtual_clock() -> AsyncIterator[VirtualTime]:
+    """The virtual clock of the test's event loop; see :mod:`tests.support.virtual_time`."""
+    with virtual_time() as clock:
+        yield clock
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 from livescore.api.delivery import MIN_ACKNOWLEDGED_BYTES, reset, unacknowledged_bytes
 from livescore.telemetry import metrics
 from tests.support.http_protocol import Connection, MemoryTransport, Server, bounds
+from tests.support.virtual_time import VirtualTime
 
 SECONDS = 0.1
 REQUEST = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -30,7 +31,7 @@ class Transport(MemoryTransport):
 
 
 @pytest.fixture
-async def connection() -> Connection:
+async def connection(virtual_clock: VirtualTime) -> Connection:  # noqa: ARG001 - its deadlines need the clock
     server = Server(bounds(ping_interval_seconds=SECONDS, request_timeout_seconds=60))
     made = server.connect()
     transport = Transport("192.0.2.1")

@@ -9,6 +9,8 @@ from livescore.telemetry import metrics
 from tests.support.http_protocol import Connection, Server, bounds, parse
 from tests.unit.test_http_upgrade import HANDSHAKE
 
+pytestmark = pytest.mark.usefixtures("virtual_clock")
+
 
 @pytest.fixture
 async def connection() -> Connection:

@@ -11,6 +11,7 @@ from livescore.live.socket import MAX_DROPPED_BYTES, LiveSocket, Phase
 from livescore.telemetry import metrics
 from tests.support.http_protocol import MemoryTransport, bounds
 from tests.support.raw_websocket import BINARY, CONTINUATION, PING, PONG, TEXT, frame
+from tests.support.virtual_time import VirtualTime
 
 FLOOD = 20_000
 POLICY = b"\x88\x02\x03\xf0"  # a close frame with 1008
@@ -27,6 +28,12 @@ class Server:
     def detach(self, connection: LiveSocket) -> None:
         if connection not in self.gone:
             self.gone.append(connection)
+
+
+@pytest.fixture(autouse=True)
+def clock(virtual_clock: VirtualTime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refill budgets by the virtual clock, too."""
+    monkeypatch.setattr(inbound, "monotonic", virtual_clock.monotonic)
 
 
 class Transport(MemoryTransport):

@@ -250,7 +250,7 @@ def migrate_to(url: str, revision: str) -> None:
         connection.commit()
 
 
-async def test_a_migration_behind_a_long_transaction_blocks_nobody_and_ends_after_it(
+async def test_migration_waiting_for_a_long_transaction_blocks_no_other_session(
     empty_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Revision 0003 alters tables, for which PostgreSQL waits until no transaction uses them."""

@@ -23,7 +23,7 @@ def test_a_frame_is_unmasked_text_of_any_length(size: int) -> None:
     assert len(data) == size + (2 if size < 126 else 4 if size < 65_536 else 10)
 
 
-async def test_all_events_of_one_turn_are_one_write() -> None:
+async def test_events_of_one_loop_iteration_are_one_write() -> None:
     scene, socket = FeedScene(), Socket()
     scene.open(7).join(socket)
     for seq in (1, 2, 3):
@@ -190,7 +190,7 @@ def test_a_member_receives_each_event_of_its_membership_once(actions: list[str],
 # Large audiences, slow consumers
 
 
-async def test_a_large_audience_is_written_in_shares_between_turns_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_large_audience_is_written_in_batches_that_yield_to_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fan_out, "WRITES_PER_TURN", 10)
     scene, sockets = FeedScene(), [Socket() for _ in range(35)]
     feed = scene.open(7)
@@ -223,7 +223,7 @@ async def test_an_event_that_arrives_during_a_write_follows_it(monkeypatch: pyte
 
 
 @pytest.mark.parametrize("joining", [True, False])
-async def test_a_slow_consumer_that_is_closed_by_a_write_takes_nothing_from_others(joining: bool) -> None:
+async def test_slow_consumer_closed_during_a_write_does_not_affect_others(joining: bool) -> None:
     """Closing it removes it from its feeds while they are being written to."""
     scene = FeedScene()
     feed = scene.open(7)

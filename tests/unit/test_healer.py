@@ -140,7 +140,7 @@ async def test_a_caller_waits_for_an_audit_that_began_after_its_request() -> Non
     assert scene.store.audits == 3, "callers that come together share one"
 
 
-async def test_without_the_database_a_caller_learns_it_at_once_and_a_new_one_causes_a_new_attempt() -> None:
+async def test_failed_attempt_is_reported_at_once_and_a_new_caller_retries() -> None:
     scene = Scene()
     await settle()
     scene.store.error = DatabaseAway("gone")

@@ -166,7 +166,7 @@ async def test_without_the_database_the_client_gets_an_error_and_the_conversatio
     assert _codes(client) == ["unavailable", "pong"]
 
 
-async def test_an_unforeseen_error_does_not_silence_the_socket() -> None:
+async def test_unexpected_error_does_not_block_the_socket() -> None:
     server, client = Server(ZeroDivisionError()), Client()
     server.go.set()
     _receive(server, client, _subscribe(7))

@@ -240,7 +240,7 @@ def _set_metrics(resource: LiveScore, scaling: ScalingPlan) -> None:
         metrics.DRAINING: len(scaling.draining),
     }
     for gauge, value in values.items():
-        metrics.show(gauge, resource.namespace, resource.name, value)
+        metrics.set_gauge(gauge, resource.namespace, resource.name, value)
 
 
 def _deletion_cost(pod: Manifest) -> str | None:

@@ -1,4 +1,4 @@
-"""Input of the builders beside the spec, derived from the observed state. Pure functions."""
+"""Input of the builders in addition to the spec, derived from the observed state. Pure functions."""
 
 from collections.abc import Callable, Iterable, Mapping
 

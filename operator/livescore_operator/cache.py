@@ -53,6 +53,8 @@ class Cache:
         self._highest: defaultdict[str, int] = defaultdict(int)
         # Epoch in which each slice was last listed completely.
         self._listed: dict[Slice, int] = {}
+        # False if the API server uses versions that are no numbers: nothing is served from the cache then.
+        self._comparable = True
 
     # Reading
 
@@ -65,7 +67,7 @@ class Cache:
             labels: Labels that the objects must carry.
         """
         slices = [(kind, namespace, instance) for kind in _NEEDED]
-        if any(self._listed.get(each) != self._epochs[each[0]] for each in slices):
+        if not self._comparable or any(self._listed.get(each) != self._epochs[each[0]] for each in slices):
             return None
         found: dict[Key, Manifest] = {}
         for each in slices:
@@ -92,12 +94,9 @@ class Cache:
         Returns:
             Values of the instance label that the object has, or had before.
         """
-        if event is None:
-            # The watch starts over, and deletions in between were missed. Lists of this kind are no longer trusted.
-            self._epochs[kind] += 1
         instances = {_instance(manifest), self._instance_before(kind, manifest)}
         if event == "DELETED":
-            self._remove(kind, manifest["metadata"], _version(manifest))
+            self._remove(kind, manifest["metadata"], self._version(manifest["metadata"]))
         else:
             self.put({**manifest, "kind": kind, "apiVersion": KINDS[kind].api_version})
         return instances - {""}
@@ -111,13 +110,14 @@ class Cache:
         kind = KINDS[manifest["kind"]]
         if kind.watched is None:
             return
-        metadata, version = manifest["metadata"], _version(manifest)
+        metadata = manifest["metadata"]
+        version = self._version(metadata)
         place = _place(kind.name, metadata)
         self._highest[kind.name] = max(self._highest[kind.name], version)
         if version <= self._deleted.get(place, -1):
             return
         before = self._places.get(place)
-        if before is not None and version <= _version(self._slices[before][metadata["name"]]):
+        if before is not None and version <= self._version(self._slices[before][metadata["name"]]["metadata"]):
             return
         self._discard(place)
         # The watch sends nothing about objects without its labels.
@@ -132,8 +132,8 @@ class Cache:
         self._deleted[place] = max(version, self._deleted.pop(place, -1))
         while len(self._deleted) > MAX_DELETIONS:
             self._deleted.popitem(last=False)
-        current = self._places.get(place)
-        if current is not None and _version(self._slices[current][metadata["name"]]) <= version:
+        known = self.get(*place)
+        if known is not None and self._version(known["metadata"]) <= version:
             self._discard(place)
 
     def _discard(self, place: Place) -> None:
@@ -146,6 +146,10 @@ class Cache:
             del self._slices[current]
 
     # Lists
+
+    def restart(self, kind: str) -> None:
+        """Require lists of a kind, because its watch listed it again: deletions in between caused no event."""
+        self._epochs[kind] += 1
 
     def mark(self, kind: str) -> Mark:
         """Return the state of the cache; take it before a list request, and pass it on with the response."""
@@ -180,7 +184,7 @@ class Cache:
                 self._listed[each] = mark.epoch
 
     def _store(self, mark: Mark, kind: str, known: list[Manifest], found: Listing) -> None:
-        version = int(found.version)
+        version = self._version({"resourceVersion": found.version})
         if version < mark.highest:
             # The history of the API server went back: its etcd was restored. Versions before and after do not compare.
             self._reset(kind)
@@ -201,6 +205,13 @@ class Cache:
             del self._deleted[place]
         self._highest[kind] = 0
         self._epochs[kind] += 1
+
+    def _version(self, metadata: Manifest) -> int:
+        text = str(metadata.get("resourceVersion", ""))
+        if text.isdecimal():
+            return int(text)
+        self._comparable = False
+        return 0
 
     # Trust
 
@@ -224,7 +235,3 @@ def _labels(manifest: Manifest) -> dict[str, str]:
 
 def _instance(manifest: Manifest) -> str:
     return _labels(manifest).get(INSTANCE, "")
-
-
-def _version(manifest: Manifest) -> int:
-    return int(manifest["metadata"]["resourceVersion"])

@@ -13,7 +13,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 
 def main() -> None:
-    """Run the command; a configuration that is none ends it with 2 and every fault listed."""
+    """Run the command. Exits with status 2 and lists all errors if the configuration is invalid."""
     try:
         app()
     except settings.SettingsError as error:
@@ -44,12 +44,12 @@ def run(
 
     configured = settings.load(**({"namespaces": namespace} if namespace else {}))
     if all_namespaces == bool(configured.namespaces):
-        raise typer.BadParameter("say either --namespace NAME, once or more, or --all-namespaces")
+        raise typer.BadParameter("give either --namespace NAME, once or more, or --all-namespaces")
     logs.configure(configured)
     try:
         asyncio.run(process.run(configured))
     except NoCluster as error:
-        typer.echo(f"livescore-operator run: no cluster to talk to: {error}", err=True)
+        typer.echo(f"livescore-operator run: no cluster is configured: {error}", err=True)
         sys.exit(1)
     except AddressError as error:
         typer.echo(f"livescore-operator run: {error}", err=True)
@@ -69,7 +69,7 @@ def crd() -> None:
 def render(
     file: Annotated[Path, typer.Option("--filename", "-f", help="File with a LiveScore.", exists=True, dir_okay=False)],
 ) -> None:
-    """Print the objects that a LiveScore becomes; passwords are not those of any cluster."""
+    """Print the objects that the operator creates for a LiveScore, with placeholders for passwords."""
     from livescore_operator.components.common import to_yaml
     from livescore_operator.rendering import RenderError, render
 

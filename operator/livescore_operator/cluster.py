@@ -56,11 +56,16 @@ def path(kind: str, namespace: str, name: str = "", subresource: str = "") -> st
         name: Name of the object; empty for the collection.
         subresource: Subresource of the object, such as ``status``.
     """
-    version, plural = KINDS[kind].api_version, KINDS[kind].plural
-    root = f"/apis/{version}" if "/" in version else f"/api/{version}"
-    scope = ["namespaces", quote(namespace, safe="")] if namespace else []
-    parts = [root, *scope, plural, quote(name, safe=""), subresource]
-    return "/".join(part for part in parts if part)
+    version = KINDS[kind].api_version
+    parts = [f"/apis/{version}" if "/" in version else f"/api/{version}"]
+    if namespace:
+        parts += ["namespaces", quote(namespace, safe="")]
+    parts.append(KINDS[kind].plural)
+    if name:
+        parts.append(quote(name, safe=""))
+    if subresource:
+        parts.append(subresource)
+    return "/".join(parts)
 
 
 def label_selector(labels: Mapping[str, str]) -> str:

@@ -1,7 +1,7 @@
-"""What is so, and why: the conditions of a LiveScore, made from its owned objects. Pure.
+"""The status conditions of a LiveScore, derived from its owned objects. Pure functions.
 
-They follow kstatus: ``Ready`` sums up, ``Reconciling`` and ``Stalled`` are True only while something is under way or
-cannot go on. Every reason is listed in ``docs/operator.md``.
+They follow kstatus: ``Ready`` is the summary, ``Reconciling`` is True while changes are in progress, ``Stalled`` while
+they cannot proceed. ``docs/operator.md`` lists every reason.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -18,16 +18,16 @@ from livescore_operator.troubles import Trouble
 
 OwnedObjects = Mapping[tuple[str, str], Manifest]
 
-# What Ready sums up, in the order in which a stack comes up: the first that is not so is the reason.
+# Conditions that Ready summarizes, in the order in which a stack starts: the first that is not True gives the reason.
 PARTS = ("DatabaseReady", "RedisReady", "SchemaCurrent", "ApiAvailable", "WorkersAvailable")
 
-# Reasons for which nothing goes on before a person acts.
+# Reasons that need a person.
 STALLING = frozenset({"MigrationFailed", "RolloutStuck"})
 
-# Parts that are good enough to serve, and not yet what was asked for.
+# Reasons of parts that serve, but do not match the spec yet.
 UNFINISHED = frozenset({"RollingOut", "RolloutStuck"}) | troubles.REASONS
 
-# Pods whose absence a part can be blamed on, by their component label.
+# Component labels of the pods that each part depends on.
 COMPONENTS = {
     "DatabaseReady": ("postgres",),
     "RedisReady": ("redis",),
@@ -38,12 +38,20 @@ COMPONENTS = {
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
-# Reasons of a part that a trouble of its pods explains.
+# Reasons of a part that are replaced by the trouble of its pods.
 EXPLAINED = frozenset({"Starting", "Migrating", "Unavailable", "RollingOut", "RolloutStuck", "ScalingUp"})
 
 
 class Finding(NamedTuple):
-    """One condition without its history."""
+    """A condition without its history.
+
+    Attributes:
+        type: Type of the condition.
+        status: True, False or Unknown.
+        reason: Reason for programs.
+        message: Reason for people.
+        stalled: Whether a person must act.
+    """
 
     type: str
     status: ConditionStatus
@@ -54,14 +62,14 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True)
 class Progress:
-    """What is known of the owned objects beside the objects themselves.
+    """Input of the conditions in addition to the owned objects.
 
     Attributes:
-        rolled: Deployments that were applied just now, and whether that changed their template.
-        leaving: API pods that are drained.
-        troubles: why pods do not come, by component.
-        pods: names of the pods that exist.
-        now: with a time zone.
+        rolled: Deployments that were just applied, and whether their pod template changed.
+        leaving: Number of draining API pods.
+        troubles: Why pods are missing or not ready, by component.
+        pods: Names of the existing pods.
+        now: Current time, with a time zone.
     """
 
     rolled: Mapping[tuple[str, str], bool] = field(default_factory=dict)
@@ -86,13 +94,13 @@ def assess(
     """Return all conditions of a LiveScore.
 
     Args:
-        resource: whose conditions these are.
-        owned: the live objects by kind and name.
-        serving_image: image that Deployments may run, see :class:`~livescore_operator.components.common.BuildContext`.
-        migration_log: last line of a failed migration, empty if none failed.
-        problem: why the last reconcile ended early, if it did.
-        scaled: what was decided about the number of API pods.
-        progress: what else is known of the owned.
+        resource: The LiveScore.
+        owned: Live objects by kind and name.
+        serving_image: See :class:`~livescore_operator.components.common.BuildContext`.
+        migration_log: Last log line of a failed migration; empty if none failed.
+        problem: Error of the reconcile; None if there was none.
+        scaled: Scaling decision.
+        progress: Further input.
     """
     parts = [
         database(resource, owned, progress.pods),
@@ -106,7 +114,7 @@ def assess(
 
 
 def _explained(part: Finding, progress: Progress) -> Finding:
-    """Return a part with what keeps its pods from coming as its reason."""
+    """Return a part with the trouble of its pods as its reason."""
     found = (progress.troubles.get(component) for component in COMPONENTS[part.type])
     trouble = next((one for one in found if one is not None), None)
     if trouble is None or part.reason not in EXPLAINED:
@@ -116,7 +124,7 @@ def _explained(part: Finding, progress: Progress) -> Finding:
 
 
 def _is_ordered(resource: LiveScore, parts: Iterable[Finding]) -> bool:
-    """Return whether pods are added because the spec says so, and not a rule."""
+    """Return True if pods are added because the spec was changed, and not by autoscaling."""
     growing = {part.type for part in parts if part.reason == "ScalingUp"}
     return "WorkersAvailable" in growing or ("ApiAvailable" in growing and not modes.of(resource).automatic)
 
@@ -127,19 +135,25 @@ def _blamed(part: Finding, problem: ReconcileError | None) -> Finding:
     return part
 
 
-# The sums
+# The summary
 
 
 def summaries(parts: Iterable[Finding], problem: ReconcileError | None, growing: bool = False) -> list[Finding]:
-    """Return Ready, Reconciling and Stalled. While pods are added by order, it is ready and still reconciling."""
+    """Return Ready, Reconciling and Stalled.
+
+    Args:
+        parts: Findings that Ready summarizes.
+        problem: Error of the reconcile.
+        growing: Whether pods are added because of the spec: the LiveScore is ready and still reconciling then.
+    """
     obstacle = _obstacle(list(parts), problem)
     if obstacle is None:
         idle, busy = (
             Finding("Reconciling", "False", "Ready"),
-            Finding("Reconciling", "True", "ScalingUp", "pods are added"),
+            Finding("Reconciling", "True", "ScalingUp", "pods are being added"),
         )
         return [
-            Finding("Ready", "True", "Ready", "everything is as the spec says"),
+            Finding("Ready", "True", "Ready", "everything matches the spec"),
             busy if growing else idle,
             Finding("Stalled", "False", "Ready"),
         ]
@@ -158,7 +172,7 @@ def _obstacle(parts: list[Finding], problem: ReconcileError | None) -> Finding |
 
 
 def interrupted(problem: ReconcileError) -> list[Finding]:
-    """Return what changes if a reconcile ended before the owned objects were seen; the other conditions stay."""
+    """Return the findings of a reconcile that failed before the owned objects were read; other conditions are kept."""
     stalled = isinstance(problem, Terminal)
     reason, message = problem.reason, problem.message
     return [
@@ -169,7 +183,7 @@ def interrupted(problem: ReconcileError) -> list[Finding]:
 
 
 def suspended() -> list[Finding]:
-    """Return what changes while nothing is reconciled; the other conditions stay as they were."""
+    """Return the findings of a suspended LiveScore; other conditions are kept."""
     message = "spec.suspend is true: nothing is checked, changed or repaired"
     return [
         Finding("Ready", "Unknown", "Suspended", message),
@@ -179,12 +193,12 @@ def suspended() -> list[Finding]:
 
 
 def planned(findings: Iterable[Finding], summary: str, *, pending: bool) -> list[Finding]:
-    """Return the findings while only a plan is made: nothing is under way.
+    """Return the findings of a LiveScore with reconcilePolicy Plan: nothing is in progress.
 
     Args:
-        findings: what is so.
-        summary: of the plan.
-        pending: whether the plan has changes: then the cluster is not as the spec says.
+        findings: Findings as for Apply.
+        summary: Summary of the plan.
+        pending: Whether the plan has changes; the cluster does not match the spec then.
     """
     message = f"reconcilePolicy is Plan: {summary}; see status.plan"
     replaced = {"Reconciling": Finding("Reconciling", "False", "PlanOnly", message)}
@@ -195,7 +209,7 @@ def planned(findings: Iterable[Finding], summary: str, *, pending: bool) -> list
 
 
 def contended(findings: Iterable[Finding], problem: Terminal) -> list[Finding]:
-    """Return the findings while another operator wants the LiveScore too: a person must decide which one stays."""
+    """Return the findings of a LiveScore that another operator watches too: a person must remove one of them."""
     reason, message = problem.reason, problem.message
     replaced = {
         "Ready": Finding("Ready", "False", reason, message),
@@ -210,71 +224,83 @@ def contended(findings: Iterable[Finding], problem: Terminal) -> list[Finding]:
 
 
 def database(resource: LiveScore, owned: OwnedObjects, pods: Collection[str] = ()) -> Finding:
-    """Whether PostgreSQL answers, as far as its own controller tells."""
+    """Return whether PostgreSQL is ready, according to its controller."""
     spec, name = resource.spec.postgres, f"{resource.name}-postgres"
     if spec.mode == "external":
-        return Finding("DatabaseReady", "True", "External", "run by somebody else; readiness of the API tells more")
+        return Finding(
+            "DatabaseReady",
+            "True",
+            "External",
+            "not run by this operator; the readiness of the API shows whether it is available",
+        )
     if spec.mode == "standalone":
         return _stateful("DatabaseReady", owned.get(("StatefulSet", name)), name, pods)
     ready = _status(owned.get(("Cluster", name))).get("readyInstances", 0)
     if ready:
         return Finding("DatabaseReady", "True", "Ready", f"{ready} of {spec.instances} instances are ready")
-    return Finding("DatabaseReady", "False", "Starting", f"no instance of Cluster {name} is ready yet")
+    return Finding("DatabaseReady", "False", "Starting", f"no instance of Cluster {name} is ready")
 
 
 def redis(resource: LiveScore, owned: OwnedObjects, pods: Collection[str] = ()) -> Finding:
-    """Whether Redis answers, as far as its own controller tells."""
+    """Return whether Redis is ready, according to its controller."""
     name = f"{resource.name}-redis"
     if resource.spec.redis.mode == "external":
-        return Finding("RedisReady", "True", "External", "run by somebody else; readiness of the API tells more")
+        return Finding(
+            "RedisReady",
+            "True",
+            "External",
+            "not run by this operator; the readiness of the API shows whether it is available",
+        )
     return _stateful("RedisReady", owned.get(("StatefulSet", name)), name, pods)
 
 
 def _stateful(kind: str, live: Manifest | None, name: str, pods: Collection[str]) -> Finding:
     if live is None:
-        return Finding(kind, "False", "NotCreated", f"StatefulSet {name} is not there yet")
+        return Finding(kind, "False", "NotCreated", f"StatefulSet {name} does not exist yet")
     status = _status(live)
     if not status.get("readyReplicas", 0):
         pod = f"{name}-0"
         if pod in pods:
             return Finding(kind, "False", "Starting", f"pod {pod} is not ready; see `kubectl describe pod {pod}`")
-        message = f"pod {pod} is not there yet; see `kubectl describe statefulset {name}`"
+        message = f"pod {pod} does not exist yet; see `kubectl describe statefulset {name}`"
         return Finding(kind, "False", "Starting", message)
     if not _is_current(live) or status.get("currentRevision") != status.get("updateRevision"):
-        return Finding(kind, "True", "RollingOut", f"pod {name}-0 is being replaced by one of the new revision")
+        return Finding(kind, "True", "RollingOut", f"pod {name}-0 is being replaced by the new revision")
     return Finding(kind, "True", "Ready", f"pod {name}-0 is ready")
 
 
 def schema(resource: LiveScore, owned: OwnedObjects, serving_image: str | None, log: str) -> Finding:
-    """Whether the migrations of the wanted image were applied."""
+    """Return whether the migrations of the desired image were applied."""
     image, name = resource.spec.image, migration.name(resource)
     job = owned.get(("Job", name))
     if job is None:
         if serving_image == image:
-            return Finding("SchemaCurrent", "True", "Migrated", f"the schema is that of {image}")
-        return Finding("SchemaCurrent", "False", "WaitingForDatabase", "the migration starts when the database answers")
+            return Finding("SchemaCurrent", "True", "Migrated", f"the schema matches {image}")
+        return Finding(
+            "SchemaCurrent", "False", "WaitingForDatabase", "the migration starts when the database is ready"
+        )
     if migration.succeeded(job):
-        return Finding("SchemaCurrent", "True", "Migrated", f"the schema is that of {image}")
+        return Finding("SchemaCurrent", "True", "Migrated", f"the schema matches {image}")
     if migration.failed(job):
         cause = log or migration.failure(job) or "no log"
         message = f"{cause} (Job {name}): {_old(serving_image)}; correct the cause or set another spec.image"
         return Finding("SchemaCurrent", "False", "MigrationFailed", message)
     return Finding(
-        "SchemaCurrent", "False", "Migrating", f"Job {name} runs" + (f"; last failure: {log}" if log else "")
+        "SchemaCurrent", "False", "Migrating", f"Job {name} is running" + (f"; last failure: {log}" if log else "")
     )
 
 
 def _old(serving_image: str | None) -> str:
-    return f"{serving_image} goes on serving" if serving_image else "nothing serves yet"
+    return f"{serving_image} keeps serving" if serving_image else "no image serves yet"
 
 
 def api(resource: LiveScore, owned: OwnedObjects, progress: Progress = NO_PROGRESS) -> Finding:
-    """Return whether the API serves."""
+    """Return whether the API is available."""
     return _deployment(resource, "ApiAvailable", "api", owned, progress)
 
 
 def workers(resource: LiveScore, owned: OwnedObjects, progress: Progress = NO_PROGRESS) -> Finding:
-    """Return whether workers and scheduler run."""
+    """Return whether worker and scheduler are available."""
     found = [_deployment(resource, "WorkersAvailable", name, owned, progress) for name in ("worker", "scheduler")]
     return min(found, key=_goodness)
 
@@ -286,7 +312,7 @@ def scaling(resource: LiveScore, owned: OwnedObjects, scaled: Scaling | None) ->
 
 
 def effectiveness(ineffective: str) -> Finding:
-    """Return whether all settings have an effect. Ready does not depend on it: the service does what it should.
+    """Return whether all settings have an effect. Ready does not depend on it: the service works as specified.
 
     Args:
         ineffective: The settings without effect, for people; empty if there are none.
@@ -304,7 +330,9 @@ def _deployment(resource: LiveScore, kind: str, component: str, owned: OwnedObje
     name = f"{resource.name}-{component}"
     live = owned.get(("Deployment", name))
     if live is None:
-        return Finding(kind, "False", "NotCreated", f"Deployment {name} waits for the migration")
+        return Finding(
+            kind, "False", "NotCreated", f"Deployment {name} does not exist yet; it is created after the migration"
+        )
     status, wanted = _status(live), live.get("spec", {}).get("replicas", 1)
     updated, available = status.get("updatedReplicas", 0), status.get("availableReplicas", 0)
     expected = expected_pods(component, live, progress.leaving)
@@ -324,13 +352,16 @@ def _deployment(resource: LiveScore, kind: str, component: str, owned: OwnedObje
 
 
 def expected_pods(component: str, live: Manifest, leaving: int) -> int:
-    """Return how many pods of a Deployment should be available: those that are drained are not."""
+    """Return the number of pods of a Deployment that should be available: all but the draining ones."""
     wanted: int = live.get("spec", {}).get("replicas", 1)
     return max(0, wanted - leaving) if component == "api" else wanted
 
 
 def settled(resource: LiveScore, owned: OwnedObjects, leaving: int) -> dict[str, int]:
-    """Return how many pods of each Deployment were last available together; fewer are an outage, more a scale-up."""
+    """Return the number of pods of each Deployment that were last available at the same time.
+
+    Fewer pods mean an outage, more a scale-up.
+    """
     found = dict(resource.status.settled)
     for component in ("api", "worker", "scheduler"):
         live = owned.get(("Deployment", f"{resource.name}-{component}"))
@@ -345,26 +376,26 @@ def settled(resource: LiveScore, owned: OwnedObjects, leaving: int) -> dict[str,
 
 
 def _is_rolling(resource: LiveScore, kind: str, live: Manifest, progress: Progress) -> bool:
-    """Return whether pods of an older template are, or may be, there."""
+    """Return True if pods of an older template exist, or may exist."""
     if _is_current(live):
         return rolling(live)
     name = ("Deployment", live["metadata"]["name"])
     if name in progress.rolled:
         return progress.rolled[name]
-    # The controller has not seen the last change. If it was made for this generation, the last verdict stands.
+    # The controller has not processed the last change. If this generation was reported before, that report stands.
     before = next((one for one in resource.status.conditions if one.type == kind), None)
     current = before is not None and before.observed_generation >= resource.metadata.generation
     return not (current and before is not None and before.reason in ("Available", "ScalingUp"))
 
 
 def rolling(live: Manifest) -> bool:
-    """Whether pods of an older template are still there, as far as the Deployment tells."""
+    """Return True if pods of an older template exist, according to the Deployment."""
     status = _status(live)
     return not _is_current(live) or status.get("replicas", 0) > status.get("updatedReplicas", 0)
 
 
 def _stuck(status: Mapping[str, Any]) -> str:
-    """Why a roll-out does not go on; empty while it does."""
+    """Return why a roll-out makes no progress; empty if it does."""
     found = (one for one in status.get("conditions", []) if one["type"] == "Progressing" and one["status"] == "False")
     return next((str(one.get("message", one.get("reason", ""))) for one in found), "")
 
@@ -374,7 +405,7 @@ def _status(live: Manifest | None) -> dict[str, Any]:
 
 
 def _is_current(live: Manifest) -> bool:
-    """Whether the status speaks of the spec as it is now."""
+    """Return True if the status describes the current spec."""
     generation: int = live["metadata"].get("generation", 0)
     return bool(_status(live).get("observedGeneration", 0) >= generation)
 
@@ -383,13 +414,13 @@ def _is_current(live: Manifest) -> bool:
 
 
 def merge(old: Iterable[Condition], findings: Iterable[Finding], generation: int, now: datetime) -> list[Condition]:
-    """The conditions as they are written: a transition is a change of status, nothing less.
+    """Return the conditions to write. The transition time changes only with the status.
 
     Args:
-        old: as they stand in the status; those without a finding stay.
-        findings: what is so now.
-        generation: of the spec that this is said of.
-        now: with a time zone.
+        old: Conditions in the status; those without a finding are kept.
+        findings: New findings.
+        generation: Generation of the spec that was reconciled.
+        now: Current time, with a time zone.
     """
     before = {condition.type: condition for condition in old}
     merged = {

@@ -1,4 +1,4 @@
-"""The CustomResourceDefinition, written from the models of ``resource.py``."""
+"""The CustomResourceDefinition, generated from the models of ``resource.py``."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from livescore_operator.resource import GROUP, KIND, PLURAL, VERSION, LiveScore
 
 Schema = dict[str, Any]
 
-# Columns of `kubectl get`: name, type, path; those of the second list with `-o wide` only.
+# Columns of `kubectl get`: name, type, path. The second list is shown with `-o wide` only.
 _COLUMNS = (
     ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status'),
     ("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason'),
@@ -19,7 +19,8 @@ _COLUMNS = (
 )
 _WIDE_COLUMNS = (("Message", "string", '.status.conditions[?(@.type=="Ready")].message'),)
 
-# Of a resource that no operator has seen yet: kstatus, and with it helm, Flux and Argo CD, take it for in progress.
+# Status of a resource that no operator has reconciled yet: kstatus, and with it Helm, Flux and Argo CD, treat it as in
+# progress.
 _STATUS_DEFAULT = {"observedGeneration": -1}
 
 _NULL = {"type": "null"}
@@ -28,7 +29,7 @@ _INNER: tuple[str, ...] = ("items", "additionalProperties")
 _FIRST = ("description", "type", "format", "default")
 _LAST = ("properties", "items", "additionalProperties", "required", "x-kubernetes-validations")
 
-# The API server describes these by itself; of metadata a CRD may say nothing else.
+# The API server defines these; a CRD may not specify metadata in more detail.
 _HEAD: Schema = {
     "apiVersion": {"description": "Group and version of this resource: livescore.dev/v1.", "type": "string"},
     "kind": {"description": "Kind of this resource: LiveScore.", "type": "string"},
@@ -37,7 +38,7 @@ _HEAD: Schema = {
 
 
 def crd() -> dict[str, Any]:
-    """The CRD as a manifest of apiextensions.k8s.io/v1."""
+    """Return the CRD as a manifest of apiextensions.k8s.io/v1."""
     names = {
         "kind": KIND,
         "listKind": f"{KIND}List",
@@ -75,7 +76,7 @@ def _version() -> dict[str, Any]:
 def _schema() -> Schema:
     generated = LiveScore.model_json_schema()
     definitions = generated.pop("$defs")
-    # What is empty by default is as good as absent, and would stand in every object.
+    # Empty defaults are omitted: they would only be added to every object.
     root: Schema = pruned(_structural(generated, definitions))
     fields = {**_HEAD, "spec": root["properties"]["spec"], "status": _with_default(root["properties"]["status"])}
     return {**root, "properties": fields, "required": ["spec"]}
@@ -86,31 +87,35 @@ def _with_default(status: Schema) -> Schema:
 
 
 def _structural(schema: Schema, definitions: Schema) -> Schema:
-    """The schema as the API server wants it: everything in its place, no references, titles and nulls."""
+    """Return a structural schema, as the API server requires: without references, titles and nulls."""
     found = _resolved(schema, definitions)
-    inner = {key: _structural(found[key], definitions) for key in _INNER if key in found}
-    properties = {name: _structural(field, definitions) for name, field in found.get("properties", {}).items()}
-    whole: Schema = {**found, **_format(found), **inner, "properties": properties}
-    return {key: whole[key] for key in sorted(whole, key=_rank) if key != "title"}
+    found.update(_format(found))
+    for keyword in _INNER:
+        if keyword in found:
+            found[keyword] = _structural(found[keyword], definitions)
+    properties = found.get("properties", {})
+    found["properties"] = {name: _structural(field, definitions) for name, field in properties.items()}
+    found.pop("title", None)
+    return {keyword: found[keyword] for keyword in sorted(found, key=_rank)}
 
 
 def _resolved(schema: Schema, definitions: Schema) -> Schema:
-    """What `$ref` and `anyOf` with null stand for; what stands beside them wins."""
-    beside = {key: value for key, value in schema.items() if key not in ("$ref", "anyOf")}
+    """Resolve `$ref`, and `anyOf` with null. Keywords next to them take precedence."""
+    siblings = {key: value for key, value in schema.items() if key not in ("$ref", "anyOf")}
     if "$ref" in schema:
-        return {**_resolved(definitions[schema["$ref"].rpartition("/")[2]], definitions), **beside}
+        return {**_resolved(definitions[schema["$ref"].rpartition("/")[2]], definitions), **siblings}
     if _NULL not in schema.get("anyOf", []):
-        return schema
+        return dict(schema)
     (option,) = [option for option in schema["anyOf"] if option != _NULL]
-    return {**_resolved(option, definitions), **beside}
+    return {**_resolved(option, definitions), **siblings}
 
 
 def _format(schema: Schema) -> Schema:
-    """Width of an integer; one without a maximum may be a user, a generation or a time."""
+    """Return the format of an integer. Without a maximum it may be a user ID, a generation or a time."""
     width = "int32" if "maximum" in schema else "int64"
     return {"format": width} if schema.get("type") == "integer" else {}
 
 
 def _rank(key: str) -> int:
-    """First what people read, last what is long."""
+    """Return the sort key of a keyword: short, readable keywords first, long ones last."""
     return _FIRST.index(key) if key in _FIRST else len(_FIRST) + (key in _LAST)

@@ -11,7 +11,7 @@ from livescore_operator.resource import API_VERSION, KIND, Condition, LiveScore,
 
 log = structlog.get_logger(__name__)
 
-# Conditions whose changes are recorded; the others only give details.
+# Conditions that cause Events when they change; the others only give details.
 EVENT_CONDITIONS = ("Ready", "Stalled", "SchemaCurrent", "SettingsEffective")
 
 # Reasons for not being ready that are part of every upgrade or were requested, so they are no warnings.

@@ -19,8 +19,8 @@ log = structlog.get_logger(__name__)
 # Errors after which the remaining changes of a plan are skipped: the API server does not respond.
 SERVER_ERRORS = frozenset({"ApiServerUnreachable", "Http429", "Http503"})
 
-# Kinds whose writes may time out before the rest of a plan is skipped. A slow admission webhook delays the writes of
-# the kinds that it handles; other kinds are still written.
+# Number of kinds with a timed-out write after which the rest of a plan is skipped. A slow admission webhook delays the
+# writes of the kinds that it handles; other kinds are still written.
 MAX_TIMEOUTS = 3
 
 

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import aiohttp
 import kopf
 
 from livescore_operator.cache import Cache
@@ -34,7 +35,10 @@ def register(registry: kopf.OperatorRegistry, queue: Queue, cache: Cache) -> Non
     async def livescore_changed(namespace: str | None, name: str, **_: Any) -> None:
         queue.add((str(namespace), name))
 
-    kopf.on.login(registry=registry)(_login)
+    async def login(**kwargs: Any) -> kopf.AiohttpSession | None:
+        return _login(lambda path: _note_list(path, queue, cache), **kwargs)
+
+    kopf.on.login(registry=registry)(login)
     kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(livescore_changed)
     for kind in WATCHED:
         handler = _secret_changed(queue, cache) if kind.name == "Secret" else _owned_changed(kind, queue, cache)
@@ -42,11 +46,11 @@ def register(registry: kopf.OperatorRegistry, queue: Queue, cache: Cache) -> Non
 
 
 def _owned_changed(kind: Kind, queue: Queue, cache: Cache) -> Handler:
-    """Return the handler of a kind whose objects belong to one LiveScore each."""
+    """Return the handler of a kind with one LiveScore per object."""
 
     async def owned_changed(event: kopf.RawEvent, namespace: str | None, **_: Any) -> None:
         manifest: Manifest = dict(event["object"])
-        # Objects without an instance label belong to no LiveScore, whoever labelled them as managed by the operator.
+        # An object without an instance label belongs to no LiveScore, even if it is labelled as managed by us.
         for instance in cache.feed(kind.name, event["type"], manifest):
             queue.add((str(namespace), instance))
 
@@ -76,11 +80,51 @@ class Connection(kopf.ConnectionInfo):
         return context
 
 
-async def _login(**kwargs: Any) -> Connection | None:
-    """Log in like :func:`livescore_operator.cluster.connect`: by `KUBECONFIG`, or else as the pod's service account."""
+def _login(on_list: Callable[[str], None], **kwargs: Any) -> kopf.AiohttpSession | None:
+    """Log in like :func:`livescore_operator.cluster.connect`: by `KUBECONFIG`, or else as the pod's service account.
+
+    Args:
+        on_list: Called with the path of every list request that succeeded.
+        kwargs: Arguments of Kopf.
+    """
     account = None if "KUBECONFIG" in os.environ else kopf.login_with_service_account(**kwargs)
     found = account or kopf.login_with_kubeconfig(**kwargs)
-    return Connection(**vars(found)) if found else None
+    if found is None:
+        return None
+    connection = Connection(**vars(found))
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ssl=connection.as_ssl_context()),
+        headers=connection.as_http_headers(),
+        proxy=connection.proxy_url,
+        trust_env=connection.trust_env,
+        trace_configs=[_list_trace(on_list)],
+    )
+    return kopf.AiohttpSession(
+        aiohttp_session=session, server=connection.server, default_namespace=connection.default_namespace
+    )
+
+
+def _list_trace(on_list: Callable[[str], None]) -> aiohttp.TraceConfig:
+    """Return a trace that reports list requests.
+
+    Kopf has no hook for them. A watch that cannot continue lists all objects again, and Kopf does not report the
+    objects that were deleted in between.
+    """
+
+    async def on_request_end(_: object, __: object, params: aiohttp.TraceRequestEndParams) -> None:
+        if params.method == "GET" and params.response.status == 200 and "watch" not in params.url.query:
+            on_list(params.url.path)
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_end.append(on_request_end)
+    return trace
+
+
+def _note_list(path: str, queue: Queue, cache: Cache) -> None:
+    for kind in WATCHED:
+        if path.endswith(f"/{kind.plural}"):
+            cache.restart(kind.name)
+            queue.add_all()
 
 
 def configure(settings: kopf.OperatorSettings) -> None:

@@ -1,4 +1,4 @@
-"""Settings of a LiveScore that are accepted and have no effect, each with the reason. Pure.
+"""Settings of a LiveScore that are valid but have no effect, each with the reason. Pure functions.
 
 The CRD fills in defaults, so a field counts as set if its value differs from its default.
 """
@@ -26,7 +26,7 @@ from livescore_operator.resource import (
 )
 from livescore_operator.scaling import modes
 
-# Annotations that ask cert-manager for a certificate; it makes none without the name of a Secret to write it to.
+# Annotations that request a certificate from cert-manager, which needs the name of a Secret to write it to.
 CERTIFICATE_ANNOTATIONS = ("cert-manager.io/issuer", "cert-manager.io/cluster-issuer", "kubernetes.io/tls-acme")
 
 
@@ -122,17 +122,17 @@ def _ingress(resource: LiveScore) -> Iterator[Ineffective]:
     if ingress is None or ingress.tls_secret_name:
         return
     asked = [name for name in CERTIFICATE_ANNOTATIONS if name in ingress.annotations]
-    why = "api.ingress.tlsSecretName is not set, so the Ingress has no TLS and no certificate is made"
+    why = "api.ingress.tlsSecretName is not set, so the Ingress has no TLS and no certificate is issued"
     yield from _all((f"api.ingress.annotations[{name}]" for name in asked), why)
 
 
 def _origins(resource: LiveScore) -> Iterator[Ineffective]:
     origins = resource.spec.api.allowed_origins
     if "*" in origins and len(origins) > 1:
-        yield Ineffective("api.allowedOrigins", "* allows every origin, so the others are not needed")
+        yield Ineffective("api.allowedOrigins", "* allows every origin, so the other entries have no effect")
 
 
-# What all processes have
+# Common settings of all processes
 
 
 def _variables(resource: LiveScore) -> Iterator[Ineffective]:
@@ -153,7 +153,7 @@ def _templates(resource: LiveScore) -> Iterator[Ineffective]:
             *(f"{path}.labels[{name}]" for name in labels),
             *(f"{path}.annotations[{name}]" for name in annotations),
         ]
-        yield from _all(fields, "the operator sets it itself")
+        yield from _all(fields, "the operator sets it")
 
 
 # Scaling
@@ -201,7 +201,7 @@ def _match_day(autoscaling: Autoscaling) -> Iterator[Ineffective]:
         needed = math.ceil(connections / autoscaling.target_connections_per_pod)
         if needed > autoscaling.max_replicas:
             why = (
-                f"one such match needs {needed} pods, and no more than {autoscaling.max_replicas} are made: raise "
+                f"one such match needs {needed} pods, and maxReplicas is {autoscaling.max_replicas}: raise "
                 "autoscaling.maxReplicas"
             )
             yield Ineffective(field, why)
@@ -213,12 +213,12 @@ def _shadowed(expectations: list[Expectation]) -> Iterator[Ineffective]:
         for before, earlier in enumerate(expectations[:at]):
             if _covers(earlier.sport, later.sport) and _covers(earlier.team, later.team):
                 path = "autoscaling.matchDay.expectations"
-                yield Ineffective(f"{path}[{at}]", f"expectations[{before}] fits all its matches and comes first")
+                yield Ineffective(f"{path}[{at}]", f"expectations[{before}] applies to all its matches and comes first")
                 break
 
 
 def _covers(earlier: str | None, later: str | None) -> bool:
-    """Return whether each match that fits the later name fits the earlier one, too."""
+    """Return True if every match with the later name also has the earlier one."""
     return earlier is None or (later is not None and earlier.casefold() == later.casefold())
 
 
@@ -245,7 +245,7 @@ def _unused(section: Model, path: str, mode: str, used: set[str]) -> Iterator[In
 
 
 def _volumes(resource: LiveScore, owned: Mapping[Key, Manifest]) -> Iterator[Ineffective]:
-    """Return what a volume that an earlier LiveScore left does not become."""
+    """Return settings that an existing volume does not follow."""
     for component, wanted in (("postgres", resource.spec.postgres), ("redis", resource.spec.redis)):
         claim = owned.get(("PersistentVolumeClaim", server.claim(resource, component)))
         if claim is None or wanted.mode != "standalone":
@@ -277,7 +277,9 @@ def _monitoring(resource: LiveScore, kinds: Collection[str]) -> Iterator[Ineffec
         yield from _all(_changed(monitoring, path, ["interval", "labels"]), "monitoring.enabled is false")
         return
     if POD_MONITOR.full_name not in kinds:
-        why = "this cluster has no PodMonitors: install the Prometheus operator; they are looked for again"
+        why = (
+            "PodMonitors are not installed in this cluster: install the Prometheus operator; the operator checks again"
+        )
         yield from _all(_changed(monitoring, path), why)
         return
     policy = resource.spec.network_policy
@@ -285,4 +287,4 @@ def _monitoring(resource: LiveScore, kinds: Collection[str]) -> Iterator[Ineffec
         why = "networkPolicy denies Prometheus the management ports: add its pods to networkPolicy.management"
         yield Ineffective(f"{path}.enabled", why)
     own = [name for name in monitoring.labels if name in labels_of(resource, "monitoring")]
-    yield from _all((f"{path}.labels[{name}]" for name in own), "the operator sets it itself")
+    yield from _all((f"{path}.labels[{name}]" for name in own), "the operator sets it")

@@ -20,7 +20,7 @@ from livescore_operator.telemetry import metrics
 log = structlog.get_logger(__name__)
 
 # Parts of the Lease's duration. A leader renews every quarter, tries a failed renewal again after a fifteenth, and
-# stops writing after two thirds: before any other process may take over, whatever clocks and network do.
+# stops writing after two thirds: before any other process may take over, independent of clocks and the network.
 RENEW_FRACTION = 1 / 4
 RETRY_FRACTION = 1 / 15
 DEADLINE_FRACTION = 2 / 3
@@ -73,7 +73,7 @@ class Leadership:
 
     @property
     def leading(self) -> bool:
-        """Whether this process may write now."""
+        """True while this process may write."""
         return time.monotonic() < self._until
 
     async def wait(self) -> None:
@@ -126,7 +126,7 @@ class Leadership:
         if self.leading and not was_leading:
             self._on_gain()
         if was_leading and not self.leading:
-            metrics.silence()
+            metrics.clear()
         if was_leading != self.leading:
             message = "became the leader" if self.leading else "no longer the leader"
             log.info(message, lease=self._name, identity=self._identity)

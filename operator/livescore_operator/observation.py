@@ -26,7 +26,7 @@ OwnedObjects = Mapping[Key, Manifest]
 
 @dataclass(frozen=True)
 class ObservedState:
-    """What the API server holds of one LiveScore.
+    """State of one LiveScore in the API server.
 
     Attributes:
         owned: Live objects with the LiveScore's labels, by kind and name; its volume claims are among them.
@@ -116,15 +116,17 @@ class _Unwatched:
 class Observer:
     """Reads the observed state of LiveScores.
 
-    Without a cache every call reads everything from the API server. With a cache it reads the LiveScore's pods and
-    whatever may have changed without an event; watched objects come from the cache, and PodMonitors, bound claims,
-    unlabelled Secrets and ConfigMaps from the last read. :meth:`refresh` ends the validity of these.
+    Without a cache every call reads everything from the API server. With a cache it reads the pods, and everything else
+    that may have changed without an event. Watched objects come from the cache; PodMonitors, bound claims, unlabelled
+    Secrets and ConfigMaps from the last read, which is valid until :meth:`refresh`.
     """
 
     def __init__(self, cluster: Cluster, cache: Cache | None = None) -> None:
         self._cluster = cluster
         self._cache = cache
+        # What was last read of each LiveScore, and the number of times that it was declared invalid.
         self._last: dict[tuple[str, str], _Unwatched] = {}
+        self._epoch = 0
         self._missing_kinds: set[str] = set()
 
     async def observe(self, resource: LiveScore, *, fresh: bool = False) -> ObservedState:
@@ -137,6 +139,7 @@ class Observer:
         Raises:
             Transient: Raised if the API server does not respond, or denies a request.
         """
+        epoch = self._epoch
         owned = None if fresh or self._cache is None else self._from_cache(resource, self._cache)
         last = None if owned is None else self._last.get(_key(resource))
         watched, claims, monitors, clusters, pods, referred = await asyncio.gather(
@@ -147,7 +150,8 @@ class Observer:
             self._cluster.list("Pod", resource.namespace, family(resource)),
             self._read_references(resource, last),
         )
-        self._last[_key(resource)] = _Unwatched(claims, _stateful_sets(watched), monitors, referred)
+        if epoch == self._epoch:
+            self._last[_key(resource)] = _Unwatched(claims, _stateful_sets(watched), monitors, referred)
         found = {key(manifest): manifest for manifest in (*claims, *(monitors or []), *(clusters or []))}
         optional = ((POD_MONITOR, monitors), (CLUSTER, clusters))
         return ObservedState(
@@ -173,7 +177,7 @@ class Observer:
         """
         if self._cache is None:
             return
-        self._last.clear()
+        self._forget_unwatched()
         try:
             for namespace in list(namespaces) or [""]:
                 for kind in WATCHED:
@@ -192,9 +196,13 @@ class Observer:
 
     def invalidate(self) -> None:
         """Read everything from the API server the next time."""
-        self._last.clear()
+        self._forget_unwatched()
         if self._cache is not None:
             self._cache.invalidate()
+
+    def _forget_unwatched(self) -> None:
+        self._last.clear()
+        self._epoch += 1
 
     async def _refresh(self, cache: Cache, kind: Kind, namespace: str) -> None:
         mark = cache.mark(kind.name)
@@ -235,16 +243,18 @@ class Observer:
     ) -> list[Manifest]:
         if known is not None and last is not None:
             unchanged = last.stateful_sets == _stateful_sets(known)
-            if unchanged and all(_is_settled(claim) for claim in last.claims):
+            # Each StatefulSet creates one claim.
+            complete = len(last.claims) >= len(last.stateful_sets)
+            if unchanged and complete and all(_is_settled(claim) for claim in last.claims):
                 return last.claims
         return await self._cluster.list("PersistentVolumeClaim", resource.namespace, family(resource)) or []
 
     async def _list_monitors(self, resource: LiveScore, last: _Unwatched | None) -> list[Manifest] | None:
         """Return the PodMonitors, or None if the kind is not installed.
 
-        A kind that was not installed is tried again only if the spec asks for it, and at each refresh.
+        A kind that was not installed is looked for again by :meth:`refresh`, and before the spec is applied.
         """
-        if last is not None and (last.monitors is not None or not resource.spec.monitoring.enabled):
+        if last is not None:
             return last.monitors
         if POD_MONITOR.name in self._missing_kinds and not resource.spec.monitoring.enabled:
             return None
@@ -392,7 +402,7 @@ def _secret_problem(resource: LiveScore, use: SecretUse, secret: Manifest | None
 def is_ours(resource: LiveScore, manifest: Manifest) -> bool:
     """Return True if an object belongs to this LiveScore.
 
-    Credentials and volumes have no owner; they belong to the LiveScore whose labels they carry.
+    Credentials and volumes have no owner; they belong to the LiveScore that their labels name.
     """
     if owner(manifest) is not None:
         return owner(manifest) == resource.metadata.uid
@@ -419,7 +429,7 @@ CONFLICT_SECONDS = 5.0
 def name_conflicts(
     resource: LiveScore, desired: Iterable[Manifest], live: Mapping[Key, Manifest]
 ) -> dict[Key, Terminal]:
-    """Return the desired objects whose name is taken by an object of another owner, each with its error.
+    """Return an error for each desired object that has the name of an object of another owner.
 
     Raises:
         Terminal: Raised if the pods would read such an object.

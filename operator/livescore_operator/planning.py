@@ -72,10 +72,15 @@ def changes(desired: Iterable[Manifest], live: Mapping[Key, Manifest], manager: 
         uid: UID of the LiveScore.
     """
     manifests = {key(manifest): manifest for manifest in desired}
-    applied = [_change(manifest, live.get(place), manager) for place, manifest in manifests.items()]
-    unwanted = [manifest for place, manifest in live.items() if place not in manifests and prunable(manifest, uid)]
-    pruned = [Change("delete", manifest, manifest) for manifest in unwanted]
-    return [*(change for change in applied if change is not None), *pruned]
+    plan: list[Change] = []
+    for place, manifest in manifests.items():
+        change = _change(manifest, live.get(place), manager)
+        if change is not None:
+            plan.append(change)
+    for place, manifest in live.items():
+        if place not in manifests and prunable(manifest, uid):
+            plan.append(Change("delete", manifest, manifest))
+    return plan
 
 
 def _change(manifest: Manifest, current: Manifest | None, manager: str) -> Change | None:

@@ -120,7 +120,7 @@ class Operator:
         await kopf.operator(
             registry=registry,
             settings=settings,
-            # The name in the Lease. Kopf would derive a name from the user, who may not exist in the image.
+            # The name in the Lease. Kopf would derive a name from the user, which may be unknown in the image.
             identity=cast("Any", self._settings.pod_name),
             standalone=True,
             clusterwide=not self._settings.namespaces,
@@ -149,7 +149,7 @@ class Operator:
             self.queue.add_all()
 
     async def _follow_connections(self) -> None:
-        """Reconcile LiveScores whose number of connections changed. Reads the pods, not the API server."""
+        """Reconcile LiveScores when their number of connections changes. Reads the pods, not the API server."""
         while True:
             # Jitter keeps several operators, and other periodic jobs, out of step.
             await asyncio.sleep(self._settings.connections_seconds * random.uniform(0.9, 1.1))

@@ -61,7 +61,7 @@ class Queue:
                 self.add(key)
 
     def stuck(self, seconds: float) -> list[str]:
-        """Return the LiveScores whose reconcile has taken longer, as ``namespace/name``."""
+        """Return the LiveScores with a reconcile that takes longer, as ``namespace/name``."""
         now = time.monotonic()
         return ["/".join(key) for key, started in self._working.items() if now - started > seconds]
 

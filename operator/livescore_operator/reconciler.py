@@ -43,7 +43,7 @@ CLUSTER_SECONDS = 10.0
 # Requeue delay in seconds while pods are missing or not ready: a cluster has too many pods to watch them.
 PODS_SECONDS = 10.0
 
-# Objects whose Events are read in one reconcile.
+# Maximum number of objects for which Events are read in one reconcile.
 MAX_SUSPECTS = 8
 
 # Consecutive failures after which a transient error is reported in the conditions; most errors occur only once.
@@ -327,7 +327,7 @@ class Reconciler:
         )
 
     async def _unlabelled_claims(self, resource: LiveScore, owned: OwnedObjects) -> OwnedObjects:
-        """Return the claims without labels of those StatefulSets whose claim template must change."""
+        """Return the claims without labels of the StatefulSets that need another claim template."""
         claims: dict[planning.Key, Manifest] = {}
         for name in volumes.unseen(resource, owned):
             claim = await self._cluster.claim(resource.namespace, name)
@@ -345,12 +345,13 @@ class Reconciler:
     ) -> OwnedObjects:
         """Return the owned objects, and other objects that have the name of a missing one.
 
-        Such an object may belong to somebody else, or be one of ours that lost its labels.
+        Such an object belongs to another owner, or is one of ours that lost its labels.
         """
-        missing = [key for key in map(planning.key, desired) if key not in observed.owned]
-        found = await asyncio.gather(*(self._cluster.get(kind, resource.namespace, name) for kind, name in missing))
-        others = {key: manifest for key, manifest in zip(missing, found, strict=True) if manifest is not None}
-        return {**observed.owned, **others}
+        keys = [planning.key(manifest) for manifest in desired]
+        missing = [key for key in keys if key not in observed.owned]
+        reads = [self._cluster.get(kind, resource.namespace, name) for kind, name in missing]
+        found = zip(missing, await asyncio.gather(*reads), strict=True)
+        return {**observed.owned, **{key: manifest for key, manifest in found if manifest is not None}}
 
     # Failures
 
@@ -472,7 +473,7 @@ class Reconciler:
     async def _write(self, resource: LiveScore, status: Status) -> None:
         """Write the status if it changed, and record Events about changed conditions."""
         statuses = {condition.type: condition.status for condition in status.conditions}
-        metrics.tell(resource.namespace, resource.name, statuses, status.connections)
+        metrics.report(resource.namespace, resource.name, statuses, status.connections)
         found, wanted = reporting.dumped(resource.status), reporting.dumped(status)
         if wanted == found or not self.rewrites.may_write_status(_key(resource)):
             return
@@ -507,7 +508,7 @@ def _key(resource: LiveScore) -> Key:
 
 
 def _workload(resource: LiveScore, component: str) -> planning.Key:
-    """Return the object whose pods run a component."""
+    """Return the object that runs the pods of a component."""
     if component == "migration":
         return "Job", migration.name(resource)
     return "Deployment", f"{resource.name}-{component}"
@@ -546,12 +547,13 @@ def _plan(
         held: Objects that must not change.
         now: Current time, with a time zone.
     """
-    corrections = list(corrections)
     obsolete = [manifest for manifest in live.values() if _should_delete(resource, manifest, now)]
-    obsolete += [manifest for correction in corrections for manifest in correction.deleted]
+    skipped = set(held)
+    for correction in corrections:
+        obsolete += correction.deleted
+        skipped |= correction.held
     deleted = {planning.key(manifest): manifest for manifest in obsolete}
-    untouched = held.union(*(correction.held for correction in corrections)) - deleted.keys()
-    skipped = untouched | deleted.keys()
+    skipped |= deleted.keys()
     remaining = {key: manifest for key, manifest in live.items() if key not in skipped}
     manifests = [manifest for manifest in desired if planning.key(manifest) not in skipped]
     changes = planning.changes(manifests, remaining, FIELD_MANAGER, resource.metadata.uid)
@@ -584,7 +586,7 @@ def _requeue_after(resource: LiveScore, outcome: Outcome, now: datetime) -> floa
         return outcome.problem.after
     job = outcome.owned.get(("Job", migration.name(resource)))
     if job is not None and migration.failed(job):
-        # A Job that is due and still exists waits for an event: an edit, or the end of whatever blocks its deletion.
+        # A Job that is due and still exists waits for an event: an edit, or the end of an obstacle to its deletion.
         return migration.retry_after(job, now) or None
     starting = conditions.database(resource, outcome.owned).status != "True"
     return CLUSTER_SECONDS if starting and resource.spec.postgres.mode == "cloudnative-pg" else None

@@ -32,12 +32,22 @@ class Redactor:
     """
 
     def __init__(self, secrets: Iterable[Manifest]) -> None:
-        values = {value for secret in secrets for value in _values(secret)}
-        passwords = {password for value in values for password in _passwords(value)}
-        self._whole = frozenset(form for value in values | passwords for form in _forms(value))
-        self._anywhere = _alternatives(form for form in self._whole if len(form) >= MIN_LENGTH)
-        parts = {part for password in passwords for part in (password, *_DELIMITERS.split(password))}
-        self._parts = _alternatives((part for part in parts if part), tokens=True)
+        values: set[str] = set()
+        passwords: set[str] = set()
+        for secret in secrets:
+            values.update(_values(secret))
+        for value in values:
+            passwords.update(_passwords(value))
+        forms: set[str] = set()
+        for value in values | passwords:
+            forms.update(_forms(value))
+        parts = set(passwords)
+        for password in passwords:
+            parts.update(_DELIMITERS.split(password))
+        # Strings that are masked as a whole, anywhere in a string, and as tokens of an error message.
+        self._whole = frozenset(forms)
+        self._anywhere = _alternatives(form for form in forms if len(form) >= MIN_LENGTH)
+        self._parts = _alternatives(parts - {""}, tokens=True)
 
     def text(self, text: str) -> str:
         """Mask values, and every part of a URL's password, in a text of another program.

@@ -242,7 +242,7 @@ EnvList = Annotated[
 
 
 class Drain(Model):
-    """How a pod closes its sockets before it stops."""
+    """Drain of a pod: it closes its sockets before it stops."""
 
     deadline_seconds: int = Field(
         30,
@@ -358,7 +358,7 @@ def _steps(*policies: ScalingPolicy) -> Any:
 
 
 class ScalingRules(Model):
-    """How fast the number of pods follows the load, as in the `behavior` of a HorizontalPodAutoscaler."""
+    """Limits on the rate of scaling, as in the `behavior` of a HorizontalPodAutoscaler."""
 
     stabilization_window_seconds: int = Field(
         ge=0, le=3600, description="Seconds over which the most careful recommendation is used."
@@ -374,7 +374,7 @@ class ScalingRules(Model):
 
 
 class ScaleUp(ScalingRules):
-    """How fast pods are added: by default at once, and doubled or four more within 15 seconds."""
+    """Limits on the rate of adding pods: by default at once, and doubled or four more within 15 seconds."""
 
     stabilization_window_seconds: int = Field(
         0, ge=0, le=3600, description="Seconds over which the lowest recommendation is used."
@@ -386,7 +386,7 @@ class ScaleUp(ScalingRules):
 
 
 class ScaleDown(ScalingRules):
-    """How fast pods are removed. A removal loses no events, but makes clients reconnect."""
+    """Limits on the rate of removing pods. A removal loses no events, but makes clients reconnect."""
 
     stabilization_window_seconds: int = Field(
         300, ge=0, le=3600, description="Seconds over which the highest recommendation is used."
@@ -445,7 +445,7 @@ class MatchDay(Model):
 
 
 class Autoscaling(Model):
-    """How the number of API pods is determined."""
+    """Autoscaling of the API pods."""
 
     model_config = ConfigDict(
         json_schema_extra=_rules(

@@ -135,9 +135,15 @@ class Rewrites:
             key: Key of the LiveScore.
             reported: Objects whose errors are reported already.
         """
-        objects = [child for owner, child in self._histories if owner == key and child not in reported]
-        found = ((child, self._current(key, child)) for child in objects)
-        return [self._conflict(child, one) for child, one in found if one is not None and one.delay]
+        conflicts: list[Terminal] = []
+        # A copy, since histories of ended loops are removed.
+        for owner, place in list(self._histories):
+            if owner != key or place in reported:
+                continue
+            history = self._current(key, place)
+            if history is not None and history.delay:
+                conflicts.append(self._conflict(place, history))
+        return conflicts
 
     def remaining(self, key: Key) -> float | None:
         """Return the seconds until the status may be written; None if it may be written now."""
@@ -149,20 +155,20 @@ class Rewrites:
         """Forget a LiveScore that was deleted."""
         self._histories = {at: history for at, history in self._histories.items() if at[0] != key}
 
-    def _current(self, key: Key, child: planning.Key) -> History | None:
+    def _current(self, key: Key, place: planning.Key) -> History | None:
         """Return the history of an object, or None if its last loop has ended."""
-        history = self._histories.get((key, child))
+        history = self._histories.get((key, place))
         if history is None or self.monotonic() - history.last < self._quiet(history):
             return history
-        del self._histories[key, child]
+        del self._histories[key, place]
         return None
 
     @staticmethod
     def _quiet(history: History) -> float:
         return max(QUIET_SECONDS, 2 * min(history.delay, LAST_DELAY_SECONDS))
 
-    def _count(self, key: Key, child: planning.Key, content: str) -> History:
-        history = self._current(key, child) or self._histories.setdefault((key, child), History())
+    def _count(self, key: Key, place: planning.Key, content: str) -> History:
+        history = self._current(key, place) or self._histories.setdefault((key, place), History())
         # Creation after a deletion by this operator is no response to another writer.
         remade = content != _DELETED and history.contents[-1:] == [_DELETED]
         if content in history.contents and not remade:
@@ -175,12 +181,12 @@ class Rewrites:
         history.rewrites += 1
         history.blocked_until = self.monotonic() + min(history.delay, longest)
 
-    def _conflict(self, child: planning.Key, history: History) -> Terminal:
+    def _conflict(self, place: planning.Key, history: History) -> Terminal:
         rests_at = history.last + self._quiet(history)
         due = history.blocked_until if history.blocked_until > self.monotonic() else rests_at
         after = max(due - self.monotonic(), FIRST_DELAY_SECONDS)
-        kind, name = child
-        what = f"the status of this {kind}" if child == STATUS else f"{kind} {name}"
+        kind, name = place
+        what = f"the status of this {kind}" if place == STATUS else f"{kind} {name}"
         rival = history.rival or "another writer"
         if history.same_manager:
             rival = f'another operator (field manager "{FIELD_MANAGER}", perhaps of an older version)'
@@ -194,7 +200,7 @@ class Rewrites:
 
 
 def _rival(live: Manifest, changed_at_once: bool) -> tuple[str, bool]:
-    """Return who changes an object back, and whether it writes as an operator of this project."""
+    """Return the writer that changes an object back, and whether it writes as an operator of this project."""
     if changed_at_once:
         return "an admission webhook, or the API server,", False
     entries = [one for one in live["metadata"].get("managedFields") or [] if not one.get("subresource")]

@@ -1,6 +1,7 @@
-"""Every setting of the operator: its default, its unit and the reason for both.
+"""Settings of the operator, with defaults and units.
 
-The environment variable is the field's name in capitals; ``livescore-operator run`` takes the namespaces as options.
+Each one is read from the environment variable with the upper-case name of the field. ``livescore-operator run`` also
+takes the namespaces as options.
 """
 
 import os
@@ -27,27 +28,31 @@ class Settings(BaseSettings):
 
     namespaces: Names = Field(
         default_factory=list,
-        description="Namespaces to serve, separated by commas; for the whole cluster say `--all-namespaces`.",
+        description="Namespaces to serve, separated by commas. For the whole cluster use `--all-namespaces`.",
     )
     pod_namespace: str = Field(
-        "livescore-system", description="Namespace of the operator: its Lease is there, and its pods may read sockets."
+        "livescore-system", description="Namespace of the operator and its Lease. Network policies admit its pods."
     )
-    pod_name: str = Field(default_factory=socket.gethostname, description="Name in the Lease and in Events.")
-    host: str = Field(
-        "*", description="Address of probes and metrics; `*` for every IPv4 and IPv6 address of the machine."
+    pod_name: str = Field(
+        default_factory=socket.gethostname, description="Name of this process in the Lease and in Events."
     )
+    host: str = Field("*", description="Address of probes and metrics; `*` for all IPv4 and IPv6 addresses.")
     port: int = Field(8080, ge=0, le=65535, description="Port of probes and metrics.")
     lease_name: str = Field("livescore-operator", description="Name of the Lease; one leader per Lease.")
     lease_seconds: float = Field(
-        15.0, ge=1, description="How long a leader that was killed is waited for before another one acts."
+        15.0,
+        ge=1,
+        description="Duration of the Lease in seconds. A leader that is silent for so long is replaced.",
     )
     resync_seconds: float = Field(
-        300.0, ge=1, description="How often everything is compared although nothing was heard of it."
+        300.0,
+        ge=1,
+        description="Seconds between full comparisons of all LiveScores, which find changes that caused no event.",
     )
     connections_seconds: float = Field(
-        15.0, ge=0.1, description="How often the API pods are asked for their open connections."
+        15.0, ge=0.1, description="Seconds between reads of the open connections of the API pods."
     )
-    workers: int = Field(4, ge=1, le=100, description="LiveScores that are worked on at the same time.")
+    workers: int = Field(4, ge=1, le=100, description="LiveScores that are reconciled concurrently.")
     metrics_adapter: bool = Field(False, description="Serve `custom.metrics.k8s.io`, and register for it.")
     metrics_adapter_port: int = Field(6443, ge=0, le=65535, description="Port of the metrics adapter (HTTPS).")
     metrics_adapter_service: str = Field(
@@ -55,26 +60,28 @@ class Settings(BaseSettings):
     )
     metrics_adapter_role: str = Field(
         "livescore-operator-registration",
-        description="ClusterRole by which the metrics adapter is registered; its APIServices go with it.",
+        description="ClusterRole that permits the registration. It owns the APIServices, so they are deleted with it.",
     )
     request_timeout_seconds: float = Field(
-        5.0, gt=0, description="Longest a request to the API server may take; at most a third of `LEASE_SECONDS`."
+        5.0, gt=0, description="Time-out of requests to the API server in seconds; at most a third of `LEASE_SECONDS`."
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least severe level logged.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Minimum severity of log lines."
+    )
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="`auto` is `console` on a terminal and `json` elsewhere."
     )
 
     @model_validator(mode="after")
     def _writes_end_with_the_lease(self) -> Self:
-        """A leader begins no write in the last third of its Lease: a write must not outlive it."""
+        """A leader starts no write in the last third of its Lease, so that no write outlives the Lease."""
         if self.request_timeout_seconds > self.lease_seconds / 3:
             raise ValueError("REQUEST_TIMEOUT_SECONDS must be at most a third of LEASE_SECONDS")
         return self
 
 
 class SettingsError(Exception):
-    """The environment does not describe a configuration; ``problems`` names every fault."""
+    """The configuration is invalid. ``problems`` lists all errors."""
 
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems
@@ -82,10 +89,10 @@ class SettingsError(Exception):
 
 
 def load(**overrides: object) -> Settings:
-    """Read the settings from the environment; ``overrides`` win.
+    """Read the settings from the environment; ``overrides`` take precedence.
 
     Raises:
-        SettingsError: naming every invalid variable at once.
+        SettingsError: Raised with all invalid variables.
     """
     try:
         return Settings(**overrides)  # type: ignore[arg-type]  # what pydantic validates
@@ -94,12 +101,12 @@ def load(**overrides: object) -> Settings:
 
 
 def _problem(place: tuple[int | str, ...], message: str) -> str:
-    """A fault of one variable, or of several together, which then are in the message."""
+    """Return an error about one variable, or about several, which the message names."""
     name = ".".join(map(str, place)).upper()
     return f"{name}: {message}" if name else message.removeprefix("Value error, ")
 
 
 @cache
 def commit() -> str:
-    """The commit this image was built from, or ``unknown``."""
+    """Return the commit from which this image was built, or ``unknown``."""
     return os.environ.get("LIVESCORE_COMMIT", "unknown")

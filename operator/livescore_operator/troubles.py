@@ -1,4 +1,4 @@
-"""Why the pods of a component do not come, or do not stay: read out of pods, claims, workloads and Events. Pure."""
+"""Diagnosis of missing or unready pods, from pods, claims, workloads and Events. Pure functions."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -11,19 +11,19 @@ from livescore_operator.resource import Manifest
 
 Key = tuple[str, str]
 
-# Seconds after which a trouble that cannot pass by itself stalls: kubelets and controllers try several times within.
+# Seconds after which a trouble that does not pass by itself stalls. Kubelets and controllers retry before.
 LASTING_SECONDS = 60.0
 
-# Restarts from which on a container that crashes again is in a loop.
+# Number of restarts after which a crashing container counts as looping.
 LOOP_RESTARTS = 2
 
-# Seconds for which failing probes of a pod are not reported: those of every pod fail while it starts.
+# Seconds for which failing probes of a new pod are not reported: probes fail while a pod starts.
 PROBE_SECONDS = 20.0
 
-# Characters of a message of the kubelet; some quote whole manifests.
+# Maximum length of a message in characters; some kubelet messages quote whole manifests.
 MAX_MESSAGE = 500
 
-# Reasons of a waiting container, as kubelet and runtimes give them.
+# Reasons of a waiting container, from kubelet and container runtimes.
 _IMAGE = frozenset(
     {
         "ErrImagePull",
@@ -37,20 +37,20 @@ _IMAGE = frozenset(
 )
 _CONTAINER = frozenset({"CreateContainerError", "RunContainerError", "PreCreateHookError", "PreStartHookError"})
 
-# What passes when other pods leave or nodes come, by themselves or by a cluster autoscaler.
+# Scheduler messages about missing capacity, which passes when pods leave or an autoscaler adds nodes.
 _CAPACITY = re.compile(r"Insufficient|Too many pods|no nodes available|0/0 nodes")
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """Why pods of a component are missing or not ready.
+    """Reason why pods of a component are missing or not ready.
 
     Attributes:
-        reason: for programs.
-        message: for people, with the names of objects that exist.
-        lasting: whether it cannot pass by itself.
-        since: when it began, as far as known.
-        log: pod and container whose last log line says more; None where nothing was logged.
+        reason: Reason for programs.
+        message: Reason for people, with the names of existing objects.
+        lasting: Whether it does not pass by itself.
+        since: When it began, if known.
+        log: Pod and container whose log has details; None if there is no log.
     """
 
     reason: str
@@ -60,7 +60,7 @@ class Trouble:
     log: Key | None = None
 
     def remaining(self, now: datetime) -> float | None:
-        """Return the seconds until this stalls, 0 if it does; None if it passes by itself."""
+        """Return the seconds until the trouble stalls the LiveScore; None if it passes by itself."""
         if not self.lasting:
             return None
         age = (now - self.since).total_seconds() if self.since else 0.0
@@ -89,11 +89,15 @@ REASONS = frozenset(
 
 
 def suspects(pods: Iterable[Manifest], objects: Mapping[Key, Manifest]) -> list[str]:
-    """Return the names of unready pods, unbound claims and workloads without pods: their Events may say why."""
-    names = [name for (kind, name), claim in objects.items() if kind == "PersistentVolumeClaim" and not _bound(claim)]
-    names += [pod["metadata"]["name"] for pod in pods if not is_ready(pod)]
-    names += [name for (kind, name), child in objects.items() if kind in ("StatefulSet", "Job") and _lacks_pods(child)]
-    return names
+    """Return the names of unready pods, unbound claims and workloads without pods. Their Events may give the reason."""
+    claims: list[str] = []
+    workloads: list[str] = []
+    for (kind, name), manifest in objects.items():
+        if kind == "PersistentVolumeClaim" and not _bound(manifest):
+            claims.append(name)
+        if kind in ("StatefulSet", "Job") and _lacks_pods(manifest):
+            workloads.append(name)
+    return [*claims, *(_name(pod) for pod in pods if not is_ready(pod)), *workloads]
 
 
 def find(
@@ -103,34 +107,34 @@ def find(
     events: Mapping[str, list[Manifest]],
     now: datetime,
 ) -> Trouble | None:
-    """Return what keeps the pods of a component from being ready; None if nothing does, or nothing is known.
+    """Return why the pods of a component are missing or not ready; None if they are ready, or no reason is known.
 
     Args:
-        component: value of the component label.
-        pods: all pods of the LiveScore.
-        objects: the owned objects and claims by kind and name.
+        component: Value of the component label.
+        pods: All pods of the LiveScore.
+        objects: Owned objects and claims by kind and name.
         events: Events by the name of the object they are about.
-        now: with a time zone.
+        now: Current time, with a time zone.
     """
     mine = [pod for pod in pods if _component(pod) == component and not is_ready(pod)]
-    found = [
+    troubles = [
         *(_of_claim(name, claim, events.get(name, [])) for name, claim in _claims(component, objects)),
         *(
-            _of_workload(*at, child, events.get(at[1], []))
-            for at, child in objects.items()
-            if _component(child) == component
+            _of_workload(*place, manifest, events.get(place[1], []))
+            for place, manifest in objects.items()
+            if _component(manifest) == component
         ),
-        *(_of_pod(pod, events.get(pod["metadata"]["name"], []), now) for pod in mine),
+        *(_of_pod(pod, events.get(_name(pod), []), now) for pod in mine),
     ]
-    troubles = [trouble for trouble in found if trouble is not None]
-    if not troubles:
+    known = [trouble for trouble in troubles if trouble is not None]
+    if not known:
         return None
-    worst = min(troubles, key=lambda trouble: (not trouble.lasting, trouble.since is None, trouble.since))
+    worst = min(known, key=lambda trouble: (not trouble.lasting, trouble.since is None, trouble.since))
     return replace(worst, message=_shortened(worst.message))
 
 
 def is_ready(pod: Manifest) -> bool:
-    """Return whether a pod is ready, or has done its work."""
+    """Return True if a pod is ready, or has succeeded."""
     return _status(pod).get("phase") == "Succeeded" or _condition(pod, "Ready").get("status") == "True"
 
 
@@ -147,19 +151,19 @@ def _bound(claim: Manifest) -> bool:
 
 
 def _of_claim(name: str, claim: Manifest, events: list[Manifest]) -> Trouble | None:
-    storage_class = claim["spec"].get("storageClassName") or "the default one"
+    storage_class = claim["spec"].get("storageClassName") or "the default"
     since = _time(claim["metadata"].get("creationTimestamp"))
     known = {str(event.get("reason")): str(event.get("message", "")) for event in events}
     why = known.get("ProvisioningFailed") or known.get("FailedBinding")
     if why is None and "WaitForFirstConsumer" in known:
         return None
-    text = why or known.get("ExternalProvisioning") or "nothing says why yet"
+    text = why or known.get("ExternalProvisioning") or "no reason is known yet"
     message = f"claim {name} (storage class: {storage_class}) is {_status(claim).get('phase')}: {text}"
     return Trouble("ClaimPending", message, lasting=why is not None, since=since)
 
 
 def _of_workload(kind: str, name: str, workload: Manifest, events: list[Manifest]) -> Trouble | None:
-    """Why a controller cannot make pods. StatefulSets and Jobs say it in Events only."""
+    """Return why a controller cannot create pods. StatefulSets and Jobs report it only in Events."""
     failure = _condition(workload, "ReplicaFailure")
     if failure.get("status") == "True":
         return _refused(f"{kind} {name}", str(failure.get("message", "")), _time(failure.get("lastTransitionTime")))
@@ -172,7 +176,7 @@ def _of_workload(kind: str, name: str, workload: Manifest, events: list[Manifest
 
 
 def _refused(what: str, message: str, since: datetime | None) -> Trouble:
-    text = f"{what} cannot make pods: {message}"
+    text = f"{what} cannot create pods: {message}"
     if "exceeded quota" in message:
         return Trouble("QuotaExceeded", text, since=since)
     return Trouble("PodsRefused", text, since=since)
@@ -181,9 +185,11 @@ def _refused(what: str, message: str, since: datetime | None) -> Trouble:
 def _lacks_pods(workload: Manifest) -> bool:
     status = _status(workload)
     if workload.get("kind") == "Job":
-        done = any(one.get("status") == "True" for one in status.get("conditions") or [])
-        return not done and not status.get("active") and not status.get("ready")
-    return int(status.get("replicas") or 0) < int(workload.get("spec", {}).get("replicas", 1))
+        is_finished = any(condition.get("status") == "True" for condition in status.get("conditions") or [])
+        return not is_finished and not status.get("active") and not status.get("ready")
+    desired = workload.get("spec", {}).get("replicas", 1)
+    current = status.get("replicas") or 0
+    return int(current) < int(desired)
 
 
 # Pods
@@ -207,7 +213,7 @@ def _terminating(pod: Manifest, now: datetime) -> Trouble | None:
     if end is None or (now - end).total_seconds() < LASTING_SECONDS:
         return None
     node = (pod.get("spec") or {}).get("nodeName", "unknown")
-    message = f"pod {_name(pod)} should have stopped at {end:%H:%M:%S} UTC and node {node} does not confirm it"
+    message = f"pod {_name(pod)} should have stopped at {end:%H:%M:%S} UTC, but node {node} did not confirm it"
     return Trouble("PodTerminating", f"{message}: is the node down?", since=end)
 
 
@@ -216,7 +222,7 @@ def _unscheduled(pod: Manifest) -> Trouble | None:
     if scheduled.get("status") != "False":
         return None
     why = str(scheduled.get("message", scheduled.get("reason", "")))
-    message = f"no node takes pod {_name(pod)}: {why}"
+    message = f"pod {_name(pod)} cannot be scheduled: {why}"
     return Trouble("Unschedulable", message, lasting=not _CAPACITY.search(why))
 
 
@@ -235,7 +241,7 @@ def _of_container(pod: Manifest, what: str, container: Manifest) -> Trouble | No
     waiting = state.get("waiting") or {}
     reason, why = str(waiting.get("reason", "")), str(waiting.get("message", ""))
     if reason in _IMAGE:
-        return Trouble("ImagePullFailed", f"{what} gets no image {container.get('image')}: {reason}: {why}")
+        return Trouble("ImagePullFailed", f"{what} cannot pull image {container.get('image')}: {reason}: {why}")
     if reason == "CreateContainerConfigError":
         return Trouble("ConfigMissing", f"{what} cannot start: {why}")
     if reason in _CONTAINER:
@@ -248,12 +254,14 @@ def _of_container(pod: Manifest, what: str, container: Manifest) -> Trouble | No
     log = (_name(pod), str(container.get("name")))
     if ended.get("reason") == "OOMKilled":
         limit = _limit(pod, str(container.get("name")))
-        message = f"{what} was killed at its memory limit{limit}, {restarts} restarts: raise resources.limits.memory"
+        message = (
+            f"{what} was killed at its memory limit{limit} after {restarts} restarts: raise resources.limits.memory"
+        )
         return Trouble("OutOfMemory", message, lasting=restarts >= LOOP_RESTARTS, log=log)
     if ended.get("reason") in _CONTAINER | {"StartError", "ContainerCannotRun"}:
         return Trouble("ContainerFailed", f"{what} cannot start: {ended.get('message', ended.get('reason'))}")
     how = f"signal {ended['signal']}" if ended.get("signal") else f"exit code {ended.get('exitCode')}"
-    message = f"{what} ended with {how}, {restarts} restarts"
+    message = f"{what} exited with {how} after {restarts} restarts"
     return Trouble("CrashLoop", message, lasting=restarts >= LOOP_RESTARTS, log=log)
 
 
@@ -270,15 +278,19 @@ def _of_events(pod: Manifest, events: list[Manifest]) -> Trouble | None:
     name = _name(pod)
     if mount := _newest(events, "FailedMount", "FailedAttachVolume", "FailedMapVolume"):
         why = str(mount.get("message", ""))
-        return Trouble("MountFailed", f"pod {name} gets no volume: {why}", lasting="not found" in why)
+        return Trouble("MountFailed", f"pod {name} cannot mount a volume: {why}", lasting="not found" in why)
     if sandbox := _newest(events, "FailedCreatePodSandBox", "NetworkNotReady"):
         return Trouble("SandboxFailed", f"pod {name} cannot start: {sandbox.get('message', '')}", lasting=False)
     return None
 
 
 def _of_probes(pod: Manifest, events: list[Manifest], now: datetime) -> Trouble | None:
-    probe, since = _newest(events, "Unhealthy"), _since(pod)
-    if probe is None or (since is not None and (now - since).total_seconds() < PROBE_SECONDS):
+    probe = _newest(events, "Unhealthy")
+    if probe is None:
+        return None
+    since = _since(pod)
+    is_starting = since is not None and (now - since).total_seconds() < PROBE_SECONDS
+    if is_starting:
         return None
     return Trouble("ProbeFailing", f"pod {_name(pod)} is not ready: {probe.get('message', '')}", lasting=False)
 
@@ -292,12 +304,12 @@ def _failed(pod: Manifest) -> Trouble | None:
 
 
 def _since(pod: Manifest) -> datetime | None:
-    """When the pod became unready; the clock of a container that restarts starts over when it was ready."""
+    """Return when the pod became unready. A pod that was ready between two restarts counts from the last one."""
     ready = _condition(pod, "Ready")
     return _time(ready.get("lastTransitionTime")) or _time(pod["metadata"].get("creationTimestamp"))
 
 
-# Parts of objects
+# Fields of objects
 
 
 def _component(manifest: Manifest) -> str:

@@ -1,7 +1,7 @@
-"""The volume claims of the standalone servers, and what becomes of those whose storage class or size is wrong. Pure.
+"""Correction of volume claims of the standalone servers whose storage class or size is wrong. Pure functions.
 
-The claim template of a StatefulSet is immutable, and so is the class of a claim. Both are deleted and made again while
-the claim has no volume. A claim with a volume is never deleted.
+The claim template of a StatefulSet is immutable, and so is the class of a claim. Both are deleted and created again
+while the claim has no volume. A claim with a volume is never deleted.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from livescore_operator.planning import Key, key
 from livescore_operator.quantities import is_equal
 from livescore_operator.resource import LiveScore, Manifest, Storage
 
-# Claims are not watched: between two looks at one that is being deleted.
+# Requeue delay in seconds while a claim is being deleted: claims are not watched.
 REPLACED_SECONDS = 2.0
 
 Objects = Mapping[Key, Manifest]
@@ -23,12 +23,12 @@ Objects = Mapping[Key, Manifest]
 
 @dataclass(frozen=True)
 class Correction:
-    """What to do about a claim, or a claim template, that is not as the spec says.
+    """Correction of a claim, or a claim template, that does not match the spec.
 
     Attributes:
+        problem: Error to report.
         deleted: Live objects to delete, in this order.
-        held: Objects that are not made or changed meanwhile.
-        problem: What to report.
+        held: Objects that are not created or changed meanwhile.
     """
 
     problem: ReconcileError
@@ -37,19 +37,19 @@ class Correction:
 
 
 def corrections(resource: LiveScore, owned: Objects, unlabelled: Objects) -> list[Correction]:
-    """Return what to do about the claims of the servers that the operator runs.
+    """Return the corrections of the claims of the servers that the operator runs.
 
     Args:
         resource: The LiveScore.
         owned: Its live objects.
-        unlabelled: Claims with the name of one of its own, but without its labels.
+        unlabelled: Claims that have the name of an owned claim, but not its labels.
     """
     found = (_correction(resource, name, storage, owned, unlabelled) for name, storage in server.storages(resource))
     return [correction for correction in found if correction is not None]
 
 
 def unseen(resource: LiveScore, owned: Objects) -> list[str]:
-    """Return the names of claims to look for by name: the template is wrong, and no labelled claim is there."""
+    """Return the names of claims to read by name: the claim template is wrong, and no labelled claim exists."""
     claims = {component: server.claim(resource, component) for component, _ in server.storages(resource)}
     return [
         claims[component]
@@ -60,7 +60,7 @@ def unseen(resource: LiveScore, owned: Objects) -> list[str]:
 
 
 def _is_outdated(resource: LiveScore, component: str, storage: Storage, owned: Objects) -> bool:
-    """Return whether the StatefulSet makes claims that are not as the spec says."""
+    """Return True if the claim template of the StatefulSet does not match the spec."""
     stateful_set = owned.get(("StatefulSet", server.name(resource, component)))
     if stateful_set is None or not is_ours(resource, stateful_set):
         return False
@@ -87,7 +87,7 @@ def _correction(
         return None
     stranger = unlabelled.get(claim_key)
     if stranger is None and (claim is None or _is_replaceable(resource, claim)):
-        # The StatefulSet goes first: it would make the claim again from its old template.
+        # The StatefulSet is deleted first: it would create the claim again from its old template.
         gone = [one for one in (stateful_set, claim) if one is not None and not _is_deleted(one)]
         return Correction(_waiting(claim_key[1]), tuple(gone), held)
     kept, made = claim or stranger, server.template(stateful_set)
@@ -101,9 +101,9 @@ def _is_replaceable(resource: LiveScore, claim: Manifest) -> bool:
 
 
 def _differs(claim: Manifest, storage: Storage) -> bool:
-    """Return whether a claim was made with another size, or another class than the one that the spec names.
+    """Return True if a claim has another size or class than the spec.
 
-    A spec that names no class says nothing about the claim's: admission fills in the default one.
+    If the spec names no class, any class matches: admission fills in the default.
     """
     wanted = storage.storage_class_name
     size = claim["spec"]["resources"]["requests"]["storage"]
@@ -115,13 +115,13 @@ def _is_deleted(manifest: Manifest) -> bool:
 
 
 def _waiting(claim: str) -> Waiting:
-    message = f"claim {claim} has no volume yet: it is deleted and made again with the class and size of the spec"
+    message = f"claim {claim} has no volume yet: it is deleted and created again with the class and size of the spec"
     return Waiting("ClaimReplaced", message, after=REPLACED_SECONDS)
 
 
 def _kept(component: str, claim: Manifest) -> Terminal:
-    storage_class = claim["spec"].get("storageClassName") or "the default one"
-    why = "has a volume" if is_bound(claim) else "was prepared by another hand"
+    storage_class = claim["spec"].get("storageClassName") or "the default"
+    why = "has a volume" if is_bound(claim) else "was prepared by a person"
     message = (
         f"claim {key(claim)[1]} {why}, with storage class {storage_class}, which cannot change: set "
         f"{component}.storage.storageClassName back, or move the data to another LiveScore"

@@ -34,7 +34,7 @@ async def test_failed_migration_leaves_the_old_version_serving(stack: Stack) -> 
         await stack.edit(image=NEXT_IMAGE)
         failed = await stack.wait_for_condition("SchemaCurrent", "False", "MigrationFailed", GIVE_UP_SECONDS)
         assert "password authentication failed" in failed["message"]
-        assert f"{APP_IMAGE} goes on serving" in failed["message"]
+        assert f"{APP_IMAGE} keeps serving" in failed["message"]
         assert (await stack.condition("Stalled"))["status"] == "True"
         assert await images(stack) == {APP_IMAGE}
     await set_password(stack, await secret_password(stack))

@@ -124,7 +124,7 @@ def test_a_written_object_of_a_kind_without_a_watch_is_not_kept() -> None:
 
 def test_a_watch_that_starts_over_makes_a_list_necessary() -> None:
     cache = listed(thing(9))
-    cache.feed("Service", None, thing(9))
+    cache.restart("Service")
     assert owned(cache) is None
     cache.replace(cache.mark("Service"), ("Service", "sport", "demo"), LABELS, Listing([thing(9)], "12"))
     assert owned(cache) == {"demo": "9"}
@@ -133,7 +133,7 @@ def test_a_watch_that_starts_over_makes_a_list_necessary() -> None:
 def test_a_list_that_was_sent_before_a_watch_started_over_does_not_count() -> None:
     cache = listed(thing(9))
     mark = cache.mark("Service")
-    cache.feed("Service", None, thing(9))
+    cache.restart("Service")
     cache.replace(mark, ("Service", "sport", "demo"), LABELS, Listing([thing(9)], "12"))
     assert owned(cache) is None
 
@@ -168,6 +168,14 @@ def test_after_a_restore_of_etcd_older_versions_are_taken() -> None:
     assert owned(cache) is None
     cache.replace_all(cache.mark("Service"), "Service", "", Listing([thing(50)], "60"))
     assert owned(cache) == {"demo": "50"}
+
+
+def test_nothing_is_served_if_versions_are_no_numbers() -> None:
+    cache = listed(thing(9))
+    opaque = thing(12)
+    opaque["metadata"]["resourceVersion"] = "a1b2"
+    assert cache.feed("Service", "MODIFIED", opaque) == {"demo"}
+    assert owned(cache) is None
 
 
 def test_a_forgotten_livescore_is_listed_again() -> None:
@@ -257,6 +265,33 @@ async def test_resync_finds_changes_without_an_event(stack: Stack) -> None:
     await stack.reconcile()
 
     assert await stack.kube.find("Deployment", "demo-worker") is not None
+
+
+async def test_a_claim_is_read_again_while_it_is_resized(stack: Stack, faults: Faults) -> None:
+    await settled(stack)
+    resizing = {"status": {"conditions": [{"type": "Resizing", "status": "True"}]}}
+    await stack.kube.patch("PersistentVolumeClaim", "data-demo-redis-0", resizing, subresource="status")
+    stack.reconciler.observer.invalidate()
+    await stack.reconcile()
+    faults.reset()
+
+    await stack.reconcile()
+
+    assert [call for call in faults.calls() if call.resource == "persistentvolumeclaims"] != []
+
+
+async def test_an_unlabelled_secret_is_read_again_at_the_resync(stack: Stack) -> None:
+    await stack.kube.create(secret("keys", keys="[]"))
+    await settled(stack, api={"apiKeysSecret": {"name": "keys", "key": "keys"}})
+    before = (await stack.versions())["Deployment/demo-api"]
+    await stack.kube.patch("Secret", "keys", {"data": secret("", keys="[1]")["data"]})
+
+    await stack.reconcile()
+    assert (await stack.versions())["Deployment/demo-api"] == before
+
+    await stack.reconciler.observer.refresh([stack.kube.namespace])
+    await stack.reconcile()
+    assert (await stack.versions())["Deployment/demo-api"] != before
 
 
 async def test_a_new_generation_is_compared_with_the_api_server(stack: Stack) -> None:

@@ -140,7 +140,7 @@ def test_render_needs_a_file(tmp_path: Path) -> None:
 
 # run
 
-EITHER = "say either --namespace NAME, once or more, or --all-namespaces"
+EITHER = "give either --namespace NAME, once or more, or --all-namespaces"
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_run_without_a_cluster_reports_it(arguments: list[str]) -> None:
     result = run("run", *arguments)
 
     assert result.returncode == 1
-    assert result.stderr.splitlines()[-1].startswith("livescore-operator run: no cluster to talk to: ")
+    assert result.stderr.splitlines()[-1].startswith("livescore-operator run: no cluster is configured: ")
     assert "Traceback" not in result.stderr
 
 

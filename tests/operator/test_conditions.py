@@ -149,12 +149,12 @@ TABLE: list[Row] = [
     ("RedisReady", "True", "External", "", healthy_objects(redis=None), livescore(redis=EXTERNAL)),
     ("SchemaCurrent", "True", "Migrated", IMAGE, healthy_objects(), None),
     ("SchemaCurrent", "True", "Migrated", IMAGE, healthy_objects(job=None), None),
-    ("SchemaCurrent", "False", "Migrating", "runs", healthy_objects(job=job("Complete", "False")), None),
+    ("SchemaCurrent", "False", "Migrating", "is running", healthy_objects(job=job("Complete", "False")), None),
     (
         "SchemaCurrent",
         "False",
         "Migrating",
-        "runs",
+        "is running",
         healthy_objects(job=child("Job", migration.name(livescore()))),
         None,
     ),
@@ -373,7 +373,7 @@ def test_schema_condition_waits_for_the_database_without_a_job() -> None:
 
 
 @pytest.mark.parametrize(
-    ("serving", "word"), [(None, "nothing serves yet"), (OLD_IMAGE, f"{OLD_IMAGE} goes on serving")]
+    ("serving", "word"), [(None, "no image serves yet"), (OLD_IMAGE, f"{OLD_IMAGE} keeps serving")]
 )
 def test_failed_migration_gives_the_reason_and_the_serving_image(serving: str | None, word: str) -> None:
     finding = findings_of(healthy_objects(job=job("Failed")), serving=serving, log="column exists")["SchemaCurrent"]

@@ -5,11 +5,11 @@
 - apiGroups: [livescore.dev]
   resources: [livescores/status]
   verbs: [patch]
-# To let foreground deletion wait for what a LiveScore owns, where OwnerReferencesPermissionEnforcement is on.
+# For blockOwnerDeletion, where the admission plugin OwnerReferencesPermissionEnforcement is on.
 - apiGroups: [livescore.dev]
   resources: [livescores/finalizers]
   verbs: [update]
-# Server-side apply is a patch, and where the object is missing a create too.
+# A server-side apply needs patch, and create if the object does not exist.
 - apiGroups: [""]
   resources: [configmaps, services, serviceaccounts]
   verbs: [get, list, watch, create, patch, delete]
@@ -28,15 +28,15 @@
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]
   verbs: [get, list, watch, create, patch, delete]
-# Passwords outlive the LiveScore: nothing here may delete them.
+# Passwords outlive the LiveScore: the operator may not delete Secrets.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, list, watch, create, patch]
-# Volumes outlive the LiveScore, too. Only a claim that has no volume is deleted, to correct its class or size.
+# Volumes outlive the LiveScore. Only a claim without a volume is deleted, to correct its class or size.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [list, patch, delete]
-# Where the API pods are, which of them go first, why pods do not come, and why a migration failed.
+# Addresses and deletion costs of the API pods, and diagnosis of pods and failed migrations.
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, patch]
@@ -46,7 +46,7 @@
 - apiGroups: [""]
   resources: [events]
   verbs: [list, create]
-# Of other operators, where they are installed; where not, these rules make that visible.
+# Kinds of other operators. Without these rights the operator could not see whether they are installed.
 - apiGroups: [monitoring.coreos.com]
   resources: [podmonitors]
   verbs: [get, list, create, patch, delete]

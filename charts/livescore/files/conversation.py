@@ -1,6 +1,7 @@
-"""Creates a match over REST and hears of it over WebSocket; ``helm test`` runs this in the image of the service.
+"""Test of a release: create a match over REST and receive it over WebSocket.
 
-``URL`` says where the service is, ``SECONDS`` how long it may take to answer, ``API_KEY``, if any, who may write.
+``helm test`` runs this script in the image of the service. ``URL`` is the URL of the service, ``SECONDS`` the time that
+it may take to respond, ``API_KEY`` an API key with write access, if one is needed.
 """
 
 import json
@@ -14,14 +15,14 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.sync.client import connect
 
 RETRY_SECONDS = 1.0
-"""Between two tries while the service is not there yet."""
+"""Delay between two attempts while the service is unavailable."""
 
 HEARD_SECONDS = 10.0
-"""Longest an event may take, far above the milliseconds that it needs."""
+"""Time-out for an event, which normally takes milliseconds."""
 
 
 def main() -> None:
-    """Try until it works or the time is over; then exit with 1."""
+    """Retry until the test succeeds. Exits with status 1 after ``SECONDS``."""
     deadline = time.monotonic() + float(os.environ.get("SECONDS", "120"))
     url, key = os.environ["URL"], os.environ.get("API_KEY", "")
     while True:
@@ -35,15 +36,15 @@ def main() -> None:
 
 
 def is_refusal(error: Exception) -> bool:
-    """Whether another try would be answered alike: the key is missing or wrong."""
+    """Return True if a retry cannot succeed, because the key is missing or wrong."""
     return isinstance(error, httpx.HTTPStatusError | InvalidStatus) and error.response.status_code in (400, 401, 403)
 
 
 def converse(url: str, headers: dict[str, str]) -> None:
-    """Listen to all matches, create one, hear of it, and cancel it.
+    """Subscribe to all matches, create a match, wait for its event, and cancel it.
 
     Raises:
-        TimeoutError: when the event does not come.
+        TimeoutError: Raised if the event is not received.
     """
     feed = f"ws{url.removeprefix('http')}/ws?all=1"
     with (
@@ -54,12 +55,12 @@ def converse(url: str, headers: dict[str, str]) -> None:
         match = rest.post("/matches", json=fixture()).raise_for_status().json()["data"]["id"]
         while not is_creation(json.loads(socket.recv(begin + HEARD_SECONDS - time.monotonic())), match):
             pass
-        print(f"match {match} was created and heard of within {time.monotonic() - begin:.3f} s", flush=True)
+        print(f"match {match} was created and received within {time.monotonic() - begin:.3f} s", flush=True)
         rest.patch(f"/matches/{match}", json={"status": "cancelled"}).raise_for_status()
 
 
 def fixture() -> dict[str, str]:
-    """A match of tomorrow, so that nobody takes it for one of today."""
+    """Return a match of tomorrow, which cannot be mistaken for one of today."""
     start = datetime.now(UTC) + timedelta(days=1)
     times = {"startTime": start, "endTime": start + timedelta(hours=2)}
     instants = {name: f"{at:%Y-%m-%dT%H:%M:%S}Z" for name, at in times.items()}
@@ -67,7 +68,7 @@ def fixture() -> dict[str, str]:
 
 
 def is_creation(message: dict[str, object], match: int) -> bool:
-    """Whether this message says that the match was created."""
+    """Return True if the message announces the match."""
     data = message.get("data")
     return message.get("type") == "match_created" and isinstance(data, dict) and data.get("id") == match
 

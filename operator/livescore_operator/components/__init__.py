@@ -1,4 +1,4 @@
-"""The children of a LiveScore: pure functions from what is wanted and what is known to manifests."""
+"""Builders of the owned objects of a LiveScore: pure functions from spec and context to manifests."""
 
 from livescore_operator.components import (
     api,
@@ -19,7 +19,7 @@ __all__ = ["BuildContext", "Credentials", "Scale", "build", "references"]
 
 
 def build(resource: LiveScore, context: BuildContext) -> list[Manifest]:
-    """Everything that is wanted now, in the order in which it is applied."""
+    """Return the desired objects, in the order in which they are applied."""
     return [
         *config.build(resource, context),
         *network.build(resource, context),
@@ -32,7 +32,7 @@ def build(resource: LiveScore, context: BuildContext) -> list[Manifest]:
 
 
 def references(resource: LiveScore) -> frozenset[str]:
-    """Secrets and ConfigMaps of others whose digests :attr:`BuildContext.checksums` should hold: `Secret/<name>`."""
+    """Return the user's Secrets and ConfigMaps whose digests :attr:`BuildContext.checksums` needs: `Secret/<name>`."""
     spec = resource.spec
     return frozenset().union(*(process.references(resource, part) for part in (spec.api, spec.worker, spec.scheduler)))
 

@@ -1,24 +1,24 @@
-"""The API: a Deployment whose pods are added before one is taken, and drained before it stops."""
+"""The API: a Deployment that adds new pods before it removes old ones, and drains pods before they stop."""
 
 from livescore_operator.components import config, credentials, pods, process
 from livescore_operator.components.common import BuildContext, manifest, selector
 from livescore_operator.resource import KeyReference, LiveScore, Manifest
 
-# Name of the API's container in its pods, beside which others may be.
+# Name of the API container. Webhooks may add other containers to its pods.
 CONTAINER = "api"
 
-# Seconds after grace and deadline in which requests in flight end, see docs/operations.md.
+# Seconds after grace and deadline for requests in flight to end, see docs/operations.md.
 STOP_SECONDS = 15
 
-# Seconds that a new pod must be ready before an old one goes.
+# Seconds for which a new pod must be ready before an old one is removed.
 MIN_READY_SECONDS = 2
 
-# Seconds without progress after which a roll-out counts as failed: the time to pull an image and to start.
+# Seconds without progress after which a roll-out counts as failed: enough to pull an image and to start.
 PROGRESS_SECONDS = 600
 
 
 def build(resource: LiveScore, context: BuildContext, image: str) -> list[Manifest]:
-    """Deployment and PodDisruptionBudget of the API."""
+    """Return Deployment and PodDisruptionBudget of the API."""
     return [_deployment(resource, context, image), *_budget(resource)]
 
 
@@ -32,10 +32,10 @@ def _deployment(resource: LiveScore, context: BuildContext, image: str) -> Manif
         _container(resource, image),
         pod={
             "volumes": _volumes(resource),
-            # No preStop hook: SIGTERM is the drain, a hook would only delay it.
+            # No preStop hook: SIGTERM starts the drain, a hook would only delay it.
             "terminationGracePeriodSeconds": config.DRAIN_GRACE_SECONDS + api.drain.deadline_seconds + STOP_SECONDS,
         },
-        # A HorizontalPodAutoscaler owns the field alone.
+        # None if a HorizontalPodAutoscaler owns the field.
         replicas=context.scale.replicas,
         strategy={"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 0}},
         minReadySeconds=MIN_READY_SECONDS,
@@ -61,7 +61,10 @@ def _volumes(resource: LiveScore) -> list[Manifest]:
 
 
 def _secret_volume(name: str, reference: KeyReference, path: str) -> Manifest:
-    """Return a volume with one key of a Secret. A folder is mounted: the kubelet never updates a mounted file."""
+    """Return a volume with one key of a Secret.
+
+    It is mounted as a directory: the kubelet does not update files that are mounted directly.
+    """
     items = [{"key": reference.key, "path": path}]
     return {"name": name, "secret": {"secretName": reference.name, "items": items}}
 
@@ -71,7 +74,7 @@ def _budget(resource: LiveScore) -> list[Manifest]:
     spec = {
         "maxUnavailable": budget.max_unavailable,
         "selector": {"matchLabels": selector(resource, "api")},
-        # A pod that is not ready serves nobody: it must not hold up the drain of its node.
+        # A pod that is not ready serves no client, and must not block the drain of its node.
         "unhealthyPodEvictionPolicy": "AlwaysAllow",
     }
     name = resource.api_name

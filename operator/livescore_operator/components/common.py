@@ -1,4 +1,4 @@
-"""What all builders share: context, labels, owners, and manifests that the API server keeps as they are given."""
+"""Parts that all builders share: context, labels, owners, and manifests as the API server stores them."""
 
 import hashlib
 import hmac
@@ -14,9 +14,9 @@ from livescore_operator.resource import API_VERSION, KIND, LiveScore, Manifest
 
 NAME, INSTANCE, COMPONENT = (f"app.kubernetes.io/{label}" for label in ("name", "instance", "component"))
 
-# On objects that outlive the LiveScore. They have no owner, so Argo CD takes them for parts of an application by their
-# instance label, and would prune them since no repository contains them. Helm and Flux delete only what they made
-# themselves: their annotations protect an object that someone puts into a chart or a repository.
+# Annotations of objects that outlive the LiveScore. They have no owner, so Argo CD assigns them to an application by
+# their instance label, and would prune them since no repository contains them. Helm and Flux delete only objects that
+# they created; their annotations protect an object that is added to a chart or a repository.
 RETAINED = {
     "argocd.argoproj.io/sync-options": "Prune=false,Delete=false",
     "argocd.argoproj.io/compare-options": "IgnoreExtraneous",
@@ -24,16 +24,16 @@ RETAINED = {
     "kustomize.toolkit.fluxcd.io/prune": "disabled",
 }
 
-# Superseded revisions of a workload that are kept to look at; the operator itself never goes back to one.
+# Old revisions of a workload that are kept for inspection; the operator never rolls back to them.
 HISTORY = 3
 
-# Under these keys `{}` says "all"; elsewhere it says nothing and the API server drops it.
+# Under these keys `{}` means "all"; elsewhere it means nothing, and the API server drops it.
 _SELECTORS = frozenset({"podSelector", "namespaceSelector", "labelSelector"})
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """Passwords of the servers that the operator runs. Made once per LiveScore, then kept. Any character may occur.
+    """Passwords of the servers that the operator runs: generated once per LiveScore. Any character may occur.
 
     Attributes:
         postgres_password: Password of PostgreSQL.
@@ -50,7 +50,7 @@ class Credentials:
 
 @dataclass(frozen=True)
 class Scale:
-    """How many API pods there should be.
+    """Number of API pods.
 
     Attributes:
         replicas: What the Deployment says; None where a HorizontalPodAutoscaler owns the field.
@@ -62,7 +62,7 @@ class Scale:
 
 
 class ClaimTemplate(NamedTuple):
-    """What a StatefulSet asks for in the claims that it makes; without a class it is the cluster's default."""
+    """Size and storage class in the claim template of a StatefulSet; None for the default class of the cluster."""
 
     size: str
     storage_class: str | None = None
@@ -70,7 +70,7 @@ class ClaimTemplate(NamedTuple):
 
 @dataclass(frozen=True)
 class BuildContext:
-    """What the builders need to know of the cluster beside the resource.
+    """Input of the builders in addition to the LiveScore.
 
     Attributes:
         operator_namespace: Namespace whose pods may reach the management ports.
@@ -108,7 +108,10 @@ def manifest(
     owned: bool = True,
     **body: Any,
 ) -> Manifest:
-    """Return an object of the resource. It is deleted with the resource, or retained and protected unless `owned`."""
+    """Return an object of a LiveScore.
+
+    It is deleted with the LiveScore. Unless `owned`, it is retained and protected from other tools.
+    """
     metadata = {
         "name": name,
         "namespace": resource.namespace,
@@ -121,22 +124,22 @@ def manifest(
 
 
 def labels_of(resource: LiveScore, component: str) -> dict[str, str]:
-    """Labels of a child."""
+    """Return the labels of an owned object."""
     return {**selector(resource, component), **MANAGED_BY, "app.kubernetes.io/part-of": "livescore"}
 
 
 def selector(resource: LiveScore, component: str) -> dict[str, str]:
-    """Labels that select the pods of a component. Selectors of workloads are immutable: so is this."""
+    """Return the labels that select the pods of a component. Selectors are immutable, so these may never change."""
     return {**family(resource), COMPONENT: component}
 
 
 def family(resource: LiveScore) -> dict[str, str]:
-    """Labels that select everything of one LiveScore, pods and volumes too."""
+    """Return the labels that select everything of one LiveScore, including pods and volumes."""
     return {NAME: "livescore", INSTANCE: resource.name}
 
 
 def _owner(resource: LiveScore) -> Manifest:
-    # Foreground deletion waits for what blocks it. Setting this needs the right to update finalizers of the LiveScore.
+    # Foreground deletion waits for the object. This needs the right to update finalizers of the LiveScore.
     return {
         "apiVersion": API_VERSION,
         "kind": KIND,
@@ -148,11 +151,13 @@ def _owner(resource: LiveScore) -> Manifest:
 
 
 def pruned(value: Any) -> Any:
-    """The value without None and empty lists and dicts, at any depth: the API server would drop them."""
+    """Remove None and empty lists and dicts at any depth: the API server would drop them."""
     if isinstance(value, dict):
         items = {key: pruned(item) for key, item in value.items()}
         return {key: item for key, item in items.items() if not _is_nothing(key, item)}
-    return [pruned(item) for item in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [pruned(item) for item in value]
+    return value
 
 
 def _is_nothing(key: str, value: Any) -> bool:
@@ -160,15 +165,15 @@ def _is_nothing(key: str, value: Any) -> bool:
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of anything that JSON can say, in hexadecimal; the order of keys does not count."""
+    """Return the SHA-256 of a JSON value in hexadecimal, independent of the order of keys."""
     return hashlib.sha256(_canonical(value)).hexdigest()
 
 
 def fingerprint(key: str, value: Any) -> str:
     """Return a checksum of a value that only the holder of a key can compute: HMAC-SHA-256 in hexadecimal.
 
-    Pods carry checksums of passwords in annotations, which have more readers than the Secret. A plain digest would let
-    them test guesses.
+    Checksums of passwords are in annotations of pods, which more people may read than the Secret. With a plain digest
+    they could verify guesses.
     """
     return hmac.digest(key.encode(), _canonical(value), "sha256").hex()
 
@@ -178,12 +183,12 @@ def _canonical(value: Any) -> bytes:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes what stands in two places twice: nobody wants anchors in manifests."""
+    """Dumper that repeats values instead of writing anchors."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
 def to_yaml(manifests: Iterable[Manifest]) -> str:
-    """The manifests as YAML documents, keys in the order in which they were built."""
+    """Return manifests as YAML documents, with keys in the order of the builders."""
     return yaml.dump_all(manifests, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)

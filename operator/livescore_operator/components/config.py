@@ -1,32 +1,32 @@
-"""What the processes are told, and the ServiceAccount under which they run."""
+"""Configuration of the processes, and their ServiceAccount."""
 
 from livescore_operator.components import credentials
 from livescore_operator.components.common import BuildContext, manifest
 from livescore_operator.resource import MANAGEMENT_PORT, KeyReference, LiveScore, Manifest
 
-# Seconds in which kube-proxy and Ingress controllers forget a pod that is no longer ready.
+# Seconds until kube-proxy and Ingress controllers stop routing to a pod that is no longer ready.
 DRAIN_GRACE_SECONDS = 5
 
 KEYS_FOLDER, KEYS_FILE = "/etc/livescore", "keys.json"
 
-# A folder of its own, so that the administrator's key is there with and without a file of keys.
+# A separate directory, so that the administrator's key is available with and without a file of keys.
 ADMIN_FOLDER = "/etc/livescore-admin"
 
 
 def build(resource: LiveScore, context: BuildContext) -> list[Manifest]:
-    """ConfigMap, Secret of credentials, ServiceAccount."""
+    """Return ConfigMap, Secret of credentials and ServiceAccount."""
     return [_config_map(resource), credentials.secret(resource, context.credentials), _service_account(resource)]
 
 
 def config_name(resource: LiveScore) -> str:
-    """Name of the ConfigMap."""
+    """Return the name of the ConfigMap."""
     return f"{resource.name}-config"
 
 
 def data(resource: LiveScore) -> dict[str, str]:
-    """Settings that all processes share, as environment variables."""
+    """Return the settings that all processes share, as environment variables."""
     api = resource.spec.api
-    # HOST and MANAGEMENT_HOST are reserved and unset: by default processes listen on every IPv4 and IPv6 address.
+    # HOST and MANAGEMENT_HOST are reserved and unset: by default processes listen on all IPv4 and IPv6 addresses.
     settings = {
         "PORT": str(api.port),
         "MANAGEMENT_PORT": str(MANAGEMENT_PORT),
@@ -43,18 +43,18 @@ def data(resource: LiveScore) -> dict[str, str]:
 
 
 def database(resource: LiveScore) -> KeyReference:
-    """Where DATABASE_URL comes from."""
+    """Return the Secret key that holds DATABASE_URL."""
     postgres = resource.spec.postgres
     if postgres.mode == "external" and postgres.external:
         return postgres.external.secret_ref
     if postgres.mode == "cloudnative-pg":
-        # That operator's own: `<cluster>-app`.
+        # Created by CloudNativePG: `<cluster>-app`.
         return KeyReference(name=f"{resource.name}-postgres-app", key="uri")
     return KeyReference(name=credentials.name(resource), key="database-url")
 
 
 def redis(resource: LiveScore) -> KeyReference:
-    """Where REDIS_URL comes from."""
+    """Return the Secret key that holds REDIS_URL."""
     server = resource.spec.redis
     if server.mode == "external" and server.external:
         return server.external.secret_ref

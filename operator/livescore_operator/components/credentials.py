@@ -1,7 +1,6 @@
-"""Passwords of the servers that the operator runs: made once, kept as long as the data that they open.
+"""Passwords of the servers that the operator runs: generated once, kept as long as the data that they protect.
 
-People edit these Secrets, so values are read as people write them: surrounding whitespace does not count, and any
-other character is valid in a password.
+People edit these Secrets, so surrounding whitespace of values is ignored. Any other character is valid in a password.
 """
 
 import hashlib
@@ -28,14 +27,14 @@ REDIS_HASH = "redis-password-sha256"
 # Key of the Secret with the key of the checksums on pods.
 CHECKSUM_KEY = "checksum-key"
 
-# Characters: the API accepts no shorter one.
+# Minimum length of an API key in characters; the API rejects shorter ones.
 SHORTEST_ADMIN_KEY = 16
 
-# Bytes of randomness: nobody guesses 192 bits.
+# Bytes of randomness: 192 bits cannot be guessed.
 _BYTES = 24
 
-# Where drivers see user, password, hosts and ports in what follows `://`: libpq takes everything up to a first @ that
-# no / precedes for the user, as RFC 3986 does not.
+# What drivers take for user, password, hosts and ports after `://`. Unlike RFC 3986, libpq takes everything up to the
+# first @ that no / precedes for the user.
 _LIBPQ_AUTHORITY = re.compile(r"([^@/]*@)?[^/?]*")
 _AUTHORITY = re.compile(r"[^/?#]*")
 
@@ -44,7 +43,7 @@ _HOST = re.compile(r"([\w.~%-]+|\[[\w:.%]+\])?(:[0-9]*)?", re.ASCII)
 
 
 def name(resource: LiveScore) -> str:
-    """Name of the Secret."""
+    """Return the name of the Secret."""
     return f"{resource.name}-credentials"
 
 
@@ -54,11 +53,11 @@ def new() -> str:
 
 
 def text(secret: Manifest, reference: KeyReference) -> str:
-    """Return a value of a Secret without what editors and `echo` add to it: surrounding whitespace, a byte-order mark.
+    """Return a value of a Secret without what editors and `echo` add: surrounding whitespace, a byte-order mark.
 
     Raises:
-        Terminal: The value is not UTF-8 or contains a NUL character. As in all errors of this module, the message names
-            the Secret and the key, and contains nothing of the value.
+        Terminal: Raised if the value is not UTF-8, or contains a NUL character. As in all errors of this module, the
+            message names the Secret and the key, and contains no part of the value.
     """
     try:
         value = b64decode(secret["data"][reference.key]).decode("utf-8-sig").strip()
@@ -70,13 +69,12 @@ def text(secret: Manifest, reference: KeyReference) -> str:
 
 
 def require_url(secret: Manifest, reference: KeyReference) -> None:
-    """See that a value of a Secret can be read as a URL in one way only.
+    """Check that a value of a Secret is an unambiguous URL.
 
-    A password with a raw `@` or `/` moves the border between password and host. The part that drivers then take for a
-    host would appear in their error messages.
+    With a raw `@` or `/` in the password, drivers take a part of it for the host, and show it in error messages.
 
     Raises:
-        Terminal: The value is empty, or its user or password is not percent-encoded.
+        Terminal: Raised if the value is empty, or its user or password is not percent-encoded.
     """
     value = text(secret, reference)
     if not value:
@@ -90,7 +88,7 @@ def require_url(secret: Manifest, reference: KeyReference) -> None:
 
 
 def _is_ambiguous(url: str) -> bool:
-    """Whether a part of the user or password would be taken for a host, a path or an option."""
+    """Return True if a part of the user or password may be taken for a host, a path or an option."""
     scheme, _, rest = url.partition("://")
     is_postgres = scheme.startswith("postgres")
     authority = (_LIBPQ_AUTHORITY if is_postgres else _AUTHORITY).match(rest)[0]  # type: ignore[index]  # matches always
@@ -111,17 +109,17 @@ def _invalid(reference: KeyReference, problem: str) -> Terminal:
 
 
 def kept(resource: LiveScore, found: Manifest | None, claims: Set[str], make: Callable[[], str] = new) -> Credentials:
-    """Return the passwords in the Secret, and new ones for those that are missing.
+    """Return the passwords in the Secret, and new ones for missing ones.
 
     Args:
         resource: The LiveScore that the passwords belong to.
-        found: The Secret as it is; None if it does not exist.
-        claims: Names of the volume claims that exist.
-        make: Makes a new password.
+        found: The Secret; None if it does not exist.
+        claims: Names of the existing volume claims.
+        make: Generates a new password.
 
     Raises:
-        Waiting: The volume of PostgreSQL exists, and the Secret with its password does not.
-        Terminal: A password cannot be used.
+        Waiting: Raised if the volume of PostgreSQL exists, but its password does not.
+        Terminal: Raised if a password cannot be used.
     """
     secret = found or {}
     data = secret.get("data") or {}
@@ -136,7 +134,7 @@ def kept(resource: LiveScore, found: Manifest | None, claims: Set[str], make: Ca
 
 
 def secret(resource: LiveScore, credentials: Credentials) -> Manifest:
-    """Return the Secret. It has no owner: it outlives the LiveScore, as the volumes do that need its passwords."""
+    """Return the Secret. It has no owner: like the volumes that need its passwords, it outlives the LiveScore."""
     passwords = dict(zip(PASSWORDS, (credentials.postgres_password, credentials.redis_password), strict=True))
     keys = {ADMIN_KEY: credentials.admin_key, CHECKSUM_KEY: credentials.checksum_key}
     values = {**passwords, **keys, **_hashes(resource, credentials), **urls(resource, credentials)}
@@ -188,12 +186,12 @@ def _admin_key(resource: LiveScore, secret: Manifest) -> str:
 
 
 def _quoted(password: str) -> str:
-    """Return a password in the form in which a URL holds it: every reserved character percent-encoded."""
+    """Percent-encode a password for a URL."""
     return quote(password, safe="")
 
 
 def _require_one_line(resource: LiveScore, passwords: Credentials, claims: Set[str]) -> None:
-    """Refuse a line break in the password of a new database: the image of PostgreSQL would use the first line only."""
+    """Reject a line break in the password of a new database: the PostgreSQL image would use only the first line."""
     new_database = resource.spec.postgres.mode == "standalone" and server.claim(resource, "postgres") not in claims
     if new_database and "\n" in passwords.postgres_password:
         reference = KeyReference(name=name(resource), key="postgres-password")
@@ -205,7 +203,7 @@ def _require_password(resource: LiveScore, data: dict[str, str], claims: Set[str
     if resource.spec.postgres.mode == "standalone" and claim in claims and "postgres-password" not in data:
         raise Waiting(
             "CredentialsLost",
-            f"volume {claim} holds a database, but Secret {name(resource)} with its postgres-password is gone: bring "
-            f"the Secret back, or delete the PersistentVolumeClaim {claim} and with it all data",
+            f"volume {claim} holds a database, but Secret {name(resource)} with its postgres-password is missing: "
+            f"restore the Secret, or delete the PersistentVolumeClaim {claim} and with it all data",
             condition="DatabaseReady",
         )

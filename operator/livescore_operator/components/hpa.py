@@ -1,4 +1,4 @@
-"""The HorizontalPodAutoscaler of mode hpa, on the metric that every API pod has."""
+"""The HorizontalPodAutoscaler of mode hpa, on the number of connections per pod."""
 
 from livescore_operator.components.common import BuildContext, manifest
 from livescore_operator.quantities import canonical
@@ -8,14 +8,14 @@ KIND = "HorizontalPodAutoscaler"
 
 
 def build(resource: LiveScore, context: BuildContext) -> list[Manifest]:
-    """The HorizontalPodAutoscaler, where one is to decide."""
+    """Return the HorizontalPodAutoscaler in mode hpa, nothing otherwise."""
     if resource.spec.autoscaling.mode != "hpa":
         return []
     return [manifest(resource, "autoscaling/v2", KIND, resource.api_name, "api", spec=_spec(resource, context))]
 
 
 def key(resource: LiveScore) -> tuple[str, str]:
-    """Kind and name of it."""
+    """Return kind and name of the HorizontalPodAutoscaler."""
     return KIND, resource.api_name
 
 
@@ -24,7 +24,7 @@ def _spec(resource: LiveScore, context: BuildContext) -> Manifest:
     target = {"type": "AverageValue", "averageValue": canonical(str(wanted.target_connections_per_pod))}
     return {
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": resource.api_name},
-        # Matches raise it for their time.
+        # Raised while matches need more pods.
         "minReplicas": context.scale.minimum,
         "maxReplicas": wanted.max_replicas,
         "metrics": [{"type": "Pods", "pods": {"metric": {"name": METRIC}, "target": target}}],

@@ -1,4 +1,4 @@
-"""What tells the Prometheus operator where the metrics are."""
+"""The PodMonitor, which lets Prometheus scrape the pods."""
 
 from livescore_operator.components.common import COMPONENT, BuildContext, family, manifest
 from livescore_operator.kinds import POD_MONITOR
@@ -6,7 +6,7 @@ from livescore_operator.resource import LiveScore, Manifest
 
 
 def build(resource: LiveScore, context: BuildContext) -> list[Manifest]:
-    """A PodMonitor, where it is wanted and the cluster knows the kind."""
+    """Return a PodMonitor if monitoring is enabled and the kind is installed."""
     wanted = resource.spec.monitoring.enabled and POD_MONITOR.full_name in context.kinds
     return [_pod_monitor(resource)] if wanted else []
 

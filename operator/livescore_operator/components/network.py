@@ -1,17 +1,17 @@
-"""Who may reach whom, and how clients come in."""
+"""Network policies, the Service of the API, and the Ingress."""
 
 from livescore_operator.components import server
 from livescore_operator.components.common import COMPONENT, NAME, BuildContext, family, manifest, selector
 from livescore_operator.resource import LiveScore, Manifest
 
-# What connects to the servers.
+# Components that connect to PostgreSQL and Redis.
 CLIENTS = ("api", "worker", "scheduler", "migration")
 
-# Ports of the pods that answer, which a NetworkPolicy sees: the second is that of OpenShift's.
+# Ports of the DNS pods, to which NetworkPolicies apply; 5353 is used by OpenShift.
 DNS_PORTS = (53, 5353)
 
-# CoreDNS and kube-dns have the first label on almost every distribution, the pods of a node-local cache the second. The
-# address is where that cache listens on each node unless it is set up otherwise.
+# CoreDNS and kube-dns have the first label on almost every distribution, pods of a node-local cache the second. The
+# address is the default of that cache on each node.
 CLUSTER_DNS: list[Manifest] = [
     {
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
@@ -22,12 +22,12 @@ CLUSTER_DNS: list[Manifest] = [
     {"ipBlock": {"cidr": "169.254.20.10/32"}},
 ]
 
-# Of the operator's pods, however it was installed: see k8s/operator and the chart.
+# Labels of the operator's pods, in k8s/operator and in the chart.
 OPERATOR_LABELS = {NAME: "livescore-operator"}
 
 
 def build(resource: LiveScore, context: BuildContext) -> list[Manifest]:
-    """NetworkPolicies, the Service that clients reach, and the Ingress."""
+    """Return NetworkPolicies, the Service of the API, and the Ingress."""
     policies = _policies(resource, context) if resource.spec.network_policy.enabled else []
     return [*policies, _service(resource), *_ingress(resource)]
 
@@ -102,7 +102,7 @@ def _managers(resource: LiveScore, context: BuildContext) -> list[Manifest]:
 
 
 def _servers(resource: LiveScore) -> list[tuple[str, int]]:
-    """Servers whose pods are ours, with their ports."""
+    """Return the servers that the operator runs, with their ports."""
     spec = resource.spec
     modes = [
         ("postgres", server.POSTGRES_PORT, spec.postgres.mode),
@@ -123,7 +123,7 @@ def _egress(resource: LiveScore) -> list[Manifest]:
         {"to": [{"podSelector": {"matchLabels": selector(resource, component)}}], "ports": [_port(port)]}
         for component, port in servers
     ]
-    # The addresses of a server that somebody else runs are not known.
+    # The addresses of external servers are unknown.
     anywhere = [{"ports": [{"protocol": "TCP"}]}]
     dns = {
         "to": resource.spec.network_policy.dns or CLUSTER_DNS,

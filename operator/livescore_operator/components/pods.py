@@ -1,4 +1,4 @@
-"""Pods as the `restricted` Pod Security Standard wants them. Every pod of a LiveScore is made here."""
+"""Pod templates that meet the `restricted` Pod Security Standard. Every pod of a LiveScore is built here."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from livescore_operator.resource import GROUP, LiveScore, Manifest, Model, PodTe
 
 CHECKSUM = f"{GROUP}/checksum"
 
-# Root file systems are read-only; this is what a library may leave in a temporary folder. Above it the pod is evicted.
+# Size of the temporary directory; root file systems are read-only. A pod that exceeds it is evicted.
 SCRATCH_SIZE = "64Mi"
 _TMP = "/tmp"  # noqa: S108 - a volume of this container alone
 
@@ -25,18 +25,18 @@ def template(
     security: Manifest | None = None,
     **spec: Any,
 ) -> Manifest:
-    """A pod template with one container.
+    """Return a pod template with one container.
 
     Args:
-        resource: Whose pods these are.
-        component: Label of the pods.
-        container: From :func:`container`.
-        user: User and group of all processes.
-        extra: What the resource adds to these pods; it cannot replace the operator's labels.
-        checksum: Digest of what the pods read when they start, so that a change rolls them.
-        volumes: More volumes than the scratch space.
-        security: More of the pod's securityContext.
-        spec: More of the pod's spec.
+        resource: The LiveScore.
+        component: Component label of the pods.
+        container: Container from :func:`container`.
+        user: User and group ID of all processes.
+        extra: Additions of the spec; they cannot replace labels of the operator.
+        checksum: Digest of everything that the pods read at start, so that a change rolls them.
+        volumes: Volumes in addition to the temporary directory.
+        security: Additional fields of the pod's securityContext.
+        spec: Additional fields of the pod's spec.
     """
     added = extra or PodTemplate()
     return {
@@ -47,7 +47,7 @@ def template(
         "spec": {
             "serviceAccountName": resource.name,
             "automountServiceAccountToken": False,
-            # Else every Service of the namespace puts its address into the environment, one called "api" as API_PORT.
+            # Otherwise every Service of the namespace adds variables; one named "api" would set API_PORT.
             "enableServiceLinks": False,
             "imagePullSecrets": [given(secret) for secret in resource.spec.image_pull_secrets],
             "securityContext": {**_security(user), **(security or {})},
@@ -62,7 +62,7 @@ def template(
 def container(
     name: str, image: str, resources: Resources, mounts: list[Manifest] | None = None, **fields: Any
 ) -> Manifest:
-    """A container without any privilege that writes to its mounts only."""
+    """Return a container without privileges, which can write only to its mounts."""
     return {
         "name": name,
         "image": image,
@@ -78,7 +78,7 @@ def container(
 
 
 def amounts(resources: Resources) -> Manifest:
-    """Requests and limits of a container."""
+    """Return requests and limits of a container."""
     return {
         "requests": {key: canonical(amount) for key, amount in resources.requests.items()},
         "limits": {key: canonical(amount) for key, amount in resources.limits.items()},
@@ -86,22 +86,22 @@ def amounts(resources: Resources) -> Manifest:
 
 
 def scratch(name: str) -> Manifest:
-    """A small volume that goes with its pod."""
+    """Return a small volume that is deleted with its pod."""
     return {"name": name, "emptyDir": {"sizeLimit": SCRATCH_SIZE}}
 
 
 def port(name: str, number: int) -> Manifest:
-    """A named TCP port of a container."""
+    """Return a named TCP port of a container."""
     return {"name": name, "containerPort": number, "protocol": "TCP"}
 
 
 def secret_variable(name: str, secret: str, key: str) -> Manifest:
-    """An environment variable from a Secret."""
+    """Return an environment variable from a Secret."""
     return {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
 
 
 def given(model: Model) -> Manifest:
-    """The fields of a model that say something: the API server drops empty ones."""
+    """Return the fields of a model that are not empty; the API server drops empty ones."""
     return {key: value for key, value in model.model_dump(by_alias=True).items() if value not in (None, "")}
 
 

@@ -1,4 +1,4 @@
-"""PostgreSQL: one pod with a volume, a Cluster of CloudNativePG, or none of ours."""
+"""PostgreSQL: one pod with a volume, a Cluster of CloudNativePG, or an external server."""
 
 from livescore_operator.components import credentials, pods, server
 from livescore_operator.components.common import BuildContext, fingerprint, manifest
@@ -6,22 +6,22 @@ from livescore_operator.kinds import CLUSTER
 from livescore_operator.quantities import canonical
 from livescore_operator.resource import LiveScore, Manifest
 
-# Database and its owner.
+# Name of the database and of its owner.
 DATABASE = "livescore"
 
-# The image declares a volume at or below this folder, depending on its version; the data is in a folder of its own,
-# since that of a fresh volume may hold lost+found.
+# The image declares a volume at or below this directory, depending on its version. The data is in a subdirectory,
+# since a new volume may contain lost+found.
 FOLDER = "/var/lib/postgresql"
 
-# Seconds in which a fast shutdown writes its checkpoint; killed before, it would have to recover.
+# Seconds for a fast shutdown to write its checkpoint; a server that is killed earlier must recover.
 STOP_SECONDS = 60
 
-# Times two seconds: after a crash half an hour of write-ahead log may have to be replayed.
+# Number of startup probes, one every two seconds: a recovery may replay half an hour of write-ahead log.
 START_ATTEMPTS = 900
 
 
 def build(resource: LiveScore, context: BuildContext) -> list[Manifest]:
-    """What `postgres.mode` asks for."""
+    """Return the objects of `postgres.mode`."""
     mode = resource.spec.postgres.mode
     if mode == "standalone":
         return server.build(resource, context, _server(resource, context))
@@ -38,7 +38,7 @@ def _server(resource: LiveScore, context: BuildContext) -> server.Server:
         container=_container(resource),
         checksum=fingerprint(context.credentials.checksum_key, context.credentials.postgres_password),
         stop_seconds=STOP_SECONDS,
-        # Queries that run in parallel share memory there; a container's own 64 MB are not enough.
+        # Parallel queries share memory there; the 64 MB of a container by default are not enough.
         volumes=[pods.scratch("run"), {"name": "shm", "emptyDir": {"medium": "Memory"}}],
     )
 
@@ -72,7 +72,7 @@ def _environment(resource: LiveScore) -> list[Manifest]:
 
 
 def _probe(**timing: int) -> Manifest:
-    # By TCP: while the image prepares a new database, a server without it answers on the socket.
+    # By TCP: while the image initializes a new database, a temporary server listens on the socket only.
     command = ["pg_isready", "-U", DATABASE, "-d", DATABASE, "-h", "localhost"]
     return {"exec": {"command": command}, **timing}
 
@@ -85,7 +85,7 @@ def _cluster(resource: LiveScore) -> Manifest:
         "storage": {"size": canonical(postgres.storage.size), "storageClass": postgres.storage.storage_class_name},
         "resources": pods.amounts(postgres.resources),
     }
-    # Without an owner, as every volume is: its own operator deletes the data together with it.
+    # Without an owner, like all volumes: CloudNativePG deletes the data together with the Cluster.
     return manifest(
         resource,
         CLUSTER.api_version,

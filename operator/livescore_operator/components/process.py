@@ -1,4 +1,4 @@
-"""What runs the service's own image: API, worker, scheduler and migration."""
+"""Workloads that run the image of the service: API, worker, scheduler and migration."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -17,7 +17,7 @@ from livescore_operator.resource import (
     Worker,
 )
 
-# The user of the image, see Dockerfile.
+# User ID in the image, see Dockerfile.
 USER = 10001
 
 Process = Api | Worker | Scheduler
@@ -33,7 +33,7 @@ def deployment(
     pod: Manifest,
     **spec: Any,
 ) -> Manifest:
-    """The Deployment of a component, with `pod` added to its pods' spec and `spec` to its own."""
+    """Return the Deployment of a component, with `pod` added to the spec of its pods and `spec` to its own."""
     template = pods.template(
         resource,
         component,
@@ -50,7 +50,7 @@ def deployment(
 
 
 def container(resource: LiveScore, name: str, command: str, image: str, wanted: Process, **fields: Any) -> Manifest:
-    """A container that runs `livescore <command>`."""
+    """Return a container that runs `livescore <command>`."""
     return pods.container(
         name,
         image,
@@ -64,7 +64,10 @@ def container(resource: LiveScore, name: str, command: str, image: str, wanted: 
 
 
 def probes() -> Manifest:
-    """Probes of a process with a management port. Liveness asks the process alone: no restart mends a database."""
+    """Return the probes of a process with a management port.
+
+    Liveness depends only on the process itself: a restart does not repair a database.
+    """
     return {
         "startupProbe": _probe("live", periodSeconds=1, failureThreshold=60),
         "readinessProbe": _probe("ready", periodSeconds=2, timeoutSeconds=3, failureThreshold=2),
@@ -73,19 +76,19 @@ def probes() -> Manifest:
 
 
 def management() -> Manifest:
-    """The port of metrics, probes and drain."""
+    """Return the port of metrics, probes and drain."""
     return pods.port("management", MANAGEMENT_PORT)
 
 
 def checksum(resource: LiveScore, context: BuildContext, wanted: Process) -> str:
-    """Return a fingerprint of all that a process reads when it starts: a change of it must roll the pods."""
+    """Return a fingerprint of everything that a process reads at start. A change rolls the pods."""
     foreign = {reference: context.checksums.get(reference) for reference in references(resource, wanted)}
     read = [config.data(resource), credentials.urls(resource, context.credentials), foreign]
     return fingerprint(context.credentials.checksum_key, read)
 
 
 def references(resource: LiveScore, wanted: Process) -> set[str]:
-    """What a process reads and the operator did not make, as `Secret/<name>` and `ConfigMap/<name>`."""
+    """Return the user's objects that a process reads, as `Secret/<name>` and `ConfigMap/<name>`."""
     sources = [variable.value_from for variable in wanted.env if variable.value_from]
     secrets = [config.database(resource), config.redis(resource), *(source.secret_key_ref for source in sources)]
     if isinstance(wanted, Api):
@@ -103,7 +106,7 @@ def _environment(resource: LiveScore, own: list[EnvVar]) -> list[Manifest]:
     return [
         pods.secret_variable("DATABASE_URL", database.name, database.key),
         pods.secret_variable("REDIS_URL", redis.name, redis.key),
-        # The CRD refuses reserved names too; what was stored under an older CRD is not checked again.
+        # The CRD rejects reserved names as well, but objects stored under an older CRD are not validated again.
         *(pods.given(variable) for variable in own if variable.name not in RESERVED_ENV),
     ]
 
@@ -123,6 +126,6 @@ def _over_nodes(labels: dict[str, str]) -> Manifest:
         "topologyKey": "kubernetes.io/hostname",
         "whenUnsatisfiable": "ScheduleAnyway",
         "labelSelector": {"matchLabels": labels},
-        # Counted per revision, else a roll-out ends as unevenly as its surge began.
+        # Spread each revision separately: otherwise old pods influence where new ones are scheduled during a roll-out.
         "matchLabelKeys": ["pod-template-hash"],
     }

@@ -1,4 +1,4 @@
-"""Redis or Valkey: one pod with a volume, or none of ours."""
+"""Redis or Valkey: one pod with a volume, or an external server."""
 
 from livescore_operator.components import credentials, pods, server
 from livescore_operator.components.common import BuildContext, fingerprint
@@ -6,24 +6,24 @@ from livescore_operator.resource import LiveScore, Manifest
 
 FOLDER = "/data"
 
-# Seconds in which it writes the rest of its append-only file.
+# Seconds to write the rest of the append-only file.
 STOP_SECONDS = 30
 
-# Arguments only: the images' entry points put the server's name before them.
+# Arguments only: the entry points of the images prepend the name of the server.
 ARGUMENTS = (
-    # No event depends on Redis, but jobs that survive a restart come at their second.
+    # No event depends on Redis, but jobs that survive a restart run on time.
     ("--appendonly", "yes"),
     ("--save", ""),
-    # Jobs must not vanish when memory runs out.
+    # Jobs must not be evicted when memory is full.
     ("--maxmemory-policy", "noeviction"),
-    # By its hash: Valkey 8 does not start with a password that contains quotes, and drops backslashes from others.
+    # As a hash: Valkey 8 does not start with quotes in a password, and drops backslashes.
     ("--user", "default", "on", "#$(REDIS_PASSWORD_SHA256)", "allkeys", "allchannels", "allcommands"),
     ("--dir", FOLDER),
 )
 
 
 def build(resource: LiveScore, context: BuildContext) -> list[Manifest]:
-    """What `redis.mode` asks for."""
+    """Return the objects of `redis.mode`."""
     standalone = resource.spec.redis.mode == "standalone"
     return server.build(resource, context, _server(resource, context)) if standalone else []
 
@@ -58,5 +58,5 @@ def _container(resource: LiveScore) -> Manifest:
 
 
 def _probe(**timing: int) -> Manifest:
-    # Not by a command: images name their clients differently.
+    # No command: the images name their clients differently.
     return {"tcpSocket": {"port": "redis"}, **timing}

@@ -1,4 +1,4 @@
-"""A server of one pod with one volume: standalone PostgreSQL and Redis."""
+"""A server with one pod and one volume: standalone PostgreSQL and Redis."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,17 +23,17 @@ VOLUME = "data"
 
 @dataclass(frozen=True)
 class Server:
-    """What tells one server from another.
+    """Parameters of a server.
 
     Attributes:
-        component: Its label and the end of its name.
-        port: Number of its TCP port, which has the component's name.
-        user: User and group of its processes.
-        storage: Its volume.
-        container: Its container, which mounts `data`.
-        checksum: Digest of what it reads when it starts.
-        stop_seconds: How long it may take to stop.
-        volumes: More volumes.
+        component: Component label, and suffix of the names.
+        port: TCP port; it is named after the component.
+        user: User and group ID of the processes.
+        storage: Volume.
+        container: Container, which mounts `data`.
+        checksum: Digest of everything that the server reads at start.
+        stop_seconds: Seconds that the server may take to stop.
+        volumes: Additional volumes.
     """
 
     component: str
@@ -47,27 +47,27 @@ class Server:
 
 
 def build(resource: LiveScore, context: BuildContext, server: Server) -> list[Manifest]:
-    """Headless Service, StatefulSet, and the claim where its volume exists."""
+    """Return headless Service and StatefulSet, and the claim if it exists."""
     return [_service(resource, server), _stateful_set(resource, context, server), *_claims(resource, context, server)]
 
 
 def name(resource: LiveScore, component: str) -> str:
-    """Name of the Service and of the StatefulSet."""
+    """Return the name of the Service and of the StatefulSet."""
     return f"{resource.name}-{component}"
 
 
 def host(resource: LiveScore, component: str) -> str:
-    """Name under which the pods of the cluster find it."""
+    """Return the DNS name of the server."""
     return f"{name(resource, component)}.{resource.namespace}.svc"
 
 
 def claim(resource: LiveScore, component: str) -> str:
-    """Name of the PersistentVolumeClaim that the StatefulSet makes."""
+    """Return the name of the PersistentVolumeClaim that the StatefulSet creates."""
     return f"{VOLUME}-{name(resource, component)}-0"
 
 
 def storages(resource: LiveScore) -> Iterator[tuple[str, Storage]]:
-    """Return the component and the wanted volume of each server that the operator runs itself."""
+    """Yield component and desired volume of each server that the operator runs."""
     spec = resource.spec
     if spec.postgres.mode == "standalone":
         yield "postgres", spec.postgres.storage
@@ -76,7 +76,7 @@ def storages(resource: LiveScore) -> Iterator[tuple[str, Storage]]:
 
 
 def template(stateful_set: Manifest | None) -> ClaimTemplate | None:
-    """Return the claim template of a StatefulSet; others may add templates of their own, in any place."""
+    """Return the claim template of a StatefulSet. Webhooks may have added others, in any position."""
     templates = ((stateful_set or {}).get("spec") or {}).get("volumeClaimTemplates") or []
     spec = next((one["spec"] for one in templates if one["metadata"]["name"] == VOLUME), None)
     if spec is None:
@@ -97,7 +97,7 @@ def _stateful_set(resource: LiveScore, context: BuildContext, server: Server) ->
     spec = {
         "replicas": 1,
         "serviceName": name(resource, label),
-        # OrderedReady would wait for ever for a pod that cannot become ready instead of replacing it.
+        # OrderedReady would wait for a pod that cannot become ready instead of replacing it.
         "podManagementPolicy": "Parallel",
         "revisionHistoryLimit": HISTORY,
         "selector": {"matchLabels": selector(resource, label)},
@@ -115,14 +115,14 @@ def _template(resource: LiveScore, server: Server) -> Manifest:
         user=server.user,
         checksum=server.checksum,
         volumes=server.volumes,
-        # Volumes come as root's.
+        # New volumes belong to root.
         security={"fsGroup": server.user, "fsGroupChangePolicy": "OnRootMismatch"},
         terminationGracePeriodSeconds=server.stop_seconds,
     )
 
 
 def _claim_template(resource: LiveScore, context: BuildContext, server: Server) -> Manifest:
-    # Immutable: it keeps the size and the class it began with, the claim itself grows.
+    # Immutable: it keeps its first size and class; the claim itself may grow.
     wanted = ClaimTemplate(server.storage.size, server.storage.storage_class_name)
     made = context.claimed.get(name(resource, server.component), wanted)
     spec = {
@@ -134,15 +134,15 @@ def _claim_template(resource: LiveScore, context: BuildContext, server: Server) 
 
 
 def _claims(resource: LiveScore, context: BuildContext, server: Server) -> list[Manifest]:
-    """Return the claim once it exists: its size may grow, and nothing may delete it by mistake.
+    """Return the claim if it exists, with its desired size and protected from deletion by other tools.
 
-    The annotations are not in the claim template, which is immutable in the StatefulSets that exist.
+    The annotations are not in the claim template, which is immutable in existing StatefulSets.
     """
     label = claim(resource, server.component)
     if label not in context.claims:
         return []
     metadata = {"name": label, "namespace": resource.namespace, "annotations": dict(RETAINED)}
-    # Always with its size: a server-side apply that leaves a field out removes it.
+    # Always with the size: a server-side apply removes fields that it omits.
     spec = {"resources": {"requests": {"storage": context.claims[label]}}}
     return [{"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec}]
 

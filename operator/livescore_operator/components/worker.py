@@ -1,4 +1,4 @@
-"""Worker and scheduler: the clock of the matches."""
+"""Worker and scheduler, which change the status of matches on time."""
 
 from typing import Any
 
@@ -6,16 +6,16 @@ from livescore_operator.components import process
 from livescore_operator.components.common import BuildContext
 from livescore_operator.resource import LiveScore, Manifest, Scheduler, Worker
 
-# Seconds to end the job at hand; the processes need two.
+# Seconds to finish the current job; the processes themselves need two.
 STOP_SECONDS = 30
 
 
 def build(resource: LiveScore, context: BuildContext, image: str) -> list[Manifest]:
-    """Deployments of worker and scheduler."""
+    """Return the Deployments of worker and scheduler."""
     spec = resource.spec
     return [
         _deployment(resource, context, image, "worker", spec.worker),
-        # Two schedulers would take each other's lock away.
+        # Two schedulers would compete for one lock.
         _deployment(resource, context, image, "scheduler", spec.scheduler, strategy={"type": "Recreate"}),
     ]
 

@@ -1,4 +1,4 @@
-"""Structured logs: JSON in production, readable in a terminal; Kopf's own lines among them."""
+"""Structured logs, including those of Kopf: JSON in production, plain text in a terminal."""
 
 import logging
 import sys
@@ -10,7 +10,7 @@ from livescore_operator.settings import Settings
 
 
 def configure(settings: Settings) -> None:
-    """Send everything that is logged to standard error, one line each."""
+    """Write all log records to standard error, one line each."""
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -24,7 +24,7 @@ def configure(settings: Settings) -> None:
     finish: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer]
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=finish))
     logging.basicConfig(handlers=[handler], level=settings.log_level, force=True)
-    # Kopf tells every watch it opens; its warnings matter.
+    # Kopf logs every watch that it opens; only its warnings matter.
     logging.getLogger("kopf").setLevel(max(logging.WARNING, logging.getLevelName(settings.log_level)))
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

@@ -162,6 +162,7 @@ async def test_an_unforeseen_error_ends_the_loop_and_reaches_the_caller() -> Non
         await scene.requests.audit()
     with pytest.raises(ZeroDivisionError):
         await scene.task
+    assert scene.requests.take().is_audit, "the next run makes up for it"
 
 
 async def test_a_cancellation_that_arrives_together_with_a_request_ends_the_healer() -> None:

@@ -133,9 +133,10 @@ def _integer(value: Any) -> Any:
 def _describe(error: ValidationError) -> str:
     """Return the text for the first fault."""
     fault = error.errors(include_url=False, include_input=False)[0]
-    name, *index = fault["loc"]
-    member = f"{name}[{index[0]}]" if index else str(name)
+    name = member = str(fault["loc"][0])
+    if len(fault["loc"]) > 1:  # a member of matchIds
+        name, member = "matchId", f"matchIds[{fault['loc'][1]}]"
     if fault["type"] in ("greater_than_equal", "less_than_equal"):
         least = 0 if name == "since" else 1
         return f"{member} must be between {least} and {INT4_MAX}"
-    return f"{member} must be {_EXPECTED['matchId' if index else str(name)]}"
+    return f"{member} must be {_EXPECTED[name]}"

@@ -87,13 +87,15 @@ class Feeds:
     def heads_to_fill(self, matches: Iterable[int]) -> dict[int, int]:
         """Return match id → seq after which events are needed, for those of the given matches that are followed."""
         heads: dict[int, int] = {}
-        opened = {feed.match_id: feed.head for feed in self.matches.opened()}
         for match_id in matches:
-            known = [opened[match_id]] if match_id in opened else []
+            delivered: list[int] = []
+            feed = self.matches.get(match_id)
+            if feed is not None and feed.is_open:
+                delivered.append(feed.head)
             if self.all_matches.is_delivering:
-                known.append(self.all_matches.heads.get(match_id, 0))
-            if known:
-                heads[match_id] = min(known)
+                delivered.append(self.all_matches.heads.get(match_id, 0))
+            if delivered:
+                heads[match_id] = min(delivered)
         return heads
 
     # Histories that are gone

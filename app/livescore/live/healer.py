@@ -78,6 +78,7 @@ class Healer:
             await self._requests.wait_for_waiter(self._retry_seconds)
         except BaseException as error:
             requests.failed(error)
+            self._requests.request_audit()  # the supervisor restarts the loop: nothing that was requested is lost
             raise
         requests.served()
 

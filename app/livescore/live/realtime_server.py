@@ -147,11 +147,17 @@ class RealtimeServer:
 
     def known_seq(self, match_id: int) -> int | None:
         """Return the seq of a match's last event, if this process knows it for certain within the delay of Redis."""
-        recent = self.healer.seconds_since_audit < 2 * self.settings.poll_interval_seconds
         feed = self.feeds.matches.get(match_id)
-        if feed is None or not (self.listener.is_subscribed or recent):
+        if feed is None or not self._is_current:
             return None
         return feed.newest or None
+
+    @property
+    def _is_current(self) -> bool:
+        """Return True if Redis, or a recent audit, keeps the heads of the feeds current."""
+        if self.listener.is_subscribed:
+            return True
+        return self.healer.seconds_since_audit < 2 * self.settings.poll_interval_seconds
 
     # WebSockets
 

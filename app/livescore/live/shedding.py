@@ -27,9 +27,11 @@ class Shedding:
 
         Subscribers of all matches stay, because their subscription has no ``since``.
         """
-        departing = self._server.sockets.intersection([*self._departures, *self._selected])
-        candidates = [one for one in self._server.sockets if one.state.matches and one not in departing]
-        selected = random.sample(candidates, min(max(0, count - len(departing)), len(candidates)))
+        sockets = self._server.sockets
+        departing = sockets.intersection([*self._departures, *self._selected])
+        candidates = [socket for socket in sockets if socket.state.matches and socket not in departing]
+        missing = max(0, count - len(departing))
+        selected = random.sample(candidates, min(missing, len(candidates)))
         self._selected += selected
         if departing or selected:
             self._start(per_second or self._departures.pace(len(self._selected)))

@@ -282,13 +282,36 @@ async def test_a_restore_sends_states_and_continues_after_them() -> None:
 
 async def test_pruned_events_are_replaced_by_a_snapshot_for_the_feeds_that_lack_them() -> None:
     scene, single, everything = FeedScene(Store(last=8)), Socket(), Socket()
-    scene.open(7, head=7).join(single)
+    feed = scene.open(7, head=3)
+    feed.join(single)
     scene.follow_all({7: 3})
     scene.feeds.all_matches.join(everything)
+    await scene.feeds.restart_match(7, first_seq=4)
+    assert single.written == everything.written == []
     await scene.feeds.restart_match(7, first_seq=8)
-    assert single.written == []
+    assert b'"snapshot"' in single.received
     assert b'"snapshot"' in everything.received
-    assert scene.feeds.heads_to_fill([7]) == {7: 7}
+    assert scene.feeds.heads_to_fill([7]) == scene.feeds.heads() == {7: 8}
+
+
+async def test_the_feed_of_a_match_and_that_of_all_matches_agree_on_its_last_event() -> None:
+    """A socket that changes from one to the other neither misses an event nor receives one twice."""
+    scene = FeedScene()
+    scene.follow_all({7: 6})
+    feed = scene.open(7, head=7)
+    assert (feed.head, scene.gaps()) == (6, {7}), "the publication of 7 is still under way"
+    assert scene.accept(event(7, 7), event(7, 8)) == [True, True]
+    assert (feed.head, scene.feeds.all_matches.heads[7]) == (8, 8)
+
+
+async def test_all_matches_begin_where_the_open_feeds_are() -> None:
+    scene = FeedScene(Store(last=9))
+    scene.open(7, head=6)
+    opening = asyncio.ensure_future(scene.feeds.all_matches.acquire())
+    await settle()
+    assert dict(scene.feeds.all_matches.heads) == {7: 6}
+    opening.cancel()
+    scene.requests.take().served()
 
 
 # Ownership
@@ -353,5 +376,15 @@ def test_every_attribute_of_a_feed_is_private_and_covered_by_the_rule() -> None:
             for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
             if isinstance(target, ast.Attribute) and _is_self(target)
         }
-        collaborators = {"_channels", "_clock", "_fan_out", "_identity", "_requests", "_source", "_store", "match_id"}
+        collaborators = {
+            "_channels",
+            "_clock",
+            "_fan_out",
+            "_identity",
+            "_match_heads",
+            "_requests",
+            "_source",
+            "_store",
+            "match_id",
+        }
         assert assigned - collaborators == set(numbers)

@@ -1,7 +1,7 @@
 """The feed of all matches: every event of every match, numbered by the seqs of the matches."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from livescore.clock import Clock
 from livescore.live import messages
@@ -26,6 +26,9 @@ class AllMatches(Feed):
 
     There is no total order over matches, so this feed keeps the last seq of each. In addition it has a position: a
     horizon up to which everything was delivered, and the deliveries since. Streams resume from such positions.
+
+    Args:
+        match_heads: Returns match id → seq of the last event that the feeds of single matches delivered.
     """
 
     __slots__ = (
@@ -35,6 +38,7 @@ class AllMatches(Feed):
         "_heads",
         "_identity",
         "_kept_until",
+        "_match_heads",
         "_opening",
         "_position",
         "_requests",
@@ -50,8 +54,10 @@ class AllMatches(Feed):
         requests: HealRequests,
         fan_out: FanOut,
         clock: Clock,
+        match_heads: Callable[[], Mapping[int, int]],
     ) -> None:
         super().__init__(fan_out)
+        self._match_heads = match_heads
         self._store = store
         self._identity = identity
         self._channels = channels
@@ -87,6 +93,10 @@ class AllMatches(Feed):
     def heads(self) -> Mapping[int, int]:
         """Match id → seq of the last event that was delivered."""
         return self._heads or {}
+
+    def delivered_seq(self, match_id: int) -> int | None:
+        """Return the seq of the last event of a match that was delivered; None while the feed is closed."""
+        return None if self._heads is None else self._heads.get(match_id, 0)
 
     @property
     def position(self) -> Position | None:
@@ -130,10 +140,14 @@ class AllMatches(Feed):
         return self._position
 
     async def _open(self) -> None:
-        """Subscribe to all events, take the heads of all matches and wait for the first horizon."""
+        """Subscribe to all events, take the heads of all matches and wait for the first horizon.
+
+        Matches with a feed of their own continue where that feed is, see :meth:`MatchFeed.open`.
+        """
         if self._heads is None:
             await self._channels.subscribe(EVERYTHING)
-            self._heads = await self._store.heads()
+            heads = await self._store.heads()
+            self._heads = {**heads, **self._match_heads()}
         await self._requests.audit()
 
     async def release_if_idle(self) -> None:

@@ -20,6 +20,9 @@ from livescore.telemetry import metrics
 class Feeds:
     """Announcements, all matches, and the feeds of single matches.
 
+    Every event passes through :meth:`accept`. The feed of a match and the feed of all matches therefore always agree on
+    the last event of a match that was delivered.
+
     Args:
         recent_events: Number of events that the feed of a match keeps in memory.
         spawn: Runs a background task.
@@ -39,8 +42,17 @@ class Feeds:
         self._clock = clock
         fan_out, self.channels = FanOut(), Channels(identity)
         self.announcements = Announcements(fan_out, requests)
-        self.all_matches = AllMatches(store, identity, self.channels, requests, fan_out, clock)
-        source = FeedSource(store, identity, requests, fan_out, clock, self.accept, recent_events)
+        self.all_matches = AllMatches(store, identity, self.channels, requests, fan_out, clock, self._match_heads)
+        source = FeedSource(
+            store,
+            identity,
+            requests,
+            fan_out,
+            clock,
+            deliver=self.accept,
+            delivered_seq=self.all_matches.delivered_seq,
+            recent_events=recent_events,
+        )
         self.matches = MatchFeeds(source, self.channels, spawn)
 
     def accept(self, event: Event) -> bool:
@@ -79,23 +91,19 @@ class Feeds:
 
     def heads(self) -> dict[int, int]:
         """Return match id → seq of the last event that any feed delivered."""
-        heads = dict(self.all_matches.heads)
-        for feed in self.matches.opened():
-            heads[feed.match_id] = max(feed.head, heads.get(feed.match_id, 0))
-        return heads
+        return {**self.all_matches.heads, **self._match_heads()}
+
+    def _match_heads(self) -> dict[int, int]:
+        return {feed.match_id: feed.head for feed in self.matches.opened()}
 
     def heads_to_fill(self, matches: Iterable[int]) -> dict[int, int]:
         """Return match id → seq after which events are needed, for those of the given matches that are followed."""
         heads: dict[int, int] = {}
         for match_id in matches:
-            delivered: list[int] = []
             feed = self.matches.get(match_id)
-            if feed is not None and feed.is_open:
-                delivered.append(feed.head)
-            if self.all_matches.is_delivering:
-                delivered.append(self.all_matches.heads.get(match_id, 0))
-            if delivered:
-                heads[match_id] = min(delivered)
+            head = feed.head if feed is not None and feed.is_open else self.all_matches.delivered_seq(match_id)
+            if head is not None:
+                heads[match_id] = head
         return heads
 
     # Histories that are gone
@@ -114,7 +122,8 @@ class Feeds:
         self._identity.change_epoch(epoch)
         self.announcements.restart(last_match)
         if was_delivering_all:
-            self.all_matches.restart(heads)
+            seqs = {feed.match_id: state[1] if state else 0 for feed, state in states.items()}
+            self.all_matches.restart({**heads, **seqs})
         for feed, state in states.items():
             feed.restart(state)
 

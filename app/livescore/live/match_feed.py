@@ -50,6 +50,7 @@ class FeedSource:
 
     Attributes:
         deliver: Hands an event read from PostgreSQL to all feeds of the process.
+        delivered_seq: Returns the last seq of a match that the feed of all matches delivered; None while it is closed.
         recent_events: Number of events that a feed keeps in memory.
     """
 
@@ -59,6 +60,7 @@ class FeedSource:
     fan_out: FanOut
     clock: Clock
     deliver: Callable[[Event], bool]
+    delivered_seq: Callable[[int], int | None]
     recent_events: int
 
 
@@ -120,13 +122,18 @@ class MatchFeed(Feed):
         """Seq of the last event that this process knows of, delivered or just committed; 0 without one."""
         return max(self._head, self._written) if self._head else 0
 
-    def open(self, head: int) -> None:
-        """Start delivering the events after ``head``, the last one in PostgreSQL."""
+    def open(self, last_seq: int) -> None:
+        """Start delivering events, given the last seq in PostgreSQL.
+
+        If all matches are followed, the feed continues where their subscribers are: a socket that changes from one kind
+        of subscription to the other then neither misses an event nor receives one twice.
+        """
         if self.state is not FeedState.OPENING:
             return
-        self._head = head
+        delivered = self._source.delivered_seq(self.match_id)
+        self._head = last_seq if delivered is None else delivered
         self._opened.set_result(None)
-        if self._seen > head:
+        if max(self._seen, last_seq) > self._head:
             self._source.requests.report_gap(self.match_id)
 
     def fail(self, error: DatabaseAway) -> None:

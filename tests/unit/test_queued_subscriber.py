@@ -132,7 +132,7 @@ def test_history_precedes_live_events_and_excludes_seen_ones(seen: dict[int, int
     before=st.integers(0, 4),
 )
 def test_history_and_live_events_form_one_sequence(seen: int, joined: int, stored: int, last: int, before: int) -> None:
-    """The hub was at ``joined`` when the reader subscribed; the feed was read up to ``stored`` a little later."""
+    """The feed was at ``joined`` when the reader subscribed; PostgreSQL was read up to ``stored`` a little later."""
 
     async def run() -> None:
         stored_, last_ = max(joined, stored, seen), max(joined, stored, seen, last)

@@ -15,6 +15,7 @@ from typing import cast
 import structlog
 
 from livescore import addresses
+from livescore.http_errors import Forbidden, HttpError, NotFound
 from livescore.security.cross_site import ManagementGuard
 from livescore.settings import Settings
 from livescore.telemetry import metrics
@@ -41,7 +42,7 @@ class _Handler(BaseHTTPRequestHandler):
             route = server.routes.get(self.path.partition("?")[0], _not_found)
             status, media_type, body = route()
         else:
-            status, media_type, body = 403, "application/json", json.dumps({"error": reason}).encode()
+            status, media_type, body = _error(Forbidden(reason))
         self.send_response(status)
         self.send_header("Content-Type", media_type)
         self.send_header("Content-Length", str(len(body)))
@@ -65,7 +66,11 @@ class _Server(ThreadingHTTPServer):
 
 
 def _not_found() -> Answer:
-    return 404, "application/json", b'{"error":"Not found"}'
+    return _error(NotFound())
+
+
+def _error(error: HttpError) -> Answer:
+    return error.status, "application/json", error.body()
 
 
 def _metrics() -> Answer:

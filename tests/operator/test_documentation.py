@@ -24,7 +24,7 @@ Schema = dict[str, Any]
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 ROOT = Path(__file__).parents[2]
-PAGE, MAP = ROOT / "docs" / "operator.md", ROOT / "docs" / "architecture.md"
+PAGE = ROOT / "docs" / "operator.md"
 RUNBOOKS = sorted((ROOT / "docs" / "runbooks").glob("*.md"))
 PACKAGE = ROOT / "operator" / "livescore_operator"
 

@@ -100,7 +100,7 @@ class RedisUrl:
         return url if "://" in url else url.replace(":", "://", 1)
 
     def node(self, address: Address) -> str:
-        """The URL of one server behind a Sentinel's or cluster's: the same user, password and options."""
+        """Return the URL of one server behind a Sentinel or cluster, with the same user, password and options."""
         user, at, _ = self._parts.netloc.rpartition("@")
         host = f"[{address[0]}]" if ":" in address[0] else address[0]
         scheme = self._parts.scheme.partition("+")[0]

@@ -58,8 +58,10 @@ async def test_apply_edit_drift_and_delete(make: Make, stack: Stack) -> None:
     await stack.create()
     await stack.until_ready()
 
+    watch = Stopwatch()
     await stack.kube.delete("Deployment", "demo-worker")
-    await eventually(lambda: stack.kube.find("Deployment", "demo-worker"), REPAIR_SECONDS)
+    await eventually(lambda: stack.kube.find("Deployment", "demo-worker"))
+    assert watch.seconds() < REPAIR_SECONDS
 
     await stack.edit(image="livescore:2")
     await stack.until_ready()

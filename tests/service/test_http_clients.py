@@ -64,8 +64,13 @@ http {{
 
 async def _run(*command: str | Path) -> str:
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    async with asyncio.timeout(60):
-        output, errors = await process.communicate()
+    try:
+        async with asyncio.timeout(150):
+            output, errors = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
     assert process.returncode == 0, errors.decode()
     return output.decode()
 

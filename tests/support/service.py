@@ -183,7 +183,7 @@ class Service:
         """Output of the process over all its starts."""
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
-    async def logged(self, text: str, timeout: float = 30.0) -> None:
+    async def logged(self, text: str, timeout: float = 60.0) -> None:
         """Wait until ``text`` appears in the log.
 
         Raises:
@@ -204,7 +204,7 @@ class Service:
         checked: dict[str, Any] = {"event_hooks": {"response": [check_answer]}}
         # There is no TLS here, and loading the system's certificates would take 30 ms per client.
         return httpx.AsyncClient(
-            base_url=self.base_url, headers=headers, timeout=30, verify=False, **{**checked, **options}
+            base_url=self.base_url, headers=headers, timeout=60, verify=False, **{**checked, **options}
         )
 
     async def create_match(self, **fields: Any) -> Json:
@@ -239,7 +239,7 @@ def instant(seconds: float) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-async def eventually(condition: Callable[[], object], timeout: float = 30.0, interval: float = 0.02) -> None:
+async def eventually(condition: Callable[[], object], timeout: float = 60.0, interval: float = 0.02) -> None:
     """Poll until ``condition()`` is true, for cases without an event to await.
 
     Raises:

@@ -31,16 +31,16 @@ class Ceiling(NamedTuple):
 
 
 CEILINGS = {
-    "app": Ceiling(words=7, clauses=11),
-    "operator": Ceiling(words=12.5, clauses=26),
+    "app": Ceiling(),
+    "operator": Ceiling(words=3.5, clauses=6.5),
     "tests": Ceiling(),
-    "charts": Ceiling(words=10, clauses=34),
-    "k8s": Ceiling(words=6),
+    "charts": Ceiling(words=3.5, clauses=34),
+    "k8s": Ceiling(words=3.5),
     "images": Ceiling(),
     "tools": Ceiling(),
     ".github": Ceiling(),
     ".": Ceiling(),
-    "docs": Ceiling(words=7.5, clauses=0),
+    "docs": Ceiling(),
 }
 
 ARCHAIC = frozenset({

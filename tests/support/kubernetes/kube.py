@@ -18,7 +18,7 @@ Found = TypeVar("Found")
 AGENT = "livescore-tests"
 """User agent, and therefore the field manager of writes other than applies."""
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 60.0
 """Timeout for conditions that tests wait for, on two busy cores."""
 
 POLL_SECONDS = 0.03

@@ -218,12 +218,12 @@ def _fixtures(payload: object) -> list[Fixture] | None:
 
 def _surplus(resource: LiveScore, scaling: ScalingPlan) -> dict[str, int]:
     """Return the sockets that each overfull pod should shed; nothing while pods start, drain or are replaced."""
-    autoscaling, state = resource.spec.autoscaling, scaling.state
+    state = scaling.state
     serving = sum(pod.serving for pod in state.pods)
     steady = not state.rolling and not scaling.draining and serving == state.current
     if not modes.of(resource).automatic or not steady:
         return {}
-    return rebalance.surplus(state.pods, autoscaling.rebalance, REBALANCE_SECONDS)
+    return rebalance.surplus(state.pods, resource.spec.autoscaling.rebalance, REBALANCE_SECONDS)
 
 
 def _set_metrics(resource: LiveScore, scaling: ScalingPlan) -> None:

@@ -75,7 +75,8 @@ class MetricsProvider:
         return await asyncio.shield(self._shared[key][1])
 
     async def _read(self, namespace: str, selector: str) -> Sample:
-        pods = await self._find_pods(namespace, f"{API_PODS},{selector}" if selector else API_PODS)
+        api_selector = f"{API_PODS},{selector}" if selector else API_PODS
+        pods = await self._find_pods(namespace, api_selector)
         addresses = {pod["metadata"]["name"]: pod["status"]["podIP"] for pod in pods if _is_running(pod)}
         connections = await self._read_connections(list(addresses.values()))
         by_name = {name: connections[address] for name, address in addresses.items() if address in connections}

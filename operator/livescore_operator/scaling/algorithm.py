@@ -262,10 +262,12 @@ def _remembered(autoscaling: Autoscaling, history: History, recommended: int, no
     Only the latest recommendation of each number is kept: it expires last, so earlier ones decide nothing. The history
     stays as short as the numbers are few, however frequent the decisions.
     """
-    window = max(autoscaling.scale_up.stabilization_window_seconds, autoscaling.scale_down.stabilization_window_seconds)
-    others = [entry for entry in _since(history.recommendations, now - window) if entry[1] != recommended]
-    changes = _since(history.changes, now - LONGEST_PERIOD_SECONDS)
-    return History((*others, (now, recommended)), tuple(changes))
+    directions = (autoscaling.scale_up, autoscaling.scale_down)
+    window = max(rules.stabilization_window_seconds for rules in directions)
+    recent = _since(history.recommendations, now - window)
+    others = [(at, replicas) for at, replicas in recent if replicas != recommended]
+    changes = tuple(_since(history.changes, now - LONGEST_PERIOD_SECONDS))
+    return History((*others, (now, recommended)), changes)
 
 
 # Policies

@@ -74,7 +74,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _writes_end_with_the_lease(self) -> Self:
-        """A leader starts no write in the last third of its Lease, so that no write outlives the Lease."""
+        """Bound requests by a third of the Lease: a write that starts in the first two thirds ends within the Lease."""
         if self.request_timeout_seconds > self.lease_seconds / 3:
             raise ValueError("REQUEST_TIMEOUT_SECONDS must be at most a third of LEASE_SECONDS")
         return self

@@ -14,7 +14,7 @@ from livescore.cli import keys
 from livescore.settings import Settings, SettingsError, commit, load
 from livescore.telemetry import logs
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(keys.app, name="keys")
 
 

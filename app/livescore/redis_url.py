@@ -1,4 +1,4 @@
-"""What a ``REDIS_URL`` says: one server, a primary behind Sentinel, or a cluster. Understood here and nowhere else."""
+"""The only parser of ``REDIS_URL``, which describes one server, a primary behind Sentinel, or a cluster."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -33,9 +33,9 @@ PARAMETERS = (
     "ssl_keyfile",
     "ssl_password",
 )
-"""Parameters of the query that mean the same to redis-py with asyncio and in threads."""
+"""Query parameters that have the same meaning in redis-py's asyncio and synchronous clients."""
 
-# Others are redis-py's own way to say what settings say here, or would change what the service reads.
+# Parameters of redis-py for which the service has settings. Any further ones could change what the service reads.
 _SETTINGS = {
     "socket_timeout": "REDIS_TIMEOUT_SECONDS",
     "socket_connect_timeout": "REDIS_TIMEOUT_SECONDS",
@@ -50,13 +50,13 @@ _PORTS: dict[Kind, int] = {"server": 6379, "cluster": 6379, "sentinel": 26379}
 
 @dataclass(frozen=True, slots=True)
 class RedisUrl:
-    """A ``REDIS_URL`` that makes sense.
+    """A valid ``REDIS_URL``.
 
     Attributes:
-        kind: what it leads to.
-        addresses: where to ask first: Sentinels, or nodes of the cluster; empty for one server.
-        service: the name under which Sentinel knows the primary, else empty.
-        database: the number of the database, 0 on a cluster.
+        kind: What the URL describes.
+        addresses: Sentinels, or initial nodes of the cluster; empty for one server.
+        service: Name of the primary at the Sentinels; empty without Sentinel.
+        database: Number of the database; 0 on a cluster.
     """
 
     kind: Kind
@@ -67,10 +67,10 @@ class RedisUrl:
 
     @classmethod
     def parse(cls, text: str) -> "RedisUrl":
-        """Understand a URL.
+        """Parse a URL.
 
         Raises:
-            ValueError: what is wrong with it, without any part of it: it may hold a password.
+            ValueError: The URL is invalid. The message contains no part of the URL, which may hold a password.
         """
         parts = _split(text)
         kind = SCHEMES[parts.scheme]
@@ -94,18 +94,23 @@ class RedisUrl:
 
     @property
     def text(self) -> str:
-        """The URL as redis-py reads it."""
+        """The URL for redis-py."""
         url = self._parts.geturl()
-        # Without a host urlsplit() forgets that there was an empty one.
+        # urlsplit() drops an empty host.
         return url if "://" in url else url.replace(":", "://", 1)
 
     def node(self, address: Address) -> str:
-        """Return the URL of one server behind a Sentinel or cluster, with the same user, password and options."""
-        user, at, _ = self._parts.netloc.rpartition("@")
-        host = f"[{address[0]}]" if ":" in address[0] else address[0]
-        scheme = self._parts.scheme.partition("+")[0]
-        netloc = f"{user}{at}{host}:{address[1]}"
-        return self._parts._replace(scheme=scheme, netloc=netloc, path=f"/{self.database}").geturl()
+        """Return the URL of one server of a Sentinel or cluster URL, with the same user, password and options."""
+        host, port = address
+        if ":" in host:
+            host = f"[{host}]"
+        credentials, at, _ = self._parts.netloc.rpartition("@")
+        parts = self._parts._replace(
+            scheme=self._parts.scheme.removesuffix("+sentinel").removesuffix("+cluster"),
+            netloc=f"{credentials}{at}{host}:{port}",
+            path=f"/{self.database}",
+        )
+        return parts.geturl()
 
 
 def _split(text: str) -> SplitResult:
@@ -122,7 +127,7 @@ def _split(text: str) -> SplitResult:
 
 
 def _check_query(query: str) -> list[str]:
-    """Return the names of the parameters."""
+    """Check the query parameters and return their names."""
     pairs = parse_qsl(query, keep_blank_values=True)
     names = [name for name, _ in pairs]
     for name in names:
@@ -140,7 +145,7 @@ def _check_query(query: str) -> list[str]:
 
 
 def _server_database(parts: SplitResult, names: list[str]) -> int:
-    """Check what redis-py ignores or misreads, and return the number of the database."""
+    """Check parts that redis-py ignores or misreads, and return the number of the database."""
     _check_port(parts)
     if parts.scheme == "unix":
         if parts.netloc.rpartition("@")[2] or not parts.path.strip("/"):
@@ -170,7 +175,7 @@ def _database(text: str) -> int:
 
 
 def _check_with_drivers(text: str) -> None:
-    """Let redis-py make the connections that it would make, without opening them."""
+    """Create redis-py's connections for a URL, without opening them, so that it checks its own parameters."""
     for driver in (redis.connection, redis.asyncio.connection):
         module: Any = driver
         try:

@@ -187,8 +187,13 @@ async def test_copy_with_its_own_prefix_shares_nothing(
         complete_service(start, copied_database_url, redis_url, REDIS_PREFIX="staging") as two,
     ):
         await write_together([one, two], 20)
+        await assert_transitions([one, two])
         assert await dropped_messages(one.api) == await dropped_messages(two.api) == {}
         assert {name.partition(":")[0] for name in channels(redis_client)} == {"livescore", "staging"}
+        id = deployment_of(database_url).id
+        for name in keys(redis_client) - COMMON_KEYS:
+            assert sum(f"{prefix}{mark}{id}" in name for prefix in ("livescore", "staging") for mark in ":-") == 1, name
+        assert redis_client.sismember("rq:queues", f"rq:queue:staging:{id}")
 
 
 async def test_a_foreign_envelope_is_dropped_and_counted(

@@ -183,13 +183,19 @@ class Job(RqJob):
 
 
 def _known_fields(fields: Mapping[str, bytes]) -> dict[str, bytes]:
-    unwanted = sorted(name for name, value in fields.items() if value and name not in _FIELDS | _HARMLESS)
-    if unwanted:
-        raise Refused(f"the job has fields that no job of this service has: {shown(', '.join(unwanted))}")
-    if len(fields.get("data", b"")) > MAX_DATA_BYTES:
-        raise Refused(f"the data is longer than {MAX_DATA_BYTES} bytes")
-    if not fields.get("data"):
+    """Return the fields that are read.
+
+    Raises:
+        Refused: The job has other fields, or no data, or too much of it.
+    """
+    unknown = sorted(name for name, value in fields.items() if value and name not in _FIELDS | _HARMLESS)
+    if unknown:
+        raise Refused(f"the job has fields that no job of this service has: {shown(', '.join(unknown))}")
+    data = fields.get("data")
+    if not data:
         raise Refused("the job has no data")
+    if len(data) > MAX_DATA_BYTES:
+        raise Refused(f"the data is longer than {MAX_DATA_BYTES} bytes")
     return {name: value for name, value in fields.items() if name in _FIELDS}
 
 

@@ -132,13 +132,16 @@ def reconcile(jobs: TransitionJobs, query: Query) -> int:
     known = jobs.known()
     wanted = _upcoming(query)
     now = time.time()
-    wrong = [job for job in wanted.values() if now < job.score != known.get(job.name)]
-    for job in wrong:
-        jobs.schedule(job)
-    stale = [name for name, due in known.items() if now < due < now + HORIZON_SECONDS and name not in wanted]
-    for name in stale:
-        jobs.cancel(name)
-    return len(wrong) + len(stale)
+    corrections = 0
+    for job in wanted.values():
+        if job.score > now and job.score != known.get(job.name):
+            jobs.schedule(job)
+            corrections += 1
+    for name, due in known.items():
+        if name not in wanted and now < due < now + HORIZON_SECONDS:
+            jobs.cancel(name)
+            corrections += 1
+    return corrections
 
 
 def _upcoming(query: Query) -> dict[str, TransitionJob]:

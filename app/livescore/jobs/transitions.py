@@ -98,12 +98,14 @@ class Transitions:
             DatabaseAway, psycopg.Error: PostgreSQL is away or refuses a statement.
         """
         row = await self._database.row(sql.UNTIL_TRANSITION, {"match_id": match_id})
-        if row is None or row[0] > LONGEST_WAIT:
+        seconds = None if row is None else float(row[0])
+        if seconds is None or seconds > LONGEST_WAIT:
             log.debug("job is out of date", match_id=match_id)
-        elif row[0] <= 0:
+        elif seconds <= 0:
             await self.move(match_id)
         elif match_id not in self._waiting and len(self._waiting) < CAPACITY:
-            self._waiting[match_id] = asyncio.create_task(self._move_later(match_id, row[0] + MARGIN_SECONDS))
+            task = asyncio.create_task(self._move_later(match_id, seconds + MARGIN_SECONDS))
+            self._waiting[match_id] = task
 
     async def close(self) -> None:
         """Cancel the moves that wait for their moment; the sweep of another process makes them."""

@@ -2,12 +2,12 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from livescore.broker import Broker, BrokerAway
 from livescore.live.heal_requests import HealRequests
 from livescore.live.identity import Identity
-from livescore.scores.feed import Event, channels, pack
+from livescore.scores.feed import Event, publications
 
 # Most events that wait for Redis. Instances find those that are dropped beyond it in PostgreSQL.
 MAX_WAITING = 10_000
@@ -42,14 +42,8 @@ class Publisher:
             batch = list(self._waiting)
             self._waiting.clear()
             try:
-                await self._broker.publish(list(self._envelopes(batch)))
+                await self._broker.publish(publications(batch, self._identity.origin))
             except BrokerAway:
                 # Other instances poll PostgreSQL while Redis is away; this one knows already what to look for.
                 for event in batch:
                     self._requests.report_gap(event.match_id)
-
-    def _envelopes(self, events: Iterable[Event]) -> Iterator[tuple[str, bytes]]:
-        for event in events:
-            envelope = pack(event, self._identity.origin)
-            for channel in channels(event):
-                yield self._identity.redis_name(channel), envelope

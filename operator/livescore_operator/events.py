@@ -14,7 +14,7 @@ log = structlog.get_logger(__name__)
 # Conditions that cause Events when they change; the others only give details.
 EVENT_CONDITIONS = ("Ready", "Stalled", "SchemaCurrent", "SettingsEffective")
 
-# Reasons for not being ready that are part of every upgrade or were requested, so they are no warnings.
+# Reasons for not being ready that are part of every upgrade or were requested, so they are not warnings.
 EXPECTED_REASONS = ("Migrating", "RollingOut", "WaitingForDatabase", "Suspended", "PlanPending")
 
 # Maximum length of an Event message in characters.

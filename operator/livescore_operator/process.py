@@ -182,7 +182,7 @@ class Operator:
         return web.json_response(body, status=503 if problems else 200)
 
     def _problems(self) -> list[str]:
-        """Return why this process is not ready. None of the reasons comes back once it is resolved."""
+        """Return why this process is not ready. A reason does not return once it is resolved."""
         found = []
         if self.preflight.problem:
             found.append(self.preflight.problem)

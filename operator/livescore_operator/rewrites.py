@@ -169,7 +169,7 @@ class Rewrites:
 
     def _count(self, key: Key, place: planning.Key, content: str) -> History:
         history = self._current(key, place) or self._histories.setdefault((key, place), History())
-        # Creation after a deletion by this operator is no response to another writer.
+        # Creation after a deletion by this operator does not respond to another writer.
         remade = content != _DELETED and history.contents[-1:] == [_DELETED]
         if content in history.contents and not remade:
             self._rewritten(history, LAST_DELAY_SECONDS)

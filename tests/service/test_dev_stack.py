@@ -349,7 +349,7 @@ class TestServers:
         ("content", "reason"),
         [
             ({"PG_VERSION": "15"}, "is of PostgreSQL 15"),
-            ({"holiday.jpg": ""}, "is no PostgreSQL data"),
+            ({"holiday.jpg": ""}, "is not a PostgreSQL data directory"),
             ({"PG_VERSION": "18"}, "does not start"),
         ],
     )
@@ -493,7 +493,7 @@ class TestStack:
             error = await _failure(
                 forked, {"DATA_DIR": str(tmp_path), "PORT": str(port), "MANAGEMENT_PORT": str(management)}
             )
-        assert "is no PostgreSQL data" in error
+        assert "is not a PostgreSQL data directory" in error
 
 
 START_BOTH = """

@@ -171,7 +171,7 @@ async def test_process_is_ready_on_its_own_and_newer_schemas(start: Start, empty
         await service.terminate()
         await service.start(ready=False)
         await wait_for_reason(
-            http, "the database's schema is ae1027a6acf, which is no revision of LiveScore: check DATABASE_URL"
+            http, "the database's schema is ae1027a6acf, which is not a revision of LiveScore: check DATABASE_URL"
         )
         set_version(empty_url, "0001")
         await wait_for_reason(http, TOO_OLD)
@@ -240,7 +240,8 @@ async def test_migrate_refuses_a_foreign_schema(forked: Command, database_url: s
     done = await forked("migrate", DATABASE_URL=database_url, REDIS_URL="redis://127.0.0.1:1")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.splitlines()[-1] == (
-        "livescore migrate: the database's schema is ae1027a6acf, which is no revision of LiveScore: check DATABASE_URL"
+        "livescore migrate: the database's schema is ae1027a6acf, "
+        "which is not a revision of LiveScore: check DATABASE_URL"
     )
 
 

@@ -31,5 +31,5 @@ def test_a_database_without_a_schema_needs_a_migration() -> None:
 def test_foreign_revisions_are_refused(revision: str) -> None:
     assert not schema.is_known(revision)
     assert schema.objection(revision) == (
-        f"the database's schema is {revision}, which is no revision of LiveScore: check DATABASE_URL"
+        f"the database's schema is {revision}, which is not a revision of LiveScore: check DATABASE_URL"
     )

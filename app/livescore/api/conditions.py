@@ -31,7 +31,7 @@ def entity_tag(epoch: str, match_id: int, seq: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TagList:
-    """The value of a header of ETags; ``tags`` is None for ``*``, which stands for any representation."""
+    """Parsed value of an ETag header; ``tags`` is None for ``*``, which matches any representation."""
 
     tags: frozenset[str] | None
 

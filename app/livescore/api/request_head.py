@@ -22,7 +22,7 @@ Headers = list[Header]
 
 VERSIONS = frozenset({"1.0", "1.1"})
 
-# The methods of all routes, for requests with a target that is no path.
+# The methods of all routes, for requests whose target is not a path.
 _ALLOW: tuple[Header, ...] = ((b"allow", b"DELETE, GET, HEAD, OPTIONS, PATCH, POST"),)
 
 # RFC 6455 section 4.1: a nonce of 16 bytes in base64.

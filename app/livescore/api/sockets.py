@@ -72,7 +72,7 @@ def _requests(websocket: WebSocket, max_subscriptions: int) -> tuple[list[dict[s
     """Return the messages that the query of the handshake stands for, and the faults of the query.
 
     The query may have ``all=1``, or ``matchId=7`` (repeatable) with ``since`` and ``epoch``. A repeated match counts
-    once. One match more than a socket may subscribe to is enough to cause the error.
+    once. Parsing stops at one match above the limit of a socket, which is enough to cause the error.
     """
     query = websocket.query_params
     repeated = [name for name in ("all", "since", "epoch") if len(query.getlist(name)) > 1]

@@ -30,7 +30,7 @@ Answer = tuple[int, str, bytes]
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Answers GET by the routes of its server."""
+    """Serves GET requests from the routes of its server."""
 
     timeout = 5  # seconds that a client may be silent
 

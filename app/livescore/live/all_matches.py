@@ -122,7 +122,7 @@ class AllMatches(Feed):
             raise
 
     def release(self) -> None:
-        """Discount a subscriber; the last one leaves the feed lingering."""
+        """Count one subscriber less; without subscribers the feed lingers."""
         self._users -= 1
         self._kept_until = self._clock.now() + LINGER_SECONDS
 

@@ -44,4 +44,4 @@ def objection(revision: str) -> str | None:
 
 def unknown(revision: str) -> str:
     """Return the error message for a revision of another program."""
-    return f"the database's schema is {revision}, which is no revision of LiveScore: check DATABASE_URL"
+    return f"the database's schema is {revision}, which is not a revision of LiveScore: check DATABASE_URL"

@@ -230,7 +230,7 @@ class Store:
     async def delete_commentary(
         self, match_id: int, commentary_id: int, request_id: str, condition: Condition | None = None
     ) -> WriteResult:
-        """Delete commentary. The score loses the goal that it was.
+        """Delete an entry. If it was a goal, the score is reduced.
 
         Raises:
             NotFound: The match has no such commentary.

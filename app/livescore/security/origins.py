@@ -101,7 +101,7 @@ def header_value(headers: Iterable[Header], name: bytes) -> str | None:
 
 
 def _normalized(origin: str) -> str | None:
-    # Longer texts are no origins, and would fill the cache.
+    # Longer texts are not origins, and would fill the cache.
     return _parsed(origin) if len(origin) <= _LONGEST_ORIGIN else None
 
 

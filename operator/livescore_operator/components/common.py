@@ -53,8 +53,8 @@ class Scale:
     """Number of API pods.
 
     Attributes:
-        replicas: What the Deployment says; None where a HorizontalPodAutoscaler owns the field.
-        minimum: The fewest that a HorizontalPodAutoscaler may make of it.
+        replicas: Value of the Deployment; None if a HorizontalPodAutoscaler owns the field.
+        minimum: Lower bound for a HorizontalPodAutoscaler.
     """
 
     replicas: int | None

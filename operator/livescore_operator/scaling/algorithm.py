@@ -155,7 +155,7 @@ def decide(
     history = _seeded(history, current, now)
     required = bounds.apply(_required(autoscaling, current, pods, rolling))
     recommended = bounds.clamp(_recommended(autoscaling, current, pods, required))
-    # A floor is no noise and skips the stabilization window, but keeps to the policies. minReplicas and maxReplicas
+    # A floor is not noise, so it skips the stabilization window, but keeps to the policies. minReplicas and maxReplicas
     # override both.
     stabilized = bounds.apply(_stabilized(autoscaling, current, required, history, now))
     desired = _bounds(autoscaling, floor=0).apply(_limited(autoscaling, current, stabilized, history, now))
@@ -296,7 +296,7 @@ def _limit(rules: ScalingRules, current: int, history: History, *, up: bool, now
     for policy in rules.policies:
         changed = sum(delta for _, delta in _since(history.changes, now - policy.period_seconds))
         limits.append(_policy_limit(policy, current - changed, up=up))
-    # Once the steps of a period are used up, the limit may lie behind the current number. It never turns the direction.
+    # Once the steps of a period are used up, the limit may lie behind the current number. The direction never reverses.
     if up:
         return max(max(limits) if rules.select_policy == "Max" else min(limits), current)
     return min(min(limits) if rules.select_policy == "Max" else max(limits), current)

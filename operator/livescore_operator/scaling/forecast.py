@@ -16,8 +16,8 @@ sample of that sport. This includes connections that are unrelated to any match:
   next ordinary one, while intervals and fluctuations have no effect.
 - Values are rounded up to two significant digits (9011 becomes 9100), so that the status changes only if it matters.
 
-Both rules are idempotent: repeating a sample changes nothing. Zero connections are no sample: an unreachable service is
-more likely than a match without an audience.
+Both rules are idempotent: repeating a sample changes nothing. Zero connections do not count as a sample, because an
+unreachable service is more likely than a match without an audience.
 """
 
 import math

@@ -10,7 +10,7 @@ from livescore.security.cross_site import ManagementGuard
 
 
 class RefuseWebPages:
-    """ASGI middleware that answers 403 to what the guard refuses, see :mod:`livescore.security.cross_site`."""
+    """ASGI middleware that answers with 403 if the guard of :mod:`livescore.security.cross_site` refuses."""
 
     def __init__(self, app: ASGIApp, *, guard: ManagementGuard) -> None:
         self._app = app

@@ -53,7 +53,7 @@ class ScoreBody(Body):
     away_score: Points = Field(alias="awayScore")
 
 
-# A position in the list, which is no secret: milliseconds since 1970 and a match id, in hexadecimal.
+# A position in the list, which is not secret: milliseconds since 1970 and a match id, in hexadecimal.
 _CURSOR = re.compile("([0-9a-f]{1,11})-([0-9a-f]{1,7}|[0-7][0-9a-f]{7})")
 
 

@@ -9,7 +9,6 @@ import importlib
 import inspect
 import pkgutil
 import sys
-import textwrap
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -292,13 +291,20 @@ def instance_attributes(cls: type) -> set[str]:
     return {name for base in cls.__mro__ for name in attributes_of_instances(base)}
 
 
+def attributes_of_instances(cls: type) -> set[str]:
+    """Attributes that the methods of one class set on ``self``, as far as its source is known."""
+    definition = class_definitions(cls.__module__).get(cls.__name__)
+    return stored_attributes(definition) if definition else set()
+
+
 @functools.cache
-def attributes_of_instances(cls: type) -> frozenset[str]:
-    """Return the attributes that the methods of one class set on ``self``, if its source is available."""
+def class_definitions(module_name: str) -> dict[str, ast.ClassDef]:
+    """The classes of a module by name. ``inspect.getsource()`` would parse the whole module again for each class."""
     try:
-        return frozenset(stored_attributes(ast.parse(textwrap.dedent(inspect.getsource(cls)))))
-    except (OSError, TypeError, SyntaxError):
-        return frozenset()
+        tree = ast.parse(inspect.getsource(sys.modules[module_name]))
+    except (OSError, TypeError):  # compiled
+        return {}
+    return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
 
 
 def stored_attributes(tree: ast.AST) -> set[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from livescore_operator import pod_client
 from livescore_operator.cluster import connect
 from livescore_operator.scaling.drain import RELEASE_SECONDS, VICTIM_COST
 from tests.operator.scene import START, Scene, opened
@@ -35,6 +36,8 @@ def by_connections(**more: Any) -> Json:
 @pytest.fixture
 async def scene(kube: Kube, kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
     monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+    # The pods respond from this event loop: on a busy machine that may take longer than real pods are given.
+    monkeypatch.setattr(pod_client, "TIMEOUT_SECONDS", 30.0)
     async with connect(30) as cluster, opened(kube, cluster) as found:
         yield found
 

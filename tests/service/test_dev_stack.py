@@ -46,7 +46,7 @@ class Dev:
 
     def __init__(self, directory: Path, instances: int, forks: ForkServer | None, **environment: str) -> None:
         self._forks = forks
-        self.port, self.management_port = Port(), Port()
+        self.port, self.management_port = Port(instances), Port(instances)
         self.data_dir = directory / "data"
         self.log_file = directory / "dev.log"
         self.environment = {

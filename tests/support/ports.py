@@ -13,25 +13,31 @@ FIRST, LAST = 20_000, 32_000
 
 
 class Port:
-    """A port that is reserved until :meth:`release`, even though nothing listens on it yet."""
+    """A port that is reserved until :meth:`release`, even though nothing listens on it yet.
 
-    def __init__(self) -> None:
-        self.number, self._lock = _reserve()
+    Args:
+        count: Number of consecutive ports to reserve; ``number`` is the first.
+    """
+
+    def __init__(self, count: int = 1) -> None:
+        self.number, self._locks = _reserve(count)
 
     def release(self) -> None:
-        """Release the port."""
-        self._lock.close()
+        """Release the port, and those after it."""
+        for lock in self._locks:
+            lock.close()
 
 
-def _reserve() -> tuple[int, IO[str]]:
+def _reserve(count: int) -> tuple[int, list[IO[str]]]:
     directory = Path(tempfile.gettempdir()) / "livescore-test-ports"
     directory.mkdir(exist_ok=True)
     start = random.randrange(FIRST, LAST)
     for number in itertools.chain(range(start, LAST), range(FIRST, start)):
-        lock = (directory / str(number)).open("w")
-        if _locked(lock) and _free(number):
-            return number, lock
-        lock.close()
+        locks = [(directory / str(number + offset)).open("w") for offset in range(count)]
+        if all(map(_locked, locks)) and all(_free(number + offset) for offset in range(count)):
+            return number, locks
+        for lock in locks:
+            lock.close()
     raise OSError(f"no free port from {FIRST} to {LAST}")
 
 

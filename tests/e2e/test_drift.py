@@ -81,7 +81,7 @@ async def time_repair(stack: Stack, kind: str, name: str) -> float:
     """Delete an owned resource and return the seconds until it is recreated."""
     before = (await stack.kube.get(kind, name))["metadata"]["uid"]
     started = time.monotonic()
-    await stack.kube.delete(kind, name, propagationPolicy="BackgroundTask")
+    await stack.kube.delete(kind, name, propagationPolicy="Background")
 
     async def probe() -> bool:
         found = await stack.kube.find(kind, name)

@@ -49,7 +49,7 @@ async def assert_serves(stack: Stack, endpoint: ServiceEndpoint) -> None:
         await assert_received_all(listener, writer, endpoint)
         await eventually(lambda: _connections(stack, 1), COUNTED_SECONDS)
     columns = (await stack.kubectl("get", f"lsc/{stack.name}", "--no-headers")).split()
-    assert columns[:3] == [stack.name, "True", "2/2"]
+    assert columns[:4] == [stack.name, "True", "Ready", "2/2"]
 
 
 async def _connections(stack: Stack, wanted: int) -> bool:

@@ -33,7 +33,7 @@ def _reserve(count: int) -> tuple[int, list[IO[str]]]:
     directory.mkdir(exist_ok=True)
     start = random.randrange(FIRST, LAST)
     for number in itertools.chain(range(start, LAST), range(FIRST, start)):
-        locks = [(directory / str(number + offset)).open("w") for offset in range(count)]
+        locks: list[IO[str]] = [(directory / str(number + offset)).open("w") for offset in range(count)]
         if all(map(_locked, locks)) and all(_free(number + offset) for offset in range(count)):
             return number, locks
         for lock in locks:

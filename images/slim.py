@@ -102,7 +102,7 @@ def main(modules: list[str]) -> None:
     """Shrink and compile the environment of the running interpreter."""
     packages, scripts = Path(sysconfig.get_path("purelib")), Path(sysconfig.get_path("scripts"))
     take_out([*unused(packages), *others(packages, scripts, modules)])
-    subprocess.run(["strip", "--strip-unneeded", *map(str, libraries(packages))], check=True)  # noqa: S607 - the one of the build image
+    subprocess.run(["strip", "--strip-unneeded", *map(str, libraries(packages))], check=True)  # noqa: S607 - on PATH in the build image
     for source in loaded(packages, modules):
         compiled(source)
 

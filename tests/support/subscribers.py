@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -17,7 +18,7 @@ PAUSE_SECONDS = 0.05
 """Pause between two reconnection attempts."""
 
 
-class Subscriber:
+class Subscriber(ABC):
     """An HTTP client that follows a match and reconnects after every close and error.
 
     Attributes:
@@ -39,8 +40,9 @@ class Subscriber:
                     await self._follow(http)
             await asyncio.sleep(PAUSE_SECONDS)
 
+    @abstractmethod
     async def _follow(self, http: httpx.AsyncClient) -> None:
-        raise NotImplementedError
+        """Receive events over one connection until it ends."""
 
     def _note(self, message: Message) -> None:
         if message.get("matchId") == self._match_id and "seq" in message and "data" in message:

@@ -359,7 +359,7 @@ def test_only_a_feed_itself_writes_its_state() -> None:
     for path in [*package.glob("*.py"), *(package.parent / "api").rglob("*.py"), package.parent / "application.py"]:
         for node in ast.walk(ast.parse(path.read_text())):
             writes += [
-                f"{path.name}:{node.lineno} {name}"  # type: ignore[attr-defined]
+                f"{path.name}:{node.lineno} {name}"  # type: ignore[attr-defined]  # statements have a line
                 for name in _owned_attributes(node)
                 if name in owned or (name in public and name not in ALLOWED.get(path.name, ()))
             ]

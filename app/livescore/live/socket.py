@@ -104,7 +104,7 @@ class LiveSocket(asyncio.Protocol):
     async def drained(self) -> None:
         """Wait until most of what was sent has left the process. A client that reads nothing is closed elsewhere."""
         # The transport's own limits are those of slow consumers, so it cannot signal this one.
-        while self.open and self._transport.get_write_buffer_size() > DRAINED_BYTES:  # noqa: ASYNC110
+        while self.open and self._transport.get_write_buffer_size() > DRAINED_BYTES:  # noqa: ASYNC110 - no event
             await asyncio.sleep(DRAINED_POLL_SECONDS)
 
     def close(self, code: int) -> None:

@@ -8,7 +8,7 @@ from time import monotonic
 import httpx
 
 from tests.support.clients import Listener
-from tests.support.raw_websocket import PING, PONG, TEXT, frame, handshake, raw_websocket
+from tests.support.raw_websocket import PONG, TEXT, frame, handshake, raw_websocket
 from tests.support.service import Service, Start
 from tests.support.stopwatch import Stopwatch
 
@@ -27,8 +27,7 @@ async def test_answering_client_is_pinged_every_interval(start: Start) -> None:
         moments = []
         watch = Stopwatch()
         for _ in range(4):
-            received = await client.receive()
-            assert (received.opcode, received.payload) == (PING, b"")
+            assert (await client.ping()).payload == b""
             moments.append(monotonic())
             await client.send(frame(PONG))
         pauses = [later - earlier for earlier, later in pairwise(moments)]
@@ -40,7 +39,7 @@ async def test_answering_client_is_pinged_every_interval(start: Start) -> None:
 async def test_client_without_a_pong_by_the_next_ping_is_dropped(start: Start) -> None:
     api = await start("api", PING_INTERVAL_SECONDS=str(INTERVAL_SECONDS))
     async with Listener(api.ws_url) as answering, raw_websocket(api.port) as silent:
-        assert (await silent.receive()).opcode == PING
+        await silent.ping()
         started, watch = monotonic(), Stopwatch()
         with suppress(ConnectionResetError):
             assert await silent.ended() == b""
@@ -55,8 +54,7 @@ async def test_any_client_message_counts_as_a_sign_of_life(start: Start) -> None
     api = await start("api", PING_INTERVAL_SECONDS=str(INTERVAL_SECONDS))
     async with raw_websocket(api.port) as client:
         for _ in range(3):
-            while (await client.receive()).opcode != PING:
-                pass
+            await client.ping()
             await client.send(frame(TEXT, b'{"type":"ping"}'))
         assert await _connections(api) == 1
 

@@ -98,13 +98,22 @@ class RawWebSocket:
                 await asyncio.sleep(0)
 
     async def receive(self) -> ServerFrame:
-        """Return the server's next frame. Broadcast announcements are skipped: any test may create a match meanwhile.
+        """Return the server's next frame, except those that may come at any time.
+
+        These are pings of the heartbeat, and announcements of the matches that other tests create.
 
         Raises:
             asyncio.IncompleteReadError: the server closed the TCP connection.
         """
         received = await self._frame()
-        while received.payload.startswith(ANNOUNCEMENT):
+        while received.opcode == PING or received.payload.startswith(ANNOUNCEMENT):
+            received = await self._frame()
+        return received
+
+    async def ping(self) -> ServerFrame:
+        """Return the server's next ping, skipping other frames."""
+        received = await self._frame()
+        while received.opcode != PING:
             received = await self._frame()
         return received
 
@@ -119,10 +128,8 @@ class RawWebSocket:
             return ServerFrame(first & 0x0F, await self._reader.readexactly(size), bool(first & 0x80))
 
     async def answer(self) -> Any:
-        """Return the next text message, decoded; pings may arrive at any time."""
+        """Return the next text message, decoded."""
         received = await self.receive()
-        while received.opcode == PING:
-            received = await self.receive()
         assert received.opcode == TEXT, received
         return received.json()
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from livescore.http_errors import Conflict, NotFound
 from livescore.scores.feed import Event
-from livescore.scores.rules import MatchState, Revision, Score, revise, score_delta, set_score
+from livescore.scores.rules import MatchState, Revision, revise, score_delta, set_score
+from livescore.scores.state import Score
 from livescore.scores.store import Store, WriteResult
 from tests.support.clients import Listener, Message, announced_match, feed_of
 from tests.support.databases import opened

@@ -13,7 +13,8 @@ from livescore.http_errors import Conflict
 from livescore.scores import statements as sql
 from livescore.scores import store as store_module
 from livescore.scores.database import Database, DatabaseAway
-from livescore.scores.rules import MatchState, Revision, Score, end, set_score
+from livescore.scores.rules import MatchState, Revision, end, set_score
+from livescore.scores.state import Score
 from livescore.scores.store import IdempotencyKey, Store
 from tests.support.databases import opened
 from tests.support.servers import OwnPostgres

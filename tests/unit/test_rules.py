@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from livescore.http_errors import Conflict
 from livescore.scores import rules
-from livescore.scores.rules import NO_SCORE, Invalid, MatchState, Score, Status
+from livescore.scores.rules import Invalid, MatchState
+from livescore.scores.state import NO_SCORE, Score, Status
 
 KICK_OFF = datetime(2026, 6, 11, 19, tzinfo=UTC)
 FULL_TIME = KICK_OFF + timedelta(hours=2)

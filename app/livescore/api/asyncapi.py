@@ -20,7 +20,8 @@ from livescore.api.schemas.matches import Match
 from livescore.event_types import EventType
 from livescore.live.client_messages import CLIENT_MESSAGES
 from livescore.live.messages import SERVER_MESSAGES
-from livescore.scores.rules import INT4_MAX, Status
+from livescore.scores.rules import INT4_MAX
+from livescore.scores.state import Status
 
 Json = dict[str, Any]
 

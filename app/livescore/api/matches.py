@@ -20,6 +20,7 @@ from livescore.api.schemas.matches import (
 )
 from livescore.http_errors import NotFound
 from livescore.scores import rules
+from livescore.scores.state import Score
 from livescore.scores.store import Page, WriteResult
 
 PATH = "/matches/{id}"
@@ -125,7 +126,7 @@ async def change_match(call: Call, change: MatchPatch) -> Response:
 )
 async def set_score(call: Call, new: ScoreBody) -> Response:
     """Set the score of a live match."""
-    score = rules.Score(new.home_score, new.away_score)
+    score = Score(new.home_score, new.away_score)
     return await _revise(call, lambda before, _: rules.set_score(before, score))
 
 

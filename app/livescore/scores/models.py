@@ -24,7 +24,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
 from sqlalchemy.types import UserDefinedType
 from sqlmodel import Field, SQLModel
 
-from livescore.scores.rules import STATUSES
+from livescore.scores.state import STATUSES
 
 _STATUSES = ", ".join(f"'{status}'" for status in STATUSES)
 

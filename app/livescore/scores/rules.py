@@ -7,14 +7,11 @@ database, and a property test compares the two.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Literal, get_args
+from typing import Any
 
 from livescore.event_types import EventType
 from livescore.http_errors import INVALID_BODY, BadRequest, Conflict, Issue
-
-Status = Literal["scheduled", "live", "finished", "postponed", "cancelled"]
-
-STATUSES: tuple[Status, ...] = get_args(Status)
+from livescore.scores.state import NO_SCORE, Score, Status
 
 INT4_MAX = 2_147_483_647
 """The largest value of PostgreSQL's ``integer``: ids, seqs, scores and minutes are stored in such columns."""
@@ -31,23 +28,6 @@ def status_at(start: datetime, end: datetime, now: datetime) -> Status:
     if now < end:
         return "live"
     return "finished"
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """Goals, points or sets of both sides, or a difference between two scores."""
-
-    home: int = 0
-    away: int = 0
-
-    def __add__(self, other: "Score") -> "Score":
-        return Score(self.home + other.home, self.away + other.away)
-
-    def __sub__(self, other: "Score") -> "Score":
-        return Score(self.home - other.home, self.away - other.away)
-
-
-NO_SCORE = Score()
 
 
 def score_delta(event_type: str, metadata: Mapping[str, Any] | None) -> Score:

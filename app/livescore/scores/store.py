@@ -15,6 +15,7 @@ from livescore.scores import statements as sql
 from livescore.scores.database import Connection, Database, Row, fetch
 from livescore.scores.feed import Event
 from livescore.scores.horizon import Horizon
+from livescore.scores.state import NO_SCORE, Score
 
 # Rows that a query returns at most, which bounds memory while the gaps of a long outage are filled.
 BATCH = 5_000
@@ -242,7 +243,7 @@ class Store:
                 entry = await _lock_commentary(connection, match_id, commentary_id)
                 await _check(connection, condition, entry.match_seq, entry.seq)
                 parameters = {
-                    **_delta_parameters(rules.NO_SCORE - entry.score_delta),
+                    **_delta_parameters(NO_SCORE - entry.score_delta),
                     "match_id": match_id,
                     "commentary_id": commentary_id,
                     "request_id": request_id,
@@ -496,7 +497,7 @@ class _LockedCommentary:
     seq: int
 
     @property
-    def score_delta(self) -> rules.Score:
+    def score_delta(self) -> Score:
         return rules.score_delta(self.event_type, self.metadata)
 
 
@@ -522,7 +523,7 @@ async def _lock_match(connection: Connection, match_id: int) -> tuple[rules.Matc
     if not rows:
         raise NotFound("Match not found")
     sport, home_team, away_team, status, start, end, home_score, away_score, pinned, now, seq = rows[0]
-    score = rules.Score(home_score, away_score)
+    score = Score(home_score, away_score)
     return rules.MatchState(sport, home_team, away_team, status, start, end, score, pinned), now, seq
 
 
@@ -581,8 +582,8 @@ def _commentary_parameters(values: Mapping[str, Any]) -> dict[str, Any]:
     return {**values, "metadata": None if metadata is None else Json(metadata, orjson.dumps)}
 
 
-def _delta_parameters(delta: rules.Score) -> dict[str, Any]:
-    return {"home": delta.home, "away": delta.away, "scores": delta != rules.NO_SCORE}
+def _delta_parameters(delta: Score) -> dict[str, Any]:
+    return {"home": delta.home, "away": delta.away, "scores": delta != NO_SCORE}
 
 
 def _revision_parameters(

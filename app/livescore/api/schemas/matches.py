@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from livescore.api.schemas.base import OMITTED, Answer, Body, Patch, Query
 from livescore.api.schemas.fields import Count, Id, Instant, Limit, Name, Names, Points, QueryInstant, Seq, Timestamp
 from livescore.http_errors import Issue
-from livescore.scores.rules import Status
+from livescore.scores.state import Status
 
 _KICK_OFF = "2026-06-11T19:00:00.000Z"
 _FULL_TIME = "2026-06-11T21:00:00.000Z"

@@ -1,0 +1,101 @@
+"""The state of a match as the fold of its entries and overrides, in the order of their ids. Pure, without I/O.
+
+An override, a score or status set by hand, is absolute and applies at its place: the correction of an earlier goal does
+not change a score that was set after it, and later goals count from that score. An entry that a later one takes back,
+such as a goal that was disallowed, does not apply.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import reduce
+from typing import Any
+
+from livescore.scores.sports.sport import Sport
+from livescore.scores.state import NO_SCORE, Entry, Override, Score, State, Winner
+
+Step = Entry | Override
+
+# Values of a video review's `metadata.outcome` that take the entry back to which `metadata.commentaryId` points.
+_REVERSALS = frozenset({"overturned", "disallowed", "cancelled", "rescinded"})
+
+# Statuses in which the clock of a match stands still.
+_STILL = frozenset({"interrupted", "postponed", "cancelled", "abandoned", "delayed"})
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """The fold of one match.
+
+    Attributes:
+        rules: The match's rules, an instance of ``sport.rules``.
+        initial: The score with which the match was created.
+    """
+
+    sport: Sport
+    rules: Any
+    initial: Score = NO_SCORE
+
+    def start(self) -> State:
+        """Return the state before all entries."""
+        state = self.sport.initial_state(self.rules)
+        return state if self.initial == state.score else self.sport.with_score(state, self.initial, self.rules)
+
+    def fold(self, steps: Iterable[Step]) -> State:
+        """Return the state after all entries and overrides, given in the order of their ids."""
+        ordered = list(steps)
+        taken_back = {target for step in ordered if (target := reversal(step)) is not None}
+        return reduce(self.apply, (step for step in ordered if step.id not in taken_back), self.start())
+
+    def apply(self, state: State, step: Step) -> State:
+        """Return the state after one entry or override. An entry with a :func:`reversal` needs :meth:`fold` instead."""
+        if isinstance(step, Entry):
+            return self.sport.apply(state, step, self.rules)
+        return self._override(state, step)
+
+    def warnings(self, state: State, entry: Entry) -> list[str]:
+        """Return the contradictions between an entry and the state before it."""
+        if entry.type == "goal_disallowed" and reversal(entry) is None:
+            return ["metadata.commentaryId does not name the goal: the score stays"]
+        return self.sport.warnings(state, entry, self.rules)
+
+    def _override(self, state: State, step: Override) -> State:
+        if step.adjustment is not None:
+            state = self.sport.with_score(state, (state.score + step.adjustment).at_least_zero(), self.rules)
+        if step.score is not None:
+            state = self.sport.with_score(state, step.score, self.rules)
+        if step.sets_status:
+            state = self._with_status(state, step)
+        return self._with_result(state) if step.score is not None or step.adjustment is not None else state
+
+    def _with_status(self, state: State, step: Override) -> State:
+        match step.status:
+            case "finished":
+                return self.sport.finish(state, self.rules, step.at)
+            case "awarded":
+                winner: Winner = state.winner or state.score.leader
+                return replace(state, status="awarded", winner=winner, decided_by="awarded")
+            case "live" if state.clock is not None and self.sport.is_open(state, self.rules):
+                clock = state.clock.started(step.at) if state.status in _STILL else state.clock
+                return replace(state, status="live", clock=clock, winner=None, decided_by=None)
+            case "live":
+                return replace(state, status="live", winner=None, decided_by=None)
+        if step.status in _STILL and state.clock is not None:
+            state = replace(state, clock=state.clock.stopped(step.at))
+        return replace(state, status=step.status)
+
+    def _with_result(self, state: State) -> State:
+        """Return the state with the result of its new score, if the match had one by its score."""
+        if state.winner is None or state.decided_by not in ("regular", "extra_time", "penalties"):
+            return state
+        winner, decided_by = self.sport.result(state, self.rules)
+        return replace(state, winner=winner, decided_by=decided_by)
+
+
+def reversal(step: Step) -> int | None:
+    """Return the id of the entry that an entry takes back: a disallowed goal, or an overturned decision."""
+    if not isinstance(step, Entry) or step.type not in ("goal_disallowed", "var_decision"):
+        return None
+    if step.type == "var_decision" and step.metadata.get("outcome") not in _REVERSALS:
+        return None
+    target = step.metadata.get("commentaryId")
+    return target if isinstance(target, int) and not isinstance(target, bool) else None

@@ -1,0 +1,273 @@
+"""What a sport is: its periods, its clock and how its entries move the state of a match. Pure, without I/O.
+
+:class:`Sport` implements what all sports share. A sport is one module with one subclass, and one line in the registry
+of this package.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+from livescore.scores.state import Cards, Clock, DecidedBy, Entry, Json, Score, State, Status, Winner, opponent
+
+PeriodKind = Literal["play", "break", "shootout", "end"]
+
+# Codes for points whose period is not known: regular time and extra time as a whole.
+REGULAR = "REG"
+EXTRA = "ET"
+FULL_TIME = "FT"
+
+
+class Rules(BaseModel):
+    """What the fold needs to know and no entry says: the member ``rules`` of a match."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A period, a break or the end of a match.
+
+    Attributes:
+        start: Match time in seconds at which the clock of the period starts, or None if it has no clock.
+    """
+
+    code: str
+    kind: PeriodKind
+    start: float | None = None
+
+
+END = Period(FULL_TIME, "end")
+
+
+class Sport:
+    """The rules of a sport.
+
+    Entries always apply, even where the rules make them impossible, because reporters may know more than the rules;
+    :meth:`warnings` names the contradiction.
+
+    Attributes:
+        name: Canonical name.
+        aliases: Other values of a match's ``sport`` that mean this one, in lower case.
+        moving: The ``eventType`` values that may change the state. Others are free commentary.
+        scoring: Those of them that move the score and honour ``metadata.scoreDelta``.
+        rules: Model of a match's ``rules``.
+        detail_schema: JSON schema of a match's ``state``; None if the sport has no state of its own.
+        direction: Direction of the clock.
+    """
+
+    name: ClassVar[str]
+    aliases: ClassVar[frozenset[str]] = frozenset()
+    moving: ClassVar[frozenset[str]]
+    scoring: ClassVar[frozenset[str]] = frozenset()
+    rules: ClassVar[type[Rules]] = Rules
+    detail_schema: ClassVar[Json | None] = None
+    direction: ClassVar[Literal["up", "down"]] = "up"
+
+    # Periods
+
+    def period(self, code: str, rules: Any) -> Period | None:
+        """Return the period of a code; None if the sport has no such period."""
+        raise NotImplementedError
+
+    def next_periods(self, state: State, rules: Any) -> tuple[str, ...]:
+        """Return the codes of the periods that may start now; the first one is the usual one."""
+        raise NotImplementedError
+
+    def after(self, code: str, state: State, rules: Any) -> str:
+        """Return the code of the break that follows a period, or ``FT``."""
+        raise NotImplementedError
+
+    # State
+
+    def initial_state(self, rules: Any) -> State:
+        """Return the state of a match without entries."""
+        return State()
+
+    def apply(self, state: State, entry: Entry, rules: Any) -> State:
+        """Return the state after an entry. Subclasses handle their own types and leave the others to this method."""
+        match entry.type:
+            case "period_start":
+                return self.start_period(state, entry, rules)
+            case "period_end":
+                return self.end_period(state, entry, rules)
+            case "clock_start" | "clock_stop" | "clock_set" | "added_time":
+                return self.change_clock(state, entry, rules)
+            case "retirement" | "walkover" | "default" if entry.side is not None:
+                reasons: Mapping[str, DecidedBy] = {"walkover": "walkover", "default": "defaulted"}
+                reason = reasons.get(entry.type, "retired")
+                return self.close(state, entry, opponent(entry.side), reason, "finished")
+            case "award":
+                winner = entry.side or state.score.leader
+                return self.close(self.add_delta(state, entry, rules), entry, winner, "awarded", "awarded")
+        return state
+
+    def with_score(self, state: State, score: Score, rules: Any) -> State:
+        """Return the state with a score set by hand; the difference counts in the current period."""
+        difference = score - state.score
+        changed = state.plus(difference, self.scoring_period(state, None, rules))
+        return replace(changed, score=score)
+
+    def finish(self, state: State, rules: Any, at: Any) -> State:
+        """Return the state of a match that has ended, with the result that its score gives it."""
+        winner, decided_by = self.result(state, rules)
+        clock = None if state.clock is None else state.clock.stopped(at)
+        period = FULL_TIME if state.period is not None else None
+        return replace(state, period=period, clock=clock, winner=winner, decided_by=decided_by, status="finished")
+
+    def result(self, state: State, rules: Any) -> tuple[Winner, DecidedBy]:
+        """Return the winner of a match that ends now, and how it was decided."""
+        if state.shootout is not None and state.shootout.score.leader != "draw":
+            return state.shootout.score.leader, "penalties"
+        return state.score.leader, "extra_time" if self.had_extra_time(state) else "regular"
+
+    def had_extra_time(self, state: State) -> bool:
+        """Return True if the match went beyond its regular length."""
+        return any(entry.period.startswith((EXTRA, "OT")) for entry in state.scores)
+
+    def warnings(self, state: State, entry: Entry, rules: Any) -> list[str]:
+        """Return the contradictions between an entry and the state before it, for the reporter."""
+        match entry.type:
+            case "period_start":
+                return self._start_warnings(state, entry, rules)
+            case "period_end" if not self.is_open(state, rules):
+                return ["no period is open"]
+            case "clock_start" | "clock_stop" | "added_time" if state.clock is None:
+                return ["the match has no clock yet: its first period has not started"]
+            case "retirement" | "walkover" | "default" if entry.side is None:
+                return ["no side: the entry has no effect"]
+        if entry.type in self.scoring and state.winner is not None:
+            return ["the match is decided"]
+        return []
+
+    # For subclasses
+
+    def is_open(self, state: State, rules: Any) -> bool:
+        """Return True while a period is played."""
+        period = None if state.period is None else self.period(state.period, rules)
+        return period is not None and period.kind in ("play", "shootout")
+
+    def scoring_period(self, state: State, entry: Entry | None, rules: Any) -> str:
+        """Return the code of the period in which an entry scores.
+
+        It is the one that the entry names, else the current one, else the last one, else ``REG``.
+        """
+        named = None if entry is None or entry.period is None else self.period(entry.period, rules)
+        if named is not None and named.kind == "play":
+            return named.code
+        current = None if state.period is None else self.period(state.period, rules)
+        if current is not None and current.kind == "play":
+            return current.code
+        return state.scores[-1].period if state.scores else REGULAR
+
+    def delta(self, entry: Entry, points: int = 1) -> Score:
+        """Return the points of a scoring entry: its ``metadata.scoreDelta``, else points for its side."""
+        given = entry.metadata.get("scoreDelta")
+        if isinstance(given, dict):
+            return Score(int(given.get("home", 0)), int(given.get("away", 0)))
+        return Score() if entry.side is None else Score.of(entry.side, points)
+
+    def add_delta(self, state: State, entry: Entry, rules: Any) -> State:
+        """Return the state with only the ``metadata.scoreDelta`` of an entry, for entries that score nothing else."""
+        if "scoreDelta" not in entry.metadata:
+            return state
+        return self.with_score(state, (state.score + self.delta(entry)).at_least_zero(), rules)
+
+    def close(self, state: State, entry: Entry, winner: Winner, decided_by: DecidedBy, status: Status) -> State:
+        """Return the state of a match that ends for another reason than its score."""
+        clock = None if state.clock is None else state.clock.stopped(entry.at)
+        period = FULL_TIME if state.period is not None else None
+        return replace(state, period=period, clock=clock, winner=winner, decided_by=decided_by, status=status)
+
+    def start_period(self, state: State, entry: Entry, rules: Any) -> State:
+        """Start the period that an entry names, or the next one."""
+        following = self.next_periods(state, rules)
+        code = entry.period or (following[0] if following else state.period or REGULAR)
+        period = self.period(code, rules) or Period(code, "play")
+        if period.kind == "end":
+            return self.finish(state, rules, entry.at)
+        clock = None if state.clock is None else state.clock.stopped(entry.at)
+        if period.start is not None:
+            clock = Clock(code, period.start, None, True, self.direction, entry.at)
+        scores = state.scores
+        if period.kind == "play" and state.in_period(code) is None:
+            scores = state.plus(Score(), code).scores
+        return replace(state, period=code, clock=clock, scores=scores, winner=None, decided_by=None, status="live")
+
+    def end_period(self, state: State, entry: Entry, rules: Any) -> State:
+        """End the current period, or the one that an entry names."""
+        code = entry.period or state.period
+        if code is None:
+            return state
+        following = self.after(code, state, rules)
+        if following == FULL_TIME:
+            return self.finish(state, rules, entry.at)
+        clock = None if state.clock is None else state.clock.stopped(entry.at)
+        return replace(state, period=following, clock=clock)
+
+    def change_clock(self, state: State, entry: Entry, rules: Any) -> State:
+        """Start, stop or set the clock, or announce added time: ``metadata.seconds``, or ``metadata.minutes``."""
+        seconds = number(entry.metadata, "seconds")
+        minutes = whole(entry.metadata, "minutes")
+        clock = state.clock
+        if clock is None:
+            if entry.type != "clock_set" or seconds is None or state.period is None:
+                return state
+            clock = Clock(entry.period or state.period, seconds, None, False, self.direction, entry.at)
+        match entry.type:
+            case "clock_start":
+                clock = clock.started(entry.at)
+            case "clock_stop":
+                clock = clock.stopped(entry.at)
+            case "clock_set" if seconds is not None:
+                clock = replace(clock, period=entry.period or clock.period, seconds=seconds, at=entry.at)
+            case "added_time" if seconds is not None:
+                clock = replace(clock, announced=round(seconds))
+            case "added_time" if minutes is not None:
+                clock = replace(clock, announced=60 * minutes)
+        return replace(state, clock=clock)
+
+    def show_card(self, state: State, entry: Entry) -> State:
+        """Count a yellow, second yellow or red card. A second yellow counts as a yellow and a red one."""
+        if entry.side is None:
+            return state
+        card, cards = Score.of(entry.side), state.cards or Cards()
+        yellow = card if entry.type in ("yellow_card", "second_yellow") else Score()
+        red = card if entry.type in ("red_card", "second_yellow") else Score()
+        return replace(state, cards=Cards(cards.yellow + yellow, cards.red + red))
+
+    def _start_warnings(self, state: State, entry: Entry, rules: Any) -> list[str]:
+        following = self.next_periods(state, rules)
+        code = entry.period or (following[0] if following else None)
+        if code is None:
+            return ["no period follows: name one in periodCode"]
+        if self.period(code, rules) is None:
+            return [f"{self.name} has no period {code}"]
+        if code in following:
+            return []
+        expected = " or ".join(following) or "no further period"
+        return [f"period {code} is not expected now, but {expected}"]
+
+
+COMMON_TYPES = frozenset(
+    {
+        *("period_start", "period_end", "clock_start", "clock_stop", "clock_set", "added_time"),
+        *("retirement", "walkover", "default", "award"),
+    }
+)
+"""The ``eventType`` values that :class:`Sport` handles."""
+
+
+def whole(metadata: Mapping[str, Any], name: str) -> int | None:
+    """Return a member of the metadata if it is an integer that is not negative; else None."""
+    value = metadata.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def number(metadata: Mapping[str, Any], name: str) -> float | None:
+    """Return a member of the metadata if it is a number that is not negative; else None."""
+    value = metadata.get(name)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 else None

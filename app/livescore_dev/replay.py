@@ -12,9 +12,10 @@ from uuid import NAMESPACE_URL, uuid5
 from rich.console import Console
 from rich.text import Text
 
-from livescore_dev import openfootball, script
+from livescore.imports import openfootball
+from livescore.imports.openfootball import Match, Tournament
+from livescore_dev import script
 from livescore_dev.display import Display, table
-from livescore_dev.openfootball import Match, Tournament
 from livescore_dev.rest import Client, Record, RequestError, instant
 from livescore_dev.script import Step
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from livescore_dev.openfootball import Goal, Match, Pair, Side
+from livescore.imports.openfootball import Goal, Match, Pair, Side
 
 # Recorded duration of a match: two halves with their break, and thirty minutes more with extra time.
 REGULAR_TIME = timedelta(hours=2)
@@ -219,8 +219,9 @@ class _Script:
         if period.number > 1:
             return self._mark(name, f"{text} under way", period.first, period.number)
         facts: dict[str, Any] = {}
-        if self.match.stage:
-            facts["stage"] = self.match.stage
+        stage = self.match.group or self.match.round
+        if stage:
+            facts["stage"] = stage
         if self.match.ground:
             facts["ground"] = self.match.ground
         return self._mark(name, f"{text}: {self.match.home} {EN_DASH} {self.match.away}", 0, 1, **facts)

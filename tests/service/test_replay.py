@@ -13,8 +13,8 @@ from uuid import uuid4
 import pytest
 from rich.console import Console
 
+from livescore.imports.openfootball import Match, read
 from livescore_dev import script
-from livescore_dev.openfootball import Match, read
 from livescore_dev.replay import ReplayError, Summary, replay
 from livescore_dev.rest import instant
 from tests.support.servers import OwnPostgres, Valkey

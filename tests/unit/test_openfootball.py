@@ -1,7 +1,7 @@
 """Tournament files of every edition are read alike, and errors name the match and the field."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from livescore_dev.openfootball import FormatError, Goal, Match, Pair, Score, read
+from livescore.imports.openfootball import FormatError, Goal, Match, Pair, Score, parse, read
 
 DATA = Path(__file__).parent.parent / "data"
 PLAIN = {"team1": "Juist", "team2": "Borkum", "date": "2021-06-11"}
@@ -39,7 +39,10 @@ def test_current_file_format_is_read() -> None:
             Goal("home", "Ben Kray", 90, 3, own_goal=True),
             Goal("away", "Cleo Diaz", 46),
         ),
-        stage="Group A",
+        stage="Group stage",
+        round="Matchday 1",
+        group="Group A",
+        day=date(2021, 6, 11),
         ground="Dune Park",
         outcome="played",
     )
@@ -136,6 +139,51 @@ def test_a_match_without_a_final_score_is_not_played(tmp_path: Path, score: Any)
 )
 def test_status_in_the_file_decides_the_outcome(tmp_path: Path, status: str | None, outcome: str) -> None:
     assert read_match(tmp_path, status=status, score={"ft": [1, 0]}).outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("fields", "stage", "round_", "group"),
+    [
+        ({"round": "Matchday 12", "group": "Group H"}, "Group stage", "Matchday 12", "Group H"),
+        ({"round": "Matchday 12"}, None, "Matchday 12", None),
+        ({"round": "Semi-finals"}, "Semi-finals", "Semi-finals", None),
+        ({"round": "Group 2 Play-off"}, "Group 2 Play-off", "Group 2 Play-off", None),
+        ({"round": "Group A"}, "Group stage", None, "Group A"),
+        ({"round": "League, Matchday 3"}, "League", "League, Matchday 3", None),
+        ({"round": "5. Round"}, None, "5. Round", None),
+        ({"round": "Matchday 1", "stage": "Playoffs"}, "Playoffs", "Matchday 1", None),
+        ({}, None, None, None),
+    ],
+)
+def test_stage_follows_from_round_and_group(
+    tmp_path: Path, fields: dict[str, Any], stage: str | None, round_: str | None, group: str | None
+) -> None:
+    match = read_match(tmp_path, **fields)
+
+    assert (match.stage, match.round, match.group) == (stage, round_, group)
+
+
+@pytest.mark.parametrize(
+    ("name", "competition", "season"),
+    [
+        ("World Cup 2022", "World Cup", "2022"),
+        ("English Premier League 2017/18", "English Premier League", "2017/18"),
+        ("World Cup 2026 Qualifying", "World Cup Qualifying", "2026"),
+        ("Island Cup", "Island Cup", None),
+        ("1994", "1994", "1994"),
+    ],
+)
+def test_name_contains_competition_and_season(tmp_path: Path, name: str, competition: str, season: str | None) -> None:
+    tournament = read(write(tmp_path / "file.json", {"name": name, "matches": []}))
+
+    assert (tournament.competition, tournament.season) == (competition, season)
+
+
+def test_matches_without_errors_are_parsed_and_the_errors_name_row_and_field() -> None:
+    tournament, problems = parse({"matches": [{**PLAIN, "date": "yesterday"}, PLAIN]}, "Cup")
+
+    assert [match.home for match in tournament.matches] == ["Juist"]
+    assert [(problem.row, problem.field) for problem in problems] == [(1, "date")]
 
 
 def test_file_name_replaces_a_missing_name(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from livescore_dev.openfootball import Goal, Match, Outcome, Pair, Score, read
+from livescore.imports.openfootball import Goal, Match, Outcome, Pair, Score, read
 from livescore_dev.script import Step, plan, record_end, timeline
 
 DATA = Path(__file__).parent.parent / "data"

@@ -61,7 +61,15 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A match; ``kick_off`` is in UTC."""
+    """A match.
+
+    Attributes:
+        kick_off: In UTC; noon of ``day`` if the file has no time.
+        day: Date in the file, which is that of the venue.
+        has_time: True if the file says at what time the match starts.
+        stage: ``Group stage`` for a match with a group; the round if it is no matchday, such as ``Semi-finals``.
+        number: Number of the match within its competition and season, if the file has one.
+    """
 
     home: str
     away: str
@@ -69,8 +77,13 @@ class Match:
     score: Score = Score()
     goals: tuple[Goal, ...] = ()
     stage: str | None = None
+    round: str | None = None
+    group: str | None = None
+    number: int | None = None
     ground: str | None = None
     outcome: Outcome = "unplayed"
+    day: date | None = None
+    has_time: bool = True
 
     @property
     def decided(self) -> bool:
@@ -89,6 +102,36 @@ class Tournament:
     name: str
     matches: tuple[Match, ...]
     warnings: tuple[str, ...] = ()
+
+    @property
+    def competition(self) -> str:
+        """The name without the season: ``World Cup`` of ``World Cup 2022``."""
+        return _SEASON.sub("", self.name).strip() or self.name
+
+    @property
+    def season(self) -> str | None:
+        """The season in the name, such as ``2022`` or ``2017/18``; None if it has none."""
+        found = _SEASON.search(self.name)
+        return found["season"] if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An error in a file.
+
+    Attributes:
+        row: Number of the match in the file, from 1.
+        match: The match as readers of the file recognise it.
+        field: Path of the field, such as ``goals1.0.minute``; empty for the match as a whole.
+    """
+
+    row: int
+    match: str
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.match}: field {self.field or '(the match itself)'}: {self.message}"
 
 
 class FormatError(Exception):
@@ -116,6 +159,10 @@ MAX_PROBLEMS = 10
 # Time zone abbreviations in the files → UTC offset in hours.
 ZONES = {"UTC": 0, "GMT": 0, "Z": 0, "WET": 0, "BST": 1, "WEST": 1, "CET": 1, "CEST": 2, "EET": 2, "EEST": 3, "MSK": 3}
 NOON = time(12, tzinfo=UTC)
+
+_SEASON = re.compile(r"\s*\b(?P<season>(?:18|19|20)\d{2}(?:[/-]\d{2}(?:\d{2})?)?)\b")
+_GROUP = re.compile(r"Group \w{1,2}")
+_MATCHDAY = re.compile(r"(?:(?P<stage>.+), )?(?:(?:Matchday|Round) \d+|\d+\. Round)")
 
 _MINUTE = re.compile(r"(?P<minute>\d{1,3})'?(?:\s*\+\s*(?P<stoppage>\d{1,2}))?'?")
 _TIME = re.compile(r"(?P<hour>\d{1,2})[:.](?P<minute>\d{2})(?:\s*(?P<zone>\S+))?")
@@ -255,7 +302,9 @@ class FileMatch(_File):
     goals1: list[FileGoal] | None = None
     goals2: list[FileGoal] | None = None
     goals: list[FileGoal] | None = None
+    num: Count | None = None
     round: str | None = None
+    stage: str | None = None
     group: Place = None
     ground: Place = None
     stadium: Place = None
@@ -268,16 +317,26 @@ class FileMatch(_File):
                 raise ValueError(f"goals.{number}.team must be {self.team1} or {self.team2}")
         return self
 
-    def match(self, stage: str | None) -> Match:
+    def match(self, enclosing_round: str | None) -> Match:
+        round_ = self.round or enclosing_round
+        group = self.group
+        # Files of the Champions League have the group as the round.
+        if group is None and round_ is not None and _GROUP.fullmatch(round_):
+            group, round_ = round_, None
         return Match(
             home=self.team1,
             away=self.team2,
             kick_off=self._kick_off(),
             score=self._score(),
             goals=tuple(self._goals()),
-            stage=self.group or self.round or stage,
+            stage=self.stage or ("Group stage" if group else _stage(round_)),
+            round=round_,
+            group=group,
+            number=self.num,
             ground=self.ground or self.stadium,
             outcome=self._outcome(),
+            day=self.date,
+            has_time=self.time is not None,
         )
 
     def _outcome(self) -> Outcome:
@@ -307,6 +366,14 @@ class FileMatch(_File):
         yield from (goal.goal("away" if goal.team == self.team2 else "home") for goal in self.goals or ())
 
 
+def _stage(round_: str | None) -> str | None:
+    """Return the stage that a round names: ``Semi-finals`` itself, ``League`` of ``League, Matchday 1``."""
+    if round_ is None:
+        return None
+    matchday = _MATCHDAY.fullmatch(round_)
+    return matchday["stage"] if matchday else round_
+
+
 def _both(pair: tuple[int, int] | None, home: int | None, away: int | None) -> Pair | None:
     if pair is None and home is not None and away is not None:
         pair = (home, away)
@@ -319,51 +386,65 @@ def read(path: Path) -> Tournament:
     Raises:
         FormatError: The file cannot be read; the text names the file and every match and field in error.
     """
-    document = _document(path)
-    problems: list[str] = []
-    matches: list[Match] = []
-    for number, (stage, written) in enumerate(_written(document, path), 1):
-        try:
-            matches.append(FileMatch.model_validate(written).match(stage))
-        except ValidationError as error:
-            problems += (f"{_label(number, written)}: {_fault(issue)}" for issue in error.errors())
+    tournament, problems = parse(_document(path), path.stem, str(path))
     if problems:
-        raise FormatError("\n".join([f"{path} cannot be read:", *_shortened(problems)]))
+        raise FormatError("\n".join([f"{path} cannot be read:", *_shortened([str(problem) for problem in problems])]))
+    return tournament
+
+
+def parse(document: Any, name: str, where: str = "the file") -> tuple[Tournament, list[Problem]]:
+    """Return the matches of a parsed file that have no error, and the errors of the others.
+
+    Args:
+        document: The JSON document.
+        name: Name of the tournament if the document has none.
+        where: The file, as errors call it.
+
+    Raises:
+        FormatError: The document has another structure.
+    """
+    if not isinstance(document, dict):
+        raise FormatError(f'{where} is not a tournament: expected an object with "matches" or "rounds"')
+    problems: list[Problem] = []
+    matches: list[Match] = []
+    for number, (round_, written) in enumerate(_written(document, where), 1):
+        try:
+            matches.append(FileMatch.model_validate(written).match(round_))
+        except ValidationError as error:
+            problems += (_problem(number, written, issue) for issue in error.errors())
     distinct, warnings = _without_repeats(matches)
-    name = document.get("name")
-    return Tournament(
-        name.strip() if isinstance(name, str) and name.strip() else path.stem,
+    given = document.get("name")
+    tournament = Tournament(
+        given.strip() if isinstance(given, str) and given.strip() else name,
         tuple(sorted(distinct, key=lambda match: match.kick_off)),
         tuple(warnings),
     )
+    return tournament, problems
 
 
-def _document(path: Path) -> dict[str, Any]:
+def _document(path: Path) -> Any:
     try:
-        document = json.loads(path.read_text(encoding="utf-8-sig"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise FormatError(f"{path} cannot be opened: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{path} is not a JSON file: {error}") from error
-    if not isinstance(document, dict):
-        raise FormatError(f'{path} is not a tournament: expected an object with "matches" or "rounds"')
-    return document
 
 
-def _written(document: dict[str, Any], path: Path) -> Iterator[tuple[str | None, Any]]:
+def _written(document: dict[str, Any], where: str) -> Iterator[tuple[str | None, Any]]:
     """Yield the raw data of every match and the name of the round that contains it."""
     if "rounds" not in document:
-        yield from ((None, match) for match in _list(document, "matches", path))
+        yield from ((None, match) for match in _list(document, "matches", where))
         return
-    for number, entry in enumerate(_list(document, "rounds", path), 1):
+    for number, entry in enumerate(_list(document, "rounds", where), 1):
         if not isinstance(entry, dict):
-            raise FormatError(f'{path}, round {number}: expected an object with "matches"')
+            raise FormatError(f'{where}, round {number}: expected an object with "matches"')
         name = entry.get("name")
-        stage = name if isinstance(name, str) else None
-        yield from ((stage, match) for match in _list(entry, "matches", f"{path}, round {number}"))
+        round_ = name if isinstance(name, str) else None
+        yield from ((round_, match) for match in _list(entry, "matches", f"{where}, round {number}"))
 
 
-def _list(container: dict[str, Any], field: str, where: Path | str) -> list[Any]:
+def _list(container: dict[str, Any], field: str, where: str) -> list[Any]:
     value = container.get(field)
     if not isinstance(value, list):
         raise FormatError(f'{where}: field "{field}" must be a list of {field}')
@@ -377,9 +458,9 @@ def _label(number: int, written: Any) -> str:
     return f"match {number} ({teams}, {written.get('date')})"
 
 
-def _fault(issue: Any) -> str:
-    field = ".".join(str(part) for part in issue["loc"]) or "(the match itself)"
-    return f"field {field}: {issue['msg'].removeprefix('Value error, ')}"
+def _problem(row: int, written: Any, issue: Any) -> Problem:
+    field = ".".join(str(part) for part in issue["loc"])
+    return Problem(row, _label(row, written), field, issue["msg"].removeprefix("Value error, "))
 
 
 def _without_repeats(matches: list[Match]) -> tuple[list[Match], list[str]]:

@@ -1,0 +1,1 @@
+"""Imports of results: files of other projects, and their translation into matches and entries."""

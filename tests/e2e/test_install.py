@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from livescore_dev.openfootball import read
+from livescore.imports.openfootball import read
 from livescore_dev.rest import instant
 from tests.e2e.environment import APP_IMAGE
 from tests.e2e.measurements import MEASUREMENTS

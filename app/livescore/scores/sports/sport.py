@@ -93,7 +93,7 @@ class Sport:
             case "period_start":
                 return self.start_period(state, entry, rules)
             case "period_end":
-                return self.end_period(state, entry, rules)
+                return self.end_period(self.with_period_score(state, entry, rules), entry, rules)
             case "clock_start" | "clock_stop" | "clock_set" | "added_time":
                 return self.change_clock(state, entry, rules)
             case "retirement" | "walkover" | "default" if entry.side is not None:
@@ -133,6 +133,8 @@ class Sport:
         match entry.type:
             case "period_start":
                 return self._start_warnings(state, entry, rules)
+            case "period_end" if "score" in entry.metadata and score(entry.metadata, "score") is None:
+                return ["metadata.score has no effect: it needs home and away, integers of at least 0"]
             case "period_end" if not self.is_open(state, rules):
                 return ["no period is open"]
             case "clock_start" | "clock_stop" | "added_time" if state.clock is None:
@@ -208,6 +210,21 @@ class Sport:
         clock = None if state.clock is None else state.clock.stopped(entry.at)
         return replace(state, period=following, clock=clock)
 
+    def with_period_score(self, state: State, entry: Entry, rules: Any) -> State:
+        """Return the state with the points of a period as the ``metadata.score`` of its end gives them.
+
+        The headline changes by the difference. Results without single goals or points are entered in this way.
+        """
+        code = entry.period or state.period
+        points = score(entry.metadata, "score")
+        if code is None or points is None:
+            return state
+        period = self.period(code, rules)
+        if code not in (REGULAR, EXTRA) and (period is None or period.kind != "play"):
+            return state
+        known = state.in_period(code)
+        return state.plus(points if known is None else points - known.score, code)
+
     def change_clock(self, state: State, entry: Entry, rules: Any) -> State:
         """Start, stop or set the clock, or announce added time: ``metadata.seconds``, or ``metadata.minutes``."""
         seconds = number(entry.metadata, "seconds")
@@ -271,3 +288,12 @@ def number(metadata: Mapping[str, Any], name: str) -> float | None:
     """Return a member of the metadata if it is a number that is not negative; else None."""
     value = metadata.get(name)
     return value if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 else None
+
+
+def score(metadata: Mapping[str, Any], name: str) -> Score | None:
+    """Return a member of the metadata if it is an object of two integers, ``home`` and ``away``; else None."""
+    value = metadata.get(name)
+    if not isinstance(value, dict):
+        return None
+    home, away = whole(value, "home"), whole(value, "away")
+    return None if home is None or away is None else Score(home, away)

@@ -186,23 +186,39 @@ class Shootout:
 
 @dataclass(frozen=True, slots=True)
 class Cards:
-    """The yellow and red cards of both sides."""
+    """The cards of both sides.
+
+    Attributes:
+        yellow: All yellow cards, also both of a player who was dismissed for the second one.
+        red: All red cards, also those after a second yellow one.
+        second_yellow: Dismissals after two yellow cards.
+    """
 
     yellow: Score = NO_SCORE
     red: Score = NO_SCORE
+    second_yellow: Score = NO_SCORE
 
     def to_json(self) -> Json:
         """Return the member ``cards``."""
-        return {
-            "home": {"yellow": self.yellow.home, "red": self.red.home},
-            "away": {"yellow": self.yellow.away, "red": self.red.away},
-        }
+        home, away = (
+            {
+                "yellow": getattr(self.yellow, side),
+                "red": getattr(self.red, side),
+                "secondYellow": getattr(self.second_yellow, side),
+            }
+            for side in ("home", "away")
+        )
+        return {"home": home, "away": away}
 
     @classmethod
     def from_json(cls, member: Mapping[str, Any]) -> Self:
         """Return the cards that :meth:`to_json` has written."""
         home, away = member["home"], member["away"]
-        return cls(Score(home["yellow"], away["yellow"]), Score(home["red"], away["red"]))
+        return cls(
+            Score(home["yellow"], away["yellow"]),
+            Score(home["red"], away["red"]),
+            Score(home.get("secondYellow", 0), away.get("secondYellow", 0)),
+        )
 
 
 @dataclass(frozen=True, slots=True)

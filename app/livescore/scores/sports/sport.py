@@ -254,7 +254,8 @@ class Sport:
         card, cards = Score.of(entry.side), state.cards or Cards()
         yellow = card if entry.type in ("yellow_card", "second_yellow") else Score()
         red = card if entry.type in ("red_card", "second_yellow") else Score()
-        return replace(state, cards=Cards(cards.yellow + yellow, cards.red + red))
+        twice = card if entry.type == "second_yellow" else Score()
+        return replace(state, cards=Cards(cards.yellow + yellow, cards.red + red, cards.second_yellow + twice))
 
     def _start_warnings(self, state: State, entry: Entry, rules: Any) -> list[str]:
         following = self.next_periods(state, rules)

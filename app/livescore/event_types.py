@@ -8,8 +8,9 @@ EventType = Literal[
     "commentary_updated",
     "commentary_deleted",
     "score_update",
-    "match_updated",
+    "period_changed",
     "match_status_changed",
+    "match_updated",
 ]
 
 EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)

@@ -25,6 +25,10 @@ KEYS = [
     "createdAt",
     "updatedAt",
     "seq",
+    "side",
+    "periodCode",
+    "stoppage",
+    "warnings",
 ]
 
 
@@ -70,6 +74,10 @@ async def test_commentary_response_has_all_members_in_order(http: httpx.AsyncCli
         "createdAt": "",
         "updatedAt": "",
         "seq": 2,
+        "side": None,
+        "periodCode": None,
+        "stoppage": None,
+        "warnings": [],
     }
 
 
@@ -129,7 +137,8 @@ async def test_goal_changes_the_score_in_the_same_transaction(
     _, commentary, update = await feed_of(service.base_url, match_id)
     assert (commentary["type"], commentary["seq"], commentary["data"]) == ("commentary", 2, made)
     assert (update["type"], update["seq"]) == ("score_update", 3)
-    assert update["data"] == {"matchId": match_id, "homeScore": 1, "awayScore": 0}
+    data = update["data"]
+    assert (data["matchId"], data["homeScore"], data["awayScore"], data["cause"]) == (match_id, 1, 0, made["id"])
 
 
 async def test_only_goals_change_the_score(http: httpx.AsyncClient, service: Service, match_id: int) -> None:

@@ -24,6 +24,29 @@ KEYS = [
     "createdAt",
     "updatedAt",
     "seq",
+    "competition",
+    "season",
+    "stage",
+    "group",
+    "round",
+    "leg",
+    "matchNumber",
+    "venue",
+    "referee",
+    "externalId",
+    "attendance",
+    "startTimeConfirmed",
+    "rules",
+    "period",
+    "clock",
+    "scores",
+    "shootout",
+    "winner",
+    "decidedBy",
+    "aggregate",
+    "cards",
+    "state",
+    "metadata",
 ]
 
 
@@ -247,7 +270,8 @@ async def test_score_of_a_live_match_can_be_set(http: httpx.AsyncClient, service
     assert (answer.json()["data"]["homeScore"], answer.json()["data"]["awayScore"]) == (2, 1)
     (_, event) = await feed_of(service.base_url, match["id"])
     assert event["type"] == "score_update"
-    assert event["data"] == {"matchId": match["id"], "homeScore": 2, "awayScore": 1}
+    data = event["data"]
+    assert (data["matchId"], data["homeScore"], data["awayScore"], data["cause"]) == (match["id"], 2, 1, None)
 
 
 async def test_score_cannot_be_set_unless_live(http: httpx.AsyncClient, service: Service) -> None:

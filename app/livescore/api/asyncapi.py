@@ -16,7 +16,7 @@ from livescore.api.schemas.base import Answer
 from livescore.api.schemas.commentary import Commentary, Deleted
 from livescore.api.schemas.events import Snapshot
 from livescore.api.schemas.fields import Count, Id, Timestamp
-from livescore.api.schemas.matches import Match
+from livescore.api.schemas.matches import Match, MatchClock, MatchShootout, PeriodPoints
 from livescore.event_types import EventType
 from livescore.live.client_messages import CLIENT_MESSAGES
 from livescore.live.messages import SERVER_MESSAGES
@@ -38,11 +38,25 @@ Ignore unknown message types and unknown members: later versions may add some.""
 
 
 class ScoreUpdate(Answer):
-    """The score after the change."""
+    """The score and the state after the change; ``cause`` is the id of the commentary that made it, if any."""
 
     match_id: Id
     home_score: Count
     away_score: Count
+    scores: list[PeriodPoints]
+    shootout: MatchShootout | None
+    period: str | None
+    clock: MatchClock | None
+    state: dict[str, Any] | None
+    cause: Id | None
+
+
+class PeriodChange(Answer):
+    """The period and the clock after the change."""
+
+    match_id: Id
+    period: str | None
+    clock: MatchClock | None
 
 
 class StatusChange(Answer):
@@ -60,8 +74,9 @@ EVENTS: dict[EventType, tuple[type[Answer], str]] = {
     "commentary_updated": (Commentary, "Commentary was corrected; the data is its new state."),
     "commentary_deleted": (Deleted, "Commentary was deleted."),
     "score_update": (ScoreUpdate, "The score changed, by hand or by a goal, which is then the previous event."),
-    "match_updated": (Match, "Teams, sport or times changed; the data is the new state of the match."),
-    "match_status_changed": (StatusChange, "The status changed, by the clock or by hand."),
+    "period_changed": (PeriodChange, "A period began or ended, or the clock was started, stopped or set."),
+    "match_status_changed": (StatusChange, "The status changed, by the clock, by an entry or by hand."),
+    "match_updated": (Match, "Details or the result of the match changed; the data is its new state."),
 }
 """Event type → the model of its ``data``, and its description."""
 

@@ -6,11 +6,23 @@ from functools import cache
 
 import orjson
 
+from livescore.scores.state import Status
+
 # Matches. Each takes some 600 bytes: 3 MB at most.
 CACHED_MATCHES = 4_096
 
 # Seconds for which a match may be shown without asking again. A live match changes any moment, a finished one rarely.
-_MAX_AGE = {"live": 1, "scheduled": 5, "postponed": 5, "finished": 60, "cancelled": 60}
+_MAX_AGE: dict[Status, int] = {
+    "scheduled": 5,
+    "delayed": 1,
+    "live": 1,
+    "interrupted": 1,
+    "finished": 60,
+    "postponed": 5,
+    "cancelled": 60,
+    "abandoned": 60,
+    "awarded": 60,
+}
 
 # The same for lists.
 LIST_MAX_AGE = 1

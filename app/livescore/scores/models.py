@@ -73,7 +73,9 @@ class Match(SQLModel, table=True):
         Index("match_away", "away_team"),
         Index("match_to_start", "start_time", postgresql_where=text("status = 'scheduled' AND NOT pinned")),
         Index("match_to_finish", "end_time", postgresql_where=text("status = 'live' AND NOT pinned")),
+        Index("match_live", "start_time", postgresql_where=text("status = 'live'")),
         Index("match_pruned", "pruned_txid", postgresql_where=text("pruned_seq > restored_seq")),
+        Index("match_external", "external_id", unique=True, postgresql_where=text("external_id IS NOT NULL")),
         # Free space in each page, and no index on columns that every event changes: updates of a match are HOT.
         {"postgresql_with": {"fillfactor": "60"}},
     )
@@ -98,6 +100,31 @@ class Match(SQLModel, table=True):
     pruned_txid: str | None = Field(default=None, sa_column=Column(TransactionId))
     # Events up to this number have transaction ids of another cluster, which mean nothing here.
     restored_seq: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default=text("0")))
+    competition: str | None = Field(default=None, sa_column=Column(Text))
+    season: str | None = Field(default=None, sa_column=Column(Text))
+    stage: str | None = Field(default=None, sa_column=Column(Text))
+    group: str | None = Field(default=None, sa_column=Column(Text))
+    round: str | None = Field(default=None, sa_column=Column(Text))
+    leg: int | None = Field(default=None, sa_column=Column(Integer))
+    match_number: int | None = Field(default=None, sa_column=Column(Integer))
+    venue: str | None = Field(default=None, sa_column=Column(Text))
+    referee: str | None = Field(default=None, sa_column=Column(Text))
+    # The id of this match in another system.
+    external_id: str | None = Field(default=None, sa_column=Column(Text))
+    attendance: int | None = Field(default=None, sa_column=Column(Integer))
+    start_time_confirmed: bool = Field(
+        default=True, sa_column=Column(Boolean, nullable=False, server_default=text("true"))
+    )
+    # An instance of the sport's `rules`; NULL for its defaults.
+    rules: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+    details: dict[str, Any] | None = Field(default=None, sa_column=Column("metadata", JSON))
+    # The score over both legs of a tie.
+    aggregate: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+    # State.to_json() of livescore.scores.state; NULL until an entry or an override changes the state.
+    fold: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+    # The score with which the match was created: the fold starts from it.
+    initial_home: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default=text("0")))
+    initial_away: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default=text("0")))
 
 
 class Commentary(SQLModel, table=True):
@@ -121,6 +148,26 @@ class Commentary(SQLModel, table=True):
     tags: list[str] | None = Field(sa_column=Column(ARRAY(Text)))
     created_at: datetime = Field(sa_column=Column(TIMESTAMP_MS, nullable=False))
     updated_at: datetime = Field(sa_column=Column(TIMESTAMP_MS, nullable=False))
+    # The side whose score rises, or that the entry concerns.
+    side: str | None = Field(default=None, sa_column=Column(Text))
+    period_code: str | None = Field(default=None, sa_column=Column(Text))
+    # Minutes of stoppage time beyond `minute`.
+    stoppage: int | None = Field(default=None, sa_column=Column(Integer))
+    warnings: list[str] | None = Field(default=None, sa_column=Column(ARRAY(Text)))
+
+
+class MatchOverride(SQLModel, table=True):
+    """A change by hand that has its place in the fold: ``Override.to_json()`` of :mod:`livescore.scores.state`."""
+
+    __tablename__: ClassVar[str] = "match_override"
+
+    match_id: int = Field(sa_column=Column(Integer, ForeignKey("match.id", ondelete="CASCADE"), primary_key=True))
+    # From the sequence of `commentary.id`, so that entries and overrides have one order.
+    id: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    data: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    created_at: datetime = Field(
+        sa_column=Column(TIMESTAMP_MS, nullable=False, server_default=text("clock_timestamp()"))
+    )
 
 
 class FeedEvent(SQLModel, table=True):

@@ -16,28 +16,60 @@ def _timestamp(column: str) -> str:
     return f"""to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')"""
 
 
-def _json(columns: str) -> str:
-    """Return a subquery that builds one JSON object, whose members are named by the columns."""
-    return f"(SELECT row_to_json(_) FROM (SELECT {columns}) _)"
+def _json(columns: str, source: str = "") -> str:
+    """Return a subquery that builds one JSON object, whose members are named by the columns.
+
+    Args:
+        columns: The columns.
+        source: A ``FROM`` clause for them.
+    """
+    return f"(SELECT row_to_json(_) FROM (SELECT {columns} {source}) _)"
 
 
 _FIXTURE_COLUMNS = f"""m.id, m.sport, m.home_team AS "homeTeam", m.away_team AS "awayTeam", m.status,
         {_timestamp("m.start_time")} AS "startTime",
         {_timestamp("m.end_time")} AS "endTime" """
 
+# The state of a match as its entries and overrides have made it, read once for all members of the match. A match that
+# no entry has moved has one row of NULLs.
+_FOLD = """FROM json_to_record(m.fold) AS fold(period text, clock json, scores json, shootout json, winner text,
+        "decidedBy" text, cards json, state json)"""
+
+# A match that the clock has finished has the result of its score.
+_WINNER = """coalesce(fold.winner, CASE WHEN m.status IN ('finished', 'awarded') THEN
+            CASE sign(m.home_score - m.away_score) WHEN 1 THEN 'home' WHEN -1 THEN 'away' ELSE 'draw' END END)"""
+_DECIDED_BY = """coalesce(fold."decidedBy",
+            CASE m.status WHEN 'finished' THEN 'regular' WHEN 'awarded' THEN 'awarded' END)"""
+
 _MATCH_COLUMNS = f"""{_FIXTURE_COLUMNS},
         m.home_score AS "homeScore", m.away_score AS "awayScore",
-        {_timestamp("m.created_at")} AS "createdAt", {_timestamp("m.updated_at")} AS "updatedAt", m.seq"""
+        {_timestamp("m.created_at")} AS "createdAt", {_timestamp("m.updated_at")} AS "updatedAt", m.seq,
+        m.competition, m.season, m.stage, m."group", m.round, m.leg, m.match_number AS "matchNumber", m.venue,
+        m.referee, m.external_id AS "externalId", m.attendance, m.start_time_confirmed AS "startTimeConfirmed", m.rules,
+        fold.period, fold.clock, coalesce(fold.scores, '[]') AS scores, fold.shootout,
+        {_WINNER} AS winner, {_DECIDED_BY} AS "decidedBy", m.aggregate, fold.cards, fold.state, m.metadata"""
 
 _COMMENTARY_COLUMNS = f"""c.id, c.match_id AS "matchId", c.minute, c.sequence, c.period,
         c.event_type AS "eventType", c.actor, c.team, c.message, c.metadata, c.tags,
-        {_timestamp("c.created_at")} AS "createdAt", {_timestamp("c.updated_at")} AS "updatedAt", c.seq"""
+        {_timestamp("c.created_at")} AS "createdAt", {_timestamp("c.updated_at")} AS "updatedAt", c.seq,
+        c.side, c.period_code AS "periodCode", c.stoppage, coalesce(c.warnings, '{{}}') AS warnings"""
 
 # The data of events and the bodies of answers. Each refers to a match as `m` or to a commentary as `c`.
-_MATCH_JSON = _json(_MATCH_COLUMNS)
+_MATCH_JSON = _json(_MATCH_COLUMNS, _FOLD)
 _COMMENTARY_JSON = _json(_COMMENTARY_COLUMNS)
-_SCORE_JSON = _json('m.id AS "matchId", m.home_score AS "homeScore", m.away_score AS "awayScore"')
+_SCORE_COLUMNS = """m.id AS "matchId", m.home_score AS "homeScore", m.away_score AS "awayScore",
+        coalesce(fold.scores, '[]') AS scores, fold.shootout, fold.period, fold.clock, fold.state"""
+_PERIOD_JSON = _json('m.id AS "matchId", fold.period, fold.clock', _FOLD)
 _DELETED_JSON = _json('c.id, c.match_id AS "matchId"')
+
+
+def _score_json(cause: str) -> str:
+    """Return the data of a ``score_update`` event.
+
+    Args:
+        cause: Expression of the id of the commentary that moved the score.
+    """
+    return _json(f"{_SCORE_COLUMNS}, {cause} AS cause", _FOLD)
 
 
 def _status_json(old_status: str) -> str:
@@ -120,7 +152,7 @@ WITH m AS (
 {_APPEND_EVENTS}
 SELECT c.match_id, c.seq, 'commentary', {_COMMENTARY_JSON}, %(request_id)s, c.created_at FROM c
 UNION ALL
-SELECT m.id, m.seq, 'score_update', {_SCORE_JSON}, %(request_id)s, m.updated_at FROM m WHERE %(scores)s
+SELECT m.id, m.seq, 'score_update', {_score_json("c.id")}, %(request_id)s, m.updated_at FROM m, c WHERE %(scores)s
 RETURNING {EVENT_COLUMNS}
 """
 """Appends commentary and, if ``scores``, moves the score by ``home`` and ``away``.
@@ -145,7 +177,7 @@ WITH m AS (
 {_APPEND_EVENTS}
 SELECT c.match_id, m.seq - %(scores)s::int, '{event_type}', {data}, %(request_id)s, m.updated_at FROM m, c
 UNION ALL
-SELECT m.id, m.seq, 'score_update', {_SCORE_JSON}, %(request_id)s, m.updated_at FROM m WHERE %(scores)s
+SELECT m.id, m.seq, 'score_update', {_score_json("c.id")}, %(request_id)s, m.updated_at FROM m, c WHERE %(scores)s
 RETURNING {EVENT_COLUMNS}
 """
 
@@ -195,7 +227,8 @@ WITH m AS (
 )
 {_APPEND_EVENTS}
 SELECT m.id, m.seq - cardinality(%(types)s::text[]) + change.number, change.type, CASE change.type
-    WHEN 'score_update' THEN {_SCORE_JSON}
+    WHEN 'score_update' THEN {_score_json("NULL::int")}
+    WHEN 'period_changed' THEN {_PERIOD_JSON}
     WHEN 'match_status_changed' THEN {_status_json("%(old_status)s::text")}
     ELSE {_MATCH_JSON} END, %(request_id)s, m.updated_at
 FROM m, unnest(%(types)s::text[]) WITH ORDINALITY AS change(type, number)
@@ -313,13 +346,13 @@ FROM (
 FIXTURES = f"""
 SELECT coalesce(string_agg(doc, ',' ORDER BY start_time, id), '') FROM (
     SELECT {_json(_FIXTURE_COLUMNS)}::text AS doc, m.start_time, m.id FROM match m
-    WHERE NOT pinned AND (status = 'live'
-        OR status = 'scheduled' AND start_time <= statement_timestamp() + make_interval(secs => %(within)s))
+    WHERE status = 'live' OR status = 'scheduled' AND NOT pinned
+        AND start_time <= statement_timestamp() + make_interval(secs => %(within)s)
     ORDER BY m.start_time, m.id LIMIT %(limit)s) page
 """
 """Returns the members of a JSON array: the matches that are live or start within so many seconds, earliest first.
 
-Pinned matches are neither, because only the clock makes a match live. So the partial indexes of the sweep apply.
+Partial indexes find both.
 """
 
 COMMENTARY = f"""
@@ -439,7 +472,7 @@ WITH m AS (
     UPDATE match SET pruned_seq = seq, pruned_txid = (
         SELECT txid FROM event WHERE event.match_id = match.id AND event.seq = match.seq)
     WHERE id IN (
-        SELECT id FROM match WHERE status IN ('finished', 'cancelled') AND pruned_seq < seq
+        SELECT id FROM match WHERE status IN ('finished', 'cancelled', 'abandoned', 'awarded') AND pruned_seq < seq
             AND updated_at < clock_timestamp() - make_interval(secs => %(age)s)
         LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
     RETURNING id, pruned_seq

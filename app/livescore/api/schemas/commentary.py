@@ -23,6 +23,7 @@ from livescore.api.schemas.fields import (
 )
 from livescore.http_errors import Issue
 from livescore.scores.json_text import MAX_NESTING
+from livescore.scores.state import Side
 
 # Levels within `metadata`; the body around it is the first level.
 MAX_METADATA_DEPTH = MAX_NESTING - 1
@@ -144,6 +145,10 @@ class Commentary(Answer):
     created_at: Timestamp
     updated_at: Timestamp
     seq: Seq
+    side: Side | None
+    period_code: str | None
+    stoppage: Count | None
+    warnings: list[str]
 
 
 class Deleted(Answer):

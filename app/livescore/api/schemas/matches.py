@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from livescore.api.schemas.base import OMITTED, Answer, Body, Patch, Query
 from livescore.api.schemas.fields import Count, Id, Instant, Limit, Name, Names, Points, QueryInstant, Seq, Timestamp
 from livescore.http_errors import Issue
-from livescore.scores.state import Status
+from livescore.scores.state import DecidedBy, Side, Status, Winner
 
 _KICK_OFF = "2026-06-11T19:00:00.000Z"
 _FULL_TIME = "2026-06-11T21:00:00.000Z"
@@ -102,6 +102,66 @@ class MatchesQuery(Query):
         return {names.get(name, name): getattr(self, name) for name in given}
 
 
+class SidePoints(Answer):
+    """Points of both sides."""
+
+    home: Count
+    away: Count
+
+
+class PeriodPoints(SidePoints):
+    """The points of one period alone; in tennis the games of a set, with the points of its tie-break."""
+
+    period: str
+    tie_break: SidePoints = OMITTED
+
+
+class MatchClock(Answer):
+    """The match time at a moment, from which clients count on while it is running."""
+
+    period: str
+    seconds: float = Field(ge=0, description="Match time at `at`: elapsed (`up`), or left in the period (`down`).")
+    announced: Count | None = Field(description="Added time that the board shows, in seconds.")
+    running: bool
+    direction: Literal["up", "down"]
+    at: Timestamp
+
+
+class ShootoutKick(Answer):
+    """One kick of a shoot-out."""
+
+    side: Side
+    actor: str | None
+    scored: bool
+
+
+class MatchShootout(SidePoints):
+    """A shoot-out; `kicks` is empty if only the totals are known."""
+
+    first: Side | None = Field(description="The side that began, if known.")
+    kicks: list[ShootoutKick]
+
+
+class SideCards(Answer):
+    """The cards of one side."""
+
+    yellow: Count
+    red: Count
+
+
+class MatchCards(Answer):
+    """The cards of both sides."""
+
+    home: SideCards
+    away: SideCards
+
+
+class MatchAggregate(SidePoints):
+    """The score over both legs of a tie."""
+
+    winner: Winner | None
+
+
 class Match(Answer):
     """A match."""
 
@@ -117,6 +177,29 @@ class Match(Answer):
     created_at: Timestamp
     updated_at: Timestamp
     seq: Seq
+    competition: str | None
+    season: str | None
+    stage: str | None
+    group: str | None
+    round: str | None
+    leg: Count | None
+    match_number: Count | None
+    venue: str | None
+    referee: str | None
+    external_id: str | None
+    attendance: Count | None
+    start_time_confirmed: bool
+    rules: dict[str, Any] | None
+    period: str | None
+    clock: MatchClock | None
+    scores: list[PeriodPoints]
+    shootout: MatchShootout | None
+    winner: Winner | None
+    decided_by: DecidedBy | None
+    aggregate: MatchAggregate | None
+    cards: MatchCards | None
+    state: dict[str, Any] | None
+    metadata: dict[str, Any] | None
 
 
 class MatchAnswer(Answer):

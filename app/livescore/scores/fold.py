@@ -42,12 +42,12 @@ class Folder:
 
     def fold(self, steps: Iterable[Step]) -> State:
         """Return the state after all entries and overrides, given in the order of their ids."""
-        ordered = list(steps)
-        taken_back = {target for step in ordered if (target := reversal(step)) is not None}
-        return reduce(self.apply, (step for step in ordered if step.id not in taken_back), self.start())
+        return reduce(self.apply, _in_force(list(steps)), self.start())
 
     def apply(self, state: State, step: Step) -> State:
         """Return the state after one entry or override. An entry with a :func:`reversal` needs :meth:`fold` instead."""
+        # A stored clock has milliseconds: times with more digits would make its fold differ from that of all steps.
+        step = replace(step, at=step.at.replace(microsecond=step.at.microsecond // 1000 * 1000))
         if isinstance(step, Entry):
             return self.sport.apply(state, step, self.rules)
         return self._override(state, step)
@@ -65,7 +65,7 @@ class Folder:
             state = self.sport.with_score(state, step.score, self.rules)
         if step.sets_status:
             state = self._with_status(state, step)
-        return self._with_result(state) if step.score is not None or step.adjustment is not None else state
+        return self.sport.with_result(state, self.rules)
 
     def _with_status(self, state: State, step: Override) -> State:
         match step.status:
@@ -83,12 +83,15 @@ class Folder:
             state = replace(state, clock=state.clock.stopped(step.at))
         return replace(state, status=step.status)
 
-    def _with_result(self, state: State) -> State:
-        """Return the state with the result of its new score, if the match had one by its score."""
-        if state.winner is None or state.decided_by not in ("regular", "extra_time", "penalties"):
-            return state
-        winner, decided_by = self.sport.result(state, self.rules)
-        return replace(state, winner=winner, decided_by=decided_by)
+
+def _in_force(steps: list[Step]) -> list[Step]:
+    """Return the steps without the entries that later ones take back, unless these are taken back themselves."""
+    taken_back: set[int] = set()
+    for step in reversed(steps):
+        target = reversal(step)
+        if target is not None and step.id not in taken_back:
+            taken_back.add(target)
+    return [step for step in steps if isinstance(step, Override) or step.id not in taken_back]
 
 
 def reversal(step: Step) -> int | None:

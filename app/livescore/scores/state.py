@@ -111,7 +111,7 @@ class Clock:
     Attributes:
         period: Code of the period that the clock measures.
         seconds: Match time at ``at``: since the start of the match if ``direction`` is ``up``, left in the period if
-            it is ``down``. May have a fraction.
+            it is ``down``. May have a fraction, to the millisecond.
         announced: Added time that the board shows, in seconds.
         at: Moment of ``seconds``, by the clock of PostgreSQL.
     """
@@ -124,11 +124,11 @@ class Clock:
     at: datetime
 
     def seconds_at(self, moment: datetime) -> float:
-        """Return the match time at a moment. A count-down ends at 0."""
+        """Return the match time at a moment, to the millisecond. A count-down ends at 0."""
         if not self.running:
             return self.seconds
         elapsed = max(0.0, (moment - self.at).total_seconds())
-        return self.seconds + elapsed if self.direction == "up" else max(0.0, self.seconds - elapsed)
+        return round(self.seconds + elapsed if self.direction == "up" else max(0.0, self.seconds - elapsed), 3)
 
     def stopped(self, at: datetime) -> "Clock":
         """Return the clock as it stands still at a moment."""
@@ -142,7 +142,7 @@ class Clock:
         """Return the member ``clock``."""
         return {
             "period": self.period,
-            "seconds": int(self.seconds) if float(self.seconds).is_integer() else round(self.seconds, 3),
+            "seconds": int(self.seconds) if float(self.seconds).is_integer() else self.seconds,
             "announced": self.announced,
             "running": self.running,
             "direction": self.direction,
@@ -249,8 +249,13 @@ class State:
         return next((entry for entry in self.scores if entry.period == code), None)
 
     def plus(self, delta: Score, period: str) -> "State":
-        """Return the state with points added to the headline and to a period, neither below zero."""
-        return replace(self, score=(self.score + delta).at_least_zero(), scores=_added(self.scores, delta, period))
+        """Return the state with points added to the headline and to a period, neither below zero.
+
+        Points to subtract that the period does not have are those of the latest other periods: their sum stays the
+        headline.
+        """
+        score = (self.score + delta).at_least_zero()
+        return replace(self, score=score, scores=_added(self.scores, score - self.score, period))
 
     def to_json(self) -> str:
         """Return the JSON object that the database stores: the members of a match except its score, and ``status``."""
@@ -287,11 +292,13 @@ class State:
 
 
 def _added(scores: tuple[PeriodScore, ...], delta: Score, period: str) -> tuple[PeriodScore, ...]:
-    for index, entry in enumerate(scores):
-        if entry.period == period:
-            changed = replace(entry, score=(entry.score + delta).at_least_zero())
-            return (*scores[:index], changed, *scores[index + 1 :])
-    return (*scores, PeriodScore(period, delta.at_least_zero()))
+    entries = {entry.period: entry for entry in scores}
+    entries.setdefault(period, PeriodScore(period, NO_SCORE))
+    for code in (period, *(code for code in reversed(entries) if code != period)):
+        total = entries[code].score + delta
+        entries[code] = replace(entries[code], score=total.at_least_zero())
+        delta = total - total.at_least_zero()
+    return tuple(entries.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,10 @@ class Generic(Sport):
 
     def end_period(self, state: State, entry: Entry, rules: Any) -> State:
         """Return the match to the clock: between periods, nothing but the clock can say that it is over."""
+        if state.period is None or state.period == FULL_TIME:
+            return state
+        if entry.period == FULL_TIME:
+            return self.finish(state, rules, entry.at)
         clock = None if state.clock is None else state.clock.stopped(entry.at)
         return replace(state, clock=clock, status=None)
 
@@ -35,6 +39,8 @@ class Generic(Sport):
         """Move the score by ``metadata.scoreDelta``."""
         if entry.type != "goal":
             return super().apply(state, entry, rules)
-        if "scoreDelta" not in entry.metadata:
-            return state
-        return state.plus(self.delta(entry), self.scoring_period(state, entry, rules))
+        return self.add(state, entry, rules, 0)
+
+    def start_warnings(self, state: State, entry: Entry, rules: Any) -> list[str]:
+        """Return a warning if a period has no name. Periods come in any order."""
+        return ["no periodCode: name the period"] if entry.period is None else []

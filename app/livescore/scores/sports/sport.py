@@ -11,7 +11,19 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
-from livescore.scores.state import Cards, Clock, DecidedBy, Entry, Json, Score, State, Status, Winner, opponent
+from livescore.scores.state import (
+    NO_SCORE,
+    Cards,
+    Clock,
+    DecidedBy,
+    Entry,
+    Json,
+    Score,
+    State,
+    Status,
+    Winner,
+    opponent,
+)
 
 PeriodKind = Literal["play", "break", "shootout", "end"]
 
@@ -19,6 +31,12 @@ PeriodKind = Literal["play", "break", "shootout", "end"]
 REGULAR = "REG"
 EXTRA = "ET"
 FULL_TIME = "FT"
+
+# The largest number that metadata may contribute to a state, such as seconds of a clock. Larger ones are errors.
+LARGEST = 1_000_000
+
+# Results that follow the score when it is corrected.
+_BY_SCORE: frozenset[DecidedBy | None] = frozenset({"regular", "extra_time", "penalties"})
 
 
 class Rules(BaseModel):
@@ -107,9 +125,9 @@ class Sport:
 
     def with_score(self, state: State, score: Score, rules: Any) -> State:
         """Return the state with a score set by hand; the difference counts in the current period."""
-        difference = score - state.score
-        changed = state.plus(difference, self.scoring_period(state, None, rules))
-        return replace(changed, score=score)
+        if score == state.score:
+            return state
+        return state.plus(score - state.score, self.scoring_period(state, None, rules))
 
     def finish(self, state: State, rules: Any, at: Any) -> State:
         """Return the state of a match that has ended, with the result that its score gives it."""
@@ -124,6 +142,13 @@ class Sport:
             return state.shootout.score.leader, "penalties"
         return state.score.leader, "extra_time" if self.had_extra_time(state) else "regular"
 
+    def with_result(self, state: State, rules: Any) -> State:
+        """Return the state with the result of its current score, if the match had been decided by its score before."""
+        if state.winner is None or state.decided_by not in _BY_SCORE:
+            return state
+        winner, decided_by = self.result(state, rules)
+        return replace(state, winner=winner, decided_by=decided_by)
+
     def had_extra_time(self, state: State) -> bool:
         """Return True if the match went beyond its regular length."""
         return any(entry.period.startswith((EXTRA, "OT")) for entry in state.scores)
@@ -132,11 +157,13 @@ class Sport:
         """Return the contradictions between an entry and the state before it, for the reporter."""
         match entry.type:
             case "period_start":
-                return self._start_warnings(state, entry, rules)
+                return self.start_warnings(state, entry, rules)
             case "period_end" if "score" in entry.metadata and score(entry.metadata, "score") is None:
                 return ["metadata.score has no effect: it needs home and away, integers of at least 0"]
             case "period_end" if not self.is_open(state, rules):
                 return ["no period is open"]
+            case "period_end" if entry.period not in (None, state.period):
+                return [f"period {state.period} is open, not {entry.period}"]
             case "clock_start" | "clock_stop" | "added_time" if state.clock is None:
                 return ["the match has no clock yet: its first period has not started"]
             case "retirement" | "walkover" | "default" if entry.side is None:
@@ -146,6 +173,19 @@ class Sport:
         return []
 
     # For subclasses
+
+    def start_warnings(self, state: State, entry: Entry, rules: Any) -> list[str]:
+        """Return the contradictions between a ``period_start`` and the state before it."""
+        following = self.next_periods(state, rules)
+        code = entry.period or (following[0] if following else None)
+        if code is None:
+            return ["no period follows: name one in periodCode"]
+        if self.period(code, rules) is None:
+            return [f"{self.name} has no period {code}"]
+        if code in following:
+            return []
+        expected = " or ".join(following) or "no further period"
+        return [f"period {code} is not expected now: {expected} follows"]
 
     def is_open(self, state: State, rules: Any) -> bool:
         """Return True while a period is played."""
@@ -165,16 +205,23 @@ class Sport:
             return current.code
         return state.scores[-1].period if state.scores else REGULAR
 
+    def add(self, state: State, entry: Entry, rules: Any, points: int) -> State:
+        """Return the state with the points of a scoring entry, also those that come after the end of the match."""
+        delta = self.delta(entry, points)
+        if delta == NO_SCORE:
+            return state
+        return self.with_result(state.plus(delta, self.scoring_period(state, entry, rules)), rules)
+
     def delta(self, entry: Entry, points: int = 1) -> Score:
         """Return the points of a scoring entry: its ``metadata.scoreDelta``, else points for its side."""
         given = entry.metadata.get("scoreDelta")
         if isinstance(given, dict):
             return Score(int(given.get("home", 0)), int(given.get("away", 0)))
-        return Score() if entry.side is None else Score.of(entry.side, points)
+        return NO_SCORE if entry.side is None else Score.of(entry.side, points)
 
     def add_delta(self, state: State, entry: Entry, rules: Any) -> State:
         """Return the state with only the ``metadata.scoreDelta`` of an entry, for entries that score nothing else."""
-        if "scoreDelta" not in entry.metadata:
+        if not has_delta(entry):
             return state
         return self.with_score(state, (state.score + self.delta(entry)).at_least_zero(), rules)
 
@@ -192,7 +239,10 @@ class Sport:
         if period.kind == "end":
             return self.finish(state, rules, entry.at)
         clock = None if state.clock is None else state.clock.stopped(entry.at)
-        if period.start is not None:
+        if clock is not None and clock.period == code:
+            # The clock of a period that starts again continues: it goes back only by a correction.
+            clock = clock.started(entry.at)
+        elif period.start is not None:
             clock = Clock(code, period.start, None, True, self.direction, entry.at)
         scores = state.scores
         if period.kind == "play" and state.in_period(code) is None:
@@ -202,7 +252,7 @@ class Sport:
     def end_period(self, state: State, entry: Entry, rules: Any) -> State:
         """End the current period, or the one that an entry names."""
         code = entry.period or state.period
-        if code is None:
+        if code is None or state.period == FULL_TIME:
             return state
         following = self.after(code, state, rules)
         if following == FULL_TIME:
@@ -223,28 +273,27 @@ class Sport:
         if code not in (REGULAR, EXTRA) and (period is None or period.kind != "play"):
             return state
         known = state.in_period(code)
-        return state.plus(points if known is None else points - known.score, code)
+        return self.with_result(state.plus(points if known is None else points - known.score, code), rules)
 
     def change_clock(self, state: State, entry: Entry, rules: Any) -> State:
-        """Start, stop or set the clock, or announce added time: ``metadata.seconds``, or ``metadata.minutes``."""
+        """Start, stop or set the clock to ``metadata.seconds``, or announce added time."""
         seconds = number(entry.metadata, "seconds")
-        minutes = whole(entry.metadata, "minutes")
         clock = state.clock
         if clock is None:
             if entry.type != "clock_set" or seconds is None or state.period is None:
                 return state
             clock = Clock(entry.period or state.period, seconds, None, False, self.direction, entry.at)
         match entry.type:
+            case "added_time":
+                return replace(state, clock=replace(clock, announced=_added_time(entry, clock.announced)))
             case "clock_start":
                 clock = clock.started(entry.at)
             case "clock_stop":
                 clock = clock.stopped(entry.at)
-            case "clock_set" if seconds is not None:
-                clock = replace(clock, period=entry.period or clock.period, seconds=seconds, at=entry.at)
-            case "added_time" if seconds is not None:
-                clock = replace(clock, announced=round(seconds))
-            case "added_time" if minutes is not None:
-                clock = replace(clock, announced=60 * minutes)
+            case "clock_set":
+                clock = replace(clock, period=entry.period or clock.period)
+        if seconds is not None:
+            clock = replace(clock, seconds=seconds, at=entry.at)
         return replace(state, clock=clock)
 
     def show_card(self, state: State, entry: Entry) -> State:
@@ -257,38 +306,41 @@ class Sport:
         twice = card if entry.type == "second_yellow" else Score()
         return replace(state, cards=Cards(cards.yellow + yellow, cards.red + red, cards.second_yellow + twice))
 
-    def _start_warnings(self, state: State, entry: Entry, rules: Any) -> list[str]:
-        following = self.next_periods(state, rules)
-        code = entry.period or (following[0] if following else None)
-        if code is None:
-            return ["no period follows: name one in periodCode"]
-        if self.period(code, rules) is None:
-            return [f"{self.name} has no period {code}"]
-        if code in following:
-            return []
-        expected = " or ".join(following) or "no further period"
-        return [f"period {code} is not expected now, but {expected}"]
-
 
 COMMON_TYPES = frozenset(
     {
         *("period_start", "period_end", "clock_start", "clock_stop", "clock_set", "added_time"),
-        *("retirement", "walkover", "default", "award"),
+        *("retirement", "walkover", "default", "award", "goal_disallowed", "var_decision"),
     }
 )
-"""The ``eventType`` values that :class:`Sport` handles."""
+"""The ``eventType`` values that have a meaning in every sport: those that :class:`Sport` handles, and reversals."""
+
+
+def has_delta(entry: Entry) -> bool:
+    """Return True if an entry says by itself how it moves the score."""
+    return isinstance(entry.metadata.get("scoreDelta"), dict)
+
+
+def _added_time(entry: Entry, otherwise: int | None) -> int | None:
+    """Return the added time of an entry in seconds: its ``metadata.seconds``, or ``metadata.minutes``."""
+    seconds, minutes = number(entry.metadata, "seconds"), whole(entry.metadata, "minutes")
+    if seconds is not None:
+        return round(seconds)
+    return otherwise if minutes is None else 60 * minutes
 
 
 def whole(metadata: Mapping[str, Any], name: str) -> int | None:
-    """Return a member of the metadata if it is an integer that is not negative; else None."""
-    value = metadata.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    """Return a member of the metadata if it is an integer within the bounds of :func:`number`; else None."""
+    value = number(metadata, name)
+    return value if isinstance(value, int) else None
 
 
-def number(metadata: Mapping[str, Any], name: str) -> float | None:
-    """Return a member of the metadata if it is a number that is not negative; else None."""
+def number(metadata: Mapping[str, Any], name: str) -> int | float | None:
+    """Return a member of the metadata if it is a number from 0 to :data:`LARGEST`, to three decimals; else None."""
     value = metadata.get(name)
-    return value if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return round(value, 3) if 0 <= value <= LARGEST else None
 
 
 def score(metadata: Mapping[str, Any], name: str) -> Score | None:

@@ -80,7 +80,7 @@ async def replay(
     """Replay a file of the openfootball project through the REST API.
 
     Args:
-        path: The file, see :mod:`livescore_dev.openfootball`.
+        path: The file, see :mod:`livescore.imports.openfootball`.
         speed: How many times faster than real time. Gaps between matches are skipped.
         base_url: URL of the API, for example ``http://127.0.0.1:8000``.
         api_key: API key of scope write or admin, if the server requires one.

@@ -67,7 +67,7 @@ def port() -> Iterator[int]:
         max_body_bytes=MAX_BODY,
     )
     config = uvicorn.Config(
-        BodyLimit(_application, max_bytes=settings.max_body_bytes),
+        BodyLimit(_application, max_bytes=settings.max_body_bytes, larger={"/upload": 2 * MAX_BODY}),
         http=bounded(settings),
         log_config=None,
         lifespan="off",
@@ -337,6 +337,16 @@ def test_a_body_at_the_bound_is_served(client: Connect) -> None:
     connection = client()
     connection.send(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % MAX_BODY + b"b" * MAX_BODY)
     _assert_answered(connection, size=MAX_BODY)
+
+
+def test_a_path_may_accept_larger_bodies_of_known_length(client: Connect) -> None:
+    connection, chunked = client(), client()
+    size = MAX_BODY + 1
+    connection.send(b"POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size + b"b" * size)
+    _assert_answered(connection, size=size, path="/upload")
+    chunk = b"%x\r\n%s\r\n0\r\n\r\n" % (size, b"b" * size)
+    chunked.send(b"POST /upload HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk)
+    _assert_refused(chunked, 413, "Payload too large")
 
 
 @pytest.mark.parametrize("length", [b"%d" % (MAX_BODY + 1), b"18446744073709551615", b"00000000000000000000003000"])

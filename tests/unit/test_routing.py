@@ -68,3 +68,19 @@ async def test_malformed_input_never_reaches_the_handler(match_id: str, query: b
     with pytest.raises(BadRequest):
         await caller.send("GET", match_id, query)
     assert caller.calls == []
+
+
+async def test_the_id_of_another_object_is_no_match_id() -> None:
+    received: list[Call] = []
+
+    @endpoint("GET", "/imports/{id}", of="import")
+    async def read(call: Call) -> Response:
+        received.append(call)
+        return Response()
+
+    caller = Caller()
+    caller.route = read
+    await caller.send("GET")
+    with pytest.raises(BadRequest, match="Invalid import id"):
+        await caller.send("GET", "x")
+    assert [(call.object_id, call.match_id) for call in received] == [(7, 0)]

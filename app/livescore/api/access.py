@@ -1,5 +1,7 @@
 """Authorization of requests and handshakes."""
 
+from typing import Literal
+
 from starlette.requests import Request
 from starlette.websockets import WebSocket
 
@@ -17,13 +19,13 @@ KEY_REVOKED = 4401
 ON_KEY = "livescore.on_key"
 
 
-def require_write(request: Request, services: Services) -> str:
-    """Return the id of the key that allows this request to write.
+def require_write(request: Request, services: Services, scope: Literal["write", "admin"] = "write") -> str:
+    """Return the id of the key that allows this request to write, or to administer the service.
 
     Raises:
-        AccessDenied: The request has no such key, or its key may only read.
+        AccessDenied: The request has no such key, or its key has a lower scope.
     """
-    key = services.keyring.authorize(request.headers, "write")
+    key = services.keyring.authorize(request.headers, scope)
     return key.id if key else ANONYMOUS
 
 

@@ -37,7 +37,8 @@ class Call:
         request: The request.
         services: The services of this process.
         caller: Id of the key that allows the write; ``access.ANONYMOUS`` if the write needed no key.
-        match_id: ``{id}`` of the path.
+        match_id: ``{id}`` of the path, where it is that of a match.
+        object_id: ``{id}`` of the path, where it is that of another object.
         commentary_id: ``{commentaryId}`` of the path.
         idempotency_key: The request's ``Idempotency-Key``, where the endpoint accepts one.
         condition: The preconditions of a write, for the store to check under the lock of the match.
@@ -47,6 +48,7 @@ class Call:
     services: Services
     caller: str = access.ANONYMOUS
     match_id: int = 0
+    object_id: int = 0
     commentary_id: int = 0
     idempotency_key: IdempotencyKey | None = None
     condition: Condition | None = None
@@ -65,6 +67,8 @@ class Options(TypedDict, total=False):
         answer: The body of a success.
         status: The status of a success; 200 by default.
         access: The right that the caller needs; none by default.
+        of: The object that ``{id}`` in the path identifies; ``match`` by default.
+        content: Documentation of a body that the handler parses itself: media type → schema.
         not_found: Whether the response is 404 if the path names no object.
         conditional: Whether ``If-Match`` and ``If-None-Match`` are honoured: by the store for writes, which receive
             :attr:`Call.condition`, and by the handler for reads.
@@ -77,7 +81,9 @@ class Options(TypedDict, total=False):
     tag: str
     answer: type[Answer]
     status: int
-    access: Literal["read", "write"]
+    access: Literal["read", "write", "admin"]
+    of: str
+    content: openapi.Json
     not_found: bool
     conditional: bool
     idempotent: bool
@@ -116,7 +122,7 @@ def endpoint(
 
     Args:
         method: The HTTP method; ``GET`` includes ``HEAD``.
-        path: The path, with ``{id}`` for a match and ``{commentaryId}`` for an entry.
+        path: The path, with ``{id}`` for the object that ``of`` names and ``{commentaryId}`` for an entry.
         body: The model of the JSON body, which the handler receives as its second argument.
         query: The model of the query, which the handler receives as its second argument.
         options: See :class:`Options`.
@@ -160,7 +166,7 @@ class Route(APIRoute):
         self._access = options.get("access")
         self._is_conditional_write = options.get("conditional", False) and method != "GET"
         self._is_idempotent = options.get("idempotent", False)
-        self._has_match_id = "{id}" in path
+        self._kind = options.get("of", "match") if "{id}" in path else None
         self._has_commentary_id = "{commentaryId}" in path
         # Scope of idempotency keys, which are stored: it must not change between versions.
         self._key_scope = f"{method} {path}"
@@ -189,12 +195,9 @@ class Route(APIRoute):
         call = Call(request, services_of(request))
         if self._access == "read":
             access.require_read(request, call.services)
-        elif self._access == "write":
-            call.caller = access.require_write(request, call.services)
-        if self._has_match_id:
-            call.match_id = parse.path_id(request, "id", "match")
-        if self._has_commentary_id:
-            call.commentary_id = parse.path_id(request, "commentaryId", "commentary")
+        elif self._access is not None:
+            call.caller = access.require_write(request, call.services, self._access)
+        self._add_ids(call)
         if self._query is not None:
             return await self._handler(call, parse.query(request, self._query))
         if self._body is None:
@@ -206,6 +209,14 @@ class Route(APIRoute):
             call.idempotency_key = await idempotency.key(request, key_scope, call.caller)
         self._add_conditions(call)
         return await self._handler(call, body)
+
+    def _add_ids(self, call: Call) -> None:
+        if self._kind == "match":
+            call.match_id = parse.path_id(call.request, "id", "match")
+        elif self._kind is not None:
+            call.object_id = parse.path_id(call.request, "id", self._kind)
+        if self._has_commentary_id:
+            call.commentary_id = parse.path_id(call.request, "commentaryId", "commentary")
 
     def _add_conditions(self, call: Call) -> None:
         if self._is_conditional_write:
@@ -239,7 +250,7 @@ def _responses(method: str, options: Options) -> openapi.Responses:
     statuses: set[int] = set()
     if "access" in options:
         statuses |= {400, 401, 403, 429, 503}
-    if options.get("access") == "write":
+    if options.get("access") in ("write", "admin") and method != "GET":
         statuses |= {408, 409, 413}
     if options.get("conditional"):
         statuses |= {304, 412} if method == "GET" else {412}
@@ -260,17 +271,26 @@ def _operation(path: str, body: type[Body] | None, query: type[Query] | None, op
     parameters = [openapi.path_parameter(name) for name in ("id", "commentaryId") if f"{{{name}}}" in path]
     if query is not None:
         parameters += openapi.query_parameters(query)
+    parameters += _headers(options)
+    operation: openapi.Json = {}
+    if parameters:
+        operation["parameters"] = parameters
+    if body is not None:
+        operation["requestBody"] = openapi.request_body(body)
+    if "content" in options:
+        operation["requestBody"] = {"required": True, "content": options["content"]}
+    if options.get("access") in ("write", "admin"):
+        operation["security"] = openapi.WRITE_SECURITY
+    return operation
+
+
+def _headers(options: Options) -> list[openapi.Json]:
+    """Return the header parameters of an operation."""
+    parameters = []
     if options.get("idempotent"):
         parameters.append(openapi.IDEMPOTENCY_KEY)
     if options.get("conditional"):
         parameters += openapi.CONDITIONS
     if options.get("stream"):
         parameters.append(openapi.LAST_EVENT_ID)
-    operation: openapi.Json = {}
-    if parameters:
-        operation["parameters"] = parameters
-    if body is not None:
-        operation["requestBody"] = openapi.request_body(body)
-    if options.get("access") == "write":
-        operation["security"] = openapi.WRITE_SECURITY
-    return operation
+    return parameters

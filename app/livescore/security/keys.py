@@ -43,9 +43,10 @@ class NoKeyExists(AccessDenied):
     """The request needs a key and this deployment has no valid one; the message names the command that creates it."""
 
     def __init__(self, scope: str) -> None:
-        way_out = "unset READ_KEYS_REQUIRED" if scope == "read" else "set ALLOW_ANONYMOUS_WRITES=true"
+        ways_out = {"read": ", or unset READ_KEYS_REQUIRED", "write": ", or set ALLOW_ANONYMOUS_WRITES=true"}
         command = f"livescore keys create NAME --scope {scope}"
-        super().__init__(f"API key required, and no valid key exists: create one with `{command}`, or {way_out}")
+        way_out = ways_out.get(scope, "")
+        super().__init__(f"API key required, and no valid key exists: create one with `{command}`{way_out}")
 
 
 class InvalidKey(AccessDenied):

@@ -1,7 +1,7 @@
 """Bounds the size of request bodies."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,18 +21,21 @@ class BodyLimit:
 
     Args:
         max_bytes: The largest body that reaches the application.
+        larger: Bounds of the paths that accept more. They apply to bodies that declare their length: others are read
+            before the application has checked the key of the request.
     """
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, max_bytes: int, larger: Mapping[str, int] | None = None) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._larger = larger or {}
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve or refuse one request."""
         if scope["type"] != "http":
             return self._app(scope, receive, send)
         length, chunked = _declared_length(scope)
-        if length is not None and length > self._max_bytes:
+        if length is not None and length > self._max_bytes and length > self._larger.get(scope["path"], 0):
             return _refuse(receive, send)
         if chunked or (length is None and scope["method"] not in _METHODS_WITHOUT_BODY):
             return self._read_first(scope, receive, send)

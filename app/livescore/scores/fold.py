@@ -11,15 +11,18 @@ from functools import reduce
 from typing import Any
 
 from livescore.scores.sports.sport import Sport
-from livescore.scores.state import NO_SCORE, Entry, Override, Score, State, Winner
+from livescore.scores.state import NO_SCORE, Entry, Override, Score, State
 
 Step = Entry | Override
 
 # Values of a video review's `metadata.outcome` that take the entry back to which `metadata.commentaryId` points.
 _REVERSALS = frozenset({"overturned", "disallowed", "cancelled", "rescinded"})
 
-# Statuses in which the clock of a match stands still.
-_STILL = frozenset({"interrupted", "postponed", "cancelled", "abandoned", "delayed"})
+# Statuses of a match that is not played at the moment, or no longer, and has no result.
+_STOPPED = frozenset({"interrupted", "postponed", "cancelled", "abandoned", "delayed"})
+
+# Results that do not follow from the score. The end of the match leaves them.
+_WITHOUT_SCORE = frozenset({"retired", "walkover", "defaulted"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,32 +58,38 @@ class Folder:
     def warnings(self, state: State, entry: Entry) -> list[str]:
         """Return the contradictions between an entry and the state before it."""
         if entry.type == "goal_disallowed" and reversal(entry) is None:
-            return ["metadata.commentaryId does not name the goal: the score stays"]
+            return ["metadata.commentaryId does not name an earlier goal: the score stays"]
+        if entry.type == "var_decision" and _reverses(entry) and reversal(entry) is None:
+            return ["metadata.commentaryId does not name an earlier entry: the decision takes nothing back"]
         return self.sport.warnings(state, entry, self.rules)
 
     def _override(self, state: State, step: Override) -> State:
         if step.adjustment is not None:
-            state = self.sport.with_score(state, (state.score + step.adjustment).at_least_zero(), self.rules)
+            state = self._with_score(state, (state.score + step.adjustment).at_least_zero())
         if step.score is not None:
-            state = self.sport.with_score(state, step.score, self.rules)
-        if step.sets_status:
-            state = self._with_status(state, step)
-        return self.sport.with_result(state, self.rules)
+            state = self._with_score(state, step.score)
+        return self._with_status(state, step) if step.sets_status else state
+
+    def _with_score(self, state: State, score: Score) -> State:
+        """Return the state with a score and its result. An award of a level score keeps its winner."""
+        state = self.sport.with_result(self.sport.with_score(state, score, self.rules), self.rules)
+        if state.decided_by == "awarded" and score.leader != "draw":
+            return replace(state, winner=score.leader)
+        return state
 
     def _with_status(self, state: State, step: Override) -> State:
         match step.status:
+            case "finished" if state.decided_by in _WITHOUT_SCORE:
+                return replace(state, status="finished")
             case "finished":
                 return self.sport.finish(state, self.rules, step.at)
             case "awarded":
-                winner: Winner = state.winner or state.score.leader
-                return replace(state, status="awarded", winner=winner, decided_by="awarded")
-            case "live" if state.clock is not None and self.sport.is_open(state, self.rules):
-                clock = state.clock.started(step.at) if state.status in _STILL else state.clock
-                return replace(state, status="live", clock=clock, winner=None, decided_by=None)
+                return self.sport.close(state, step.at, state.winner or state.score.leader, "awarded", "awarded")
             case "live":
-                return replace(state, status="live", winner=None, decided_by=None)
-        if step.status in _STILL and state.clock is not None:
-            state = replace(state, clock=state.clock.stopped(step.at))
+                return self.sport.resume(state, self.rules, step.at, was_stopped=state.status in _STOPPED)
+        if step.status in _STOPPED:
+            clock = None if state.clock is None else state.clock.stopped(step.at)
+            state = replace(state, clock=clock, winner=None, decided_by=None)
         return replace(state, status=step.status)
 
 
@@ -95,10 +104,15 @@ def _in_force(steps: list[Step]) -> list[Step]:
 
 
 def reversal(step: Step) -> int | None:
-    """Return the id of the entry that an entry takes back: a disallowed goal, or an overturned decision."""
-    if not isinstance(step, Entry) or step.type not in ("goal_disallowed", "var_decision"):
-        return None
-    if step.type == "var_decision" and step.metadata.get("outcome") not in _REVERSALS:
+    """Return the id of the earlier entry that an entry takes back: a disallowed goal, or an overturned decision."""
+    if not isinstance(step, Entry) or not _reverses(step):
         return None
     target = step.metadata.get("commentaryId")
-    return target if isinstance(target, int) and not isinstance(target, bool) else None
+    return target if isinstance(target, int) and not isinstance(target, bool) and target < step.id else None
+
+
+def _reverses(entry: Entry) -> bool:
+    if entry.type == "var_decision":
+        outcome = entry.metadata.get("outcome")
+        return isinstance(outcome, str) and outcome.casefold() in _REVERSALS
+    return entry.type == "goal_disallowed"

@@ -1,11 +1,12 @@
 """The sports, one module each. To add one, write its module and add it to :data:`SPORTS`."""
 
+from livescore.scores.sports.football import Football
 from livescore.scores.sports.generic import Generic
 from livescore.scores.sports.sport import Sport
 
 GENERIC: Sport = Generic()
 
-SPORTS: tuple[Sport, ...] = ()
+SPORTS: tuple[Sport, ...] = (Football(),)
 """All sports with rules of their own."""
 
 

@@ -6,6 +6,7 @@ of this package.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -117,10 +118,10 @@ class Sport:
             case "retirement" | "walkover" | "default" if entry.side is not None:
                 reasons: Mapping[str, DecidedBy] = {"walkover": "walkover", "default": "defaulted"}
                 reason = reasons.get(entry.type, "retired")
-                return self.close(state, entry, opponent(entry.side), reason, "finished")
+                return self.close(state, entry.at, opponent(entry.side), reason, "finished")
             case "award":
                 winner = entry.side or state.score.leader
-                return self.close(self.add_delta(state, entry, rules), entry, winner, "awarded", "awarded")
+                return self.close(self.add_delta(state, entry, rules), entry.at, winner, "awarded", "awarded")
         return state
 
     def with_score(self, state: State, score: Score, rules: Any) -> State:
@@ -129,12 +130,31 @@ class Sport:
             return state
         return state.plus(score - state.score, self.scoring_period(state, None, rules))
 
-    def finish(self, state: State, rules: Any, at: Any) -> State:
+    def finish(self, state: State, rules: Any, at: datetime) -> State:
         """Return the state of a match that has ended, with the result that its score gives it."""
         winner, decided_by = self.result(state, rules)
         clock = None if state.clock is None else state.clock.stopped(at)
         period = FULL_TIME if state.period is not None else None
         return replace(state, period=period, clock=clock, winner=winner, decided_by=decided_by, status="finished")
+
+    def resume(self, state: State, rules: Any, at: datetime, *, was_stopped: bool) -> State:
+        """Return the state of a match that goes on after a stop, or after an end by mistake.
+
+        A clock that counts up starts again. One that counts down stands still whenever play does: ``clock_start``
+        starts it.
+        """
+        had_ended = state.period == FULL_TIME
+        period = self.last_played(state) if had_ended else state.period
+        state = replace(state, period=period, winner=None, decided_by=None, status="live")
+        clock = state.clock
+        stood_still = was_stopped or had_ended
+        if clock is not None and clock.period == period and stood_still and self.direction == "up":
+            state = replace(state, clock=clock.started(at))
+        return state
+
+    def last_played(self, state: State) -> str | None:
+        """Return the code of the period that was played last."""
+        return state.scores[-1].period if state.scores else None
 
     def result(self, state: State, rules: Any) -> tuple[Winner, DecidedBy]:
         """Return the winner of a match that ends now, and how it was decided."""
@@ -225,9 +245,9 @@ class Sport:
             return state
         return self.with_score(state, (state.score + self.delta(entry)).at_least_zero(), rules)
 
-    def close(self, state: State, entry: Entry, winner: Winner, decided_by: DecidedBy, status: Status) -> State:
+    def close(self, state: State, at: datetime, winner: Winner, decided_by: DecidedBy, status: Status) -> State:
         """Return the state of a match that ends for another reason than its score."""
-        clock = None if state.clock is None else state.clock.stopped(entry.at)
+        clock = None if state.clock is None else state.clock.stopped(at)
         period = FULL_TIME if state.period is not None else None
         return replace(state, period=period, clock=clock, winner=winner, decided_by=decided_by, status=status)
 

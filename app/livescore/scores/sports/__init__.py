@@ -3,10 +3,11 @@
 from livescore.scores.sports.football import Football
 from livescore.scores.sports.generic import Generic
 from livescore.scores.sports.sport import Sport
+from livescore.scores.sports.tennis import Tennis
 
 GENERIC: Sport = Generic()
 
-SPORTS: tuple[Sport, ...] = (Football(),)
+SPORTS: tuple[Sport, ...] = (Football(), Tennis())
 """All sports with rules of their own."""
 
 

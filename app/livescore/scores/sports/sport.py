@@ -33,6 +33,9 @@ REGULAR = "REG"
 EXTRA = "ET"
 FULL_TIME = "FT"
 
+MALFORMED_SCORE = "metadata.score has no effect: it needs home and away, integers of at least 0"
+"""Warning for a ``metadata.score`` that :func:`score` cannot read."""
+
 # The largest number that metadata may contribute to a state, such as seconds of a clock. Larger ones are errors.
 LARGEST = 1_000_000
 
@@ -179,7 +182,7 @@ class Sport:
             case "period_start":
                 return self.start_warnings(state, entry, rules)
             case "period_end" if "score" in entry.metadata and score(entry.metadata, "score") is None:
-                return ["metadata.score has no effect: it needs home and away, integers of at least 0"]
+                return [MALFORMED_SCORE]
             case "period_end" if not self.is_open(state, rules):
                 return ["no period is open"]
             case "period_end" if entry.period not in (None, state.period):

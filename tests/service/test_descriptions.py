@@ -221,7 +221,7 @@ async def test_every_documented_message_is_sent(start: Start) -> None:
     api = await start("api")
     async with Conversation(api.ws_url) as talk:
         match_id = await every_event(api, lambda match_id: talk.subscribe(match_id))
-        await talk.until_seq(match_id, 9)
+        await talk.until_seq(match_id, 11)
         await talk.subscribe(match_id, since=1_000, epoch="another")
         await talk.next("snapshot")
         await talk.unsubscribe(match_id)
@@ -233,7 +233,7 @@ async def test_every_documented_message_is_sent(start: Start) -> None:
         await talk.next("error")
         await drain(api)
         await talk.next("reconnect")
-    assert {message["type"] for message in talk.log} == validation.message_types() - {"period_changed"}
+    assert {message["type"] for message in talk.log} == validation.message_types()
     assert talk.said == validation.message_types(sent=False)
 
 
@@ -242,6 +242,7 @@ async def every_event(api: Service, listen: Callable[[int], Any]) -> int:
     match_id: int = (await api.create_match())["id"]
     await listen(match_id)
     path = f"/matches/{match_id}"
+    await api.comment(match_id, eventType="period_start", periodCode="1H")
     goal = await api.comment(match_id, eventType="goal", metadata={"scoreDelta": {"home": 1, "away": 0}})
     async with api.client() as http:
         for method, place, body in (

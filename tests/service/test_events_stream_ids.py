@@ -119,8 +119,8 @@ async def test_events_committed_out_of_order_arrive_once(start: Start, database_
 
 def commentary(match_id: int) -> Json:
     plain = {"minute": 1, "sequence": 0, "period": 1, "event_type": "commentary", "message": "a chance"}
-    empty = dict.fromkeys(("actor", "team", "metadata", "tags"))
-    return {**plain, **empty, "match_id": match_id, "request_id": "test", "home": 0, "away": 0, "scores": False}
+    empty = dict.fromkeys(("actor", "team", "metadata", "tags", "side", "period_code", "stoppage"))
+    return {**plain, **empty, "match_id": match_id, "request_id": "test"}
 
 
 async def test_ids_stay_short_while_many_matches_change(start: Start) -> None:

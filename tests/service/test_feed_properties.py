@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from livescore.http_errors import Conflict, NotFound
 from livescore.scores.feed import Event
-from livescore.scores.rules import MatchState, Revision, revise, score_delta, set_score
+from livescore.scores.match_state import MatchState
+from livescore.scores.rules import Revision, revise, set_score
 from livescore.scores.state import Score
 from livescore.scores.store import Store, WriteResult
 from tests.support.clients import Listener, Message, announced_match, feed_of
@@ -84,7 +85,7 @@ class ConcurrentWriters:
         if operation.kind in ("correct", "delete") and known:
             return await self._amend(operation, match_id, known[operation.choice % len(known)])
         if operation.kind == "score":
-            return await self.store.revise_match(match_id, lambda before, _: _set(before, operation), "test")
+            return await self.store.revise_match(match_id, lambda before, now: _set(before, operation, now), "test")
         if operation.kind == "rename":
             change = {"home_team": f"Home {operation.choice}"}
             return await self.store.revise_match(match_id, lambda before, now: revise(before, change, now), "test")
@@ -100,37 +101,48 @@ class ConcurrentWriters:
         return await self.store.update_commentary(match_id, commentary_id, operation.goal, "test")
 
 
-def _set(before: MatchState, operation: Operation) -> Revision:
-    return set_score(before, Score(operation.home, operation.away))
+def _set(before: MatchState, operation: Operation, now: datetime) -> Revision:
+    return set_score(before, Score(operation.home, operation.away), now)
 
 
 class ScoreTable:
-    """Computes the score from the feed alone, by the rules."""
+    """Computes the score from the feed alone: goals add, and a score set by hand holds from its place on."""
 
     def __init__(self) -> None:
         self.score = Score()
-        self._deltas: dict[int, Score] = {}
+        # By place: the id of an entry, or that of the newest entry and the seq of a score set after it.
+        self._goals: dict[tuple[int, int], Score] = {}
+        self._set: dict[tuple[int, int], Score] = {}
+        self._newest = 0
         self._due = False
 
-    def read(self, kind: str, data: dict[str, Any]) -> None:
+    def read(self, seq: int, kind: str, data: dict[str, Any]) -> None:
         """Process the next event. A commentary that changes the score must be followed by the score event."""
         assert not self._due or kind == "score_update"
         if kind in COMMENTARY_TYPES:
-            change = self._change(kind, data)
-            self._due = change != Score()
-            moved = self.score + change
-            self.score = Score(max(0, moved.home), max(0, moved.away))
+            self._change(kind, data)
+            score = self._fold()
+            self._due, self.score = score != self.score, score
         elif kind == "score_update":
             announced = Score(data["homeScore"], data["awayScore"])
-            assert not self._due or announced == self.score
-            self._due, self.score = False, announced
+            if data["cause"] is None:
+                self._set[self._newest, seq] = announced
+                self.score = self._fold()
+            assert announced == self.score
+            self._due = False
 
-    def _change(self, kind: str, data: dict[str, Any]) -> Score:
-        before = self._deltas.pop(data["id"], Score())
-        if kind == "commentary_deleted":
-            return Score() - before
-        self._deltas[data["id"]] = score_delta(data["eventType"], data["metadata"])
-        return self._deltas[data["id"]] - before
+    def _change(self, kind: str, data: dict[str, Any]) -> None:
+        self._goals.pop((data["id"], 0), None)
+        if kind != "commentary_deleted":
+            self._newest = max(self._newest, data["id"])
+            delta = (data["metadata"] or {}).get("scoreDelta", {}) if data["eventType"] == "goal" else {}
+            self._goals[data["id"], 0] = Score(delta.get("home", 0), delta.get("away", 0))
+
+    def _fold(self) -> Score:
+        score = Score()
+        for place in sorted([*self._goals, *self._set]):
+            score = self._set[place] if place in self._set else score + self._goals[place]
+        return score
 
 
 async def check_feed(store: Store, match_id: int, written: list[WriteResult]) -> list[Event]:
@@ -143,7 +155,7 @@ async def check_feed(store: Store, match_id: int, written: list[WriteResult]) ->
         assert [event.seq for event in one.events] == sorted(event.seq for event in one.events)
     table = ScoreTable()
     for event in feed:
-        table.read(event.type, orjson.loads(event.data))
+        table.read(event.seq, event.type, orjson.loads(event.data))
     found = await store.match(match_id)
     assert found is not None
     match = orjson.loads(found[0])
@@ -254,4 +266,4 @@ def check_delivered(feed: list[Message], acknowledged: list[Message]) -> None:
     assert all(data in commentary for data in acknowledged if "minute" in data)
     table = ScoreTable()
     for event in feed:
-        table.read(event["type"], event["data"])
+        table.read(event["seq"], event["type"], event["data"])

@@ -223,7 +223,8 @@ async def test_patch_corrects_single_members(http: httpx.AsyncClient, service: S
     answer = await http.patch(f"/matches/{match['id']}", json={"homeTeam": "Z", "awayScore": "2"})
     assert answer.status_code == 200
     changed = answer.json()["data"]
-    assert {name for name in KEYS if changed[name] != match[name]} == {"homeTeam", "awayScore", "updatedAt", "seq"}
+    different = {name for name in KEYS if changed[name] != match[name]}
+    assert different == {"homeTeam", "awayScore", "scores", "updatedAt", "seq"}
     assert (changed["homeTeam"], changed["awayScore"], changed["seq"]) == ("Z", 2, 3)
     assert await types_of(service, match["id"]) == ["match_created", "score_update", "match_updated"]
 

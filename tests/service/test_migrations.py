@@ -21,7 +21,8 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.pool import NullPool
 
-from livescore.scores import migrations, models, rules, schema
+from livescore.scores import migrations, models, schema
+from livescore.scores.match_state import status_at
 from tests.support.clients import Listener
 from tests.support.command import Command
 from tests.support.delivery import DeliveryScenario
@@ -325,7 +326,7 @@ def test_the_status_by_the_clock_is_one_rule_in_python_and_sql(database_url: str
         def holds(start: datetime, end: datetime, now: datetime, equal: str | None) -> None:
             now = {"start": start, "end": end}.get(equal or "", now)
             row = connection.execute("SELECT livescore_status(%s, %s, %s)", (start, end, now)).fetchone()
-            assert row == (rules.status_at(start, end, now),)
+            assert row == (status_at(start, end, now),)
 
         holds()
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import psycopg
 
-from livescore.scores.rules import MatchState, Revision, revise
+from livescore.scores.match_state import MatchState
+from livescore.scores.rules import Revision, revise
 from livescore.scores.store import Store
 from tests.support.databases import opened
 

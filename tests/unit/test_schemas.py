@@ -8,12 +8,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
+from pydantic.alias_generators import to_camel
 
 from livescore.api import openapi
 from livescore.api.schemas.base import Patch
 from livescore.api.schemas.commentary import CommentaryPatch, NewCommentary
 from livescore.api.schemas.fields import Instant
-from livescore.api.schemas.matches import Cursor, MatchesQuery, MatchPatch, NewMatch, cursor_text
+from livescore.api.schemas.matches import Cursor, Fixture, MatchesQuery, MatchPatch, NewMatch, cursor_text
+from livescore.scores.match_state import FIXTURE
 from livescore.scores.rules import INT4_MAX
 
 instants: TypeAdapter[datetime] = TypeAdapter(Instant)
@@ -198,10 +200,13 @@ def test_omitted_members_have_defaults() -> None:
         "team": None,
         "metadata": None,
         "tags": None,
+        "side": None,
+        "period_code": None,
+        "stoppage": None,
     }
 
 
-@pytest.mark.parametrize("member", ["actor", "team", "metadata", "tags", "eventType", "sequence"])
+@pytest.mark.parametrize("member", ["actor", "team", "metadata", "tags", "eventType", "sequence", "side", "stoppage"])
 def test_null_is_not_accepted_for_optional_members(member: str) -> None:
     with pytest.raises(ValidationError) as error:
         commentary(**{member: None})
@@ -217,6 +222,8 @@ def test_unknown_members_are_dropped() -> None:
         "end",
         "home_score",
         "away_score",
+        "rules",
+        *FIXTURE,
     }
 
 
@@ -268,10 +275,23 @@ def test_plus_sign_of_an_offset_survives_a_query_string(offset: str) -> None:
     assert query.from_ == datetime(2026, 6, 11, 17, tzinfo=UTC)
 
 
-def test_openapi_allows_null_for_no_request_member() -> None:
+def test_openapi_allows_null_only_for_details_of_a_match() -> None:
+    details = {to_camel(name) for name in FIXTURE} - {"startTimeConfirmed"} | {"rules"}
     for body in (NewMatch, MatchPatch, NewCommentary, CommentaryPatch):
-        assert "null" not in str(openapi.body_schema(body)).replace("\\\\", "")
+        members = openapi.body_schema(body)["properties"].items()
+        nullable = {name for name, schema in members if {"type": "null"} in schema.get("anyOf", ())}
+        assert nullable == (details if issubclass(body, Fixture) else set())
         assert "None" not in str(openapi.body_schema(body))
+
+
+def test_null_removes_a_detail_of_a_match() -> None:
+    patch = MatchPatch.model_validate({"venue": None, "rules": None})
+    assert patch.given() == {"venue": None, "rules": None}
+
+
+def test_u0000_is_found_in_the_metadata_of_a_match() -> None:
+    new = NewMatch.model_validate({**MATCH, "metadata": {"a": ["\0"]}})
+    assert [issue.path for issue in new.issues()] == [("metadata", "a", 0)]
 
 
 def test_openapi_bounds_every_integer() -> None:

@@ -51,7 +51,7 @@ async def get_commentary(call: Call) -> Response:
     tag="commentary",
 )
 async def create_commentary(call: Call, new: NewCommentary) -> Response:
-    """Append commentary. A goal with `metadata.scoreDelta` also moves the score."""
+    """Append commentary. Entries that have a meaning in the match's sport also change the state of the match."""
     written = await call.services.store.create_commentary(
         call.match_id, new.values(), call.request_id, call.idempotency_key, call.condition
     )
@@ -70,7 +70,7 @@ async def create_commentary(call: Call, new: NewCommentary) -> Response:
     tag="commentary",
 )
 async def change_commentary(call: Call, change: CommentaryPatch) -> Response:
-    """Correct commentary. If it is or becomes a goal, the score follows the difference."""
+    """Correct commentary. If the entry affects the state of the match, the state is computed again."""
     written = await call.services.store.update_commentary(
         call.match_id, call.commentary_id, change.given(), call.request_id, call.condition
     )
@@ -82,7 +82,7 @@ async def change_commentary(call: Call, change: CommentaryPatch) -> Response:
     "DELETE", ENTRY_PATH, answer=DeletedAnswer, access="write", not_found=True, conditional=True, tag="commentary"
 )
 async def delete_commentary(call: Call) -> Response:
-    """Delete commentary. If it is a goal, the score follows."""
+    """Delete commentary. If the entry affected the state of the match, the state is computed again."""
     written = await call.services.store.delete_commentary(
         call.match_id, call.commentary_id, call.request_id, call.condition
     )

@@ -20,6 +20,7 @@ from livescore.api.schemas.matches import (
 )
 from livescore.http_errors import NotFound
 from livescore.scores import rules
+from livescore.scores.match_state import MatchState
 from livescore.scores.state import Score
 from livescore.scores.store import Page, WriteResult
 
@@ -56,7 +57,8 @@ def _next_cursor(page: Page) -> str:
 )
 async def create_match(call: Call, new: NewMatch) -> Response:
     """Create a match. Its status follows from its times."""
-    written = await call.services.store.create_match(new.values(), call.request_id, call.idempotency_key)
+    values = {**new.values(), "rules": rules.merged_rules(new.sport, new.rules)}
+    written = await call.services.store.create_match(values, call.request_id, call.idempotency_key)
     _publish(call, written)
     return responses.created(call, written)
 
@@ -110,7 +112,7 @@ def _tag(call: Call, match: CachedMatch) -> str:
     tag="matches",
 )
 async def change_match(call: Call, change: MatchPatch) -> Response:
-    """Correct a match, or postpone, cancel or finish it."""
+    """Correct a match, or set its score or status by hand."""
     return await _revise(call, lambda before, now: rules.revise(before, change.given(), now))
 
 
@@ -127,16 +129,16 @@ async def change_match(call: Call, change: MatchPatch) -> Response:
 async def set_score(call: Call, new: ScoreBody) -> Response:
     """Set the score of a live match."""
     score = Score(new.home_score, new.away_score)
-    return await _revise(call, lambda before, _: rules.set_score(before, score))
+    return await _revise(call, lambda before, now: rules.set_score(before, score, now))
 
 
 @endpoint("PATCH", f"{PATH}/end", answer=MatchAnswer, access="write", not_found=True, conditional=True, tag="matches")
 async def end_match(call: Call) -> Response:
     """Finish a live match now."""
-    return await _revise(call, lambda before, _: rules.end(before))
+    return await _revise(call, rules.end)
 
 
-async def _revise(call: Call, revise: Callable[[rules.MatchState, datetime], rules.Revision]) -> Response:
+async def _revise(call: Call, revise: Callable[[MatchState, datetime], rules.Revision]) -> Response:
     written = await call.services.store.revise_match(call.match_id, revise, call.request_id, call.condition)
     _publish(call, written)
     return responses.changed(call, written)

@@ -120,7 +120,7 @@ class Match(SQLModel, table=True):
     details: dict[str, Any] | None = Field(default=None, sa_column=Column("metadata", JSON))
     # The score over both legs of a tie.
     aggregate: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
-    # State.to_json() of livescore.scores.state; NULL until an entry or an override changes the state.
+    # State.to_json() of livescore.scores.state; NULL in matches of older versions until their first fold.
     fold: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
     # The score with which the match was created: the fold starts from it.
     initial_home: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default=text("0")))

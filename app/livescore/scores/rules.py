@@ -1,105 +1,107 @@
-"""The rules of a match as pure functions: status by the clock, score by commentary, changes by hand.
+"""The rules of a match as pure functions: changes by hand, and the rules of its sport.
 
 The statements of the service follow the same rules. Where SQL needs one, a migration has made it a function of the
 database, and a property test compares the two.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from livescore.event_types import EventType
+from pydantic import ValidationError
+
 from livescore.http_errors import INVALID_BODY, BadRequest, Conflict, Issue
-from livescore.scores.state import NO_SCORE, Score, Status
+from livescore.scores import sports
+from livescore.scores.match_state import FIXTURE, MatchState, status_at
+from livescore.scores.state import Override, Score
 
 INT4_MAX = 2_147_483_647
 """The largest value of PostgreSQL's ``integer``: ids, seqs, scores and minutes are stored in such columns."""
 
 
-def status_at(start: datetime, end: datetime, now: datetime) -> Status:
-    """Return the status of a match by the clock.
-
-    A match is scheduled before its start, finished from its end on, and live in between. The function
-    ``livescore_status`` of the database is the same rule.
-    """
-    if now < start:
-        return "scheduled"
-    if now < end:
-        return "live"
-    return "finished"
-
-
-def score_delta(event_type: str, metadata: Mapping[str, Any] | None) -> Score:
-    """Return the difference that a commentary makes to the score: the ``metadata.scoreDelta`` of a goal."""
-    if event_type != "goal" or metadata is None:
-        return NO_SCORE
-    delta = metadata.get("scoreDelta")
-    if not isinstance(delta, dict):
-        return NO_SCORE
-    return Score(int(delta.get("home", 0)), int(delta.get("away", 0)))
-
-
 class Invalid(BadRequest):
-    """The change contradicts itself or the match.
+    """The change contradicts itself or the match."""
 
-    Attributes:
-        field: The member of the request body at fault.
-    """
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(INVALID_BODY, Issue((field,), message))
-        self.field = field
-
-
-@dataclass(frozen=True, slots=True)
-class MatchState:
-    """The part of a match that can be changed by hand.
-
-    Attributes:
-        pinned: True if the status was set by hand, so that the clock does not change it.
-    """
-
-    sport: str
-    home_team: str
-    away_team: str
-    status: Status
-    start_time: datetime
-    end_time: datetime
-    score: Score
-    pinned: bool
+    def __init__(self, *issues: Issue) -> None:
+        super().__init__(INVALID_BODY, *issues)
 
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """The state after a change, and the types of the events that describe the change, in order."""
+    """A change by hand.
 
-    state: MatchState
-    events: list[EventType] = field(default_factory=list)
+    Attributes:
+        match: The match with its new details. Score and pinned status are as before, because the fold decides them.
+        override: The new score and status, for the fold.
+    """
+
+    match: MatchState
+    override: Override | None = None
+
+    def refolds(self, before: MatchState) -> bool:
+        """Return True if the entries mean something else now."""
+        after = self.match
+        return sports.of(before.sport) is not sports.of(after.sport) or before.rules != after.rules
+
+
+def merged_rules(sport: str, given: Mapping[str, Any] | None, base: Mapping[str, Any] | None = None) -> Any:
+    """Return the complete rules of a match: what the client sent, and defaults.
+
+    Args:
+        sport: The match's ``sport``.
+        given: The ``rules`` that the client sent.
+        base: Rules to complete them with before the defaults of the sport.
+
+    Returns:
+        The rules as JSON; None for a sport without any.
+
+    Raises:
+        Invalid: A member is unknown or not valid. The issue names it.
+    """
+    model = sports.of(sport).rules
+    try:
+        rules = model.model_validate({**(base or {}), **(given or {})}, by_alias=True, by_name=False)
+    except ValidationError as error:
+        raise Invalid(*(Issue(("rules", *fault["loc"]), fault["msg"]) for fault in error.errors())) from None
+    return rules.model_dump(by_alias=True, mode="json") or None
 
 
 def revise(before: MatchState, change: Mapping[str, Any], now: datetime) -> Revision:
     """Apply a PATCH to a match.
 
     Args:
-        before: The state before the change.
-        change: New values by field of :class:`MatchState`, with ``home_score`` and ``away_score`` instead of ``score``.
+        before: The match before the change.
+        change: New values by column, with ``start_time``, ``end_time``, ``home_score`` and ``away_score``.
         now: The database's time.
 
     Raises:
-        Invalid: The match would end before it starts.
+        Invalid: The match would end before it starts, or its rules are not those of its sport.
     """
-    details = {name: change[name] for name in _DETAILS if name in change}
-    home_score = change.get("home_score", before.score.home)
-    away_score = change.get("away_score", before.score.away)
-    after = replace(before, **details, score=Score(home_score, away_score))
+    fields = {name: change[name] for name in _FIELDS if name in change}
+    fixture = {**before.fixture, **{name: change[name] for name in FIXTURE if name in change}}
+    after = replace(before, **fields, fixture=fixture)
     if after.end_time <= after.start_time:
-        raise Invalid("endTime", "endTime must be after startTime")
-    after = _with_status(before, after, change.get("status"), now)
-    return Revision(after, _events(before, after))
+        raise Invalid(Issue(("endTime",), "endTime must be after startTime"))
+    after = replace(after, rules=_rules(before, after, change))
+    override = Override(0, now)
+    if (before.start_time, before.end_time) != (after.start_time, after.end_time):
+        # New times return a postponed match to the clock, and move a match that the clock controls.
+        if not before.pinned:
+            after = replace(after, status=status_at(after.start_time, after.end_time, now))
+        elif before.status == "postponed":
+            override = replace(override, sets_status=True)
+    status = change.get("status")
+    if status is not None:
+        override = replace(override, sets_status=(before.status, before.pinned) != (status, True), status=status)
+    score = Score(change.get("home_score", before.score.home), change.get("away_score", before.score.away))
+    if score != before.score:
+        override = replace(override, score=score)
+    is_empty = override.score is None and not override.sets_status
+    return Revision(after, None if is_empty else override)
 
 
-def end(before: MatchState) -> Revision:
+def end(before: MatchState, now: datetime) -> Revision:
     """Finish a live match by hand. A finished match does not change.
 
     Raises:
@@ -109,11 +111,10 @@ def end(before: MatchState) -> Revision:
         return Revision(before)
     if before.status != "live":
         raise Conflict(f"Match is {before.status}, only a live match can be ended")
-    after = replace(before, status="finished", pinned=True)
-    return Revision(after, _events(before, after))
+    return Revision(before, Override(0, now, sets_status=True, status="finished"))
 
 
-def set_score(before: MatchState, score: Score) -> Revision:
+def set_score(before: MatchState, score: Score, now: datetime) -> Revision:
     """Set the score of a live match.
 
     Raises:
@@ -121,40 +122,17 @@ def set_score(before: MatchState, score: Score) -> Revision:
     """
     if before.status != "live":
         raise Conflict(f"Match is {before.status}, the score can only be set while it is live")
-    after = replace(before, score=score)
-    return Revision(after, _events(before, after))
+    return Revision(before, None if score == before.score else Override(0, now, score=score))
 
 
-# Fields whose change is a `match_updated` event.
-_DETAILS = ("sport", "home_team", "away_team", "start_time", "end_time")
+# Fields of MatchState that a PATCH may set, besides its fixture, rules, score and status.
+_FIELDS = ("sport", "home_team", "away_team", "start_time", "end_time")
 
 
-def _with_status(before: MatchState, after: MatchState, requested: Status | None, now: datetime) -> MatchState:
-    """Set the status after a change.
-
-    A requested status is pinned. New times return a postponed match to the clock, and move a match that the clock
-    controls.
-    """
-    if requested is not None:
-        return replace(after, status=requested, pinned=True)
-    has_new_times = (before.start_time, before.end_time) != (after.start_time, after.end_time)
-    if not has_new_times:
-        return after
-    if before.pinned and before.status != "postponed":
-        return after
-    return replace(after, status=status_at(after.start_time, after.end_time, now), pinned=False)
-
-
-def _events(before: MatchState, after: MatchState) -> list[EventType]:
-    """Return the types of the events of a change, in order.
-
-    ``match_updated`` is the last one, because its data contains the match's seq, which must be its own.
-    """
-    events: list[EventType] = []
-    if before.score != after.score:
-        events.append("score_update")
-    if before.status != after.status:
-        events.append("match_status_changed")
-    if any(getattr(before, name) != getattr(after, name) for name in _DETAILS):
-        events.append("match_updated")
-    return events
+def _rules(before: MatchState, after: MatchState, change: Mapping[str, Any]) -> Any:
+    """Return the rules after a PATCH. Members that it does not name stay, unless the sport is another one."""
+    is_same_sport = sports.of(before.sport) is sports.of(after.sport)
+    if "rules" not in change:
+        return before.rules if is_same_sport else merged_rules(after.sport, None)
+    is_reset = change["rules"] is None
+    return merged_rules(after.sport, change["rules"], None if is_reset or not is_same_sport else before.rules)

@@ -258,8 +258,12 @@ class State:
         return replace(self, score=score, scores=_added(self.scores, score - self.score, period))
 
     def to_json(self) -> str:
-        """Return the JSON object that the database stores: the members of a match except its score, and ``status``."""
+        """Return the JSON object that the database stores: members of a match, and its ``score`` and ``status``.
+
+        The columns of score and status differ from these after a write by an older version of the service.
+        """
         members: Json = {
+            "score": [self.score.home, self.score.away],
             "period": self.period,
             "clock": None if self.clock is None else self.clock.to_json(),
             "scores": [entry.to_json() for entry in self.scores],
@@ -273,12 +277,12 @@ class State:
         return orjson.dumps(members).decode()
 
     @classmethod
-    def from_json(cls, text: str | bytes, score: Score) -> Self:
-        """Return the state that :meth:`to_json` has written; the score is stored apart."""
+    def from_json(cls, text: str | bytes) -> Self:
+        """Return the state that :meth:`to_json` has written."""
         members = orjson.loads(text)
         clock, shootout, cards = members["clock"], members["shootout"], members["cards"]
         return cls(
-            score,
+            Score(*members["score"]),
             tuple(PeriodScore.from_json(entry) for entry in members["scores"]),
             members["period"],
             None if clock is None else Clock.from_json(clock),

@@ -8,6 +8,8 @@ the events and returns them as :data:`EVENT_COLUMNS`. The row lock makes ``seq``
 in the order of their commits.
 """
 
+from livescore.scores.match_state import FIXTURE
+
 # Parts
 
 
@@ -84,6 +86,13 @@ EVENT_COLUMNS = """event.match_id, event.seq, event.type, event.data::text,
     extract(epoch FROM event.created_at)::float8 AS created, coalesce(event.request_id, '')"""
 """The fields of :class:`livescore.scores.feed.Event`, in order."""
 
+# The columns of a match that only describe it; those of livescore.scores.match_state.FIXTURE.
+_FIXTURE = ", ".join(f'"{name}"' for name in FIXTURE)
+_FIXTURE_VALUES = ", ".join(f"%({name})s" for name in FIXTURE)
+
+EXTERNAL_ID_INDEX = "match_external"
+"""The index that keeps two matches from having the same external id."""
+
 _APPEND_EVENTS = "INSERT INTO event (match_id, seq, type, data, request_id, created_at)"
 
 _NOW = "date_trunc('milliseconds', clock_timestamp())"
@@ -126,9 +135,11 @@ WITH catalog AS (
     UPDATE catalog SET last_match_id = last_match_id + 1 RETURNING last_match_id AS id, {_NOW} AS now
 ), m AS (
     INSERT INTO match (id, sport, home_team, away_team, status, start_time, end_time, home_score, away_score,
-        created_at, updated_at, seq)
+        created_at, updated_at, seq, initial_home, initial_away, rules, fold, {_FIXTURE})
     SELECT id, %(sport)s, %(home_team)s, %(away_team)s, livescore_status(%(start)s, %(end)s, now), %(start)s, %(end)s,
-        %(home_score)s, %(away_score)s, now, now, 1 FROM catalog
+        %(home_score)s, %(away_score)s, now, now, 1, %(home_score)s, %(away_score)s, %(rules)s, %(fold)s,
+        {_FIXTURE_VALUES}
+    FROM catalog
     RETURNING *
 )
 {_APPEND_EVENTS} SELECT m.id, 1, 'match_created', {_MATCH_JSON}, %(request_id)s, m.created_at FROM m
@@ -136,101 +147,191 @@ RETURNING {EVENT_COLUMNS}
 """
 """Creates a match. Returns its event. Locks the catalog row, so that match ids are gap-free in commit order."""
 
+
+def _side(otherwise: str = "NULL") -> str:
+    """Return the side of an entry of match `m`: the given one, else that of its team."""
+    return f"""coalesce(%(side)s, CASE %(team)s::text WHEN m.home_team THEN 'home' WHEN m.away_team THEN 'away' END,
+            {otherwise})"""
+
+
 CREATE_COMMENTARY = f"""
 WITH m AS (
-    UPDATE match SET seq = seq + 1 + %(scores)s::int, home_score = home_score + %(home)s,
-        away_score = away_score + %(away)s, updated_at = {_NOW}
-    WHERE id = %(match_id)s
-    RETURNING *
+    UPDATE match SET seq = seq + 1, updated_at = {_NOW} WHERE id = %(match_id)s
+    RETURNING id, seq, home_team, away_team, updated_at
 ), c AS (
     INSERT INTO commentary (match_id, seq, minute, sequence, period, event_type, actor, team, message, metadata, tags,
-        created_at, updated_at)
-    SELECT id, seq - %(scores)s::int, %(minute)s, %(sequence)s, %(period)s, %(event_type)s, %(actor)s, %(team)s,
-        %(message)s, %(metadata)s, %(tags)s, updated_at, updated_at FROM m
+        created_at, updated_at, side, period_code, stoppage)
+    SELECT m.id, m.seq, %(minute)s, %(sequence)s, %(period)s, %(event_type)s, %(actor)s, %(team)s, %(message)s,
+        %(metadata)s, %(tags)s, m.updated_at, m.updated_at, {_side()}, %(period_code)s, %(stoppage)s
+    FROM m
     RETURNING *
 )
 {_APPEND_EVENTS}
 SELECT c.match_id, c.seq, 'commentary', {_COMMENTARY_JSON}, %(request_id)s, c.created_at FROM c
-UNION ALL
-SELECT m.id, m.seq, 'score_update', {_score_json("c.id")}, %(request_id)s, m.updated_at FROM m, c WHERE %(scores)s
 RETURNING {EVENT_COLUMNS}
 """
-"""Appends commentary and, if ``scores``, moves the score by ``home`` and ``away``.
+"""Appends commentary that cannot move the state of its match.
 
-Returns its one or two events, nothing if there is no such match. Locks the match row.
+Returns its event, nothing if there is no such match. Locks the match row.
 """
 
-
-def _revise_commentary(change: str, event_type: str, data: str) -> str:
-    """Return a statement that changes a commentary and, if ``scores``, moves the score by ``home`` and ``away``.
-
-    The score does not fall below zero, which a goal that is taken back could cause after a score set by hand. The
-    statement returns its one or two events and locks the match row and the commentary row.
-    """
-    return f"""
-WITH m AS (
-    UPDATE match SET seq = seq + 1 + %(scores)s::int, home_score = greatest(0, home_score + %(home)s),
-        away_score = greatest(0, away_score + %(away)s), updated_at = {_NOW}
-    WHERE id = %(match_id)s
-    RETURNING *
-), c AS ({change} RETURNING c.*)
-{_APPEND_EVENTS}
-SELECT c.match_id, m.seq - %(scores)s::int, '{event_type}', {data}, %(request_id)s, m.updated_at FROM m, c
-UNION ALL
-SELECT m.id, m.seq, 'score_update', {_score_json("c.id")}, %(request_id)s, m.updated_at FROM m, c WHERE %(scores)s
-RETURNING {EVENT_COLUMNS}
-"""
-
-
-UPDATE_COMMENTARY = _revise_commentary(
-    """UPDATE commentary c SET seq = m.seq - %(scores)s::int, updated_at = m.updated_at,
-        minute = coalesce(%(minute)s, c.minute), sequence = coalesce(%(sequence)s, c.sequence),
+_CORRECTION = """minute = coalesce(%(minute)s, c.minute), sequence = coalesce(%(sequence)s, c.sequence),
         period = coalesce(%(period)s, c.period), event_type = coalesce(%(event_type)s, c.event_type),
         actor = coalesce(%(actor)s, c.actor), team = coalesce(%(team)s, c.team),
         message = coalesce(%(message)s, c.message), metadata = coalesce(%(metadata)s, c.metadata),
-        tags = coalesce(%(tags)s, c.tags)
-    FROM m WHERE c.match_id = m.id AND c.id = %(commentary_id)s""",
-    "commentary_updated",
-    _COMMENTARY_JSON,
-)
-"""Corrects a commentary; NULL keeps a value. See :func:`_revise_commentary`."""
+        tags = coalesce(%(tags)s, c.tags), period_code = coalesce(%(period_code)s, c.period_code),
+        stoppage = coalesce(%(stoppage)s, c.stoppage), warnings = %(warnings)s"""
 
-DELETE_COMMENTARY = _revise_commentary(
-    "DELETE FROM commentary c USING m WHERE c.match_id = m.id AND c.id = %(commentary_id)s",
-    "commentary_deleted",
-    _DELETED_JSON,
-)
+
+def _correction(seq: str) -> str:
+    """Return a statement that corrects a commentary; NULL keeps a value, except that of the warnings."""
+    return f"""UPDATE commentary c SET seq = {seq}, updated_at = m.updated_at, {_CORRECTION}, side = {_side("c.side")}
+    FROM m WHERE c.match_id = m.id AND c.id = %(commentary_id)s"""
+
+
+_DELETION = "DELETE FROM commentary c USING m WHERE c.match_id = m.id AND c.id = %(commentary_id)s"
+
+
+def _revise_commentary(change: str, event_type: str, data: str) -> str:
+    """Return a statement that changes a commentary that cannot move the state of its match.
+
+    It returns its event and locks the match row and the commentary row.
+    """
+    return f"""
+WITH m AS (
+    UPDATE match SET seq = seq + 1, updated_at = {_NOW} WHERE id = %(match_id)s
+    RETURNING id, seq, home_team, away_team, updated_at
+), c AS ({change} RETURNING c.*)
+{_APPEND_EVENTS}
+SELECT c.match_id, m.seq, '{event_type}', {data}, %(request_id)s, m.updated_at FROM m, c
+RETURNING {EVENT_COLUMNS}
+"""
+
+
+UPDATE_COMMENTARY = _revise_commentary(_correction("m.seq"), "commentary_updated", _COMMENTARY_JSON)
+"""Corrects a commentary. See :func:`_revise_commentary`."""
+
+DELETE_COMMENTARY = _revise_commentary(_DELETION, "commentary_deleted", _DELETED_JSON)
 """Deletes a commentary. See :func:`_revise_commentary`."""
 
-LOCK_COMMENTARY = """
-SELECT c.event_type, c.metadata, m.seq, c.seq FROM match m JOIN commentary c ON c.match_id = m.id
-WHERE m.id = %(match_id)s AND c.id = %(commentary_id)s FOR UPDATE
-"""
-"""Returns type and metadata of a commentary, the seq of its match and its own. Locks the match and commentary rows."""
+# Writes that move the state of a match. Python computes the state, so the statements receive it.
 
-LOCK_MATCH = """
-SELECT sport, home_team, away_team, status, start_time, end_time, home_score, away_score, pinned, clock_timestamp(),
-    seq
-FROM match WHERE id = %(match_id)s FOR UPDATE
+MATCH_STATE = """m.sport, m.home_team, m.away_team, m.status, m.start_time, m.end_time, m.home_score, m.away_score,
+    m.pinned, m.rules, m.initial_home, m.initial_away, m.fold::text"""
+"""The fields of :class:`livescore.scores.match_state.MatchState`, in order."""
+
+NEXT_STEP = "SELECT nextval('commentary_id_seq')::int"
+"""Returns the id of the next entry or override. They share a sequence, so that they have one order."""
+
+READ_STATE = f"""
+SELECT {_NOW}, m.seq, m.xmin::text, nextval('commentary_id_seq')::int, {MATCH_STATE}
+FROM match m WHERE m.id = %(match_id)s
 """
-"""Returns the fields of a match that can be changed, the database's time, and its seq. Locks the match row."""
+"""Returns the database's time, the seq of a match, the version of its row, the id of its next entry, and its state."""
+
+LOCK_STATE = f"{READ_STATE} FOR UPDATE"
+"""Returns the same. Locks the match row."""
+
+LOCK_COMMENTARY = f"""
+SELECT {_NOW}, m.seq, c.seq, c.created_at, c.event_type, c.side, c.period_code, c.minute, c.stoppage, c.actor,
+    c.metadata, {MATCH_STATE}
+FROM match m JOIN commentary c ON c.match_id = m.id WHERE m.id = %(match_id)s AND c.id = %(commentary_id)s FOR UPDATE
+"""
+"""Returns the database's time, the seqs of a match and of its commentary, the fields of the latter that matter to the
+fold, and the state of the match. Locks the match and commentary rows."""
+
+LOCK_MATCH = f"""
+SELECT {_NOW}, m.seq, {MATCH_STATE}, {_FIXTURE} FROM match m WHERE m.id = %(match_id)s FOR UPDATE
+"""
+"""Returns the database's time, the seq of a match, its state and its fixture. Locks the match row."""
+
+STEPS = """
+SELECT id, created_at, event_type, side, period_code, minute, stoppage, actor, metadata, NULL::json
+FROM commentary WHERE match_id = %(match_id)s AND event_type = ANY(%(moving)s)
+UNION ALL
+SELECT id, created_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, data FROM match_override WHERE match_id = %(match_id)s
+ORDER BY id
+"""
+"""Returns the entries that may move the state of a match, and its overrides, which have a value in the last column."""
+
+ADD_OVERRIDE = """
+INSERT INTO match_override (match_id, id, data, created_at)
+VALUES (%(match_id)s, nextval('commentary_id_seq'), %(data)s, %(now)s) RETURNING id
+"""
+"""Adds an override to the fold of a match. Returns its id."""
+
+_SET_STATE = """seq = seq + cardinality(%(types)s::text[]), status = %(status)s, pinned = %(pinned)s,
+        home_score = %(home_score)s, away_score = %(away_score)s, fold = %(fold)s"""
+
+
+def _event_data(cause: str) -> str:
+    """Return the branches of a CASE that build the data of the events that follow an entry or a change by hand.
+
+    Args:
+        cause: Expression of the id of the entry.
+    """
+    return f"""WHEN 'score_update' THEN {_score_json(cause)}
+    WHEN 'period_changed' THEN {_PERIOD_JSON}
+    WHEN 'match_status_changed' THEN {_status_json("%(old_status)s::text")}
+    WHEN 'match_updated' THEN {_MATCH_JSON}"""
+
+
+def _move_state(change: str, data: str, condition: str = "") -> str:
+    """Return a statement that changes an entry and sets the state of its match, with an event of each of the ``types``.
+
+    The statement returns the events and locks the match row and the row of the entry.
+
+    Args:
+        change: Statement that changes the entry.
+        data: Data of its event, the first one.
+        condition: Further condition on the match row; if it does not hold, nothing changes and no event returns.
+    """
+    statement = f"""
+WITH m AS (
+    UPDATE match SET {_SET_STATE}, updated_at = %(now)s WHERE id = %(match_id)s {condition}
+    RETURNING *
+), c AS ({change} RETURNING c.*)
+{_APPEND_EVENTS}
+SELECT m.id, m.seq - cardinality(%(types)s::text[]) + change.number, change.type, CASE change.type
+    {_event_data("c.id")} ELSE {data} END, %(request_id)s, m.updated_at
+FROM m, c, unnest(%(types)s::text[]) WITH ORDINALITY AS change(type, number)
+RETURNING {EVENT_COLUMNS}
+"""
+    # psycopg caches only statements of up to 4096 characters; parsing a longer one takes 300 µs.
+    return " ".join(statement.split())
+
+
+_SEQ_OF_ENTRY = "m.seq - cardinality(%(types)s::text[]) + 1"
+
+APPEND_ENTRY = _move_state(
+    f"""INSERT INTO commentary AS c (id, match_id, seq, minute, sequence, period, event_type, actor, team, message,
+        metadata, tags, created_at, updated_at, side, period_code, stoppage, warnings)
+    SELECT %(commentary_id)s, m.id, {_SEQ_OF_ENTRY}, %(minute)s, %(sequence)s, %(period)s, %(event_type)s, %(actor)s,
+        %(team)s, %(message)s, %(metadata)s, %(tags)s, m.updated_at, m.updated_at, %(side)s, %(period_code)s,
+        %(stoppage)s, %(warnings)s
+    FROM m""",
+    _COMMENTARY_JSON,
+    "AND xmin = %(version)s::xid",
+)
+"""Appends an entry, provided that the match row is still the version that was read. See :func:`_move_state`."""
+
+CORRECT_ENTRY = _move_state(_correction(_SEQ_OF_ENTRY), _COMMENTARY_JSON)
+"""Corrects an entry. See :func:`_move_state`."""
+
+DELETE_ENTRY = _move_state(_DELETION, _DELETED_JSON)
+"""Deletes an entry. See :func:`_move_state`."""
 
 REVISE_MATCH = f"""
 WITH m AS (
-    UPDATE match SET seq = seq + cardinality(%(types)s::text[]), sport = %(sport)s, home_team = %(home_team)s,
-        away_team = %(away_team)s, status = %(status)s, start_time = %(start)s, end_time = %(end)s,
-        home_score = %(home_score)s, away_score = %(away_score)s, pinned = %(pinned)s,
-        updated_at = CASE cardinality(%(types)s::text[]) WHEN 0 THEN updated_at
-            ELSE {_NOW} END
+    UPDATE match SET {_SET_STATE}, sport = %(sport)s, home_team = %(home_team)s, away_team = %(away_team)s,
+        start_time = %(start)s, end_time = %(end)s, rules = %(rules)s, ({_FIXTURE}) = ROW ({_FIXTURE_VALUES}),
+        updated_at = CASE cardinality(%(types)s::text[]) WHEN 0 THEN updated_at ELSE %(now)s END
     WHERE id = %(match_id)s
     RETURNING *
 )
 {_APPEND_EVENTS}
 SELECT m.id, m.seq - cardinality(%(types)s::text[]) + change.number, change.type, CASE change.type
-    WHEN 'score_update' THEN {_score_json("NULL::int")}
-    WHEN 'period_changed' THEN {_PERIOD_JSON}
-    WHEN 'match_status_changed' THEN {_status_json("%(old_status)s::text")}
-    ELSE {_MATCH_JSON} END, %(request_id)s, m.updated_at
+    {_event_data("NULL::int")} END, %(request_id)s, m.updated_at
 FROM m, unnest(%(types)s::text[]) WITH ORDINALITY AS change(type, number)
 RETURNING {EVENT_COLUMNS}
 """

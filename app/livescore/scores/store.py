@@ -1,21 +1,21 @@
 """Matches, commentary and their feed in PostgreSQL. All SQL is in :mod:`livescore.scores.statements`."""
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import orjson
-from psycopg.errors import CheckViolation, NumericValueOutOfRange
-from psycopg.types.json import Json
+from psycopg.errors import CheckViolation, NumericValueOutOfRange, UniqueViolation
 
-from livescore.http_errors import RETRY_AFTER, Conflict, HttpError, NotFound
-from livescore.scores import rules
+from livescore.http_errors import RETRY_AFTER, Conflict, HttpError, Issue, NotFound
+from livescore.scores import folding, rules, sports
 from livescore.scores import statements as sql
 from livescore.scores.database import Connection, Database, Row, fetch
 from livescore.scores.feed import Event
+from livescore.scores.fold import reversal
 from livescore.scores.horizon import Horizon
-from livescore.scores.state import NO_SCORE, Score
+from livescore.scores.match_state import MatchState
+from livescore.scores.state import Entry
 
 # Rows that a query returns at most, which bounds memory while the gaps of a long outage are filled.
 BATCH = 5_000
@@ -34,6 +34,13 @@ class KeyReused(HttpError):
 
     status = 422
     message = "This Idempotency-Key was used for another request"
+
+
+class ExternalIdTaken(Conflict):
+    """Another match has the ``externalId`` of the request."""
+
+    message = "Another match has this externalId"
+    details = (Issue(("externalId",), message),)
 
 
 class StillRunning(Conflict):
@@ -131,14 +138,22 @@ class Store:
         """Create a match.
 
         Args:
-            values: ``sport``, ``home_team``, ``away_team``, ``start``, ``end``, ``home_score`` and ``away_score``.
+            values: ``sport``, ``home_team``, ``away_team``, ``start``, ``end``, ``home_score`` and ``away_score``;
+                optionally ``rules`` and the columns :data:`livescore.scores.match_state.FIXTURE`.
             request_id: Id of the request, stored with the event.
             key: The request's Idempotency-Key.
 
         Raises:
+            ExternalIdTaken: Another match has this ``external_id``.
             KeyReused, StillRunning: See :class:`IdempotencyKey`.
         """
-        parameters = {**values, "request_id": request_id}
+        parameters = {
+            **values,
+            **folding.fixture_parameters(values),
+            "rules": folding.json_parameter(values.get("rules")),
+            "fold": folding.initial_state(values).to_json(),
+            "request_id": request_id,
+        }
 
         async def write(connection: Connection) -> WriteResult:
             events = _events(await fetch(connection, sql.CREATE_MATCH, parameters))
@@ -154,7 +169,7 @@ class Store:
         key: IdempotencyKey | None = None,
         condition: Condition | None = None,
     ) -> WriteResult:
-        """Append commentary, and move the score if it is a goal.
+        """Append commentary. The state of the match follows, if the entry can move it.
 
         Raises:
             NotFound: There is no such match.
@@ -162,27 +177,37 @@ class Store:
             Conflict: A score would leave the range of the column.
             KeyReused, StillRunning: See :class:`IdempotencyKey`.
         """
-        delta = rules.score_delta(values["event_type"], values["metadata"])
         parameters = {
             **_commentary_parameters(values),
-            **_delta_parameters(delta),
             "match_id": match_id,
             "request_id": request_id,
         }
 
-        async def write(connection: Connection) -> WriteResult:
+        async def append(connection: Connection) -> WriteResult:
             events = _events(await fetch(connection, sql.CREATE_COMMENTARY, parameters))
             if not events:
                 raise NotFound("Match not found")
             return WriteResult(events[0].data, events)
 
-        async def check_and_write(connection: Connection) -> WriteResult:
+        async def move(connection: Connection) -> WriteResult:
+            # Usually no other write comes between these two statements, which then need neither lock nor transaction.
+            events = await _append_entry(connection, sql.READ_STATE, match_id, values, parameters)
+            return WriteResult(events[0].data, events) if events else await lock_and_move(connection)
+
+        async def lock_and_move(connection: Connection) -> WriteResult:
+            async with connection.transaction():
+                events = await _append_entry(connection, sql.LOCK_STATE, match_id, values, parameters, condition)
+                return WriteResult(events[0].data, events)
+
+        async def check_and_append(connection: Connection) -> WriteResult:
             async with connection.transaction():
                 _, _, seq = await _lock_match(connection, match_id)
                 await _check(connection, condition, seq)
-                return await write(connection)
+                return await append(connection)
 
-        return await self._write(write if condition is None else check_and_write, key)
+        if values["event_type"] in sports.moving():
+            return await self._write(move if condition is None else lock_and_move, key)
+        return await self._write(append if condition is None else check_and_append, key)
 
     async def update_commentary(
         self,
@@ -192,7 +217,7 @@ class Store:
         request_id: str,
         condition: Condition | None = None,
     ) -> WriteResult:
-        """Correct commentary. The score moves by the difference between the new and the old entry.
+        """Correct commentary. The state of the match becomes the fold of its corrected entries.
 
         Args:
             match_id: Id of the match.
@@ -206,24 +231,35 @@ class Store:
             PreconditionFailed: The commentary does not meet ``condition``.
             Conflict: A score would leave the range of the column.
         """
-        names = ("minute", "sequence", "period", "event_type", "actor", "team", "message", "metadata", "tags")
-        fields = {name: values.get(name) for name in names}
+        parameters = {
+            **_commentary_parameters({**_NO_VALUES, **values}),
+            "match_id": match_id,
+            "commentary_id": commentary_id,
+            "request_id": request_id,
+            "warnings": None,
+        }
 
         async def write(connection: Connection) -> WriteResult:
             async with connection.transaction():
-                entry = await _lock_commentary(connection, match_id, commentary_id)
-                await _check(connection, condition, entry.match_seq, entry.seq)
-                event_type = fields["event_type"] if fields["event_type"] is not None else entry.event_type
-                metadata = fields["metadata"] if fields["metadata"] is not None else entry.metadata
-                delta = rules.score_delta(event_type, metadata) - entry.score_delta
-                parameters = {
-                    **_commentary_parameters(fields),
-                    **_delta_parameters(delta),
-                    "match_id": match_id,
-                    "commentary_id": commentary_id,
-                    "request_id": request_id,
-                }
-                events = _events(await fetch(connection, sql.UPDATE_COMMENTARY, parameters))
+                locked = await _lock_commentary(connection, match_id, commentary_id)
+                await _check(connection, condition, locked.match_seq, locked.seq)
+                entry = locked.corrected(values)
+                if sports.moving().isdisjoint((locked.entry.type, entry.type)):
+                    events = _events(await fetch(connection, sql.UPDATE_COMMENTARY, parameters))
+                    return WriteResult(events[0].data, events)
+                settled = (await folding.settle(connection, match_id, locked.match, locked.now)).replaced(entry)
+                after = locked.match.with_state(settled.fold(), locked.now)
+                warnings = folding.warnings_of(
+                    locked.match,
+                    settled.state_before(entry.id),
+                    entry,
+                    is_side_derived="team" in values and "side" not in values,
+                )
+                changed = folding.state_parameters(locked.match, after, locked.now, "commentary_updated")
+                rows = await fetch(
+                    connection, sql.CORRECT_ENTRY, {**parameters, **changed, "warnings": warnings or None}
+                )
+                events = _events(rows)
                 return WriteResult(events[0].data, events)
 
         return await self._write(write)
@@ -231,24 +267,25 @@ class Store:
     async def delete_commentary(
         self, match_id: int, commentary_id: int, request_id: str, condition: Condition | None = None
     ) -> WriteResult:
-        """Delete an entry. If it was a goal, the score is reduced.
+        """Delete an entry. The state of the match becomes the fold of the entries that are left.
 
         Raises:
             NotFound: The match has no such commentary.
             PreconditionFailed: The commentary does not meet ``condition``.
         """
+        parameters = {"match_id": match_id, "commentary_id": commentary_id, "request_id": request_id}
 
         async def write(connection: Connection) -> WriteResult:
             async with connection.transaction():
-                entry = await _lock_commentary(connection, match_id, commentary_id)
-                await _check(connection, condition, entry.match_seq, entry.seq)
-                parameters = {
-                    **_delta_parameters(NO_SCORE - entry.score_delta),
-                    "match_id": match_id,
-                    "commentary_id": commentary_id,
-                    "request_id": request_id,
-                }
-                events = _events(await fetch(connection, sql.DELETE_COMMENTARY, parameters))
+                locked = await _lock_commentary(connection, match_id, commentary_id)
+                await _check(connection, condition, locked.match_seq, locked.seq)
+                if locked.entry.type not in sports.moving():
+                    events = _events(await fetch(connection, sql.DELETE_COMMENTARY, parameters))
+                    return WriteResult(events[0].data, events)
+                settled = await folding.settle(connection, match_id, locked.match, locked.now)
+                after = locked.match.with_state(settled.without(commentary_id).fold(), locked.now)
+                changed = folding.state_parameters(locked.match, after, locked.now, "commentary_deleted")
+                events = _events(await fetch(connection, sql.DELETE_ENTRY, {**parameters, **changed}))
                 return WriteResult(events[0].data, events)
 
         return await self._write(write)
@@ -256,15 +293,18 @@ class Store:
     async def revise_match(
         self,
         match_id: int,
-        revise: Callable[[rules.MatchState, datetime], rules.Revision],
+        revise: Callable[[MatchState, datetime], rules.Revision],
         request_id: str,
         condition: Condition | None = None,
     ) -> WriteResult:
         """Change a match by a pure function of its state and the database's time.
 
+        A new score and a new status take their place among the entries of the match, as overrides.
+
         Raises:
             NotFound: There is no such match.
             PreconditionFailed: The match does not meet ``condition``.
+            ExternalIdTaken: Another match has the new ``external_id``.
             Conflict, rules.Invalid: ``revise`` refuses the change.
         """
 
@@ -272,10 +312,15 @@ class Store:
             async with connection.transaction():
                 before, now, seq = await _lock_match(connection, match_id)
                 await _check(connection, condition, seq)
-                revision = revise(before, now)
+                after = await _revised(connection, match_id, before, revise(before, now), now)
                 events: list[Event] = []
-                if revision.events or revision.state != before:
-                    parameters = _revision_parameters(match_id, before, revision, request_id)
+                if after != before:
+                    parameters = {
+                        **folding.match_parameters(after),
+                        **folding.state_parameters(before, after, now),
+                        "match_id": match_id,
+                        "request_id": request_id,
+                    }
                     events = _events(await fetch(connection, sql.REVISE_MATCH, parameters))
                 ((body, _),) = await fetch(connection, sql.MATCH, {"match_id": match_id})
                 return WriteResult(body, events)
@@ -290,6 +335,10 @@ class Store:
 
         try:
             return await self.database.use(write_once)
+        except UniqueViolation as error:
+            if error.diag.constraint_name != sql.EXTERNAL_ID_INDEX:
+                raise
+            raise ExternalIdTaken from error
         except (NumericValueOutOfRange, CheckViolation) as error:
             raise Conflict(f"The score would leave the range 0 to {rules.INT4_MAX}") from error
 
@@ -491,14 +540,26 @@ class Store:
 class _LockedCommentary:
     """A commentary whose row and match are locked."""
 
-    event_type: str
-    metadata: dict[str, Any] | None
+    match: MatchState
+    now: datetime
     match_seq: int
     seq: int
+    entry: Entry
 
-    @property
-    def score_delta(self) -> Score:
-        return rules.score_delta(self.event_type, self.metadata)
+    def corrected(self, values: Mapping[str, Any]) -> Entry:
+        """Return the entry with new values. A new team is that of another side, unless the side is given too."""
+        entry = self.entry
+        return Entry(
+            entry.id,
+            values.get("event_type", entry.type),
+            entry.at,
+            values.get("side") or self.match.side_of(values.get("team")) or entry.side,
+            values.get("period_code", entry.period),
+            values.get("minute", entry.minute),
+            values.get("stoppage", entry.stoppage),
+            values.get("actor", entry.actor),
+            values.get("metadata", entry.metadata),
+        )
 
 
 async def _lock_commentary(connection: Connection, match_id: int, commentary_id: int) -> _LockedCommentary:
@@ -510,10 +571,12 @@ async def _lock_commentary(connection: Connection, match_id: int, commentary_id:
     rows = await fetch(connection, sql.LOCK_COMMENTARY, {"match_id": match_id, "commentary_id": commentary_id})
     if not rows:
         raise NotFound("Commentary not found")
-    return _LockedCommentary(*rows[0])
+    now, match_seq, seq, at, type_, side, period, minute, stoppage, actor, metadata, *match = rows[0]
+    entry = Entry(commentary_id, type_, at, side, period, minute, stoppage, actor, metadata or {})
+    return _LockedCommentary(MatchState.of(tuple(match)), now, match_seq, seq, entry)
 
 
-async def _lock_match(connection: Connection, match_id: int) -> tuple[rules.MatchState, datetime, int]:
+async def _lock_match(connection: Connection, match_id: int) -> tuple[MatchState, datetime, int]:
     """Lock a match until the transaction ends. Return its state, the database's time and its seq.
 
     Raises:
@@ -522,9 +585,80 @@ async def _lock_match(connection: Connection, match_id: int) -> tuple[rules.Matc
     rows = await fetch(connection, sql.LOCK_MATCH, {"match_id": match_id})
     if not rows:
         raise NotFound("Match not found")
-    sport, home_team, away_team, status, start, end, home_score, away_score, pinned, now, seq = rows[0]
-    score = Score(home_score, away_score)
-    return rules.MatchState(sport, home_team, away_team, status, start, end, score, pinned), now, seq
+    now, seq, *match = rows[0]
+    return MatchState.of(tuple(match)), now, seq
+
+
+async def _append_entry(
+    connection: Connection,
+    read: str,
+    match_id: int,
+    values: Mapping[str, Any],
+    parameters: Mapping[str, Any],
+    condition: Condition | None = None,
+) -> list[Event]:
+    """Append an entry that may move the state of its match.
+
+    Args:
+        connection: A connection; in a transaction if ``read`` locks.
+        read: ``READ_STATE`` or ``LOCK_STATE``.
+        match_id: Id of the match.
+        values: Fields of the entry.
+        parameters: Those of the statement that do not depend on the match.
+        condition: Precondition; only with a lock.
+
+    Returns:
+        The events. Without a lock, none if the fold needs more than the last state, or if the match has changed
+        meanwhile.
+
+    Raises:
+        NotFound: There is no such match.
+        PreconditionFailed: The match does not meet ``condition``.
+    """
+    rows = await fetch(connection, read, {"match_id": match_id})
+    if not rows:
+        raise NotFound("Match not found")
+    now, seq, version, entry_id, *row = rows[0]
+    await _check(connection, condition, seq)
+    match = MatchState.of(tuple(row))
+    side = values.get("side") or match.side_of(values.get("team"))
+    entry = folding.entry_of(entry_id, now, {**_NO_VALUES, **values, "side": side})
+    if match.state is not None and not match.has_drifted and reversal(entry) is None:
+        before = match.state
+        state = match.folder.apply(before, entry)
+    elif read == sql.READ_STATE:
+        return []
+    else:
+        settled = await folding.settle(connection, match_id, match, now)
+        # An override that settled the match comes before the entry.
+        ((entry_id,),) = await fetch(connection, sql.NEXT_STEP)
+        entry = replace(entry, id=entry_id)
+        before = settled.fold()
+        state = settled.replaced(entry).fold()
+    warnings = folding.warnings_of(match, before, entry, is_side_derived=values.get("side") is None)
+    appended = {
+        **parameters,
+        **folding.state_parameters(match, match.with_state(state, now), now, "commentary"),
+        "commentary_id": entry.id,
+        "version": version,
+        "side": side,
+        "warnings": warnings or None,
+    }
+    return _events(await fetch(connection, sql.APPEND_ENTRY, appended))
+
+
+async def _revised(
+    connection: Connection, match_id: int, before: MatchState, revision: rules.Revision, now: datetime
+) -> MatchState:
+    """Return a match after a change by hand, and store its override."""
+    after = revision.match
+    if revision.override is None and (before.state is None or not revision.refolds(before)):
+        return after
+    settled = await folding.settle(connection, match_id, before, now)
+    steps = settled.steps
+    if revision.override is not None:
+        steps = [*steps, await folding.add_override(connection, match_id, revision.override)]
+    return after.with_state(after.folder.fold(steps), now)
 
 
 async def _check(connection: Connection, condition: Condition | None, *seqs: int) -> None:
@@ -577,31 +711,23 @@ def _events(rows: Iterable[Row]) -> list[Event]:
     return sorted((Event.from_row(*row) for row in rows), key=lambda event: event.seq)
 
 
+_NO_VALUES: Mapping[str, Any] = dict.fromkeys(
+    (
+        "minute",
+        "sequence",
+        "period",
+        "event_type",
+        "actor",
+        "team",
+        "message",
+        "metadata",
+        "tags",
+        "side",
+        "period_code",
+        "stoppage",
+    )
+)
+
+
 def _commentary_parameters(values: Mapping[str, Any]) -> dict[str, Any]:
-    metadata = values["metadata"]
-    return {**values, "metadata": None if metadata is None else Json(metadata, orjson.dumps)}
-
-
-def _delta_parameters(delta: Score) -> dict[str, Any]:
-    return {"home": delta.home, "away": delta.away, "scores": delta != NO_SCORE}
-
-
-def _revision_parameters(
-    match_id: int, before: rules.MatchState, revision: rules.Revision, request_id: str
-) -> dict[str, Any]:
-    after = revision.state
-    return {
-        "match_id": match_id,
-        "types": revision.events,
-        "sport": after.sport,
-        "home_team": after.home_team,
-        "away_team": after.away_team,
-        "status": after.status,
-        "start": after.start_time,
-        "end": after.end_time,
-        "home_score": after.score.home,
-        "away_score": after.score.away,
-        "pinned": after.pinned,
-        "old_status": before.status,
-        "request_id": request_id,
-    }
+    return {**_NO_VALUES, **values, "metadata": folding.json_parameter(values.get("metadata"))}

@@ -160,7 +160,7 @@ class Match:
 
     def append(self, step: Step) -> None:
         """Append a step and check that its effect on the stored state is that of the fold."""
-        stored = State.from_json(self.state.to_json(), self.state.score)
+        stored = State.from_json(self.state.to_json())
         self.steps.append(step)
         self._fold()
         if reversal(step) is None:
@@ -173,7 +173,7 @@ class Match:
 
 def assert_consistent(state: State) -> None:
     """Check everything that holds for the state of every match of every sport."""
-    assert State.from_json(state.to_json(), state.score) == state
+    assert State.from_json(state.to_json()) == state
     codes = [entry.period for entry in state.scores]
     assert len(codes) == len(set(codes))
     assert min(state.score.home, state.score.away, 0) == 0
@@ -197,7 +197,7 @@ def replay(folder: Folder, steps: list[Step]) -> Iterator[State]:
     """
     state = folder.start()
     for number, step in enumerate(steps, start=1):
-        stored = State.from_json(state.to_json(), state.score)
+        stored = State.from_json(state.to_json())
         state = folder.apply(stored, step) if reversal(step) is None else folder.fold(steps[:number])
         assert_consistent(state)
         yield state

@@ -14,6 +14,7 @@ from livescore.api.schemas.fields import (
     Limit,
     Message,
     Period,
+    PeriodCode,
     Seq,
     Tags,
     Text,
@@ -40,7 +41,7 @@ Metadata = Annotated[
             "type": "object",
             "description": (
                 f"Any object, at most {MAX_METADATA_DEPTH} levels deep and without U+0000. "
-                "`scoreDelta` moves the score of a goal."
+                "`scoreDelta` says how an entry that scores moves the score."
             ),
             "properties": {
                 "scoreDelta": {"type": "object", "properties": {"home": _DELTA_SCHEMA, "away": _DELTA_SCHEMA}}
@@ -51,8 +52,16 @@ Metadata = Annotated[
 ]
 
 
+_SIDE_DESCRIPTION = (
+    "The side whose score rises, or that the entry concerns; for an `own_goal` the side that benefits. "
+    "If it is missing, `team` decides."
+)
+_PERIOD_CODE_DESCRIPTION = "Code of a period of the sport, such as `1H`, `Q3` or `S2`."
+_STOPPAGE_DESCRIPTION = "Minutes of added time: 4 together with `minute` 90 is 90+4."
+
+
 class NewCommentary(Body):
-    """Commentary to append. A ``goal`` with ``metadata.scoreDelta`` moves the score."""
+    """Commentary to append. The `eventType`s that have a meaning in the match's sport change its state."""
 
     minute: Count
     message: Message
@@ -63,6 +72,9 @@ class NewCommentary(Body):
     team: Text = OMITTED
     metadata: Metadata = OMITTED
     tags: Tags = OMITTED
+    side: Side = Field(OMITTED, description=_SIDE_DESCRIPTION)
+    period_code: PeriodCode = Field(OMITTED, alias="periodCode", description=_PERIOD_CODE_DESCRIPTION)
+    stoppage: Count = Field(OMITTED, description=_STOPPAGE_DESCRIPTION)
 
     def issues(self) -> Iterator[Issue]:
         """Yield the faults of the metadata."""
@@ -70,7 +82,7 @@ class NewCommentary(Body):
 
 
 class CommentaryPatch(Patch):
-    """Changes of a commentary; the score follows."""
+    """Changes of a commentary; the state of the match follows."""
 
     minute: Count = OMITTED
     message: Message = OMITTED
@@ -81,6 +93,9 @@ class CommentaryPatch(Patch):
     team: Text = OMITTED
     metadata: Metadata = OMITTED
     tags: Tags = OMITTED
+    side: Side = Field(OMITTED, description=_SIDE_DESCRIPTION)
+    period_code: PeriodCode = Field(OMITTED, alias="periodCode", description=_PERIOD_CODE_DESCRIPTION)
+    stoppage: Count = Field(OMITTED, description=_STOPPAGE_DESCRIPTION)
 
     def issues(self) -> Iterator[Issue]:
         """Yield an issue for an empty body, and the faults of the metadata."""
@@ -92,24 +107,24 @@ def metadata_issues(metadata: Mapping[str, Any] | None) -> Iterator[Issue]:
     """Yield the faults of metadata: text that cannot be stored, or a ``scoreDelta`` that cannot be added to a score."""
     if metadata is None:
         return
-    yield from _text_issues(metadata, ("metadata",))
+    yield from text_issues(metadata, ("metadata",))
     if "scoreDelta" in metadata:
         yield from _delta_issues(metadata["scoreDelta"], ("metadata", "scoreDelta"))
 
 
-def _text_issues(value: Any, path: tuple[str | int, ...]) -> Iterator[Issue]:
+def text_issues(value: Any, path: tuple[str | int, ...]) -> Iterator[Issue]:
     """Yield an issue for every string and key with U+0000 within a JSON value."""
     if isinstance(value, str):
         if "\0" in value:
             yield Issue(path, NO_NUL_MESSAGE)
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _text_issues(item, (*path, index))
+            yield from text_issues(item, (*path, index))
     elif isinstance(value, dict):
         for key, item in value.items():
             if "\0" in key:
                 yield Issue(path, NO_NUL_MESSAGE)
-            yield from _text_issues(item, (*path, key))
+            yield from text_issues(item, (*path, key))
 
 
 def _delta_issues(delta: Any, path: tuple[str, ...]) -> Iterator[Issue]:
@@ -148,7 +163,7 @@ class Commentary(Answer):
     side: Side | None
     period_code: str | None
     stoppage: Count | None
-    warnings: list[str]
+    warnings: list[str] = Field(description="Contradictions between the entry and the rules of the sport.")
 
 
 class Deleted(Answer):

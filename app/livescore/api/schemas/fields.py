@@ -14,6 +14,9 @@ INT4_MIN = -INT4_MAX - 1
 # Characters. The indexes on these columns hold at most 2704 bytes; UTF-8 takes up to four per character.
 MAX_NAME_LENGTH = 500
 
+# Characters of the code or the name of a period.
+MAX_PERIOD_LENGTH = 50
+
 # PostgreSQL's text cannot hold U+0000.
 NO_NUL = r"^[^\u0000]*$"
 NO_NUL_MESSAGE = "String must not contain U+0000"
@@ -101,6 +104,7 @@ Text = Annotated[str, Strict(), Field(pattern=NO_NUL)]
 Message = Annotated[Text, Field(min_length=1)]
 Name = Annotated[Message, Field(max_length=MAX_NAME_LENGTH)]
 Names = Annotated[list[Name], Field(min_length=1)]
+PeriodCode = Annotated[Message, Field(max_length=MAX_PERIOD_LENGTH)]
 Tags = Annotated[list[Text], Strict(), FailFast()]
 _Int4 = Annotated[int, Strict(), Field(ge=INT4_MIN, le=INT4_MAX)]
 _NotNegative = Annotated[int, Strict(), Field(ge=0, le=INT4_MAX)]

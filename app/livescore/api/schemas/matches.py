@@ -4,10 +4,11 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, Strict, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from livescore.api.schemas.base import OMITTED, Answer, Body, Patch, Query
+from livescore.api.schemas.commentary import MAX_METADATA_DEPTH, text_issues
 from livescore.api.schemas.fields import Count, Id, Instant, Limit, Name, Names, Points, QueryInstant, Seq, Timestamp
 from livescore.http_errors import Issue
 from livescore.scores.state import DecidedBy, Side, Status, Winner
@@ -16,7 +17,41 @@ _KICK_OFF = "2026-06-11T19:00:00.000Z"
 _FULL_TIME = "2026-06-11T21:00:00.000Z"
 
 
-class NewMatch(Body):
+_RULES_DESCRIPTION = "Members of the sport's rules; the others have their defaults."
+_METADATA_DESCRIPTION = f"Any object, at most {MAX_METADATA_DEPTH} levels deep and without U+0000."
+_EXTERNAL_ID_DESCRIPTION = "Id of the match in another system; no two matches have the same."
+
+AnyObject = Annotated[dict[str, Any], Strict(), WithJsonSchema({"type": "object", "additionalProperties": True})]
+
+
+class Fixture(Body):
+    """What a match is part of, and its rules. ``null`` is no value."""
+
+    competition: Name | None = OMITTED
+    season: Name | None = OMITTED
+    stage: Name | None = OMITTED
+    group: Name | None = OMITTED
+    round: Name | None = OMITTED
+    leg: Count | None = OMITTED
+    match_number: Count | None = Field(OMITTED, alias="matchNumber")
+    venue: Name | None = OMITTED
+    referee: Name | None = OMITTED
+    external_id: Name | None = Field(OMITTED, alias="externalId", description=_EXTERNAL_ID_DESCRIPTION)
+    attendance: Count | None = OMITTED
+    start_time_confirmed: Annotated[bool, Strict()] = Field(
+        OMITTED, alias="startTimeConfirmed", description="True by default."
+    )
+    rules: AnyObject | None = Field(OMITTED, description=_RULES_DESCRIPTION)
+    metadata: AnyObject | None = Field(OMITTED, description=_METADATA_DESCRIPTION)
+
+    def issues(self) -> Iterator[Issue]:
+        """Yield the faults of the metadata."""
+        yield from super().issues()
+        if self.metadata is not None:
+            yield from text_issues(self.metadata, ("metadata",))
+
+
+class NewMatch(Fixture):
     """A match to create. ``endTime`` must be after ``startTime``; the status follows from both."""
 
     sport: Name
@@ -28,13 +63,14 @@ class NewMatch(Body):
     away_score: Points = Field(0, alias="awayScore", description="0 by default.")
 
     def issues(self) -> Iterator[Issue]:
-        """Yield an issue for a match that does not end after its start."""
+        """Yield an issue for a match that does not end after its start, and the faults of the metadata."""
+        yield from super().issues()
         if self.end <= self.start:
             yield Issue(("endTime",), "endTime must be after startTime")
 
 
-class MatchPatch(Patch):
-    """Changes of a match. A status that is set here is not changed by the clock."""
+class MatchPatch(Fixture, Patch):
+    """Changes of a match; `null` removes a value. A status that is set here is not changed by the clock."""
 
     sport: Name = OMITTED
     home_team: Name = Field(OMITTED, alias="homeTeam")
@@ -43,7 +79,9 @@ class MatchPatch(Patch):
     end_time: Instant = Field(OMITTED, alias="endTime", examples=[_FULL_TIME])
     home_score: Points = Field(OMITTED, alias="homeScore")
     away_score: Points = Field(OMITTED, alias="awayScore")
-    status: Literal["postponed", "cancelled", "finished"] = OMITTED
+    status: Literal["delayed", "live", "interrupted", "finished", "postponed", "cancelled", "abandoned", "awarded"] = (
+        OMITTED
+    )
 
 
 class ScoreBody(Body):
@@ -147,6 +185,7 @@ class SideCards(Answer):
 
     yellow: Count
     red: Count
+    second_yellow: Count = Field(description="Dismissals after two yellow cards, which `yellow` and `red` include.")
 
 
 class MatchCards(Answer):

@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import NAMESPACE_URL, uuid5
 
+from pydantic.alias_generators import to_camel
 from rich.console import Console
 from rich.text import Text
 
-from livescore.imports import openfootball
+from livescore.imports import documents, entries, openfootball
+from livescore.imports.entries import EN_DASH
 from livescore.imports.openfootball import Match, Tournament
+from livescore.imports.rows import ImportOptions
+from livescore.scores import sports
+from livescore.scores.fold import Folder
 from livescore_dev import script
 from livescore_dev.display import Display, table
 from livescore_dev.rest import Client, Record, RequestError, instant
@@ -27,8 +32,9 @@ CENTURY = timedelta(days=36525)
 # Time that a match stays live after its planned end: a replay that was stopped can be resumed within this time.
 MARGIN = timedelta(days=1)
 
-# Status of abandoned matches: the service has no status "abandoned".
-_ABANDONED_STATUS = "cancelled"
+# Statuses of matches with a result, and of those that no later step changes.
+_DECIDED = frozenset({"finished", "awarded"})
+_GIVEN_UP = frozenset({"cancelled", "abandoned"})
 
 T = TypeVar("T")
 
@@ -48,7 +54,7 @@ class Summary:
         skipped: Matches that the server already had.
         events: Commentary entries written.
         goals: Goals written.
-        corrected: Matches whose score was set, because the goals in the file do not add up to it.
+        incomplete: Matches whose goals the file does not list, or not all of them.
         mismatches: Differences between the final scores of the server and of the file.
     """
 
@@ -58,7 +64,7 @@ class Summary:
     skipped: int = 0
     events: int = 0
     goals: int = 0
-    corrected: int = 0
+    incomplete: int = 0
     mismatches: list[str] = field(default_factory=list)
 
     def rows(self) -> dict[str, int]:
@@ -69,7 +75,7 @@ class Summary:
             "skipped": self.skipped,
             "events": self.events,
             "goals": self.goals,
-            "corrected": self.corrected,
+            "incomplete": self.incomplete,
             "mismatches": len(self.mismatches),
         }
 
@@ -147,7 +153,7 @@ class _Player:
         self.speed = speed
         self.display = display
         self.summary = Summary(matches=len(tournament.matches))
-        self.corrected: set[int] = set()
+        self.season = documents.season_data(tournament, ImportOptions())
 
     async def run(self) -> Summary:
         tasks = await _gather(_name_match(match, self._survey(match)) for match in self.tournament.matches)
@@ -192,9 +198,9 @@ class _Player:
         A match that an earlier run postponed is played as soon as the file has its result.
         """
         has_final_score = _score(record) == match.score.final
-        is_finished = record.status == "finished"
+        is_finished = record.status in _DECIDED
         has_final_times = record.end_time == script.record_end(match)
-        if record.status == "cancelled" or (is_finished and has_final_score and has_final_times):
+        if record.status in _GIVEN_UP or (is_finished and has_final_score and has_final_times):
             return None
         done = await self.client.commented(record.id)
         if done & script.LAST_STEPS:
@@ -244,7 +250,6 @@ class _Player:
             record = await self._open(task)
         for step in task.steps or ():
             await clock.until(start + step.at - task.began)
-            await self._correct(task.match, record.id, step)
             await self._comment(task.match, record.id, step)
         await self._finish(task.match, record.id)
         self.summary.played += 1
@@ -257,7 +262,7 @@ class _Player:
         record = task.record
         if record is None:
             return await self._create(task.match, start, end)
-        if record.status == "live" and record.end_time >= end:
+        if record.end_time >= end and record.status in ("live", "interrupted"):
             return record
         return await self.client.revise(record.id, startTime=instant(start), endTime=instant(end))
 
@@ -267,12 +272,15 @@ class _Player:
         return end.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
 
     async def _create(self, match: Match, start: datetime, end: datetime) -> Record:
+        fixture = documents.fixture(match, self.season)
         body = {
             "sport": "football",
             "homeTeam": match.home,
             "awayTeam": match.away,
             "startTime": instant(start),
             "endTime": instant(end),
+            **{to_camel(name): value for name, value in fixture.items() if value is not None},
+            "rules": entries.record(match).rules,
         }
         return await self.client.create(body, self._key(match, f"match {body['endTime']}"))
 
@@ -280,44 +288,31 @@ class _Player:
         await self.client.comment(match_id, step.body, self._key(match, step.id))
         self.summary.events += 1
         goal = None
-        if step.body["eventType"] == "goal":
+        if step.body["eventType"] in script.GOALS:
             self.summary.goals += 1
             goal = f"{step.body['minute']}' {step.body['message']}"
         self.display.event_sent(goal)
 
-    async def _correct(self, match: Match, match_id: int, step: Step) -> None:
-        """Set the score that the step states if the goals in the file do not add up to it."""
-        score = step.score
-        if score is None and step.id in script.LAST_STEPS:
-            score = match.score.final
-        if score is None:
-            return
-        if _score(await self.client.match(match_id)) != score:
-            await self.client.set_score(match_id, score.home, score.away)
-            self.corrected.add(match_id)
-            self.summary.corrected = len(self.corrected)
-
     async def _finish(self, match: Match, match_id: int) -> None:
-        """End the match now, then set the times of the real match."""
+        """Set the times of the real match. Its entries have ended it, unless it was abandoned."""
         change = {"startTime": instant(match.kick_off), "endTime": instant(script.record_end(match))}
         if match.outcome == "abandoned":
-            change["status"] = _ABANDONED_STATUS
-        else:
-            await self.client.end(match_id)
+            change["status"] = "abandoned"
+        if _is_incomplete(match):
+            self.summary.incomplete += 1
         self._check(match, await self.client.revise(match_id, **change))
 
     def _check(self, match: Match, record: Record) -> None:
         """Note a difference between the server and the file."""
-        final = match.score.final
-        if not match.decided or final is None:
+        if not match.decided or match.score.final is None:
             return
-        if record.status == "finished" and _score(record) == final:
+        expected, actual = _expected(match), _result(record)
+        if expected == actual:
             return
-        actual = f"{record.home_score}{script.EN_DASH}{record.away_score}, {record.status}"
-        expected = f"{final.home}{script.EN_DASH}{final.away}"
+        fields = [name for name, value in expected.items() if actual[name] != value]
+        difference = "; ".join(f"{name} is {actual[name]}, in the file {expected[name]}" for name in fields)
         self.summary.mismatches.append(
-            f"  match {record.id} ({match.title}): the server has {actual}, the file {expected} (field score): "
-            f"correct it with PATCH /matches/{record.id}"
+            f"  match {record.id} ({match.title}): {difference}: correct it with PATCH /matches/{record.id}"
         )
 
     def _key(self, match: Match, step: str) -> str:
@@ -339,6 +334,47 @@ def _unplayed_status(match: Match) -> str | None:
     if match.outcome in {"cancelled", "postponed"}:
         return match.outcome
     return "postponed" if script.record_end(match) <= datetime.now(UTC) else None
+
+
+def _is_incomplete(match: Match) -> bool:
+    final = match.score.final
+    sides = [goal.side for goal in match.goals]
+    return final is not None and final != (sides.count("home"), sides.count("away"))
+
+
+def _expected(match: Match) -> dict[str, Any]:
+    """Return what the server must say about a match: the fold of what the file knows, without the steps of a replay."""
+    recorded = entries.record(match)
+    moment = datetime.now(UTC)
+    football = sports.of("football")
+    folder = Folder(football, football.rules.model_validate(recorded.rules))
+    state = folder.fold(entry.entry(id_, moment) for id_, entry in enumerate(recorded.entries, 1))
+    shootout = state.shootout
+    return {
+        "score": _line(*match.score.final) if match.score.final else None,
+        "status": "awarded" if match.outcome == "awarded" else "finished",
+        "winner": state.winner,
+        "decidedBy": state.decided_by,
+        "scores": " ".join(f"{each.period} {_line(each.score.home, each.score.away)}" for each in state.scores),
+        "shootout": None if shootout is None else _line(shootout.score.home, shootout.score.away),
+    }
+
+
+def _result(record: Record) -> dict[str, Any]:
+    """Return the same of a match on the server."""
+    shootout = record.shootout
+    return {
+        "score": _line(*_score(record)),
+        "status": record.status,
+        "winner": record.winner,
+        "decidedBy": record.decided_by,
+        "scores": " ".join(f"{each['period']} {_line(each['home'], each['away'])}" for each in record.scores),
+        "shootout": None if shootout is None else _line(shootout["home"], shootout["away"]),
+    }
+
+
+def _line(home: int, away: int) -> str:
+    return f"{home}{EN_DASH}{away}"
 
 
 def _score(record: Record) -> tuple[int, int]:

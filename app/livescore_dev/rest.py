@@ -65,6 +65,10 @@ class Record(BaseModel):
     end_time: datetime
     home_score: int
     away_score: int
+    scores: list[dict[str, Any]]
+    shootout: dict[str, Any] | None
+    winner: str | None
+    decided_by: str | None
 
 
 def instant(moment: datetime) -> str:
@@ -131,12 +135,6 @@ class Client:
 
     async def revise(self, match_id: int, **change: Any) -> Record:
         return _record(await self._call("PATCH", f"/matches/{match_id}", change))
-
-    async def set_score(self, match_id: int, home: int, away: int) -> Record:
-        return _record(await self._call("PATCH", f"/matches/{match_id}/score", {"homeScore": home, "awayScore": away}))
-
-    async def end(self, match_id: int) -> Record:
-        return _record(await self._call("PATCH", f"/matches/{match_id}/end"))
 
     async def comment(self, match_id: int, body: dict[str, Any], key: str) -> None:
         await self._call("POST", f"/matches/{match_id}/commentary", body, key)

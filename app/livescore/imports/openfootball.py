@@ -8,7 +8,7 @@ for other cups) and https://github.com/openfootball/football.json (leagues).
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
@@ -64,6 +64,7 @@ class Match:
     """A match.
 
     Attributes:
+        row: Number of the match in the file, from 1.
         kick_off: In UTC; noon of ``day`` if the file has no time.
         day: Date in the file, which is that of the venue.
         has_time: True if the file says at what time the match starts.
@@ -84,6 +85,7 @@ class Match:
     outcome: Outcome = "unplayed"
     day: date | None = None
     has_time: bool = True
+    row: int = field(default=0, compare=False)
 
     @property
     def decided(self) -> bool:
@@ -236,8 +238,12 @@ def _zone(value: Any) -> timezone | None:
 
 Count = Annotated[int, Field(ge=0, strict=True)]
 FilePair = Annotated[tuple[Count, Count] | None, BeforeValidator(_pair)]
-Name = Annotated[str, BeforeValidator(_team), Field(min_length=1)]
-Place = Annotated[str | None, BeforeValidator(_place)]
+# Lengths in characters, as in the API.
+Text = Annotated[str, Field(max_length=500)]
+Label = Annotated[str, Field(max_length=100)]
+Name = Annotated[Text, BeforeValidator(_team), Field(min_length=1)]
+Place = Annotated[Text | None, BeforeValidator(_place)]
+Group = Annotated[Label | None, BeforeValidator(_place)]
 # The rules of football date from 1863; the upper limit keeps conversions to UTC inside the calendar.
 Day = Annotated[date, BeforeValidator(_day), Field(ge=date(1863, 1, 1), lt=date(9999, 1, 1))]
 Clock = Annotated[time | None, BeforeValidator(_clock)]
@@ -251,7 +257,7 @@ class _File(BaseModel):
 class FileGoal(_File):
     """A goal in the file; ``team`` only if a match has one list of goals for both sides."""
 
-    name: str | None = None
+    name: Text | None = None
     minute: Annotated[_Minute | None, BeforeValidator(_minute)] = None
     offset: Count | None = None
     penalty: bool | None = None
@@ -303,9 +309,9 @@ class FileMatch(_File):
     goals2: list[FileGoal] | None = None
     goals: list[FileGoal] | None = None
     num: Count | None = None
-    round: str | None = None
-    stage: str | None = None
-    group: Place = None
+    round: Label | None = None
+    stage: Label | None = None
+    group: Group = None
     ground: Place = None
     stadium: Place = None
     status: str | None = None
@@ -409,7 +415,7 @@ def parse(document: Any, name: str, where: str = "the file") -> tuple[Tournament
     matches: list[Match] = []
     for number, (round_, written) in enumerate(_written(document, where), 1):
         try:
-            matches.append(FileMatch.model_validate(written).match(round_))
+            matches.append(replace(FileMatch.model_validate(written).match(round_), row=number))
         except ValidationError as error:
             problems += (_problem(number, written, issue) for issue in error.errors())
     distinct, warnings = _without_repeats(matches)

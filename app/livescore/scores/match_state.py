@@ -81,10 +81,10 @@ class MatchState:
 
     @property
     def published(self) -> State:
-        """The state as clients know it: before the first fold only the stored score and status."""
+        """The state as clients know it. That of a match of an older version is only its score and status."""
         if self.state is not None:
             return self.state
-        state = self.folder.start()
+        state = replace(self.folder.start(), cards=None, detail=None)
         override = self.drift(state, self.start_time)
         return state if override is None else self.folder.apply(state, override)
 

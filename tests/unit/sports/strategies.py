@@ -34,7 +34,7 @@ def _metadata(max_id: int) -> st.SearchStrategy[dict[str, Any]]:
     )
 
 
-def steps(types: Iterable[str], codes: Iterable[str], size: int = 40) -> st.SearchStrategy[list[Step]]:
+def steps(types: Iterable[str], codes: Iterable[str], size: int = 25) -> st.SearchStrategy[list[Step]]:
     """Return a strategy for the entries and overrides of a match, in the order of their ids.
 
     Args:

@@ -1,13 +1,15 @@
 """The sports, one module each. To add one, write its module and add it to :data:`SPORTS`."""
 
+from livescore.scores.sports.basketball import Basketball
 from livescore.scores.sports.football import Football
 from livescore.scores.sports.generic import Generic
+from livescore.scores.sports.ice_hockey import IceHockey
 from livescore.scores.sports.sport import Sport
 from livescore.scores.sports.tennis import Tennis
 
 GENERIC: Sport = Generic()
 
-SPORTS: tuple[Sport, ...] = (Football(), Tennis())
+SPORTS: tuple[Sport, ...] = (Football(), Basketball(), Tennis(), IceHockey())
 """All sports with rules of their own."""
 
 

@@ -40,7 +40,7 @@ MALFORMED_SCORE = "metadata.score has no effect: it needs home and away, integer
 LARGEST = 1_000_000
 
 # Results that follow the score when it is corrected.
-_BY_SCORE: frozenset[DecidedBy | None] = frozenset({"regular", "extra_time", "penalties"})
+BY_SCORE: frozenset[DecidedBy | None] = frozenset({"regular", "extra_time", "penalties"})
 
 
 class Rules(BaseModel):
@@ -167,7 +167,7 @@ class Sport:
 
     def with_result(self, state: State, rules: Any) -> State:
         """Return the state with the result of its current score, if the match had been decided by its score before."""
-        if state.winner is None or state.decided_by not in _BY_SCORE:
+        if state.winner is None or state.decided_by not in BY_SCORE:
             return state
         winner, decided_by = self.result(state, rules)
         return replace(state, winner=winner, decided_by=decided_by)
@@ -226,7 +226,12 @@ class Sport:
         current = None if state.period is None else self.period(state.period, rules)
         if current is not None and current.kind == "play":
             return current.code
-        return state.scores[-1].period if state.scores else REGULAR
+        played = [entry.period for entry in state.scores if not self._is_shootout(entry.period, rules)]
+        return played[-1] if played else REGULAR
+
+    def _is_shootout(self, code: str, rules: Any) -> bool:
+        period = self.period(code, rules)
+        return period is not None and period.kind == "shootout"
 
     def add(self, state: State, entry: Entry, rules: Any, points: int) -> State:
         """Return the state with the points of a scoring entry, also those that come after the end of the match."""

@@ -66,7 +66,7 @@ class Football(Sport):
     """Association football."""
 
     name = "football"
-    aliases = frozenset({"soccer", "association football", "fussball", "fußball", "futbol", "fútbol", "futebol"})
+    aliases = frozenset({"soccer", "association football", "fussball", "futbol", "fútbol", "futebol"})
     moving = COMMON_TYPES | GOALS | KICKS | CARDS
     scoring = GOALS
     rules = FootballRules

@@ -27,6 +27,8 @@ CLUSTER ?= livescore
 # Image of kind's nodes, such as `kindest/node:v1.36.2`; empty for kind's default.
 NODE_IMAGE ?=
 STEPS ?= 2000
+# Examples of `make fold`.
+EXAMPLES ?= 5000
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -41,7 +43,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run migrate test report coverage bench generators simulate converge e2e e2e-install lint types audit format check lock upgrade image images sbom dist publish-charts version crd charts docs golden deploy smoke undeploy kind clean
+.PHONY: help run migrate test report coverage bench generators simulate converge fold e2e e2e-install lint types audit format check lock upgrade image images sbom dist publish-charts version crd charts docs golden deploy smoke undeploy kind clean
 
 help: ## List all targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +82,9 @@ simulate: $(READY) ## Simulate match days under our scaling rule and the HPA's; 
 
 converge: $(READY) ## Search for a state that the operator cannot recover from (STEPS)
 	CONVERGENCE_STEPS=$(STEPS) $(BIN)/pytest tests/operator/test_convergence.py --numprocesses 0 -s
+
+fold: $(READY) ## Search for concurrent writes after which a match is not the fold of its entries (EXAMPLES)
+	FOLD_EXAMPLES=$(EXAMPLES) $(PYTEST) tests/service/test_fold_properties.py --numprocesses 0 --timeout 0
 
 e2e: $(READY) ## Run the end-to-end tests on the cluster of KUBECONFIG, which must have the images
 	E2E=1 $(BIN)/pytest tests/e2e --numprocesses 0

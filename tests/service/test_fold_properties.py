@@ -23,7 +23,7 @@ from livescore.scores.state import STATUSES, Entry, Override, Score
 from livescore.scores.store import Store
 from tests.support.databases import opened
 
-# `make fold` sets it to 5 000.
+# `make fold` sets it.
 EXAMPLES = int(os.environ.get("FOLD_EXAMPLES", "40"))
 
 SPORTS = sorted({"curling", "football", "basketball", "tennis", "ice hockey", *(sport.name for sport in sports.SPORTS)})

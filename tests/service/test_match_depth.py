@@ -5,9 +5,11 @@ from typing import Any
 import httpx
 import pytest
 
+from livescore.scores import sports
 from livescore.scores import statements as sql
 from livescore.scores.database import fetch
-from tests.support.clients import feed_of
+from livescore.scores.sports.sport import Sport
+from tests.support.clients import Listener, feed_of
 from tests.support.databases import opened
 from tests.support.service import Service, instant
 
@@ -204,6 +206,23 @@ async def test_a_disallowed_goal_returns_when_its_reversal_is_deleted(
     assert (await read(http, match["id"]))["homeScore"] == 0
     await http.delete(f"/matches/{match['id']}/commentary/{taken_back['id']}")
     assert (await read(http, match["id"]))["homeScore"] == 1
+
+
+@pytest.mark.parametrize("sport", sports.SPORTS, ids=lambda sport: sport.name)
+async def test_what_is_sent_of_every_sport_is_documented(
+    http: httpx.AsyncClient, service: Service, sport: Sport
+) -> None:
+    """The clients of the tests compare every response and every message with OpenAPI and AsyncAPI."""
+    async with Listener(service.ws_url) as listener:
+        match = await service.create_match(sport=sport.name)
+        await listener.until_seq(match["id"], 1)
+        await listener.follow(match["id"])
+        for event_type in ("period_start", *sorted(sport.moving - {"period_start"})):
+            metadata = {"points": 2, "seconds": 90, "minutes": 3}
+            await service.comment(match["id"], eventType=event_type, side="home", metadata=metadata)
+            await read(http, match["id"])
+        await listener.until_seq(match["id"], (await read(http, match["id"]))["seq"])
+    assert {"commentary", "period_changed"} <= {event["type"] for event in listener.events(match["id"])}
 
 
 # Changes by hand

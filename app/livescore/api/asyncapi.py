@@ -16,7 +16,7 @@ from livescore.api.schemas.base import Answer
 from livescore.api.schemas.commentary import Commentary, Deleted
 from livescore.api.schemas.events import Snapshot
 from livescore.api.schemas.fields import Count, Id, Timestamp
-from livescore.api.schemas.matches import Match, MatchClock, MatchShootout, PeriodPoints
+from livescore.api.schemas.matches import Detail, Match, MatchClock, MatchShootout, PeriodPoints
 from livescore.event_types import EventType
 from livescore.live.client_messages import CLIENT_MESSAGES
 from livescore.live.messages import SERVER_MESSAGES
@@ -47,7 +47,7 @@ class ScoreUpdate(Answer):
     shootout: MatchShootout | None
     period: str | None
     clock: MatchClock | None
-    state: dict[str, Any] | None
+    state: Detail
     cause: Id | None
 
 

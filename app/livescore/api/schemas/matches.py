@@ -1,7 +1,7 @@
 """Matches: bodies, query and responses."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, Strict, WithJsonSchema
@@ -11,7 +11,9 @@ from livescore.api.schemas.base import OMITTED, Answer, Body, Patch, Query
 from livescore.api.schemas.commentary import MAX_METADATA_DEPTH, text_issues
 from livescore.api.schemas.fields import Count, Id, Instant, Limit, Name, Names, Points, QueryInstant, Seq, Timestamp
 from livescore.http_errors import Issue
-from livescore.scores.state import DecidedBy, Side, Status, Winner
+from livescore.scores.sports import SPORTS
+from livescore.scores.sports.sport import Sport
+from livescore.scores.state import DecidedBy, Json, Side, Status, Winner
 
 _KICK_OFF = "2026-06-11T19:00:00.000Z"
 _FULL_TIME = "2026-06-11T21:00:00.000Z"
@@ -20,6 +22,32 @@ _FULL_TIME = "2026-06-11T21:00:00.000Z"
 _RULES_DESCRIPTION = "Members of the sport's rules; the others have their defaults."
 _METADATA_DESCRIPTION = f"Any object, at most {MAX_METADATA_DEPTH} levels deep and without U+0000."
 _EXTERNAL_ID_DESCRIPTION = "Id of the match in another system; no two matches have the same."
+
+
+def _of_sports(schemas: Iterable[Json]) -> WithJsonSchema:
+    """Return the JSON schema of a member whose form depends on the sport, and that other sports do not have."""
+    return WithJsonSchema({"anyOf": [*schemas, {"type": "null"}]})
+
+
+def _rules_schema(sport: Sport) -> Json:
+    """Return the JSON schema of complete rules, with the name of the sport as its title."""
+    schema = sport.rules.model_json_schema(by_alias=True, mode="serialization")
+    members = {
+        name: {key: value for key, value in member.items() if key not in ("title", "default")}
+        for name, member in schema["properties"].items()
+    }
+    return {"title": f"Rules of {sport.name}", "type": "object", "properties": members, "required": list(members)}
+
+
+Rules = Annotated[dict[str, Any] | None, _of_sports(_rules_schema(sport) for sport in SPORTS)]
+Detail = Annotated[
+    dict[str, Any] | None,
+    _of_sports(
+        {"title": f"State of {sport.name}", **sport.detail_schema}
+        for sport in SPORTS
+        if sport.detail_schema is not None
+    ),
+]
 
 AnyObject = Annotated[dict[str, Any], Strict(), WithJsonSchema({"type": "object", "additionalProperties": True})]
 
@@ -228,7 +256,7 @@ class Match(Answer):
     external_id: str | None
     attendance: Count | None
     start_time_confirmed: bool
-    rules: dict[str, Any] | None
+    rules: Rules
     period: str | None
     clock: MatchClock | None
     scores: list[PeriodPoints]
@@ -237,7 +265,7 @@ class Match(Answer):
     decided_by: DecidedBy | None
     aggregate: MatchAggregate | None
     cards: MatchCards | None
-    state: dict[str, Any] | None
+    state: Detail
     metadata: dict[str, Any] | None
 
 

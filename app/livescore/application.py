@@ -10,7 +10,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
 from livescore import broker
-from livescore.api import asyncapi, commentary, docs, errors, events, health, matches, root, sockets
+from livescore.api import asyncapi, commentary, competitions, docs, errors, events, health, matches, root, sockets
 from livescore.api.context import Services
 from livescore.api.middleware.api_prefix import StripApiPrefix
 from livescore.api.middleware.body_limit import BodyLimit
@@ -25,6 +25,7 @@ from livescore.jobs.schedule import Schedule
 from livescore.live.connection import Connection
 from livescore.live.drain import Drain
 from livescore.live.realtime_server import RealtimeServer
+from livescore.scores.competitions import Competitions
 from livescore.scores.database import Database
 from livescore.scores.store import Store
 from livescore.security.client_address import ClientAddress
@@ -67,6 +68,7 @@ def assemble(settings: Settings) -> Services:
     return Services(
         settings=settings,
         store=store,
+        competitions=Competitions(database),
         live=live,
         supervisor=supervisor,
         drain=Drain(live),
@@ -91,6 +93,7 @@ ROUTES = [
     *matches.routes,
     *commentary.routes,
     *events.routes,
+    *competitions.routes,
     *health.routes,
     *root.routes,
     *docs.routes,

@@ -65,12 +65,12 @@ INSERT INTO event (match_id, seq, type, data, created_at) VALUES (7, 1, 'match_c
 """
 
 EXPANSION: tuple[LiteralString, ...] = (
-    "CREATE TABLE competition (id integer PRIMARY KEY)",
+    "CREATE TABLE tournament (id integer PRIMARY KEY)",
     *(
         f"ALTER TABLE {table} ADD COLUMN added text NOT NULL DEFAULT 'x'"
         for table in ("match", "commentary", "event", "catalog", "api_key", "idempotency_key")
     ),
-    "ALTER TABLE match ADD COLUMN competition_id integer REFERENCES competition",
+    "ALTER TABLE match ADD COLUMN tournament_id integer REFERENCES tournament",
     "CREATE INDEX event_created ON event (created_at)",
 )
 

@@ -1,23 +1,29 @@
 """Standings: rule sets applied to real results, and to made-up ones where no real season shows a rule.
 
 The groups below are those of World Cups in which the order depends on the rules; the other results of each group are
-facts of public record. Whole seasons are read from files of openfootball, https://github.com/openfootball/football.json
-and worldcup.json (public domain), if ``OPENFOOTBALL_DATA`` names a directory with checkouts of both.
+facts of public record. Whole league seasons are read from https://github.com/openfootball/football.json (public
+domain) if ``OPENFOOTBALL_DATA`` names a directory with its files.
 """
 
 import json
 import os
 import re
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from random import Random
 from typing import NamedTuple
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from livescore.scores.standings.rule_sets import RULE_SETS, choose
 from livescore.scores.standings.rules import Criterion, RuleSet
 from livescore.scores.standings.table import NO_DECISIONS, Adjustment, Fixture, Row, Season, Table, tables
 from livescore.scores.state import Cards, Score
+
+WORLD_CUPS = Path(__file__).parents[1] / "data" / "worldcup"
 
 _LINE = re.compile(r"(?P<home>.+) (?P<home_score>\d+)-(?P<away_score>\d+) (?P<away>.+)|(?P<first>.+) v (?P<second>.+)")
 
@@ -406,12 +412,8 @@ FINAL_TABLES = {
 """Published final tables, by season and league, in the spelling of openfootball."""
 
 
-def _openfootball(path: str) -> list[Fixture]:
-    """Return the matches of a file of openfootball; skip the test without the data."""
-    directory = os.environ.get("OPENFOOTBALL_DATA")
-    file = Path(directory or "", path)
-    if directory is None or not file.exists():
-        pytest.skip(f"OPENFOOTBALL_DATA names no directory with {path}")
+def _read(file: Path) -> list[Fixture]:
+    """Return the matches of a file of openfootball."""
     matches = json.loads(file.read_text())["matches"]
     return [
         Fixture(match["team1"], match["team2"], Score(*match["score"]["ft"]), group=match.get("group"))
@@ -422,22 +424,47 @@ def _openfootball(path: str) -> list[Fixture]:
 
 @pytest.mark.parametrize(("season", "league"), FINAL_TABLES, ids="-".join)
 def test_a_league_season_has_its_published_final_table(season: str, league: str) -> None:
-    rows = only_table(_openfootball(f"football.json/{season}/{league}.json"), choose(league, season))
+    file = Path(os.environ.get("OPENFOOTBALL_DATA", ""), season, f"{league}.json")
+    if not file.exists():
+        pytest.skip(f"OPENFOOTBALL_DATA names no directory with {season}/{league}.json")
+    rows = only_table(_read(file), choose(league, season))
     assert ", ".join(f"{row.team} {row.points}" for row in rows) == FINAL_TABLES[season, league]
     assert [row.position for row in rows] == list(range(1, len(rows) + 1))
 
 
 THIRDS = {
-    1986: ("Belgium", "Poland", "Bulgaria", "Uruguay", "Hungary", "Northern Ireland"),
-    1994: ("Argentina", "Belgium", "USA", "Italy", "Russia", "South Korea"),
+    1986: "Belgium, Poland, Bulgaria, Uruguay, Hungary, Northern Ireland",
+    1994: "Argentina, Belgium, USA, Italy, Russia, South Korea",
 }
 
 
 @pytest.mark.parametrize("year", THIRDS)
 def test_thirds_of_a_world_cup_have_their_published_order(year: int) -> None:
-    across = tables(_openfootball(f"worldcup.json/{year}/worldcup.json"), choose("world-cup", str(year)))[-1]
-    assert (across.kind, tuple(row.team for row in across.rows)) == ("across", THIRDS[year])
+    across = tables(_read(WORLD_CUPS / f"{year}.json"), choose("world-cup", str(year)))[-1]
+    assert (across.kind, ", ".join(row.team for row in across.rows)) == ("across", THIRDS[year])
     assert [row.advances for row in across.rows] == [True] * 4 + [False] * 2
+
+
+# The first two of each group, in the order of the groups.
+ADVANCED = {
+    1994: "Romania, Switzerland, Brazil, Sweden, Germany, Spain, Nigeria, Bulgaria, Mexico, Ireland, "
+    "Netherlands, Saudi Arabia",
+    2006: "Germany, Ecuador, England, Sweden, Argentina, Netherlands, Portugal, Mexico, Italy, Ghana, Brazil, "
+    "Australia, Switzerland, France, Spain, Ukraine",
+    2022: "Netherlands, Senegal, England, USA, Argentina, Poland, France, Australia, Japan, Spain, Morocco, Croatia, "
+    "Brazil, Switzerland, Portugal, South Korea",
+}
+
+
+@pytest.mark.parametrize("year", ADVANCED)
+def test_the_first_two_of_each_group_are_those_that_advanced(year: int) -> None:
+    groups = [
+        table
+        for table in tables(_read(WORLD_CUPS / f"{year}.json"), choose("world-cup", str(year)))
+        if table.kind == "group"
+    ]
+    assert ", ".join(row.team for table in groups for row in table.rows[:2]) == ADVANCED[year]
+    assert all(row.played == 3 for table in groups for row in table.rows)
 
 
 # Rules that no season above shows
@@ -581,6 +608,31 @@ def test_each_stage_has_its_own_tables() -> None:
 )
 def test_competition_and_season_choose_the_rule_set(competition: str, season: str | None, rules: str) -> None:
     assert choose(competition, season).id == rules
+
+
+_TEAMS = ("A", "B", "C", "D")
+_SCORES = st.builds(Score, st.integers(0, 2), st.integers(0, 2))
+_RESULTS = st.lists(
+    st.tuples(st.permutations(_TEAMS), _SCORES).map(lambda drawn: Fixture(drawn[0][0], drawn[0][1], drawn[1])),
+    max_size=12,
+)
+
+
+@given(_RESULTS, st.sampled_from(sorted(RULE_SETS)), st.randoms())
+def test_tables_add_up_and_do_not_depend_on_the_order_of_play(
+    results: list[Fixture], rule_set: str, shuffler: Random
+) -> None:
+    rules = replace(RULE_SETS[rule_set], tables="stage", across=None)
+    for rows in (table.rows for table in tables(results, rules)):
+        assert sum(row.goals_for - row.goals_against for row in rows) == 0
+        assert sum(row.won for row in rows) == sum(row.lost for row in rows)
+        assert [row.points for row in rows] == sorted((row.points for row in rows), reverse=True)
+        for above, below in pairwise(rows):
+            assert (above.decided_by is None) == (above.position == below.position)
+            assert above.decided_by is not None or (above.tied and below.tied)
+        shuffled = shuffler.sample(results, len(results))
+        again = tables(shuffled, rules)[0].rows
+        assert [replace(row, form="") for row in again] == [replace(row, form="") for row in rows]
 
 
 def test_every_rule_set_cites_its_article_and_source() -> None:

@@ -9,6 +9,7 @@ from livescore.api.caching import MatchCache
 from livescore.jobs.schedule import Schedule
 from livescore.live.drain import Drain
 from livescore.live.realtime_server import RealtimeServer
+from livescore.scores.competitions import Competitions
 from livescore.scores.store import Store
 from livescore.security.client_address import ClientAddress
 from livescore.security.connection_caps import ConnectionCaps
@@ -25,6 +26,7 @@ class Services:
 
     settings: Settings
     store: Store
+    competitions: Competitions
     live: RealtimeServer
     supervisor: Supervisor
     drain: Drain

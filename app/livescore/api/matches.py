@@ -1,7 +1,8 @@
 """``/matches``: list, create, read, change."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 
 import orjson
 from starlette.responses import Response
@@ -10,6 +11,7 @@ from livescore.api import conditions, responses
 from livescore.api.caching import LIST_MAX_AGE, CachedMatch, cache_control, cache_control_header
 from livescore.api.routing import Call, endpoint
 from livescore.api.schemas.matches import (
+    CompetitionMatchesQuery,
     MatchAnswer,
     MatchesAnswer,
     MatchesQuery,
@@ -30,7 +32,20 @@ PATH = "/matches/{id}"
 @endpoint("GET", "/matches", query=MatchesQuery, answer=MatchesAnswer, access="read", tag="matches")
 async def list_matches(call: Call, query: MatchesQuery) -> Response:
     """Return a page of matches, newest first."""
-    page = await call.services.store.matches(query.limit, query.filters(), query.cursor)
+    return await page_of_matches(call, query)
+
+
+async def page_of_matches(
+    call: Call, query: CompetitionMatchesQuery, further: Mapping[str, Sequence[str]] = MappingProxyType({})
+) -> Response:
+    """Return a page of matches.
+
+    Args:
+        call: The request.
+        query: Its filters.
+        further: Filters that the query does not have.
+    """
+    page = await call.services.store.matches(query.limit, {**query.filters(), **further}, query.cursor)
     body = f'{{"data":[{page.items}],"nextCursor":{_next_cursor(page)}}}'
     caching = cache_control(LIST_MAX_AGE, private=call.services.settings.read_keys_required)
     return Response(body, headers={"Cache-Control": caching}, media_type="application/json")

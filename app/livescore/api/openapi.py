@@ -17,6 +17,7 @@ from starlette.routing import BaseRoute
 from livescore import __version__
 from livescore.api.idempotency import KEY_PATTERN
 from livescore.api.schemas.base import Body, Query
+from livescore.api.schemas.fields import MAX_LABEL_LENGTH
 from livescore.api.schemas.problems import Problem
 from livescore.scores.rules import INT4_MAX
 
@@ -128,10 +129,16 @@ def _schema(model: type[BaseModel], generator: type[GenerateJsonSchema]) -> Json
     return schema
 
 
+_ID: Json = {"type": "integer", "minimum": 1, "maximum": INT4_MAX}
+_LABEL: Json = {"type": "string", "minLength": 1, "maxLength": MAX_LABEL_LENGTH, "pattern": "^[^/\\u0000]+$"}
+
+PATH_PARAMETERS: dict[str, Json] = {"id": _ID, "commentaryId": _ID, "competitionId": _LABEL}
+"""Schemas by the names of path parameters."""
+
+
 def path_parameter(name: str) -> Json:
-    """Return a path parameter that is an id."""
-    schema = {"type": "integer", "minimum": 1, "maximum": INT4_MAX}
-    return {"name": name, "in": "path", "required": True, "schema": schema}
+    """Return a path parameter."""
+    return {"name": name, "in": "path", "required": True, "schema": PATH_PARAMETERS[name]}
 
 
 def header_parameter(name: str, description: str, schema: Json) -> Json:

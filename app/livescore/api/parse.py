@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from starlette.requests import Request
 
 from livescore.api.schemas.base import Body, Query
+from livescore.api.schemas.fields import MAX_LABEL_LENGTH, NO_NUL_MESSAGE
 from livescore.http_errors import INVALID_BODY, MAX_DETAILS, BadRequest, Issue
 from livescore.scores import json_text
 from livescore.scores.rules import INT4_MAX
@@ -124,6 +125,27 @@ def _parameters(model: type[Query]) -> dict[str, bool]:
 @cache
 def _defaults(model: type[Query]) -> Query:
     return _query([], model)
+
+
+def path_label(request: Request, name: str, kind: str) -> str:
+    """Return a name of the path.
+
+    Args:
+        request: The request.
+        name: Name of the path parameter.
+        kind: The object that it identifies, for the error.
+
+    Raises:
+        BadRequest: The name is too long, or contains U+0000.
+    """
+    text: str = request.path_params[name]
+    if len(text) > MAX_LABEL_LENGTH:
+        raise BadRequest(
+            f"Invalid {kind} id", Issue((name,), f"String should have at most {MAX_LABEL_LENGTH} characters")
+        )
+    if "\x00" in text:
+        raise BadRequest(f"Invalid {kind} id", Issue((name,), NO_NUL_MESSAGE))
+    return text
 
 
 def path_id(request: Request, name: str, kind: str) -> int:

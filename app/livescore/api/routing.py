@@ -40,6 +40,7 @@ class Call:
         match_id: ``{id}`` of the path, where it is that of a match.
         object_id: ``{id}`` of the path, where it is that of another object.
         commentary_id: ``{commentaryId}`` of the path.
+        competition: ``{competitionId}`` of the path.
         idempotency_key: The request's ``Idempotency-Key``, where the endpoint accepts one.
         condition: The preconditions of a write, for the store to check under the lock of the match.
     """
@@ -50,6 +51,7 @@ class Call:
     match_id: int = 0
     object_id: int = 0
     commentary_id: int = 0
+    competition: str = ""
     idempotency_key: IdempotencyKey | None = None
     condition: Condition | None = None
 
@@ -122,7 +124,8 @@ def endpoint(
 
     Args:
         method: The HTTP method; ``GET`` includes ``HEAD``.
-        path: The path, with ``{id}`` for the object that ``of`` names and ``{commentaryId}`` for an entry.
+        path: The path, with ``{id}`` for the object that ``of`` names, ``{commentaryId}`` for an entry and
+            ``{competitionId}`` for a competition.
         body: The model of the JSON body, which the handler receives as its second argument.
         query: The model of the query, which the handler receives as its second argument.
         options: See :class:`Options`.
@@ -168,6 +171,7 @@ class Route(APIRoute):
         self._is_idempotent = options.get("idempotent", False)
         self._kind = options.get("of", "match") if "{id}" in path else None
         self._has_commentary_id = "{commentaryId}" in path
+        self._has_competition = "{competitionId}" in path
         # Scope of idempotency keys, which are stored: it must not change between versions.
         self._key_scope = f"{method} {path}"
 
@@ -217,6 +221,8 @@ class Route(APIRoute):
             call.object_id = parse.path_id(call.request, "id", self._kind)
         if self._has_commentary_id:
             call.commentary_id = parse.path_id(call.request, "commentaryId", "commentary")
+        if self._has_competition:
+            call.competition = parse.path_label(call.request, "competitionId", "competition")
 
     def _add_conditions(self, call: Call) -> None:
         if self._is_conditional_write:
@@ -268,7 +274,7 @@ def _responses(method: str, options: Options) -> openapi.Responses:
 
 def _operation(path: str, body: type[Body] | None, query: type[Query] | None, options: Options) -> openapi.Json:
     """Return the members of the OpenAPI operation that FastAPI does not derive."""
-    parameters = [openapi.path_parameter(name) for name in ("id", "commentaryId") if f"{{{name}}}" in path]
+    parameters = [openapi.path_parameter(name) for name in openapi.PATH_PARAMETERS if f"{{{name}}}" in path]
     if query is not None:
         parameters += openapi.query_parameters(query)
     parameters += _headers(options)

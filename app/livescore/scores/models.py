@@ -6,11 +6,13 @@ from uuid import UUID
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     CheckConstraint,
     Column,
     DateTime,
     ForeignKey,
+    ForeignKeyConstraint,
     Identity,
     Index,
     Integer,
@@ -76,6 +78,14 @@ class Match(SQLModel, table=True):
         Index("match_live", "start_time", postgresql_where=text("status = 'live'")),
         Index("match_pruned", "pruned_txid", postgresql_where=text("pruned_seq > restored_seq")),
         Index("match_external", "external_id", unique=True, postgresql_where=text("external_id IS NOT NULL")),
+        Index(
+            "match_competition",
+            "competition",
+            "season",
+            text("created_at DESC"),
+            text("id DESC"),
+            postgresql_where=text("competition IS NOT NULL"),
+        ),
         # Free space in each page, and no index on columns that every event changes: updates of a match are HOT.
         {"postgresql_with": {"fillfactor": "60"}},
     )
@@ -167,6 +177,75 @@ class MatchOverride(SQLModel, table=True):
     data: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     created_at: datetime = Field(
         sa_column=Column(TIMESTAMP_MS, nullable=False, server_default=text("clock_timestamp()"))
+    )
+
+
+class Competition(SQLModel, table=True):
+    """A competition. The first match that names it creates the row, by a trigger on `match`."""
+
+    __tablename__: ClassVar[str] = "competition"
+
+    id: str = Field(sa_column=Column(Text, primary_key=True))
+    name: str | None = Field(default=None, sa_column=Column(Text))
+
+
+class CompetitionSeason(SQLModel, table=True):
+    """A season of a competition, with the decisions that no match contains. Its name is empty if matches have none."""
+
+    __tablename__: ClassVar[str] = "competition_season"
+
+    competition: str = Field(sa_column=Column(Text, ForeignKey("competition.id", ondelete="CASCADE"), primary_key=True))
+    season: str = Field(sa_column=Column(Text, primary_key=True))
+    # NULL: livescore.scores.standings.rule_sets chooses it.
+    rule_set: str | None = Field(default=None, sa_column=Column(Text))
+    # [{"team", "points", "reason"}, …]
+    adjustments: list[dict[str, Any]] = Field(sa_column=Column(JSON, nullable=False, server_default=text("'[]'::json")))
+    # {"lots": [team, …], …}: orders by measures that results do not give.
+    orders: dict[str, list[str]] = Field(sa_column=Column(JSON, nullable=False, server_default=text("'{}'::json")))
+    # {team: conduct points, …}
+    conduct: dict[str, int] = Field(sa_column=Column(JSON, nullable=False, server_default=text("'{}'::json")))
+
+
+class Standings(SQLModel, table=True):
+    """A table of a season. Stage and group are empty if its matches have none."""
+
+    __tablename__: ClassVar[str] = "standings"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["competition", "season"],
+            ["competition_season.competition", "competition_season.season"],
+            ondelete="CASCADE",
+        ),
+    )
+
+    competition: str = Field(sa_column=Column(Text, primary_key=True))
+    season: str = Field(sa_column=Column(Text, primary_key=True))
+    # True for the table that includes running matches.
+    live: bool = Field(sa_column=Column(Boolean, primary_key=True))
+    kind: str = Field(sa_column=Column(Text, primary_key=True))
+    stage: str = Field(sa_column=Column(Text, primary_key=True))
+    group: str = Field(sa_column=Column(Text, primary_key=True))
+    # Place among the tables of the season.
+    place: int = Field(sa_column=Column(Integer, nullable=False))
+    # Incremented whenever the rows change.
+    seq: int = Field(sa_column=Column(Integer, nullable=False))
+    as_of: datetime = Field(sa_column=Column(TIMESTAMP_MS, nullable=False))
+    rows: list[dict[str, Any]] = Field(sa_column=Column(JSON, nullable=False))
+
+
+class StandingsDue(SQLModel, table=True):
+    """A change of a match after which the standings of its season are due. A trigger on `match` adds it.
+
+    Rows are only added and deleted, so writes of different matches never wait for each other here.
+    """
+
+    __tablename__: ClassVar[str] = "standings_due"
+
+    id: int = Field(sa_column=Column(BigInteger, Identity(), primary_key=True))
+    competition: str = Field(sa_column=Column(Text, nullable=False))
+    season: str = Field(sa_column=Column(Text, nullable=False))
+    created_at: datetime = Field(
+        sa_column=Column(DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()"))
     )
 
 

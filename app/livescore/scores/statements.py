@@ -340,6 +340,17 @@ RETURNING {EVENT_COLUMNS}
 Without events the ETag stays the same, so ``updated_at``, which is part of the body, must too.
 """
 
+SET_AGGREGATE = f"""
+WITH m AS (
+    UPDATE match SET seq = seq + 1, aggregate = %(aggregate)s::json, updated_at = {_NOW}
+    WHERE id = %(match_id)s AND aggregate::jsonb IS DISTINCT FROM %(aggregate)s::jsonb
+    RETURNING *
+)
+{_APPEND_EVENTS} SELECT m.id, m.seq, 'match_updated', {_MATCH_JSON}, NULL, m.updated_at FROM m
+RETURNING {EVENT_COLUMNS}
+"""
+"""Sets the aggregate of a match if it differs. Returns its event. Locks the match row."""
+
 # The clock
 
 
@@ -422,6 +433,11 @@ FILTERS = {
     "from": "start_time >= %(from)s",
     "to": "start_time < %(to)s",
     "updatedSince": "updated_at >= %(updatedSince)s",
+    "competition": "competition = ANY(%(competition)s)",
+    "season": "season = ANY(%(season)s)",
+    "stage": "stage = ANY(%(stage)s)",
+    "round": "round = ANY(%(round)s)",
+    "group": '"group" = ANY(%(group)s)',
     "cursor": "(created_at, id) < (%(cursor_time)s, %(cursor_id)s)",
 }
 """Conditions of :func:`list_matches` by the name of the query parameter."""

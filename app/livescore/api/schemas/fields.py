@@ -17,6 +17,9 @@ MAX_NAME_LENGTH = 500
 # Characters of the code or the name of a period.
 MAX_PERIOD_LENGTH = 50
 
+# Characters. Up to four columns of this type form the key of one index.
+MAX_LABEL_LENGTH = 100
+
 # PostgreSQL's text cannot hold U+0000.
 NO_NUL = r"^[^\u0000]*$"
 NO_NUL_MESSAGE = "String must not contain U+0000"
@@ -103,6 +106,8 @@ def _numeric_schema(minimum: int) -> dict[str, Any]:
 Text = Annotated[str, Strict(), Field(pattern=NO_NUL)]
 Message = Annotated[Text, Field(min_length=1)]
 Name = Annotated[Message, Field(max_length=MAX_NAME_LENGTH)]
+Label = Annotated[Message, Field(max_length=MAX_LABEL_LENGTH)]
+Labels = Annotated[list[Label], Field(min_length=1)]
 Names = Annotated[list[Name], Field(min_length=1)]
 PeriodCode = Annotated[Message, Field(max_length=MAX_PERIOD_LENGTH)]
 Tags = Annotated[list[Text], Strict(), FailFast()]

@@ -9,7 +9,20 @@ from pydantic_core import PydanticCustomError
 
 from livescore.api.schemas.base import OMITTED, Answer, Body, Patch, Query
 from livescore.api.schemas.commentary import MAX_METADATA_DEPTH, text_issues
-from livescore.api.schemas.fields import Count, Id, Instant, Limit, Name, Names, Points, QueryInstant, Seq, Timestamp
+from livescore.api.schemas.fields import (
+    Count,
+    Id,
+    Instant,
+    Label,
+    Labels,
+    Limit,
+    Name,
+    Names,
+    Points,
+    QueryInstant,
+    Seq,
+    Timestamp,
+)
 from livescore.http_errors import Issue
 from livescore.scores.sports import SPORTS
 from livescore.scores.sports.sport import Sport
@@ -55,11 +68,11 @@ AnyObject = Annotated[dict[str, Any], Strict(), WithJsonSchema({"type": "object"
 class Fixture(Body):
     """What a match is part of, and its rules. ``null`` is no value."""
 
-    competition: Name | None = OMITTED
-    season: Name | None = OMITTED
-    stage: Name | None = OMITTED
-    group: Name | None = OMITTED
-    round: Name | None = OMITTED
+    competition: Label | None = OMITTED
+    season: Label | None = OMITTED
+    stage: Label | None = OMITTED
+    group: Label | None = OMITTED
+    round: Label | None = OMITTED
     leg: Count | None = OMITTED
     match_number: Count | None = Field(OMITTED, alias="matchNumber")
     venue: Name | None = OMITTED
@@ -147,13 +160,17 @@ Cursor = Annotated[
 Statuses = Annotated[list[Status], BeforeValidator(_split_commas), Field(min_length=1)]
 
 
-class MatchesQuery(Query):
-    """Filters and page of the list of matches."""
+class CompetitionMatchesQuery(Query):
+    """Filters and page of the list of a competition's matches."""
 
     COMMA_SEPARATED = frozenset({"status"})
 
     limit: Limit = 50
     cursor: Cursor = Field(OMITTED, description="`nextCursor` of the previous page.")
+    season: Labels = Field(OMITTED, description="Any of these; may be repeated.")
+    stage: Labels = Field(OMITTED, description="Any of these; may be repeated.")
+    round: Labels = Field(OMITTED, description="Any of these; may be repeated.")
+    group: Labels = Field(OMITTED, description="Any of these; may be repeated.")
     status: Statuses = Field(OMITTED, description="Any of these; may be repeated or separated by commas.")
     sport: Names = Field(OMITTED, description="Any of these; may be repeated.")
     team: Names = Field(OMITTED, description="Any of these, home or away; may be repeated.")
@@ -227,6 +244,12 @@ class MatchAggregate(SidePoints):
     """The score over both legs of a tie."""
 
     winner: Winner | None
+
+
+class MatchesQuery(CompetitionMatchesQuery):
+    """Filters and page of the list of matches."""
+
+    competition: Labels = Field(OMITTED, description="Any of these ids; may be repeated.")
 
 
 class Match(Answer):

@@ -1,6 +1,6 @@
 """Tables that follow from results by a rule set. Pure, without I/O."""
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -226,6 +226,7 @@ class _Ranking:
         self._played = [fixture for fixture in fixtures if fixture.played]
         self.teams = sorted({team for fixture in fixtures for team in (fixture.home, fixture.away)}, key=str.casefold)
         self.records = _records(self._played)
+        self._forms = _forms(self._played)
         self._places = {
             measure: {team: place for place, team in enumerate(order)} for measure, order in season.orders.items()
         }
@@ -263,7 +264,7 @@ class _Ranking:
                     goals_against=record.goals_against,
                     points=self._points(team, record, mutual=False),
                     adjustment=self._adjustment(team),
-                    form=self._form(team),
+                    form="".join(self._forms[team]),
                     note=self._note(team),
                     tied=level_above or level_below,
                     decided_by=None if separator is None else separator.name,
@@ -423,16 +424,6 @@ class _Ranking:
                 notes.append(f"{text}: {adjustment.reason}" if adjustment.reason else text)
         return "; ".join(notes) or None
 
-    def _form(self, team: str) -> str:
-        letters = []
-        for fixture in reversed(self._played):
-            if team in (fixture.home, fixture.away):
-                side = "home" if team == fixture.home else "away"
-                letters.append("D" if fixture.result == "draw" else "W" if fixture.result == side else "L")
-                if len(letters) == FORM_MATCHES:
-                    break
-        return "".join(reversed(letters))
-
 
 def _records(fixtures: Iterable[Fixture]) -> dict[str, _Record]:
     records: dict[str, _Record] = defaultdict(_Record)
@@ -440,6 +431,17 @@ def _records(fixtures: Iterable[Fixture]) -> dict[str, _Record]:
         records[fixture.home].add(fixture, "home")
         records[fixture.away].add(fixture, "away")
     return records
+
+
+def _forms(fixtures: Iterable[Fixture]) -> dict[str, deque[str]]:
+    """Return the latest results by team, oldest first."""
+    forms: dict[str, deque[str]] = defaultdict(lambda: deque(maxlen=FORM_MATCHES))
+    letters = {"home": ("W", "L"), "away": ("L", "W"), "draw": ("D", "D")}
+    for fixture in fixtures:
+        home, away = letters[fixture.result]
+        forms[fixture.home].append(home)
+        forms[fixture.away].append(away)
+    return forms
 
 
 def _across(

@@ -13,6 +13,7 @@ from tests.unit.sports.match import Match
 PAGE = (Path(__file__).parents[3] / "docs" / "sports" / "tennis.md").read_text()
 EXAMPLE = PAGE[PAGE.index("## Example") :]
 
+RULES: dict[str, Any] = json.loads(re.findall(r'"rules": (\{.*?\})', EXAMPLE)[0])
 COMMANDS = re.findall(r"^(?:enter '(\{.*\})'|curl .*/commentary/(\d+)) +# (.*)$", EXAMPLE, re.MULTILINE)
 STATES = [json.loads(text) for text in re.findall(r"```json\n(.*?)```", EXAMPLE, re.DOTALL)]
 
@@ -28,8 +29,7 @@ def shown(match: Match) -> str:
 
 def run(count: int) -> Match:
     """Return the match after some commands."""
-    rules: dict[str, Any] = json.loads(re.findall(r'"rules": (\{.*?\})', EXAMPLE)[0])
-    match = Match("tennis", rules)
+    match = Match("tennis", RULES)
     for body, deleted, _ in COMMANDS[:count]:
         if deleted:
             match.delete(int(deleted))

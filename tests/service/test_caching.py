@@ -3,6 +3,8 @@
 import httpx
 import pytest
 
+from livescore.api.caching import MAX_AGE
+from livescore.scores.state import STATUSES
 from tests.support.clients import Listener
 from tests.support.servers import OwnPostgres
 from tests.support.service import Service, Start, instant
@@ -12,6 +14,10 @@ from tests.support.service import Service, Start, instant
 async def path(service: Service) -> str:
     match = await service.create_match()
     return f"/matches/{match['id']}"
+
+
+def test_every_status_has_a_cache_lifetime() -> None:
+    assert MAX_AGE.keys() == set(STATUSES)
 
 
 async def tag(http: httpx.AsyncClient, path: str) -> str:

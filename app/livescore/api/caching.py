@@ -8,11 +8,11 @@ import orjson
 
 from livescore.scores.state import Status
 
-# Matches. Each takes some 600 bytes: 3 MB at most.
+# Matches. Each takes some 1.2 kB: 5 MB at most.
 CACHED_MATCHES = 4_096
 
 # Seconds for which a match may be shown without asking again. A live match changes any moment, a finished one rarely.
-_MAX_AGE: dict[Status, int] = {
+MAX_AGE: dict[Status, int] = {
     "scheduled": 5,
     "delayed": 1,
     "live": 1,
@@ -59,7 +59,7 @@ class CachedMatch:
     def of(cls, epoch: str, seq: int, match: str) -> "CachedMatch":
         """Return the cache entry of a match, from its JSON."""
         data = match.encode()
-        return cls(epoch, seq, b'{"data":%b}' % data, _MAX_AGE[orjson.loads(data)["status"]])
+        return cls(epoch, seq, b'{"data":%b}' % data, MAX_AGE[orjson.loads(data)["status"]])
 
 
 class MatchCache:

@@ -27,7 +27,7 @@ def check(match: Match, line: Line) -> None:
     """Check the state of a finished match against a line."""
     home, away = line["final"]
     assert match.score == (home, away)
-    assert match.breakdown == {code: tuple(points) for code, points in line["scores"].items()}
+    assert list(match.breakdown.items()) == [(code, tuple(points)) for code, points in line["scores"].items()]
     assert match.result == ("finished", "home" if home > away else "away", decided_by(line))
     assert match.state.period == "FT"
     assert_sum(match.state)

@@ -185,7 +185,7 @@ class Sport:
                 return [MALFORMED_SCORE]
             case "period_end" if not self.is_open(state, rules):
                 return ["no period is open"]
-            case "period_end" if entry.period not in (None, state.period):
+            case "period_end" if entry.period not in (None, state.period, FULL_TIME):
                 return [f"period {state.period} is open, not {entry.period}"]
             case "clock_start" | "clock_stop" | "added_time" if state.clock is None:
                 return ["the match has no clock yet: its first period has not started"]

@@ -120,10 +120,16 @@ class TimedSport(Sport):
         """Return the state with its ``scores`` in the order of the rules, also if a late entry has added one."""
         regular = [period.code for period in self.regular(rules)]
 
-        def place(score: PeriodScore) -> tuple[int, int, str]:
+        def place(score: PeriodScore) -> tuple[int, int]:
+            if score.period == REGULAR:
+                return 0, 0
             if score.period in regular:
-                return 1, regular.index(score.period), ""
-            return (0 if score.period == REGULAR else 2), len(score.period), score.period
+                return 1, regular.index(score.period)
+            if score.period == EXTRA:
+                return 2, 0
+            if _OVERTIME_CODE.fullmatch(score.period):
+                return 2, int(score.period.removeprefix(OVERTIME))
+            return 3, 0
 
         ordered = tuple(sorted(state.scores, key=place))
         return state if ordered == state.scores else replace(state, scores=ordered)

@@ -78,6 +78,15 @@ def test_a_score_set_by_hand_stays_when_an_earlier_goal_is_deleted() -> None:
     assert match.score == (10, 0)
 
 
+def test_an_adjustment_of_the_score_stays_when_an_earlier_goal_is_corrected() -> None:
+    match = Match("rugby")
+    goal = match.add("goal", scoreDelta={"home": 5})
+    match.adjust(-2, 3)
+    assert match.score == (3, 3)
+    match.change(goal, metadata={"scoreDelta": {"home": 7}})
+    assert match.score == (5, 3)
+
+
 def test_a_disallowed_goal_does_not_count_until_the_decision_is_taken_back_itself() -> None:
     match = Match("rugby")
     goal = match.add("goal", scoreDelta={"home": 5})

@@ -52,7 +52,7 @@ def test_points_of_no_side_do_not_count() -> None:
 def test_a_delta_wins_over_points_and_a_goal_counts_only_by_its_delta() -> None:
     match = Match("basketball")
     match.add("points", "home", points=3, scoreDelta={"away": 2})
-    match.add("goal", "home")
+    match.add("goal", "home", points=2)
     match.add("goal", scoreDelta={"home": 4})
     assert (match.score, match.warnings) == ((4, 2), [])
 

@@ -377,6 +377,22 @@ class Settings(BaseSettings):
         1.0, description="Most seconds between sweeps, which move due matches even if their jobs were lost."
     )
 
+    worker_concurrency: int = Field(
+        16,
+        ge=1,
+        le=1_000,
+        description=(
+            "Most webhook deliveries that a worker makes at once. Other queues have limits of their own, and no queue "
+            "waits for another."
+        ),
+    )
+    worker_grace_seconds: SecondsOrNone = Field(
+        20.0,
+        description=(
+            "Most seconds for which a stopping worker waits for its running jobs; then they return to their queue."
+        ),
+    )
+
     # Development
     data_dir: FilePath = Field(Path(".data"), description="Where `livescore dev` keeps PostgreSQL and Valkey.")
     instances: int = Field(1, ge=1, le=16, description="API processes that `livescore dev` starts, on `PORT`+n.")

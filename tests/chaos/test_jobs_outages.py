@@ -62,7 +62,7 @@ class Stack:
     def jobs(self) -> dict[str, int]:
         """Return the scheduled jobs; none while Valkey is away."""
         try:
-            return TransitionJobs(rq_client(self.settings), self.settings, self.deployment).known()
+            return TransitionJobs(rq_client(self.settings), self.deployment).known()
         except (redis.RedisError, OSError):
             return {}
 
@@ -297,7 +297,7 @@ async def test_probes_report_the_result_of_the_last_sweep(
 
 async def test_next_scheduler_recovers_the_job_of_a_killed_one(stack: Stack) -> None:
     await stack.scheduler.kill()
-    jobs = TransitionJobs(rq_client(stack.settings), stack.settings, stack.deployment)
-    jobs.write(Plan(99, "live", soon(-9), soon(-5)))
+    jobs = TransitionJobs(rq_client(stack.settings), stack.deployment)
+    jobs.write([Plan(99, "live", soon(-9), soon(-5))])
     await stack.scheduler.start()
     await eventually(lambda: not jobs.known())

@@ -12,9 +12,10 @@ import pytest
 import redis
 
 from livescore.deployment import Deployment
-from livescore.jobs import functions, transitions
-from livescore.jobs.functions import FUNCTIONS
-from livescore.jobs.queue import Worker, worker
+from livescore.jobs import transitions
+from livescore.jobs.functions import FUNCTIONS, JobFunction
+from livescore.jobs.queue import Worker
+from livescore.jobs.queues import TRANSITIONS
 from livescore.jobs.scheduler import Scheduler
 from livescore.jobs.transition_jobs import Plan, TransitionJobs
 from livescore.redis_clients import rq_client
@@ -24,6 +25,9 @@ from tests.support.jobs import soon
 from tests.support.service import Start, eventually
 
 Fields = dict[str, bytes | str]
+
+QUEUE = f"rq:queue:{DEPLOYMENT.name('transitions')}"
+PLANNED = f"rq:scheduled:{DEPLOYMENT.name('transitions')}"
 
 VALID = [7, "2026-06-11T19:00:00+00:00"]
 SECRET = "argument-that-must-not-be-logged"
@@ -39,12 +43,6 @@ def executed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the job functions that were called. Importing anything on behalf of a job fails the test."""
     found: list[str] = []
 
-    def record(function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-        found.append(function.__name__)
-        assert arguments == tuple(FUNCTIONS[transitions.PATH].arguments.validate_python(arguments))
-
-    monkeypatch.setattr(functions, "run", record)
-
     def refuse_import(name: str) -> Any:
         found.append(f"import of {name}")
         raise AssertionError(name)
@@ -55,8 +53,12 @@ def executed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
-def serving(settings: Settings) -> Worker:
-    made = worker(rq_client(settings, wait=1), DEPLOYMENT)
+def serving(settings: Settings, executed: list[str]) -> Worker:
+    def record(name: str, function: JobFunction, arguments: tuple[Any, ...]) -> None:
+        executed.append(function.function.__name__)
+        assert arguments == tuple(FUNCTIONS[name].arguments.validate_python(arguments))
+
+    made = Worker(rq_client(settings, wait=1), DEPLOYMENT, TRANSITIONS, 1, record)
     made.register_birth()  # type: ignore[no-untyped-call]  # RQ has no annotation for it
     return made
 
@@ -83,7 +85,7 @@ class Exploit:
 
 REFUSED: dict[str, Fields] = {
     "another function": fields(call("os.mkdir", arguments=[f"/nonexistent/{SECRET}"])),
-    "a function that is not a job": fields(call("livescore.jobs.functions.run", arguments=[SECRET])),
+    "a function that is not a job": fields(call("livescore.jobs.runner.Runner.run", arguments=[SECRET])),
     "a builtin": fields(call("builtins.eval", arguments=[SECRET])),
     "a method of an instance": fields(call("upper", instance=SECRET, arguments=[])),
     "no function": fields(call(None)),
@@ -129,7 +131,7 @@ def put(client: redis.Redis, job_id: str, job: Fields) -> None:
 
 
 def failed(client: redis.Redis, deployment: Deployment = DEPLOYMENT) -> set[str]:
-    ids: Any = client.zrange(f"rq:failed:{deployment.namespace}", 0, -1)
+    ids: Any = client.zrange(f"rq:failed:{deployment.name('transitions')}", 0, -1)
     return {job_id.decode() for job_id in ids}
 
 
@@ -148,9 +150,9 @@ def test_worker_refuses(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     put(redis_client, "planted", job)
-    redis_client.rpush(f"rq:queue:{DEPLOYMENT.namespace}", "planted")
+    redis_client.rpush(QUEUE, "planted")
 
-    serving.execute_next()
+    serving.run_next()
 
     assert executed == []
     assert failed(redis_client) == {"planted"}
@@ -160,37 +162,37 @@ def test_worker_refuses(
     text = said(capsys, caplog)
     assert "job refused" in text
     assert SECRET not in text + reason.decode()
-    assert redis_client.llen(f"rq:queue:{DEPLOYMENT.namespace}:intermediate") == 0
+    assert redis_client.llen(f"{QUEUE}:intermediate") == 0
 
 
 @pytest.mark.parametrize("job", REFUSED.values(), ids=REFUSED.keys())
 def test_scheduler_refuses(job: Fields, settings: Settings, redis_client: redis.Redis, executed: list[str]) -> None:
     put(redis_client, "planted", job)
-    jobs = TransitionJobs(rq_client(settings), settings, DEPLOYMENT)
-    jobs.schedule(Plan(7, "live", soon(-9), soon(-5)).jobs()[0])
-    redis_client.zadd(DEPLOYMENT.name("scheduled-jobs"), {"planted": 1})
+    jobs = TransitionJobs(rq_client(settings), DEPLOYMENT)
+    jobs.write([Plan(7, "live", soon(-9), soon(-5))])
+    redis_client.zadd(PLANNED, {"planted": 1})
 
     Scheduler(rq_client(settings), settings, DEPLOYMENT).enqueue_due_jobs()
 
     assert executed == []
     assert failed(redis_client) == {"planted"}
     assert jobs.known() == {}
-    assert redis_client.lrange(f"rq:queue:{DEPLOYMENT.namespace}", 0, -1) == [DEPLOYMENT.job_id("match-7-end").encode()]
+    assert redis_client.lrange(QUEUE, 0, -1) == [DEPLOYMENT.job_id("match-7-end").encode()]
 
 
 @pytest.mark.parametrize("job_id", [b"\xff\xfe", b"a b", b"../../x", b"", b"a:b", "é".encode(), b"x" * 10_000])
 def test_invalid_job_id_stops_neither_process(
     job_id: bytes, serving: Worker, settings: Settings, redis_client: redis.Redis, executed: list[str]
 ) -> None:
-    jobs = TransitionJobs(rq_client(settings), settings, DEPLOYMENT)
-    jobs.schedule(Plan(7, "live", soon(-9), soon(-5)).jobs()[0])
+    jobs = TransitionJobs(rq_client(settings), DEPLOYMENT)
+    jobs.write([Plan(7, "live", soon(-9), soon(-5))])
     redis_client.hset(b"rq:job:" + job_id, "data", "x")
-    redis_client.zadd(DEPLOYMENT.name("scheduled-jobs"), {job_id: 1})
-    redis_client.rpush(f"rq:queue:{DEPLOYMENT.namespace}", job_id)
+    redis_client.zadd(PLANNED, {job_id: 1})
+    redis_client.rpush(QUEUE, job_id)
 
     Scheduler(rq_client(settings), settings, DEPLOYMENT).enqueue_due_jobs()
-    serving.execute_next()
-    serving.execute_next()
+    serving.run_next()
+    serving.run_next()
 
     assert executed == ["transition"]
     assert jobs.known() == {}
@@ -199,16 +201,16 @@ def test_invalid_job_id_stops_neither_process(
 def test_job_that_is_not_a_hash_stops_neither_process(
     serving: Worker, settings: Settings, redis_client: redis.Redis, executed: list[str]
 ) -> None:
-    jobs = TransitionJobs(rq_client(settings), settings, DEPLOYMENT)
-    jobs.schedule(Plan(7, "live", soon(-9), soon(-5)).jobs()[0])
+    jobs = TransitionJobs(rq_client(settings), DEPLOYMENT)
+    jobs.write([Plan(7, "live", soon(-9), soon(-5))])
     for name in ("queued", "scheduled"):
         redis_client.set(f"rq:job:{name}", "text")
-    redis_client.zadd(DEPLOYMENT.name("scheduled-jobs"), {"scheduled": 1})
-    redis_client.rpush(f"rq:queue:{DEPLOYMENT.namespace}", "queued")
+    redis_client.zadd(PLANNED, {"scheduled": 1})
+    redis_client.rpush(QUEUE, "queued")
 
     Scheduler(rq_client(settings), settings, DEPLOYMENT).enqueue_due_jobs()
-    serving.execute_next()
-    serving.execute_next()
+    serving.run_next()
+    serving.run_next()
 
     assert executed == ["transition"]
     assert jobs.known() == {}
@@ -223,11 +225,11 @@ def test_maintenance_loads_and_calls_nothing(
         "planted",
         fields(failure_callback_name="os.mkdir", status="started", meta=exploit, result=exploit),
     )
-    redis_client.zadd(f"rq:wip:{DEPLOYMENT.namespace}", {"planted:execution": 1})
+    redis_client.zadd(f"rq:wip:{DEPLOYMENT.name('transitions')}", {"planted:execution": 1})
     redis_client.sadd("rq:groups", "group")
     redis_client.sadd("rq:group:group", "planted")
 
-    serving.run_maintenance_tasks()
+    serving.maintain()
 
     assert executed == []
     assert not (tmp_path / "made").exists()
@@ -236,11 +238,11 @@ def test_maintenance_loads_and_calls_nothing(
 def test_valid_job_runs_and_leaves_nothing(
     serving: Worker, settings: Settings, redis_client: redis.Redis, executed: list[str]
 ) -> None:
-    jobs = TransitionJobs(rq_client(settings), settings, DEPLOYMENT)
-    jobs.schedule(Plan(7, "live", soon(-9), soon(-5)).jobs()[0])
+    jobs = TransitionJobs(rq_client(settings), DEPLOYMENT)
+    jobs.write([Plan(7, "live", soon(-9), soon(-5))])
     Scheduler(rq_client(settings), settings, DEPLOYMENT).enqueue_due_jobs()
 
-    serving.execute_next()
+    serving.run_next()
 
     assert executed == ["transition"]
     assert failed(redis_client) == set()
@@ -255,8 +257,8 @@ async def test_planted_jobs_have_no_effect_on_real_processes(
     services = [await start("worker"), await start("scheduler")]
     put(redis_client, "queued", fields(call("os.mkdir", arguments=[str(made)])))
     put(redis_client, "scheduled", fields(call("os.mkdir", arguments=[str(made)])))
-    redis_client.rpush(f"rq:queue:{deployment.namespace}", "queued")
-    redis_client.zadd(deployment.name("scheduled-jobs"), {"scheduled": time.time() - 1})
+    redis_client.rpush(f"rq:queue:{deployment.name('transitions')}", "queued")
+    redis_client.zadd(f"rq:scheduled:{deployment.name('transitions')}", {"scheduled": time.time() - 1})
     assert redis_client.pubsub_channels("rq:pubsub:*") == []
 
     await eventually(lambda: failed(redis_client, deployment) == {"queued", "scheduled"})

@@ -15,6 +15,7 @@ import redis
 
 from livescore.deployment import Deployment, Origin
 from livescore.jobs.queue import Job, queue
+from livescore.jobs.queues import TRANSITIONS
 from livescore.jobs.scheduler import Scheduler
 from livescore.jobs.transition_jobs import Plan, TransitionJobs
 from livescore.redis_clients import rq_client
@@ -193,7 +194,7 @@ async def test_copy_with_its_own_prefix_shares_nothing(
         id = deployment_of(database_url).id
         for name in keys(redis_client) - COMMON_KEYS:
             assert sum(f"{prefix}{mark}{id}" in name for prefix in ("livescore", "staging") for mark in ":-") == 1, name
-        assert redis_client.sismember("rq:queues", f"rq:queue:staging:{id}")
+        assert redis_client.sismember("rq:queues", f"rq:queue:staging:{id}:transitions")
 
 
 async def test_a_foreign_envelope_is_dropped_and_counted(
@@ -270,7 +271,7 @@ def others(database_url: str, redis_url: str) -> list[TransitionJobs]:
     """The jobs of two deployments in one Redis."""
     settings = load(database_url=database_url, redis_url=redis_url)
     deployments = [DEPLOYMENT, Deployment("livescore", "f" * 12)]
-    return [TransitionJobs(rq_client(settings), settings, deployment) for deployment in deployments]
+    return [TransitionJobs(rq_client(settings), deployment) for deployment in deployments]
 
 
 def test_scheduler_ignores_jobs_of_other_deployments(
@@ -278,15 +279,15 @@ def test_scheduler_ignores_jobs_of_other_deployments(
 ) -> None:
     one, two = others
     for jobs in others:
-        jobs.write(Plan(7, "live", soon(-9), soon(-5)))
+        jobs.write([Plan(7, "live", soon(-9), soon(-5))])
     settings = load(database_url=database_url, redis_url=redis_url)
     schedulers = [Scheduler(rq_client(settings), settings, jobs.deployment) for jobs in others]
     assert all(scheduler.lock.acquire(blocking=False) for scheduler in schedulers)
     schedulers[0].enqueue_due_jobs()
     assert one.known() == {}
     assert list(two.known()) == ["match-7-end"]
-    assert [queue(redis_client, jobs.deployment).count for jobs in others] == [1, 0]
-    one.cancel("match-7-end")
+    assert [queue(redis_client, jobs.deployment, TRANSITIONS).count for jobs in others] == [1, 0]
+    one.cancel(["match-7-end"])
     assert Job.exists(two.deployment.job_id("match-7-end"), connection=redis_client)
 
 

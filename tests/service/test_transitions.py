@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager, closing
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import psycopg
 import pytest
@@ -11,13 +12,16 @@ import redis
 
 from livescore import broker
 from livescore.deployment import Origin
+from livescore.jobs.context import JobContext
+from livescore.jobs.enqueue import FAILED_SECONDS
+from livescore.jobs.functions import FUNCTIONS
 from livescore.jobs.publisher import Publisher
 from livescore.jobs.queue import Job, warn_of_eviction
 from livescore.jobs.schedule import Schedule
 from livescore.jobs.scheduler import LOCK_SECONDS, Scheduler
 from livescore.jobs.sweep import Sweeper
 from livescore.jobs.transition_jobs import Plan, Query, TransitionJobs, reconcile
-from livescore.jobs.transitions import Transitions, transition
+from livescore.jobs.transitions import PATH, Transitions, transition
 from livescore.redis_clients import rq_client
 from livescore.scores import feed
 from livescore.scores.database import Parameters, Row
@@ -65,9 +69,14 @@ async def moves(settings: Settings) -> AsyncIterator[Transitions]:
         yield made
 
 
+def context_of(transitions: Transitions) -> JobContext:
+    """Return a context that offers transitions only."""
+    return cast(JobContext, SimpleNamespace(transitions=transitions))
+
+
 @pytest.fixture
 def jobs(settings: Settings) -> TransitionJobs:
-    return TransitionJobs(rq_client(settings), settings, DEPLOYMENT)
+    return TransitionJobs(rq_client(settings), DEPLOYMENT)
 
 
 @pytest.fixture
@@ -211,24 +220,6 @@ async def test_fault_3_a_transition_needs_no_redis(database_url: str) -> None:
     assert transitions(database_url, match.id)[0].new == "live"
 
 
-async def test_old_idempotency_keys_and_events_are_deleted(database_url: str, redis_url: str) -> None:
-    settings = load(database_url=database_url, redis_url=redis_url, event_retention_days=1, idempotency_ttl_hours=1)
-    run(
-        """INSERT INTO idempotency_key (scope, key, fingerprint, status, body, created_at)
-        SELECT 's', n::text, '', 201, '', now() - make_interval(hours => n % 3) FROM generate_series(0, 2) n""",
-        database_url,
-    )
-    match = await create_match(database_url, -200, -100)
-    run(f"UPDATE match SET updated_at = now() - interval '2 days' WHERE id = {match.id}", database_url)
-    async with opened(database_url, size=1, timeout=5) as database:
-        sweeper = Sweeper(settings, database, Transitions(settings, database, lambda events, origin: None))
-        while await sweeper.delete_old_rows():
-            pass
-    assert run("SELECT key FROM idempotency_key", database_url) == [("0",)]
-    assert run("SELECT pruned_seq, seq FROM match", database_url) == [(1, 1)]
-    assert seqs(database_url, match.id) == []
-
-
 FAILING_WRITES = {
     "PostgreSQL denies the service's role a right: see the log": "REVOKE INSERT ON event FROM livescore",
     "PostgreSQL has no disk space left": """
@@ -261,7 +252,7 @@ async def test_readiness_gives_the_reason_for_failing_statements(
 
 async def test_a_job_moves_its_own_match_at_its_moment_and_no_other(database_url: str, moves: Transitions) -> None:
     match, other = await scheduled(database_url, SOON_SECONDS, 100), await scheduled(database_url, -1, 100)
-    await transition(moves, match.id, match.start)
+    await transition(context_of(moves), match.id, match.start)
     assert transitions(database_url, match.id) == []  # it does not wait for the moment
     start = run(f"SELECT extract(epoch FROM start_time)::float8 FROM match WHERE id = {match.id}", database_url)[0][0]
     (change,) = await wait_for_status(database_url, match.id, "live")
@@ -271,7 +262,7 @@ async def test_a_job_moves_its_own_match_at_its_moment_and_no_other(database_url
 
 async def test_an_overdue_job_has_moved_its_match_when_it_ends(database_url: str, moves: Transitions) -> None:
     match = await scheduled(database_url, -1, 100)
-    await transition(moves, match.id, match.start)
+    await transition(context_of(moves), match.id, match.start)
     assert [(change.old, change.new) for change in transitions(database_url, match.id)] == [("scheduled", "live")]
 
 
@@ -283,14 +274,14 @@ async def test_outdated_job_does_nothing(database_url: str, moves: Transitions, 
         await change_match(database_url, match.id, status="postponed")
     if change == "later":
         move(database_url, match.id, 50, 100)
-    await transition(moves, 2_000_000_000 if change == "unknown" else match.id, moment)
+    await transition(context_of(moves), 2_000_000_000 if change == "unknown" else match.id, moment)
     await asyncio.sleep(0.4)
     assert [event.new for event in transitions(database_url, match.id)] in ([], ["postponed"])
 
 
 async def test_match_rescheduled_while_its_job_waits_is_not_changed(database_url: str, moves: Transitions) -> None:
     match = await scheduled(database_url, SOON_SECONDS, 100)
-    await transition(moves, match.id, match.start)
+    await transition(context_of(moves), match.id, match.start)
     move(database_url, match.id, 50, 100)
     await asyncio.sleep(SOON_SECONDS + 0.2)
     assert transitions(database_url, match.id) == []
@@ -300,7 +291,7 @@ async def test_jobs_and_sweepers_at_once_make_exactly_one_event_of_each_transiti
     database_url: str, settings: Settings, moves: Transitions
 ) -> None:
     matches = [await scheduled(database_url, -1, 100) for _ in range(20)]
-    jobs = [transition(moves, match.id, match.start) for match in matches for _ in range(3)]
+    jobs = [transition(context_of(moves), match.id, match.start) for match in matches for _ in range(3)]
     await sweep_together(settings, *jobs)
     assert [len(transitions(database_url, match.id)) for match in matches] == [1] * len(matches)
     assert all(seqs(database_url, match.id) == [1, 2] for match in matches)
@@ -323,7 +314,7 @@ async def test_a_job_without_postgresql_is_left_to_the_sweep(redis_url: str) -> 
     settings = load(database_url="postgresql://127.0.0.1:1/none", redis_url=redis_url)
     async with opened("postgresql://127.0.0.1:1/none", size=1, timeout=0.2) as database:
         moves = Transitions(settings, database, lambda events, origin: None)
-        await transition(moves, 7, soon(0))
+        await transition(context_of(moves), 7, soon(0))
 
 
 # Jobs in Redis
@@ -331,22 +322,22 @@ async def test_a_job_without_postgresql_is_left_to_the_sweep(redis_url: str) -> 
 
 async def test_planned_jobs_are_scheduled_as_json(jobs: TransitionJobs, redis_client: redis.Redis) -> None:
     start, end = soon(100), soon(200)
-    jobs.write(Plan(7, "scheduled", start, end))
+    jobs.write([Plan(7, "scheduled", start, end)])
     assert jobs.known() == {"match-7-start": int(start.timestamp()), "match-7-end": int(end.timestamp())}
     job = Job.fetch(DEPLOYMENT.job_id("match-7-start"), connection=redis_client)
-    assert job.args == [7, start.isoformat()]
-    assert (job.origin, job.result_ttl, job.failure_ttl) == (DEPLOYMENT.namespace, 0, 60)
+    assert job.call() == (PATH, FUNCTIONS[PATH], (7, start))
+    assert (job.origin, job.result_ttl, job.failure_ttl) == (DEPLOYMENT.name("transitions"), 0, FAILED_SECONDS)
     assert redis_client.ttl(Job.key_for(DEPLOYMENT.job_id("match-7-start"))) == -1
 
 
 async def test_changed_times_move_the_jobs_and_cancellation_removes_them(
     jobs: TransitionJobs, redis_client: redis.Redis
 ) -> None:
-    jobs.write(Plan(7, "scheduled", soon(100), soon(200)))
+    jobs.write([Plan(7, "scheduled", soon(100), soon(200))])
     later = soon(500)
-    jobs.write(Plan(7, "live", soon(-1), later))
+    jobs.write([Plan(7, "live", soon(-1), later)])
     assert jobs.known() == {"match-7-end": int(later.timestamp())}
-    jobs.write(Plan(7, "cancelled", soon(-1), later))
+    jobs.write([Plan(7, "cancelled", soon(-1), later)])
     assert jobs.known() == {}
     assert redis_client.keys("rq:job:*") == []
 
@@ -366,8 +357,8 @@ async def test_reconciling_restores_lost_jobs_and_removes_stale_ones(
 ) -> None:
     match = await create_match(database_url, 100, 200)
     cancelled = await create_match(database_url, 100, 200)
-    jobs.write(Plan(cancelled.id, "scheduled", cancelled.start, cancelled.end))
-    jobs.write(Plan(match.id, "scheduled", soon(50), match.end))
+    jobs.write([Plan(cancelled.id, "scheduled", cancelled.start, cancelled.end)])
+    jobs.write([Plan(match.id, "scheduled", soon(50), match.end)])
     await change_match(database_url, cancelled.id, status="cancelled")
     assert reconcile(jobs, query) == 3
     start, end = int(match.start.timestamp()), int(match.end.timestamp())
@@ -379,7 +370,7 @@ async def test_reconciling_ignores_matches_beyond_the_next_day(
     database_url: str, jobs: TransitionJobs, query: Query
 ) -> None:
     far = await create_match(database_url, 200_000, 300_000)
-    jobs.write(Plan(far.id, "scheduled", far.start, far.end))
+    jobs.write([Plan(far.id, "scheduled", far.start, far.end)])
     assert reconcile(jobs, query) == 0
     assert len(jobs.known()) == 2
 
@@ -426,7 +417,7 @@ def test_lock_of_a_crashed_scheduler_expires_within_a_second(settings: Settings,
 def test_one_unreadable_job_does_not_stop_the_scheduler(
     settings: Settings, jobs: TransitionJobs, redis_client: redis.Redis
 ) -> None:
-    jobs.schedule(Plan(7, "live", soon(-9), soon(-5)).jobs()[0])
+    jobs.write([Plan(7, "live", soon(-9), soon(-5))])
     redis_client.hset(Job.key_for(DEPLOYMENT.job_id("match-7-end")), "created_at", b"\xff not a time")
     Scheduler(rq_client(settings), settings, DEPLOYMENT).enqueue_due_jobs()
     assert jobs.known() == {}

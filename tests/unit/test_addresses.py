@@ -32,9 +32,10 @@ check(sockets[0].getsockname()[1])
 """,
     "management port of a worker": """
 from livescore.jobs import management
+from livescore.jobs.backlog import Backlog
 from livescore.settings import load
 settings = load(database_url="postgresql://db/x", redis_url="redis://r", management_host=HOST, management_port=9100)
-with management.serve(settings, live=lambda: None, ready=lambda: None):
+with management.serve(settings, Backlog(settings, lambda: None), live=lambda: None, ready=lambda: None):
     check(9100, b"GET /health/live HTTP/1.1\\r\\nHost: [::1]\\r\\n\\r\\n", b"200 OK")
 """,
     "operator": """

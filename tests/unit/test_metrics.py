@@ -32,7 +32,10 @@ NAMES = [
     "livescore_sockets_closed_total",
     "livescore_transitions_total",
     "livescore_transition_lateness_seconds_bucket",
+    "livescore_job_seconds_bucket",
+    "livescore_jobs_total",
     "livescore_queue_depth",
+    "livescore_queue_oldest_age_seconds",
     "livescore_http_requests_total",
     "livescore_http_request_seconds_bucket",
     "livescore_rate_limited_total",
@@ -90,6 +93,10 @@ def _use_every_metric() -> None:
     metrics.socket_closed(1000)
     metrics.rate_limited("http", "LIVE")
     metrics.TRANSITIONS.labels("live").inc()
+    metrics.JOBS.labels("retention", "done").inc()
+    metrics.JOB_SECONDS.labels("retention").observe(1)
+    metrics.QUEUE_DEPTH.labels("transitions").set(1)
+    metrics.QUEUE_OLDEST_AGE_SECONDS.labels("transitions").set(1)
 
 
 @pytest.mark.parametrize("name", NAMES)

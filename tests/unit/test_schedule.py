@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from livescore import redis_clients
-from livescore.jobs import functions, schedule, transition_jobs, transitions
+from livescore.jobs import schedule, transition_jobs
 from livescore.jobs.attempts import LONGEST_PAUSE, Attempts
 from livescore.jobs.schedule import Schedule
 from livescore.jobs.transition_jobs import Plan, TransitionJob
@@ -98,16 +98,11 @@ async def test_queued_plans_are_bounded_and_the_latest_per_match_wins(
     for match_id in (1, 2, 3):
         planned.plan(match_id, "scheduled", START, END)
     planned.plan(1, "cancelled", START, END)
-    assert {plan.match_id: plan.status for plan in planned._pending.values()} == {1: "cancelled", 2: "scheduled"}
+    assert {plan.match_id: plan.status for plan in planned._pending.plans.values()} == {1: "cancelled", 2: "scheduled"}
 
 
 async def test_schedule_can_be_stopped_without_a_start(nowhere: Settings) -> None:
     await Schedule(nowhere, lambda: DEPLOYMENT).stop()
-
-
-def test_job_outside_a_worker_is_an_error() -> None:
-    with pytest.raises(LookupError, match="livescore worker"):
-        functions.run(transitions.transition, (7, START))
 
 
 def test_attempts_during_an_outage_are_spaced_out_up_to_a_bound_and_start_again() -> None:

@@ -16,7 +16,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-import redis
 from packaging.requirements import Requirement
 
 import livescore
@@ -51,8 +50,6 @@ UNDOCUMENTED = {
     "redis.asyncio.cluster:NodesManager.aclose": ["self", "attr"],
     "redis.asyncio.cluster:RedisCluster.get_node_from_key": ["self", "key", "replica"],
     "rq.job:Job.restore": ["self", "raw_data"],
-    "rq.queue:Queue.acquire_maintenance_lock": ["self"],
-    "rq.queue:Queue.release_maintenance_lock": ["self"],
     "rq.queue:Queue.dequeue_any": [
         *("queues", "timeout", "connection", "job_class", "serializer", "death_penalty_class"),
     ],
@@ -60,13 +57,20 @@ UNDOCUMENTED = {
     "rq.timeouts:BaseDeathPenalty.setup_death_penalty": ["self"],
     "rq.timeouts:BaseDeathPenalty.cancel_death_penalty": ["self"],
     "rq.worker:SimpleWorker.execute_job": ["self", "job", "queue"],
-    "rq.worker:SimpleWorker.run_maintenance_tasks": ["self"],
+    "rq.worker:SimpleWorker.get_heartbeat_ttl": ["self", "job", "working_time"],
+    "rq.worker:SimpleWorker.prepare_execution": ["self", "job"],
+    "rq.worker:SimpleWorker.prepare_job_execution": ["self", "job", "remove_from_intermediate_queue"],
+    "rq.worker:SimpleWorker.cleanup_execution": ["self", "job", "pipeline", "execution"],
+    "rq.worker:SimpleWorker.heartbeat": ["self", "timeout", "pipeline"],
+    "rq.worker:SimpleWorker.register_birth": ["self"],
+    "rq.worker:SimpleWorker.register_death": ["self"],
+    "rq.executions:Execution.heartbeat": ["self", "started_job_registry", "ttl", "pipeline"],
+    "rq.executions:ExecutionRegistry.__init__": ["self", "job_id", "connection"],
     "rq_scheduler:Scheduler.__init__": [
         *("self", "queue_name", "queue", "interval", "connection", "job_class", "queue_class", "name"),
     ],
     "rq_scheduler:Scheduler.register_birth": ["self"],
     "rq_scheduler:Scheduler.register_death": ["self"],
-    "rq_scheduler:Scheduler.cancel": ["self", "job"],
     "kubernetes.aio.client.api_client:ApiClient.call_api": [
         *("self", "method", "url", "header_params", "body", "post_params", "_request_timeout", "_preload_content"),
     ],
@@ -78,11 +82,12 @@ MEMBERS = {
         *("ASGI3Application", "ASGIReceiveCallable", "ASGISendCallable", "ASGISendEvent", "HTTPScope", "Scope"),
     ],
     "rq.job:Job": ["func", "success_callback", "failure_callback", "stopped_callback", "key_for"],
-    "rq.queue:Queue": ["intermediate_queue_key", "failed_job_registry"],
-    "rq.worker:SimpleWorker": ["dequeue_timeout", "connection_timeout", "should_run_maintenance_tasks", "queue_class"],
-    "rq_scheduler:Scheduler": [
-        *("redis_scheduler_namespace_prefix", "scheduler_lock_key", "scheduled_jobs_key", "key"),
+    "rq.queue:Queue": [
+        *("intermediate_queue_key", "failed_job_registry", "scheduled_job_registry", "started_job_registry"),
+        "redis_queues_keys",
     ],
+    "rq.worker:SimpleWorker": ["dequeue_timeout", "connection_timeout", "queue_class"],
+    "rq_scheduler:Scheduler": ["redis_scheduler_namespace_prefix", "scheduler_lock_key", "key"],
 }
 """Modules and classes → members that are read, replaced or overridden."""
 
@@ -135,19 +140,6 @@ def test_an_undocumented_member_exists(path: str, name: str) -> None:
 def test_instances_have_the_expected_attributes(path: str) -> None:
     missing = set(INSTANCE_ATTRIBUTES[path]) - instance_attributes(resolve(path))
     assert missing == set()
-
-
-def test_rq_passes_the_arguments_of_a_job_to_its_function() -> None:
-    """The ``func`` of our jobs ignores them: it has validated ones."""
-    from rq.job import Job
-
-    class Called(Job):
-        @property
-        def func(self) -> Any:
-            return lambda *arguments, **keywords: (arguments, keywords)
-
-    job = Called.create("name", args=(1, 2), connection=redis.Redis())
-    assert job.perform() == ((1, 2), {})
 
 
 @pytest.mark.parametrize("library", BOUNDED)

@@ -10,11 +10,12 @@ import orjson
 import typer
 
 from livescore import __version__
-from livescore.cli import keys
+from livescore.cli import connections, jobs, keys
 from livescore.settings import Settings, SettingsError, commit, load
 from livescore.telemetry import logs
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(keys.app, name="keys")
 
 
@@ -63,7 +64,7 @@ def api() -> None:
 
 @app.command()
 def worker() -> None:
-    """Run the jobs that start and finish matches."""
+    """Run jobs: status changes on time, webhooks, standings, imports and retention."""
     from livescore.jobs.processes import run_worker
 
     sys.exit(run_worker(_configured()))
@@ -93,7 +94,7 @@ def migrate() -> None:
     try:
         revision = migrations.upgrade(url)
     except (ArgumentError, DBAPIError, psycopg.Error, migrations.SchemaLocked, migrations.UnknownRevision) as error:
-        typer.echo(f"livescore migrate: {keys.one_line(getattr(error, 'orig', error), url)}", err=True)
+        typer.echo(f"livescore migrate: {connections.one_line(getattr(error, 'orig', error), url)}", err=True)
         sys.exit(1)
     typer.echo(f"schema is at {revision}")
     if schema.is_newer(revision):

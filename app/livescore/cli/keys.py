@@ -1,25 +1,19 @@
 """``livescore keys``: manage the API keys in the table ``api_key``."""
 
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal
 
 import orjson
-import psycopg
 import typer
-from psycopg.errors import UndefinedTable
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from livescore.cli import connections
 from livescore.scores import statements as sql
-from livescore.scores.sessions import Profile, connect_sync
 from livescore.security.keys import ApiKey, generate
-from livescore.settings import load
-from livescore.telemetry import logs
 
 app = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys.")
 
@@ -42,7 +36,7 @@ def create(
 ) -> None:
     """Create a key and print it. It cannot be shown again: only its digest is stored."""
     text, key = generate(name, [scope])
-    with _database() as database:
+    with connections.database("keys") as database:
         database.execute(sql.ADD_API_KEY, {**asdict(key), "scopes": list(key.scopes)})
     typer.echo(text, err=as_json)
     if as_json:
@@ -53,56 +47,19 @@ def create(
 @app.command("list")
 def show() -> None:
     """List all keys, including revoked ones."""
-    with _database() as database:
+    with connections.database("keys") as database:
         Console().print(_table(database.execute(sql.ALL_API_KEYS).fetchall()))
 
 
 @app.command()
 def revoke(id: Annotated[str, typer.Argument(help="Key id, as shown by `livescore keys list`.")]) -> None:
     """Revoke a key. Every process rejects it within seconds."""
-    with _database() as database:
+    with connections.database("keys") as database:
         known = {key[0]: key for key in database.execute(sql.ALL_API_KEYS)}
         if id not in known:
-            _fail(f"there is no key {id}: `livescore keys list` shows all keys")
+            connections.fail("keys", f"there is no key {id}: `livescore keys list` shows all keys")
         database.execute(sql.REVOKE_API_KEY, {"id": id})
     typer.echo(f"revoked {id} ({known[id][1]})")
-
-
-@contextmanager
-def _database() -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
-    """Connect to the database. Any database error is printed as one line and ends the process with status 1."""
-    url = _database_url()
-    try:
-        connection, _ = connect_sync(url, Profile(prepared="off"))
-        with connection:
-            yield connection
-    except UndefinedTable:
-        _fail("the database has no schema yet: run `livescore migrate`")
-    except psycopg.Error as error:
-        _fail(one_line(error, url))
-
-
-def _database_url() -> str:
-    """Return DATABASE_URL or, if unset, the URL of the `livescore dev` that is running in ``DATA_DIR``."""
-    if not os.environ.get("DATABASE_URL", "").strip():
-        data_dir = load(database_url="postgresql://", redis_url="redis://").data_dir
-        if (data_dir / "postgres").is_dir():
-            from livescore_dev.servers import Postgres
-
-            server = Postgres(data_dir)
-            if server.socket.exists():
-                return server.url()
-    return load().database_url.get_secret_value()
-
-
-def one_line(error: object, url: str) -> str:
-    """Return an error on one line, without the password: libpq quotes a URL that it cannot parse."""
-    return " ".join(str(logs.redact(str(error), (url,))).split())
-
-
-def _fail(reason: str) -> NoReturn:
-    typer.echo(f"livescore keys: {reason}", err=True)
-    raise typer.Exit(1)
 
 
 def _entry(key: ApiKey) -> dict[str, Any]:

@@ -25,6 +25,12 @@ class DeploymentWatch:
         self._term: Term | None = None
         self._stopped = False
 
+    @property
+    def deployment(self) -> Deployment | None:
+        """Return the current deployment; None while it is unknown."""
+        term = self._term
+        return None if term is None else term.deployment
+
     def update(self, deployment: Deployment) -> None:
         """Let the threads serve this deployment from now on."""
         with self._changed:

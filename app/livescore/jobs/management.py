@@ -8,6 +8,7 @@ import json
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import cast
@@ -16,6 +17,7 @@ import structlog
 
 from livescore import addresses
 from livescore.http_errors import Forbidden, HttpError, NotFound
+from livescore.jobs.backlog import Backlog
 from livescore.security.cross_site import ManagementGuard
 from livescore.settings import Settings
 from livescore.telemetry import metrics
@@ -73,9 +75,17 @@ def _error(error: HttpError) -> Answer:
     return error.status, "application/json", error.body()
 
 
-def _metrics() -> Answer:
+def _metrics(backlog: Backlog) -> Answer:
+    backlog.update_metrics()
     body, media_type = metrics.render()
     return 200, media_type, body
+
+
+def _jobs(backlog: Backlog) -> Answer:
+    try:
+        return 200, "application/json", backlog.body()
+    except HttpError as error:
+        return _error(error)
 
 
 def _probe(name: str, check: Check) -> Callable[[], Answer]:
@@ -88,13 +98,18 @@ def _probe(name: str, check: Check) -> Callable[[], Answer]:
 
 
 @contextmanager
-def serve(settings: Settings, *, live: Check, ready: Check) -> Iterator[None]:
-    """Serve ``/metrics``, ``/health/live`` and ``/health/ready`` for the length of a block.
+def serve(settings: Settings, backlog: Backlog, *, live: Check, ready: Check) -> Iterator[None]:
+    """Serve ``/metrics``, ``/jobs``, ``/health/live`` and ``/health/ready`` for the length of a block.
 
     A port that is taken is logged and does not stop the process: transitions matter more than their metrics.
     """
     host, port = settings.management_host, settings.management_port
-    routes = {"/metrics": _metrics, "/health/live": _probe("live", live), "/health/ready": _probe("ready", ready)}
+    routes: dict[str, Callable[[], Answer]] = {
+        "/metrics": partial(_metrics, backlog),
+        "/jobs": partial(_jobs, backlog),
+        "/health/live": _probe("live", live),
+        "/health/ready": _probe("ready", ready),
+    }
     try:
         sockets = addresses.bind(host, port)
         servers = [_Server(bound, routes, ManagementGuard(settings)) for bound in sockets]

@@ -1,8 +1,9 @@
 """The worker and the scheduler as processes.
 
-An event loop runs the sweep and the publisher, on the same Database and Broker as the API. RQ and rq-scheduler are
-synchronous and run in threads; what they need from PostgreSQL is done in the event loop. So nothing exists twice, and a
-job function is an ordinary coroutine. Every loop is restarted when it fails, until a signal ends the process.
+An event loop runs the sweeps, the publisher and the jobs, on the same Database and Broker as the API. RQ and
+rq-scheduler are synchronous and run in threads; what they need from PostgreSQL is done in the event loop. So nothing
+exists twice, and a job function is an ordinary coroutine. Every loop is restarted when it fails, until a signal ends
+the process.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Event, Thread
 
 import psycopg
@@ -19,18 +21,24 @@ import structlog
 import uvloop
 
 from livescore import broker, outages, redis_clients
-from livescore.jobs import functions, management
+from livescore.jobs import management
 from livescore.jobs.attempts import LONGEST_PAUSE, Attempts
+from livescore.jobs.backlog import Backlog
+from livescore.jobs.context import JobContext
 from livescore.jobs.deployment_watch import DeploymentWatch
-from livescore.jobs.functions import JobContext
+from livescore.jobs.due import DueJobs
 from livescore.jobs.publisher import Publisher
-from livescore.jobs.queue import DEQUEUE_SECONDS, warn_of_eviction, worker
+from livescore.jobs.queue import DEQUEUE_SECONDS, Worker, warn_of_eviction
+from livescore.jobs.queues import QUEUES, JobQueue
+from livescore.jobs.runner import Runner
+from livescore.jobs.schedule import Schedule
 from livescore.jobs.scheduler import Scheduler
 from livescore.jobs.sweep import Sweeper
 from livescore.jobs.transition_jobs import TransitionJobs, reconcile
 from livescore.jobs.transitions import Transitions
 from livescore.redis_clients import AWAY
 from livescore.scores.database import Database, DatabaseAway, Parameters, Row
+from livescore.scores.store import Store
 from livescore.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -45,9 +53,9 @@ LIVE_SECONDS = 30.0
 # Seconds that the threads get to end, so that the process is gone within two. Whatever they do then can be interrupted.
 STOP_SECONDS = 1.2
 
-# Connections to PostgreSQL. A worker makes transitions of several matches at the same moment.
-WORKER_CONNECTIONS = 4
-SCHEDULER_CONNECTIONS = 2
+# Connections to PostgreSQL for transitions, and for other jobs: these must not delay transitions.
+TRANSITION_CONNECTIONS = {"worker": 4, "scheduler": 2}
+JOB_CONNECTIONS = {"worker": 8, "scheduler": 1}
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -67,8 +75,8 @@ class JobProcess:
     settings: Settings
     loop: asyncio.AbstractEventLoop
     database: Database
-    transitions: Transitions
     watch: DeploymentWatch
+    runner: Runner
     keys_lost: Event = field(default_factory=Event)
     stopping: Event = field(default_factory=Event)
 
@@ -87,53 +95,71 @@ ThreadLoop = Callable[[JobProcess], None]
 
 
 def run_worker(settings: Settings) -> int:
-    """Run the RQ worker and a sweep until a signal. Returns the exit code. Call it from the main thread."""
-    return _run("worker", settings, WORKER_CONNECTIONS, {"worker": _execute_jobs})
+    """Run the RQ workers of all queues and the sweeps until a signal. Returns the exit code.
+
+    Call it from the main thread.
+    """
+    return _run("worker", settings, {f"worker {queue.name}": partial(_execute_jobs, queue) for queue in QUEUES})
 
 
 def run_scheduler(settings: Settings) -> int:
-    """Run rq-scheduler, its repair and a sweep until a signal. Returns the exit code. Call it from the main thread."""
-    loops: dict[str, ThreadLoop] = {"scheduler": _enqueue_due_jobs, "reconcile": _repair_jobs}
-    return _run("scheduler", settings, SCHEDULER_CONNECTIONS, loops)
+    """Run rq-scheduler, its repair and the sweeps until a signal. Returns the exit code.
+
+    Call it from the main thread.
+    """
+    return _run("scheduler", settings, {"scheduler": _enqueue_due_jobs, "reconcile": _repair_jobs})
 
 
-def _run(name: str, settings: Settings, connections: int, thread_loops: dict[str, ThreadLoop]) -> int:
+def _run(name: str, settings: Settings, thread_loops: dict[str, ThreadLoop]) -> int:
     for logger in _VERBOSE_LOGGERS:
         logging.getLogger(logger).setLevel(logging.WARNING)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(name, settings, connections, thread_loops))
+        runner.run(_serve(name, settings, thread_loops))
     return 0
 
 
-async def _serve(name: str, settings: Settings, connections: int, thread_loops: dict[str, ThreadLoop]) -> None:
+async def _serve(name: str, settings: Settings, thread_loops: dict[str, ThreadLoop]) -> None:
     stopped_by = _stop_signal()
-    has_jobs = not redis_clients.redis_url(settings).is_cluster
-    if not has_jobs:
-        log.info("Redis is a cluster, which RQ cannot use: no jobs, this process sweeps at every transition's moment")
-    database = Database(
+    has_queues = not redis_clients.redis_url(settings).is_cluster
+    database = _database(settings, TRANSITION_CONNECTIONS[name])
+    job_database = _database(settings, JOB_CONNECTIONS[name])
+    watch, redis = DeploymentWatch(), broker.create(settings)
+    publisher = Publisher(redis)
+    transitions = Transitions(settings, database, publisher.put, watch.update)
+    schedule = Schedule(settings, lambda: watch.deployment)
+    context = JobContext(settings, job_database, Store(job_database), transitions, publisher.put, schedule)
+    runner = Runner(context)
+    sweeper = Sweeper(settings, database, transitions, has_jobs=has_queues)
+    due_jobs = DueJobs(context, has_queues=has_queues, runner=runner if name == "worker" else None)
+    process = JobProcess(settings, asyncio.get_running_loop(), database, watch, runner)
+    with _management(settings, sweeper, watch):
+        await schedule.start()
+        loops = (sweeper.run, publisher.run, due_jobs.run)
+        tasks = [asyncio.create_task(_supervise(loop)) for loop in loops]
+        threads = [
+            _start_thread(thread_name, loop, process) for thread_name, loop in thread_loops.items() if has_queues
+        ]
+        log.info("process started", process=name)
+        log.info("process stops", process=name, signal=(await stopped_by).name)
+        process.stop_threads()
+        await runner.drain(settings.worker_grace_seconds)
+        for task in tasks:
+            task.cancel()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS):
+                await asyncio.gather(*tasks, *threads, schedule.stop(), transitions.close(), return_exceptions=True)
+                await redis.close()
+                await database.close()
+                await job_database.close()
+
+
+def _database(settings: Settings, connections: int) -> Database:
+    return Database(
         settings.database_url.get_secret_value(),
         size=connections,
         timeout=settings.database_timeout_seconds,
         prepared=settings.database_prepared_statements,
     )
-    watch, redis = DeploymentWatch(), broker.create(settings)
-    publisher = Publisher(redis)
-    transitions = Transitions(settings, database, publisher.put, watch.update)
-    sweeper = Sweeper(settings, database, transitions, has_jobs=has_jobs)
-    process = JobProcess(settings, asyncio.get_running_loop(), database, transitions, watch)
-    with _management(settings, sweeper):
-        tasks = [asyncio.create_task(_supervise(loop)) for loop in (sweeper.run, publisher.run)]
-        threads = [_start_thread(thread_name, loop, process) for thread_name, loop in thread_loops.items() if has_jobs]
-        log.info("process started", process=name)
-        log.info("process stops", process=name, signal=(await stopped_by).name)
-        process.stop_threads()
-        for task in tasks:
-            task.cancel()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(STOP_SECONDS):
-                await asyncio.gather(*tasks, *threads, transitions.close(), return_exceptions=True)
-                await redis.close()
-                await database.close()
 
 
 def _stop_signal() -> asyncio.Future[signal.Signals]:
@@ -150,12 +176,13 @@ def _stop_signal() -> asyncio.Future[signal.Signals]:
     return stopped_by
 
 
-def _management(settings: Settings, sweeper: Sweeper) -> AbstractContextManager[None]:
+def _management(settings: Settings, sweeper: Sweeper, watch: DeploymentWatch) -> AbstractContextManager[None]:
     """Serve metrics and probes if a port was set: the default is the API's, often on the same machine."""
     if "management_port" not in settings.model_fields_set:
         return nullcontext()
     return management.serve(
         settings,
+        Backlog(settings, lambda: watch.deployment),
         live=lambda: None if time.monotonic() - sweeper.turned_at < LIVE_SECONDS else "the sweep hangs",
         ready=sweeper.objection,
     )
@@ -198,15 +225,18 @@ def _supervise_thread(loop: ThreadLoop, process: JobProcess) -> None:
             process.stopping.wait(LONGEST_PAUSE)
 
 
-def _execute_jobs(process: JobProcess) -> None:
-    """Run the RQ worker."""
-    functions.CONTEXT.set(JobContext(process.loop, process.transitions))
-    connection = redis_clients.rq_client(process.settings, wait=DEQUEUE_SECONDS)
+def _execute_jobs(queue: JobQueue, process: JobProcess) -> None:
+    """Run the RQ worker of one queue."""
+    settings = process.settings
+    connection = redis_clients.rq_client(settings, wait=DEQUEUE_SECONDS)
     attempts = Attempts(outages.REDIS)
+    limit = queue.limit or settings.worker_concurrency
+    worker: Worker | None = None
     while (term := process.watch.wait()) is not None:
         try:
-            warn_of_eviction(connection)
-            worker(connection, term.deployment).serve(term, attempts.succeeded)
+            if worker is None or worker.deployment != term.deployment:
+                worker = Worker(connection, term.deployment, queue, limit, process.runner.run, attempts.failed)
+            worker.serve(term, attempts.succeeded)
         except AWAY as error:
             term.wait(attempts.failed(error))
 
@@ -231,7 +261,7 @@ def _repair_jobs(process: JobProcess) -> None:
     while (term := process.watch.wait()) is not None:
         process.keys_lost.clear()
         try:
-            wrong = reconcile(TransitionJobs(connection, process.settings, term.deployment), process.query)
+            wrong = reconcile(TransitionJobs(connection, term.deployment), process.query)
             log.debug("jobs compared with the table", wrong=wrong)
             process.keys_lost.wait(RECONCILE_SECONDS)
         except (*AWAY, DatabaseAway, psycopg.Error):

@@ -1,4 +1,4 @@
-"""The sweep: the safety net of transitions, and the deletion of old rows.
+"""The sweep: the safety net of transitions.
 
 The table is the truth. Whatever happened to the jobs, every due match is moved to the status that the clock gives it.
 A sweep runs in every worker and scheduler, so transitions happen as long as either is alive. Sweeps find due matches by
@@ -16,13 +16,6 @@ from livescore.scores import statements as sql
 from livescore.scores.database import Database, DatabaseAway, readiness_reason
 from livescore.settings import Settings
 
-# Seconds between two deletions of old rows.
-HOUSEKEEPING_SECONDS = 60.0
-
-# Matches whose events one statement deletes, and idempotency keys: short enough not to delay a transition.
-PRUNE_BATCH = 20
-EXPIRE_BATCH = 1_000
-
 # Seconds. While jobs work, they make a transition at its moment; the sweep then comes after them.
 JOBS_FIRST_SECONDS = 0.05
 
@@ -34,9 +27,6 @@ AWAY_PAUSE = 0.1
 
 # Seconds without a successful sweep after which a process is not ready.
 READY_SECONDS = 10.0
-
-_DAY_SECONDS = 86_400.0
-_HOUR_SECONDS = 3_600.0
 
 
 class Sweeper:
@@ -59,7 +49,6 @@ class Sweeper:
         self._database = database
         self._transitions = transitions
         self._has_jobs = has_jobs
-        self._housekeeping_at = 0.0
         self.turned_at = time.monotonic()
         self._succeeded_at = float("-inf")
         self._fault = "PostgreSQL was not reached yet"
@@ -74,22 +63,12 @@ class Sweeper:
         """Return why this process is not ready, or None while sweeps succeed."""
         return None if time.monotonic() - self._succeeded_at < READY_SECONDS else self._fault
 
-    async def delete_old_rows(self) -> bool:
-        """Delete one batch of pruned events and one of expired idempotency keys. Returns True if more may be left."""
-        more_events = await self._prune_events()
-        more_keys = await self._expire_keys()
-        return more_events or more_keys
-
     async def _turn(self) -> float:
-        """Sweep, and delete old rows when it is time. Returns the seconds until the next turn."""
+        """Sweep. Returns the seconds until the next turn."""
         self.turned_at = started = time.monotonic()
         try:
             await self._transitions.sweep()
             self._succeeded_at = time.monotonic()
-            if started >= self._housekeeping_at:
-                if await self.delete_old_rows():
-                    return 0.0
-                self._housekeeping_at = time.monotonic() + HOUSEKEEPING_SECONDS
             return await self._pause()
         except DatabaseAway as error:
             self._fault = readiness_reason(error)
@@ -108,15 +87,3 @@ class Sweeper:
             return LOCKED_PAUSE
         jobs_first = JOBS_FIRST_SECONDS if self._has_jobs and outages.REDIS.up else MARGIN_SECONDS
         return min(interval, float(seconds) + jobs_first)
-
-    async def _prune_events(self) -> bool:
-        days = self._settings.event_retention_days
-        if days is None:
-            return False
-        deleted = await self._database.execute(sql.PRUNE, {"age": days * _DAY_SECONDS, "limit": PRUNE_BATCH})
-        return deleted > 0
-
-    async def _expire_keys(self) -> bool:
-        age = self._settings.idempotency_ttl_hours * _HOUR_SECONDS
-        deleted = await self._database.execute(sql.EXPIRE_KEYS, {"age": age, "limit": EXPIRE_BATCH})
-        return deleted == EXPIRE_BATCH

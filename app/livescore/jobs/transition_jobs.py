@@ -6,21 +6,19 @@ transition 50 milliseconds later.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
 
 from redis import Redis
-from rq.job import Job as RqJob
 
 from livescore.deployment import Deployment
 from livescore.jobs import transitions
-from livescore.jobs.queue import JOB_SECONDS
-from livescore.jobs.scheduler import Scheduler
+from livescore.jobs.context import JobCall
+from livescore.jobs.enqueue import Enqueuer
+from livescore.jobs.queues import TRANSITIONS
 from livescore.scores import statements as sql
 from livescore.scores.database import Parameters, Row
-from livescore.settings import Settings
 
 # Lost jobs are replaced this many seconds ahead, a day. Later ones are replaced later.
 HORIZON_SECONDS = 86_400.0
@@ -46,8 +44,13 @@ class TransitionJob:
 
     @property
     def score(self) -> int:
-        """The moment as rq-scheduler keeps it: whole seconds since 1970, rounded down."""
+        """Time of the job in whole seconds since 1970, rounded down: the job itself waits for the moment."""
         return math.floor(self.moment.timestamp())
+
+    def call(self) -> JobCall:
+        """Return the job as it is planned."""
+        at = datetime.fromtimestamp(self.score, UTC)
+        return JobCall(transitions.PATH, (self.match_id, self.moment), self.name, at)
 
 
 def _name(match_id: int, edge: str) -> str:
@@ -75,46 +78,29 @@ class Plan:
 
 
 class TransitionJobs:
-    """The scheduled jobs of a deployment in Redis. Every method raises RedisError or OSError while Redis is away."""
+    """The planned jobs of matches in Redis. Every method raises RedisError or OSError while Redis is away."""
 
-    def __init__(self, connection: Redis, settings: Settings, deployment: Deployment) -> None:
-        self._connection = connection
+    def __init__(self, connection: Redis, deployment: Deployment) -> None:
         self.deployment = deployment
-        self._scheduler = Scheduler(connection, settings, deployment)
+        self._enqueuer = Enqueuer(connection, deployment)
 
-    def write(self, plan: Plan) -> None:
-        """Create, move and delete the jobs of one match as its plan says."""
-        for job in plan.jobs():
-            self.schedule(job)
-        for name in plan.unwanted():
-            self.cancel(name)
+    def write(self, plans: Iterable[Plan]) -> None:
+        """Create, move and delete the jobs of matches as their plans say."""
+        plans = list(plans)
+        self.schedule([job for plan in plans for job in plan.jobs()])
+        self.cancel([name for plan in plans for name in plan.unwanted()])
 
-    def schedule(self, job: TransitionJob) -> None:
-        """Create or move a job."""
-        job_id = self.deployment.job_id(job.name)
-        self._scheduler.schedule(
-            job.moment,
-            transitions.PATH,
-            [job.match_id, job.moment.isoformat()],
-            id=job_id,
-            result_ttl=0,
-            ttl=JOB_SECONDS,
-            timeout=JOB_SECONDS,
-        )
-        # An earlier job of this id may have waited in the queue and be about to expire.
-        self._connection.persist(RqJob.key_for(job_id))
+    def schedule(self, jobs: Iterable[TransitionJob]) -> None:
+        """Create or move jobs."""
+        self._enqueuer.enqueue([job.call() for job in jobs], "moved")
 
-    def cancel(self, name: str) -> None:
-        """Delete a job if it exists, with its data, which rq-scheduler would leave behind."""
-        job_id = self.deployment.job_id(name)
-        self._scheduler.cancel(job_id)
-        self._connection.delete(RqJob.key_for(job_id))
+    def cancel(self, names: Iterable[str]) -> None:
+        """Delete jobs if they exist."""
+        self._enqueuer.cancel(TRANSITIONS, names)
 
     def known(self) -> dict[str, int]:
-        """Return the names of all scheduled jobs, and their moments in whole seconds since 1970."""
-        pairs: Any = self._connection.zrange(self._scheduler.scheduled_jobs_key, 0, -1, withscores=True)
-        prefix = self.deployment.job_id("")
-        return {job_id.decode(errors="replace").removeprefix(prefix): int(score) for job_id, score in pairs}
+        """Return the names of all planned jobs, and their moments in whole seconds since 1970."""
+        return {name: int(moment) for name, moment in self._enqueuer.planned(TRANSITIONS).items()}
 
 
 Query = Callable[[str, Parameters], list[Row]]
@@ -135,11 +121,11 @@ def reconcile(jobs: TransitionJobs, query: Query) -> int:
     corrections = 0
     for job in wanted.values():
         if job.score > now and job.score != known.get(job.name):
-            jobs.schedule(job)
+            jobs.schedule([job])
             corrections += 1
     for name, due in known.items():
         if name not in wanted and now < due < now + HORIZON_SECONDS:
-            jobs.cancel(name)
+            jobs.cancel([name])
             corrections += 1
     return corrections
 

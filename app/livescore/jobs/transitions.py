@@ -14,6 +14,7 @@ from psycopg import AsyncConnection
 from pydantic import AwareDatetime, Field, Strict
 
 from livescore.deployment import Deployment, Origin
+from livescore.jobs.context import JobContext
 from livescore.scores import statements as sql
 from livescore.scores.database import Database, Parameters, Row, fetch
 from livescore.scores.feed import Event
@@ -26,7 +27,7 @@ log = structlog.get_logger(__name__)
 # Matches that one statement of the sweep moves: some 20 ms.
 BATCH = 500
 
-# Seconds. rq-scheduler keeps whole seconds, so a job comes up to one second before its moment, and never much earlier.
+# Seconds. Jobs are planned for whole seconds, so one comes up to a second before its moment, and never much earlier.
 LONGEST_WAIT = 2.0
 
 # Seconds. The moment loses digits beyond microseconds on its way here; a little later the match is certainly due.
@@ -141,14 +142,14 @@ class Transitions:
         return rows, Origin(Deployment(self._redis_prefix, deployment_id), epoch)
 
 
-async def transition(transitions: Transitions, match_id: int, moment: datetime) -> None:
+async def transition(context: JobContext, match_id: int, moment: datetime) -> None:
     """Make the transition of a match: the job function.
 
     ``moment`` is only logged. The table decides when the match changes, and whether it still does.
     """
     log.debug("transition due", match_id=match_id, moment=moment.isoformat())
     try:
-        await transitions.move_in_time(match_id)
+        await context.transitions.move_in_time(match_id)
     except Exception as error:
-        # Not a failed job: RQ would keep it, while the sweep has long made the transition.
+        # Not a failed job: it would be kept for a week, while the sweep has long made the transition.
         log.debug("transition left to the sweep", match_id=match_id, error=str(error))

@@ -32,6 +32,8 @@ _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 _REQUEST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0)
 # Seconds. The target is 0.3 s, the sweep is late by at most 2 s, and an outage may last minutes.
 _LATENESS = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 30.0, 300.0)
+# Seconds. A transition takes milliseconds, a webhook receiver may take 15 s, and an import minutes.
+_JOB = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 600.0)
 
 CONNECTIONS = Gauge("livescore_websocket_connections", "Open WebSocket connections.", registry=REGISTRY)
 STREAMS = Gauge("livescore_stream_connections", "Open server-sent event streams.", registry=REGISTRY)
@@ -74,7 +76,15 @@ TRANSITION_LATENESS_SECONDS = Histogram(
     buckets=_LATENESS,
     registry=REGISTRY,
 )
-QUEUE_DEPTH = Gauge("livescore_queue_depth", "Jobs that wait for a worker.", registry=REGISTRY)
+JOBS = Counter("livescore_jobs", "Ended jobs by function and result.", ["function", "result"], registry=REGISTRY)
+JOB_SECONDS = Histogram("livescore_job_seconds", "Duration of jobs.", ["function"], buckets=_JOB, registry=REGISTRY)
+QUEUE_DEPTH = Gauge("livescore_queue_depth", "Jobs that wait for a worker.", ["queue"], registry=REGISTRY)
+QUEUE_OLDEST_AGE_SECONDS = Gauge(
+    "livescore_queue_oldest_age_seconds",
+    "Seconds for which the oldest job of a queue has waited for a worker.",
+    ["queue"],
+    registry=REGISTRY,
+)
 HTTP_REQUESTS = Counter(
     "livescore_http_requests", "Requests by route template.", ["method", "route", "status"], registry=REGISTRY
 )

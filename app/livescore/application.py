@@ -10,7 +10,19 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
 from livescore import broker
-from livescore.api import asyncapi, commentary, competitions, docs, errors, events, health, matches, root, sockets
+from livescore.api import (
+    asyncapi,
+    commentary,
+    competitions,
+    docs,
+    errors,
+    events,
+    health,
+    imports,
+    matches,
+    root,
+    sockets,
+)
 from livescore.api.context import Services
 from livescore.api.middleware.api_prefix import StripApiPrefix
 from livescore.api.middleware.body_limit import BodyLimit
@@ -21,6 +33,7 @@ from livescore.api.middleware.retry_stream import RetryInsteadOfError
 from livescore.api.middleware.revoked_keys import EndRevokedResponses
 from livescore.api.middleware.websocket_origin import WebSocketOrigin
 from livescore.clock import Clock
+from livescore.imports.records import ImportRecords
 from livescore.jobs.schedule import Schedule
 from livescore.live.connection import Connection
 from livescore.live.drain import Drain
@@ -68,6 +81,7 @@ def assemble(settings: Settings) -> Services:
     return Services(
         settings=settings,
         store=store,
+        imports=ImportRecords(database),
         competitions=Competitions(database),
         live=live,
         supervisor=supervisor,
@@ -93,6 +107,7 @@ ROUTES = [
     *matches.routes,
     *commentary.routes,
     *events.routes,
+    *imports.routes,
     *competitions.routes,
     *health.routes,
     *root.routes,
@@ -130,7 +145,7 @@ def _middleware(services: Services) -> list[Middleware]:
         Middleware(RetryInsteadOfError, spread_seconds=settings.reconnect_spread_seconds),
         Middleware(RateLimit, settings=settings, limiter=services.limiter, on_limited=metrics.rate_limited),
         Middleware(WebSocketOrigin, policy=services.origins),
-        Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
+        Middleware(BodyLimit, max_bytes=settings.max_body_bytes, larger={imports.PATH: imports.MAX_BODY_BYTES}),
         Middleware(StripApiPrefix),
     ]
     if settings.read_keys_required:

@@ -36,6 +36,7 @@ def run(program: str, missing: str, *arguments: str) -> "subprocess.CompletedPro
         ("livescore", "rq_scheduler", ["scheduler"], "app"),
         ("livescore", "alembic", ["migrate"], "app"),
         ("livescore", "httpx", ["replay", "cup.json"], "app"),
+        ("livescore", "httpx", ["import", "cup.json"], "app"),
         ("livescore", "psutil", ["dev"], "app,embedded"),
         ("livescore_operator", "kopf", ["run", "--all-namespaces"], "operator"),
         ("livescore_operator", "yaml", ["crd"], "operator"),

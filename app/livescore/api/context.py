@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.websockets import WebSocket
 
 from livescore.api.caching import MatchCache
+from livescore.imports.records import ImportRecords
 from livescore.jobs.schedule import Schedule
 from livescore.live.drain import Drain
 from livescore.live.realtime_server import RealtimeServer
@@ -26,6 +27,7 @@ class Services:
 
     settings: Settings
     store: Store
+    imports: ImportRecords
     competitions: Competitions
     live: RealtimeServer
     supervisor: Supervisor

@@ -52,8 +52,9 @@ _CREATED_HEADERS = {
     "Location": {"description": "Path of the new object", "schema": {"type": "string"}},
     "ETag": {"description": "Version of the new object, for `If-Match`", "schema": {"type": "string"}},
 }
-# The documentation of 201 and of a stream, for the ``responses`` of a route.
+# The documentation of 201, 202 and of a stream, for the ``responses`` of a route.
 CREATED: Json = {"headers": _CREATED_HEADERS}
+ACCEPTED: Json = {"headers": {"Location": _CREATED_HEADERS["Location"]}}
 STREAM: Json = {
     "description": "Events. The `data` of each is the message that a WebSocket would receive",
     "content": {"text/event-stream": {"schema": {"type": "string"}}},

@@ -61,11 +61,19 @@ async def json_body(request: Request) -> Any:
 
 
 def _check_media_type(request: Request) -> None:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
+    if content_type(request) != "application/json":
         raise BadRequest(INVALID_BODY, Issue((), "Content-Type should be application/json"))
+
+
+def content_type(request: Request) -> str:
+    """Return the media type of the body without its parameters; empty if the request names none.
+
+    Raises:
+        BadRequest: The body has a content coding.
+    """
     if request.headers.get("content-encoding", "").strip().lower() not in ("", "identity"):
         raise BadRequest(INVALID_BODY, Issue(("Content-Encoding",), "Content codings are not supported: send it plain"))
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def query(request: Request, model: type[AnyQuery]) -> AnyQuery:

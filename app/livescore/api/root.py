@@ -25,6 +25,8 @@ ENDPOINTS = {
     "standings": "/competitions/{competitionId}/standings",
     "matchStream": "/matches/{id}/events/stream",
     "stream": "/events/stream",
+    "imports": "/imports",
+    "import": "/imports/{id}",
     "websocket": "/ws",
     "documentation": "/docs",
     "openapi": "/openapi.json",

@@ -139,6 +139,34 @@ def replay(
         sys.exit(1)
 
 
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="JSON or CSV file: openfootball, or the format in docs/imports.md.")],
+    url: Annotated[str, typer.Option(help="URL of the API.", envvar="LIVESCORE_URL")] = "http://127.0.0.1:8000",
+    key: Annotated[str | None, typer.Option(help="API key of scope admin.", envvar="LIVESCORE_API_KEY")] = None,
+    competition: Annotated[
+        str | None, typer.Option(help="Id of the competition, in place of that in the file.")
+    ] = None,
+    season: Annotated[str | None, typer.Option(help="Season, in place of that in the file.")] = None,
+    rule_set: Annotated[str | None, typer.Option(help="Rule set of the season's standings.")] = None,
+) -> None:
+    """Import matches and results from a file through the REST API.
+
+    A worker imports them in the background; interrupting this command does not stop it. Importing a file again changes
+    nothing, importing a corrected file changes what is different. Exits with status 1 if a match could not be imported.
+    """
+    from livescore.cli import imports
+
+    options = {"competition": competition, "season": season, "ruleSet": rule_set}
+    try:
+        complete = imports.run(file, url=url, key=key, options=options)
+    except imports.ImportFailed as error:
+        typer.echo(f"livescore import: {error}", err=True)
+        sys.exit(1)
+    if not complete:
+        sys.exit(1)
+
+
 @app.command()
 def openapi() -> None:
     """Print the OpenAPI document of the REST API."""

@@ -22,7 +22,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 from sqlalchemy.types import UserDefinedType
 from sqlmodel import Field, SQLModel
 
@@ -279,6 +279,47 @@ class IdempotentAnswer(SQLModel, table=True):
     created_at: datetime = Field(
         sa_column=Column(DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()"))
     )
+
+
+class Import(SQLModel, table=True):
+    """A file to be imported, and the progress of its import."""
+
+    __tablename__: ClassVar[str] = "import"
+    __table_args__ = (
+        CheckConstraint("status IN ('pending', 'running', 'finished', 'failed')", name="import_status"),
+        Index("import_open", "id", postgresql_where=text("status IN ('pending', 'running')")),
+    )
+
+    id: int = Field(sa_column=Column(Integer, Identity(), primary_key=True))
+    status: str = Field(sa_column=Column(Text, nullable=False))
+    # Recognised by the first run.
+    format: str | None = Field(sa_column=Column(Text))
+    # Name of the file, for people.
+    name: str | None = Field(sa_column=Column(Text))
+    options: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    media_type: str = Field(sa_column=Column(Text, nullable=False))
+    # NULL once the import has ended.
+    body: bytes | None = Field(sa_column=Column(LargeBinary))
+    total: int | None = Field(sa_column=Column(Integer))
+    # The checkpoint: rows without errors that are written.
+    done: int = Field(sa_column=Column(Integer, nullable=False, server_default=text("0")))
+    created: int = Field(sa_column=Column(Integer, nullable=False, server_default=text("0")))
+    updated: int = Field(sa_column=Column(Integer, nullable=False, server_default=text("0")))
+    unchanged: int = Field(sa_column=Column(Integer, nullable=False, server_default=text("0")))
+    failed: int = Field(sa_column=Column(Integer, nullable=False, server_default=text("0")))
+    errors: list[Any] = Field(sa_column=Column(JSONB, nullable=False, server_default=text("'[]'")))
+    warnings: list[Any] = Field(sa_column=Column(JSONB, nullable=False, server_default=text("'[]'")))
+    # Why the file as a whole could not be imported.
+    error: str | None = Field(sa_column=Column(Text))
+    request_id: str | None = Field(sa_column=Column(Text))
+    # The process that runs the import, and until when no other one continues it.
+    lease: UUID | None = Field(sa_column=Column(Uuid))
+    lease_until: datetime | None = Field(sa_column=Column(DateTime(timezone=True)))
+    created_at: datetime = Field(
+        sa_column=Column(TIMESTAMP_MS, nullable=False, server_default=text("clock_timestamp()"))
+    )
+    started_at: datetime | None = Field(sa_column=Column(TIMESTAMP_MS))
+    finished_at: datetime | None = Field(sa_column=Column(TIMESTAMP_MS))
 
 
 class ApiKey(SQLModel, table=True):

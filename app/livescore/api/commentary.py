@@ -55,7 +55,7 @@ async def create_commentary(call: Call, new: NewCommentary) -> Response:
     written = await call.services.store.create_commentary(
         call.match_id, new.values(), call.request_id, call.idempotency_key, call.condition
     )
-    call.services.live.publish(written.events)
+    call.services.publish(written.events)
     return responses.created(call, written)
 
 
@@ -74,7 +74,7 @@ async def change_commentary(call: Call, change: CommentaryPatch) -> Response:
     written = await call.services.store.update_commentary(
         call.match_id, call.commentary_id, change.given(), call.request_id, call.condition
     )
-    call.services.live.publish(written.events)
+    call.services.publish(written.events)
     return responses.changed(call, written)
 
 
@@ -86,7 +86,7 @@ async def delete_commentary(call: Call) -> Response:
     written = await call.services.store.delete_commentary(
         call.match_id, call.commentary_id, call.request_id, call.condition
     )
-    call.services.live.publish(written.events)
+    call.services.publish(written.events)
     return responses.data_response(written.body)
 
 

@@ -7,10 +7,12 @@ from starlette.websockets import WebSocket
 
 from livescore.api.caching import MatchCache
 from livescore.imports.records import ImportRecords
+from livescore.jobs import standings
 from livescore.jobs.schedule import Schedule
 from livescore.live.drain import Drain
 from livescore.live.realtime_server import RealtimeServer
 from livescore.scores.competitions import Competitions
+from livescore.scores.feed import Event
 from livescore.scores.store import Store
 from livescore.security.client_address import ClientAddress
 from livescore.security.connection_caps import ConnectionCaps
@@ -39,6 +41,11 @@ class Services:
     origins: OriginPolicy
     address: ClientAddress
     match_cache: MatchCache = field(default_factory=MatchCache)
+
+    def publish(self, events: list[Event]) -> None:
+        """Publish committed events, and enqueue the computation of standings that they may change. Never waits."""
+        self.live.publish(events)
+        standings.enqueue(self.schedule, events)
 
 
 def services_of(connection: Request | WebSocket) -> Services:

@@ -162,7 +162,7 @@ async def _revise(call: Call, revise: Callable[[MatchState, datetime], rules.Rev
 def _publish(call: Call, written: WriteResult) -> None:
     """Publish the events of a write, and schedule the match's transitions by its new times."""
     services = call.services
-    services.live.publish(written.events)
+    services.publish(written.events)
     if written.events:
         match = orjson.loads(written.body)
         start, end = datetime.fromisoformat(match["startTime"]), datetime.fromisoformat(match["endTime"])

@@ -33,7 +33,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from livescore.jobs import imports, queues, retention, transitions
+from livescore.jobs import imports, queues, retention, standings, transitions
 from livescore.jobs.context import Due
 from livescore.jobs.queues import JobQueue
 
@@ -59,6 +59,7 @@ FUNCTIONS: Mapping[str, JobFunction] = {
     transitions.PATH: JobFunction(
         transitions.transition, TypeAdapter(transitions.Arguments), queues.TRANSITIONS, seconds=30.0
     ),
+    standings.NAME: JobFunction(standings.compute, TypeAdapter(tuple[()]), queues.STANDINGS),
     imports.NAME: JobFunction(imports.run, TypeAdapter(imports.Arguments), queues.IMPORTS, seconds=imports.SECONDS),
     retention.NAME: JobFunction(
         retention.delete_old_rows, TypeAdapter(tuple[()]), queues.RETENTION, seconds=retention.SECONDS
@@ -66,5 +67,5 @@ FUNCTIONS: Mapping[str, JobFunction] = {
 }
 """Job functions by their name in jobs."""
 
-DUE: tuple[Due, ...] = (retention.due, imports.due)
+DUE: tuple[Due, ...] = (retention.due, standings.due, imports.due)
 """Functions that return the jobs for which the tables ask."""

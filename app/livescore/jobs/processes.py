@@ -21,7 +21,8 @@ import structlog
 import uvloop
 
 from livescore import broker, outages, redis_clients
-from livescore.jobs import management
+from livescore.deployment import Origin
+from livescore.jobs import management, standings
 from livescore.jobs.attempts import LONGEST_PAUSE, Attempts
 from livescore.jobs.backlog import Backlog
 from livescore.jobs.context import JobContext
@@ -37,6 +38,7 @@ from livescore.jobs.sweep import Sweeper
 from livescore.jobs.transition_jobs import TransitionJobs, reconcile
 from livescore.jobs.transitions import Transitions
 from livescore.redis_clients import AWAY
+from livescore.scores import feed
 from livescore.scores.database import Database, DatabaseAway, Parameters, Row
 from livescore.scores.store import Store
 from livescore.settings import Settings
@@ -125,9 +127,14 @@ async def _serve(name: str, settings: Settings, thread_loops: dict[str, ThreadLo
     job_database = _database(settings, JOB_CONNECTIONS[name])
     watch, redis = DeploymentWatch(), broker.create(settings)
     publisher = Publisher(redis)
-    transitions = Transitions(settings, database, publisher.put, watch.update)
     schedule = Schedule(settings, lambda: watch.deployment)
-    context = JobContext(settings, job_database, Store(job_database), transitions, publisher.put, schedule)
+
+    def publish(events: list[feed.Event], origin: Origin) -> None:
+        publisher.put(events, origin)
+        standings.enqueue(schedule, events)
+
+    transitions = Transitions(settings, database, publish, watch.update)
+    context = JobContext(settings, job_database, Store(job_database), transitions, publish, schedule)
     runner = Runner(context)
     sweeper = Sweeper(settings, database, transitions, has_jobs=has_queues)
     due_jobs = DueJobs(context, has_queues=has_queues, runner=runner if name == "worker" else None)

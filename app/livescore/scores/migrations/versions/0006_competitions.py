@@ -12,8 +12,8 @@ down_revision = "0005"
 branch_labels = None
 depends_on = None
 
-# Whatever a table or an aggregate follows from. Other changes of a match, such as neutral entries, evaluate only this
-# condition.
+# Columns from which a table or an aggregate follows. Statements that set none of them, such as those of neutral
+# entries, do not run the trigger at all.
 _INPUTS = (
     "competition",
     "season",
@@ -27,7 +27,7 @@ _INPUTS = (
     "status",
     "home_score",
     "away_score",
-    "fold::text",
+    "fold",
 )
 
 
@@ -116,9 +116,10 @@ def upgrade() -> None:
         CREATE TRIGGER match_standings_insert AFTER INSERT ON match FOR EACH ROW
         WHEN (NEW.competition IS NOT NULL) EXECUTE FUNCTION {schema}.livescore_standings_due()
     """)
-    before, after = (", ".join(f"{row}.{name}" for name in _INPUTS) for row in ("OLD", "NEW"))
+    # The type json has no comparison.
+    before, after = (", ".join(f"{row}.{name}" for name in (*_INPUTS[:-1], "fold::text")) for row in ("OLD", "NEW"))
     op.execute(f"""
-        CREATE TRIGGER match_standings_update AFTER UPDATE ON match FOR EACH ROW
+        CREATE TRIGGER match_standings_update AFTER UPDATE OF {", ".join(_INPUTS)} ON match FOR EACH ROW
         WHEN ((OLD.competition IS NOT NULL OR NEW.competition IS NOT NULL)
             AND ({before}) IS DISTINCT FROM ({after}))
         EXECUTE FUNCTION {schema}.livescore_standings_due()

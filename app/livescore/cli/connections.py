@@ -45,8 +45,10 @@ def _database_url() -> str:
 def _embedded(name: str) -> str | None:
     """Return the URL of an embedded server that is running, unless the environment names another one."""
     variable = "DATABASE_URL" if name == "postgres" else "REDIS_URL"
+    if os.environ.get(variable, "").strip():
+        return None
     data_dir = load(database_url="postgresql://", redis_url="redis://").data_dir
-    if os.environ.get(variable, "").strip() or not (data_dir / name).is_dir():
+    if not (data_dir / name).is_dir():
         return None
     from livescore_dev.servers import Postgres, Valkey
 

@@ -652,7 +652,7 @@ def test_the_state_is_the_fold_and_the_periods_add_up(drawn: list[Step]) -> None
         assert_sum(state)
 
 
-@given(steps(Football.moving - {"clock_set", "clock_start", "goal_disallowed", "var_decision"}, CODES[:10]))
+@given(steps(["period_start", "period_end", "clock_stop", "added_time", "shootout_goal"], CODES[:10]))
 def test_the_clock_never_jumps_back_without_a_correction(drawn: list[Step]) -> None:
     folder = Folder(sports.of("football"), FootballRules(penalties=True))
     state, last = folder.start(), None

@@ -15,7 +15,8 @@ Members that belong to one module are defined there. ::
     ├── Forbidden                  403
     ├── NotFound                   404
     ├── Conflict                   409
-    │   └── StillRunning                livescore.scores.store
+    │   ├── StillRunning                livescore.scores.store
+    │   └── ExternalIdTaken
     ├── PreconditionFailed         412
     ├── PayloadTooLarge            413
     ├── KeyReused                  422  livescore.scores.store

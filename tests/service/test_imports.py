@@ -22,12 +22,11 @@ from livescore.scores.competitions import Competitions
 from livescore.scores.feed import Event
 from livescore.scores.store import Store
 from tests.support.databases import opened
+from tests.support.openfootball import final as final_of
 from tests.support.service import Start
 
 Json = dict[str, Any]
 
-# World Cups of https://github.com/openfootball/worldcup.json, which is in the public domain.
-WORLD_CUPS = Path(__file__).parent.parent / "data" / "worldcup"
 FINAL_2022 = "world-cup/2022/final/argentina-france"
 
 ROW: Json = {
@@ -80,8 +79,32 @@ async def imports(database_url: str) -> AsyncIterator[Imports]:
         yield Imports(Store(database))
 
 
-def world_cup(year: int) -> Json:
-    return dict(json.loads((WORLD_CUPS / f"{year}.json").read_text()))
+OPENING: Json = {
+    "round": "Matchday 1",
+    "date": "2022-11-20",
+    "time": "19:00",
+    "team1": "Qatar",
+    "team2": "Ecuador",
+    "score": {"ft": [0, 2], "ht": [0, 2]},
+    "group": "Group A",
+}
+
+
+def tournament(size: int) -> Json:
+    """Return a file of openfootball in which each match has a goal."""
+    matches = [
+        {
+            "round": f"Matchday {1 + number % 3}",
+            "date": "2006-06-09",
+            "team1": f"Juist {number}",
+            "team2": f"Borkum {number}",
+            "score": {"ft": [1, 0], "ht": [1, 0]},
+            "goals1": [{"name": "Meyer", "minute": 1 + number % 45}],
+            "group": f"Group {number % 8}",
+        }
+        for number in range(size)
+    ]
+    return {"name": "World Cup 2006", "matches": matches}
 
 
 def counts(found: Json) -> tuple[int, int, int, int]:
@@ -89,10 +112,13 @@ def counts(found: Json) -> tuple[int, int, int, int]:
 
 
 async def test_a_world_cup_is_imported_with_its_extra_time_and_shoot_outs(imports: Imports) -> None:
-    found = await imports.run(world_cup(2022))
+    cup = final_of(2022)
+    cup["matches"].insert(0, OPENING)
 
-    assert (found["status"], found["format"], found["total"]) == ("finished", "openfootball", 64)
-    assert counts(found) == (64, 0, 0, 0)
+    found = await imports.run(cup)
+
+    assert (found["status"], found["format"], found["total"]) == ("finished", "openfootball", 2)
+    assert counts(found) == (2, 0, 0, 0)
     final = await imports.match(FINAL_2022)
     assert (final["homeScore"], final["awayScore"], final["status"], final["period"]) == (3, 3, "finished", "FT")
     assert (final["winner"], final["decidedBy"]) == ("home", "penalties")
@@ -110,11 +136,11 @@ async def test_a_world_cup_is_imported_with_its_extra_time_and_shoot_outs(import
 
 
 async def test_a_repeated_import_changes_nothing(imports: Imports) -> None:
-    await imports.run(world_cup(1994))
+    await imports.run(tournament(52))
     heads = await imports.store.heads()
     imports.published.clear()
 
-    again = await imports.run(world_cup(1994))
+    again = await imports.run(tournament(52))
 
     assert counts(again) == (0, 0, 52, 0)
     assert await imports.store.heads() == heads
@@ -122,7 +148,7 @@ async def test_a_repeated_import_changes_nothing(imports: Imports) -> None:
 
 
 async def test_an_import_continues_at_its_checkpoint(imports: Imports) -> None:
-    import_id = await imports.add(world_cup(2006))
+    import_id = await imports.add(tournament(64))
     reached = asyncio.Event()
     slow = Importer(imports.store, Competitions(imports.store.database), lambda _: reached.set())
     run = asyncio.create_task(slow.run(import_id))
@@ -140,7 +166,7 @@ async def test_an_import_continues_at_its_checkpoint(imports: Imports) -> None:
     ended = await imports.get(import_id)
     assert (ended["status"], ended["done"]) == ("finished", 64)
     assert ended["created"] > 64 - interrupted["done"] - CHUNK
-    assert counts(await imports.run(world_cup(2006))) == (0, 0, 64, 0)
+    assert counts(await imports.run(tournament(64))) == (0, 0, 64, 0)
     assert len(await imports.store.heads()) == 64
 
 

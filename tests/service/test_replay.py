@@ -18,6 +18,7 @@ from livescore.imports.openfootball import Match, read
 from livescore_dev import script
 from livescore_dev.replay import ReplayError, Summary, replay
 from livescore_dev.rest import instant
+from tests.support.openfootball import FINALS
 from tests.support.servers import OwnPostgres, Valkey
 from tests.support.service import Service, Start
 
@@ -112,7 +113,6 @@ async def test_matches_without_all_goals_are_counted(service: Service, copy: Cop
     assert (summary.goals, summary.incomplete) == (5, 1)
 
 
-# World Cups of https://github.com/openfootball/worldcup.json, which is in the public domain.
 @pytest.mark.parametrize(
     ("year", "teams", "score", "shootout", "periods"),
     [
@@ -130,10 +130,10 @@ async def test_a_final_has_its_periods_and_shoot_out(
     shootout: tuple[int, int],
     periods: str,
 ) -> None:
-    file = copy(f"worldcup/{year}.json")
+    file = copy(FINALS.name)
     document = json.loads(file.read_text())
-    document["matches"] = document["matches"][-1:]
-    file.write_text(json.dumps(document))
+    finals = [found for found in document["matches"] if found["date"].startswith(str(year))]
+    file.write_text(json.dumps({"name": f"World Cup {year}", "matches": finals}))
 
     summary = await replay_file(file, service)
 

@@ -2,8 +2,10 @@
 
 from collections.abc import AsyncIterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import Mock
 
 import psycopg
 import pytest
@@ -24,7 +26,7 @@ def settings(database_url: str, redis_url: str) -> Settings:
 @pytest.fixture
 async def context(settings: Settings) -> AsyncIterator[JobContext]:
     async with opened(settings.database_url.get_secret_value(), size=1, timeout=5) as database:
-        yield cast(JobContext, SimpleNamespace(settings=settings, database=database))
+        yield cast(JobContext, SimpleNamespace(settings=settings, database=database, schedule=Mock()))
 
 
 def run(sql: str, database_url: str) -> list[tuple[Any, ...]]:
@@ -52,10 +54,14 @@ async def test_old_idempotency_keys_and_events_are_deleted(
     assert seqs(database_url, match.id) == []
 
 
-async def test_job_is_planned_for_the_next_minute(context: JobContext) -> None:
+async def test_each_run_plans_the_next_one(context: JobContext) -> None:
+    schedule = cast(Mock, context.schedule)
+    earliest = datetime.now(UTC) + timedelta(seconds=retention.INTERVAL_SECONDS)
+    await retention.delete_old_rows(context)
     (call,) = await retention.due(context)
-    assert call.at is not None
-    assert call.at.timestamp() % retention.INTERVAL_SECONDS == 0
+    assert (call.id, call.at) == (retention.NAME, None)
+    assert schedule.enqueue.call_args.kwargs["id"] == call.id
+    assert earliest <= schedule.enqueue.call_args.kwargs["at"] < earliest + timedelta(seconds=10)
 
 
 @pytest.mark.timeout(240)

@@ -2,11 +2,10 @@
 
 The groups below are those of World Cups in which the order depends on the rules; the other results of each group are
 facts of public record. Whole league seasons are read from https://github.com/openfootball/football.json (public
-domain) if ``OPENFOOTBALL_DATA`` names a directory with its files.
+domain) if ``OPENFOOTBALL_DATA`` is set; see :mod:`tests.support.openfootball`.
 """
 
 import json
-import os
 import re
 from dataclasses import replace
 from itertools import pairwise
@@ -22,8 +21,7 @@ from livescore.scores.standings.rule_sets import RULE_SETS, choose
 from livescore.scores.standings.rules import Criterion, RuleSet
 from livescore.scores.standings.table import NO_DECISIONS, Adjustment, Fixture, Row, Season, Table, tables
 from livescore.scores.state import Cards, Score
-
-WORLD_CUPS = Path(__file__).parents[1] / "data" / "worldcup"
+from tests.support import openfootball
 
 _LINE = re.compile(r"(?P<home>.+) (?P<home_score>\d+)-(?P<away_score>\d+) (?P<away>.+)|(?P<first>.+) v (?P<second>.+)")
 
@@ -424,10 +422,7 @@ def _read(file: Path) -> list[Fixture]:
 
 @pytest.mark.parametrize(("season", "league"), FINAL_TABLES, ids="-".join)
 def test_a_league_season_has_its_published_final_table(season: str, league: str) -> None:
-    file = Path(os.environ.get("OPENFOOTBALL_DATA", ""), season, f"{league}.json")
-    if not file.exists():
-        pytest.skip(f"OPENFOOTBALL_DATA names no directory with {season}/{league}.json")
-    rows = only_table(_read(file), choose(league, season))
+    rows = only_table(_read(openfootball.league(season, league)), choose(league, season))
     assert ", ".join(f"{row.team} {row.points}" for row in rows) == FINAL_TABLES[season, league]
     assert [row.position for row in rows] == list(range(1, len(rows) + 1))
 
@@ -440,7 +435,7 @@ THIRDS = {
 
 @pytest.mark.parametrize("year", THIRDS)
 def test_thirds_of_a_world_cup_have_their_published_order(year: int) -> None:
-    across = tables(_read(WORLD_CUPS / f"{year}.json"), choose("world-cup", str(year)))[-1]
+    across = tables(_read(openfootball.world_cup(year)), choose("world-cup", str(year)))[-1]
     assert (across.kind, ", ".join(row.team for row in across.rows)) == ("across", THIRDS[year])
     assert [row.advances for row in across.rows] == [True] * 4 + [False] * 2
 
@@ -460,7 +455,7 @@ ADVANCED = {
 def test_the_first_two_of_each_group_are_those_that_advanced(year: int) -> None:
     groups = [
         table
-        for table in tables(_read(WORLD_CUPS / f"{year}.json"), choose("world-cup", str(year)))
+        for table in tables(_read(openfootball.world_cup(year)), choose("world-cup", str(year)))
         if table.kind == "group"
     ]
     assert ", ".join(row.team for table in groups for row in table.rows[:2]) == ADVANCED[year]

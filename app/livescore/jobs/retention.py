@@ -1,9 +1,8 @@
-"""Deletion of old rows, as a job that is planned for every minute."""
+"""Deletion of old rows, as a job that plans its next run itself."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
@@ -63,7 +62,7 @@ CLEANUPS = (
 
 
 async def delete_old_rows(context: JobContext) -> None:
-    """Delete all old rows: the job function.
+    """Delete all old rows, and plan the next run: the job function.
 
     Raises:
         DatabaseAway, psycopg.Error: PostgreSQL is away or refuses a statement.
@@ -76,9 +75,9 @@ async def delete_old_rows(context: JobContext) -> None:
         while deleted := await context.database.execute(cleanup.statement, parameters):
             total += deleted
         log.debug("old rows deleted", rows=cleanup.name, count=total)
+    context.schedule.enqueue(NAME, id=NAME, at=datetime.now(UTC) + timedelta(seconds=INTERVAL_SECONDS))
 
 
 async def due(_: JobContext) -> list[JobCall]:
-    """Return the job of the next minute."""
-    moment = (time.time() // INTERVAL_SECONDS + 1) * INTERVAL_SECONDS
-    return [JobCall(NAME, (), id="retention", at=datetime.fromtimestamp(moment, UTC))]
+    """Return the job, which is enqueued at once unless a run is planned: the first one, or the next one was lost."""
+    return [JobCall(NAME, (), id=NAME)]

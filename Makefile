@@ -43,7 +43,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run migrate test report coverage bench generators simulate converge fold e2e e2e-install lint types audit format check lock upgrade image images sbom dist publish-charts version crd charts docs golden deploy smoke undeploy kind clean
+.PHONY: help run migrate test report coverage bench generators simulate converge fold chaos-webhooks e2e e2e-install lint types audit format check lock upgrade image images sbom dist publish-charts version crd charts docs golden deploy smoke undeploy kind clean
 
 help: ## List all targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,6 +85,9 @@ converge: $(READY) ## Search for a state that the operator cannot recover from (
 
 fold: $(READY) ## Search for concurrent writes after which a match is not the fold of its entries (EXAMPLES)
 	FOLD_EXAMPLES=$(EXAMPLES) $(PYTEST) tests/service/test_fold_properties.py --numprocesses 0 --timeout 0
+
+chaos-webhooks: $(READY) ## Deliver 10 000 events to 21 webhooks while servers and workers fail
+	WEBHOOK_CHAOS=full $(BIN)/pytest tests/chaos/test_webhooks.py -k every_event --numprocesses 0 -s
 
 e2e: $(READY) ## Run the end-to-end tests on the cluster of KUBECONFIG, which must have the images
 	E2E=1 $(BIN)/pytest tests/e2e --numprocesses 0

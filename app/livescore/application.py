@@ -22,6 +22,7 @@ from livescore.api import (
     matches,
     root,
     sockets,
+    webhooks,
 )
 from livescore.api.context import Services
 from livescore.api.middleware.api_prefix import StripApiPrefix
@@ -113,6 +114,7 @@ ROUTES = [
     *root.routes,
     *docs.routes,
     *asyncapi.routes,
+    *webhooks.routes,
     *sockets.routes,
 ]
 

@@ -382,7 +382,7 @@ class Settings(BaseSettings):
         ge=1,
         le=1_000,
         description=(
-            "Most webhook deliveries that a worker makes at once. Other queues have limits of their own, and no queue "
+            "Most jobs of one queue that a worker runs at once, unless the queue has a limit of its own. No queue "
             "waits for another."
         ),
     )
@@ -391,6 +391,38 @@ class Settings(BaseSettings):
         description=(
             "Most seconds for which a stopping worker waits for its running jobs; then they return to their queue."
         ),
+    )
+
+    # Webhooks
+    webhook_allowed_networks: NetworkList = Field(
+        default_factory=list,
+        description=(
+            "Networks that webhooks may lead to although they are not public, such as `10.42.0.0/16` for receivers in "
+            "the cluster, separated by commas."
+        ),
+    )
+    webhook_allow_http: bool = Field(
+        False, description="Webhooks may use `http://`, which is not encrypted. For receivers in the cluster."
+    )
+    webhook_timeout_seconds: Seconds = Field(
+        15.0, description="Most seconds for one request to an endpoint, until the end of its response."
+    )
+    webhook_retry_hours: float = Field(
+        72.0,
+        ge=0.0001,
+        le=8_760,
+        allow_inf_nan=False,
+        description=(
+            "Hours for which a delivery is retried. Then the webhook is disabled if nothing was delivered to it "
+            "meanwhile; otherwise the event is recorded as failed."
+        ),
+    )
+    webhook_log_days: float = Field(
+        7.0,
+        ge=0.001,
+        le=3_650,
+        allow_inf_nan=False,
+        description="Days for which the attempts that `/webhooks/{id}/deliveries` lists are stored.",
     )
 
     # Development

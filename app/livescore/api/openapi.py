@@ -19,6 +19,8 @@ from livescore.api.idempotency import KEY_PATTERN
 from livescore.api.schemas.base import Body, Query
 from livescore.api.schemas.fields import MAX_LABEL_LENGTH
 from livescore.api.schemas.problems import Problem
+from livescore.api.schemas.webhooks import WebhookPayload
+from livescore.event_types import EVENT_TYPES
 from livescore.scores.rules import INT4_MAX
 
 DESCRIPTION = "Live scores: REST, WebSocket and server-sent events."
@@ -155,10 +157,35 @@ IDEMPOTENCY_KEY = header_parameter(
 LAST_EVENT_ID = header_parameter(
     "Last-Event-ID", "The id of the last event that the client received.", {"type": "string"}
 )
+_DELIVERY_HEADERS = [
+    header_parameter("webhook-id", "Id of the event, the same for all attempts.", {"type": "string"}),
+    header_parameter("webhook-timestamp", "Time of the attempt in seconds since 1970.", {"type": "integer"}),
+    header_parameter("webhook-signature", "`v1,…` for each valid secret, by Standard Webhooks.", {"type": "string"}),
+]
 CONDITIONS = [
     header_parameter("If-Match", "Proceed only if one of these ETags is the current one.", {"type": "string"}),
     header_parameter("If-None-Match", "Proceed only if none of these ETags is the current one.", {"type": "string"}),
 ]
+
+
+def _webhooks(schemas: Json) -> Json:
+    """Return the requests that this service sends to webhooks, and add the schema of their body to ``schemas``."""
+    schema = WebhookPayload.model_json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
+    schemas.update({**schema.pop("$defs"), **schemas})
+    schemas[WebhookPayload.__name__] = schema
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{WebhookPayload.__name__}"}}}
+    return {type_: {"post": _delivery(type_, content)} for type_ in (*EVENT_TYPES, "test")}
+
+
+def _delivery(type_: str, content: Json) -> Json:
+    return {
+        "operationId": f"webhook_{type_}",
+        "summary": f"An event of type {type_}",
+        "tags": ["webhooks"],
+        "parameters": [{**parameter, "required": True} for parameter in _DELIVERY_HEADERS],
+        "requestBody": {"required": True, "content": content},
+        "responses": {"2XX": {"description": "The event is delivered"}, "410": {"description": "Disable the webhook"}},
+    }
 
 
 def document(routes: Sequence[BaseRoute]) -> Json:
@@ -167,6 +194,7 @@ def document(routes: Sequence[BaseRoute]) -> Json:
     components = made.setdefault("components", {})
     components.setdefault("schemas", {}).update({model.__name__: body_schema(model) for model in _bodies})
     components["securitySchemes"] = _SECURITY_SCHEMES
+    made["webhooks"] = _webhooks(components["schemas"])
     return made
 
 

@@ -37,6 +37,7 @@ from livescore.jobs.scheduler import Scheduler
 from livescore.jobs.sweep import Sweeper
 from livescore.jobs.transition_jobs import TransitionJobs, reconcile
 from livescore.jobs.transitions import Transitions
+from livescore.jobs.webhooks.worker import WebhookWorker
 from livescore.redis_clients import AWAY
 from livescore.scores import feed
 from livescore.scores.database import Database, DatabaseAway, Parameters, Row
@@ -139,9 +140,14 @@ async def _serve(name: str, settings: Settings, thread_loops: dict[str, ThreadLo
     sweeper = Sweeper(settings, database, transitions, has_jobs=has_queues)
     due_jobs = DueJobs(context, has_queues=has_queues, runner=runner if name == "worker" else None)
     process = JobProcess(settings, asyncio.get_running_loop(), database, watch, runner)
+    loops: list[Callable[[], Awaitable[None]]] = [sweeper.run, publisher.run, due_jobs.run]
+    drains: list[Callable[[float], Awaitable[None]]] = [runner.drain]
+    if name == "worker":
+        webhooks = WebhookWorker(settings, job_database, redis)
+        loops += [webhooks.run, webhooks.listen, webhooks.observe]
+        drains.append(webhooks.drain)
     with _management(settings, sweeper, watch):
         await schedule.start()
-        loops = (sweeper.run, publisher.run, due_jobs.run)
         tasks = [asyncio.create_task(_supervise(loop)) for loop in loops]
         threads = [
             _start_thread(thread_name, loop, process) for thread_name, loop in thread_loops.items() if has_queues
@@ -149,7 +155,7 @@ async def _serve(name: str, settings: Settings, thread_loops: dict[str, ThreadLo
         log.info("process started", process=name)
         log.info("process stops", process=name, signal=(await stopped_by).name)
         process.stop_threads()
-        await runner.drain(settings.worker_grace_seconds)
+        await asyncio.gather(*(drain(settings.worker_grace_seconds) for drain in drains))
         for task in tasks:
             task.cancel()
         with suppress(TimeoutError):

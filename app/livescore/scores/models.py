@@ -11,6 +11,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     DateTime,
+    Float,
     ForeignKey,
     ForeignKeyConstraint,
     Identity,
@@ -335,3 +336,114 @@ class ApiKey(SQLModel, table=True):
         sa_column=Column(DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()"))
     )
     revoked_at: datetime | None = Field(sa_column=Column(DateTime(timezone=True)))
+
+
+class Webhook(SQLModel, table=True):
+    """An endpoint that receives events."""
+
+    __tablename__: ClassVar[str] = "webhook"
+
+    id: int = Field(sa_column=Column(Integer, Identity(), primary_key=True))
+    url: str = Field(sa_column=Column(Text, nullable=False))
+    # The filter; NULL for all.
+    event_types: list[str] | None = Field(sa_column=Column(ARRAY(Text)))
+    competition: str | None = Field(sa_column=Column(Text))
+    match_id: int | None = Field(sa_column=Column(Integer))
+    description: str = Field(sa_column=Column(Text, nullable=False, server_default=text("''")))
+    enabled: bool = Field(sa_column=Column(Boolean, nullable=False, server_default=text("true")))
+    # Set by the service, never by clients.
+    disabled_reason: str | None = Field(sa_column=Column(Text))
+    # The endpoint asked for a pause with Retry-After.
+    paused_until: datetime | None = Field(sa_column=Column(DateTime(timezone=True)))
+    # The first failure since the last success.
+    failing_since: datetime | None = Field(sa_column=Column(DateTime(timezone=True)))
+    last_failure_at: datetime | None = Field(sa_column=Column(DateTime(timezone=True)))
+    last_success_at: datetime | None = Field(sa_column=Column(DateTime(timezone=True)))
+    created_at: datetime = Field(
+        sa_column=Column(TIMESTAMP_MS, nullable=False, server_default=text("clock_timestamp()"))
+    )
+    updated_at: datetime = Field(
+        sa_column=Column(TIMESTAMP_MS, nullable=False, server_default=text("clock_timestamp()"))
+    )
+
+
+class WebhookSecret(SQLModel, table=True):
+    """A secret that signs the deliveries of an endpoint. Signing needs its text, so a digest is not enough."""
+
+    __tablename__: ClassVar[str] = "webhook_secret"
+    __table_args__ = (Index("webhook_secret_of", "webhook_id"),)
+
+    id: int = Field(sa_column=Column(Integer, Identity(), primary_key=True))
+    webhook_id: int = Field(sa_column=Column(Integer, ForeignKey("webhook.id", ondelete="CASCADE"), nullable=False))
+    secret: str = Field(sa_column=Column(Text, nullable=False))
+    created_at: datetime = Field(
+        sa_column=Column(DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()"))
+    )
+    # NULL for the current secret.
+    expires_at: datetime | None = Field(sa_column=Column(DateTime(timezone=True)))
+
+
+class WebhookCursor(SQLModel, table=True):
+    """How far the events of one match have been delivered to one endpoint.
+
+    Without a foreign key to the match: its check would lock match rows while a batch is dispatched. Match 0 carries the
+    test events of the endpoint.
+    """
+
+    __tablename__: ClassVar[str] = "webhook_cursor"
+    __table_args__ = (
+        Index("webhook_cursor_due", "webhook_id", "next_attempt_at", postgresql_where=text("seq < target")),
+        {"postgresql_with": {"fillfactor": "60"}},
+    )
+
+    webhook_id: int = Field(sa_column=Column(Integer, ForeignKey("webhook.id", ondelete="CASCADE"), primary_key=True))
+    match_id: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    # The last event that was delivered or recorded as failed, and the last one that is to be delivered.
+    seq: int = Field(sa_column=Column(Integer, nullable=False))
+    target: int = Field(sa_column=Column(Integer, nullable=False))
+    # Failed attempts at the next event.
+    attempts: int = Field(sa_column=Column(Integer, nullable=False, server_default=text("0")))
+    first_failed_at: datetime | None = Field(sa_column=Column(DateTime(timezone=True)))
+    next_attempt_at: datetime = Field(
+        sa_column=Column(DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()"))
+    )
+    # A worker delivers until then. `fence` counts the leases, so that the holder of an older one changes nothing.
+    lease_until: datetime | None = Field(sa_column=Column(DateTime(timezone=True)))
+    fence: int = Field(sa_column=Column(Integer, nullable=False, server_default=text("0")))
+
+
+class WebhookAttempt(SQLModel, table=True):
+    """The log of attempts."""
+
+    __tablename__: ClassVar[str] = "webhook_attempt"
+    __table_args__ = (
+        Index("webhook_attempt_of", "webhook_id", "id"),
+        Index("webhook_attempt_age", "created_at"),
+    )
+
+    id: int = Field(sa_column=Column(BigInteger, Identity(), primary_key=True))
+    webhook_id: int = Field(sa_column=Column(Integer, ForeignKey("webhook.id", ondelete="CASCADE"), nullable=False))
+    match_id: int = Field(sa_column=Column(Integer, nullable=False))
+    seq: int = Field(sa_column=Column(Integer, nullable=False))
+    message_id: str = Field(sa_column=Column(Text, nullable=False))
+    type: str = Field(sa_column=Column(Text, nullable=False))
+    number: int = Field(sa_column=Column(Integer, nullable=False))
+    outcome: str = Field(sa_column=Column(Text, nullable=False))
+    status: int | None = Field(sa_column=Column(Integer))
+    error: str | None = Field(sa_column=Column(Text))
+    seconds: float = Field(sa_column=Column(Float, nullable=False))
+    created_at: datetime = Field(
+        sa_column=Column(DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()"))
+    )
+
+
+class WebhookDispatch(SQLModel, table=True):
+    """A single row: the horizon up to which events have moved the cursors, and the cluster that it belongs to."""
+
+    __tablename__: ClassVar[str] = "webhook_dispatch"
+    __table_args__ = (CheckConstraint("one_row", name="webhook_dispatch_one_row"),)
+
+    one_row: bool = Field(default=True, sa_column=Column(Boolean, primary_key=True, server_default=text("true")))
+    horizon: str | None = Field(sa_column=Column(Text))
+    cluster: str | None = Field(sa_column=Column(Text))
+    dispatched_at: datetime | None = Field(sa_column=Column(DateTime(timezone=True)))

@@ -8,7 +8,7 @@ import re
 from typing import LiteralString
 
 # The oldest revision that this version works with. A test compares it with the latest file in migrations/versions/.
-HEAD = "0007"
+HEAD = "0008"
 
 # All revisions in one text: there is more than one only if another program has written to the table.
 EXISTS: LiteralString = "SELECT to_regclass('alembic_version') IS NOT NULL"

@@ -99,11 +99,11 @@ _NOW = "date_trunc('milliseconds', clock_timestamp())"
 
 # A physical fingerprint of the database, which changes by itself: it differs after a restore from a backup, in a
 # database loaded from a dump, and after the promotion of a standby that may lack the last events.
-_CLUSTER = """concat_ws(':', (SELECT system_identifier FROM pg_control_system()),
+CLUSTER = """concat_ws(':', (SELECT system_identifier FROM pg_control_system()),
     left(pg_walfile_name(pg_current_wal_lsn()), 8), (SELECT oid FROM pg_database WHERE datname = current_database()),
     'event'::regclass::oid)"""
 # Copied data files keep the fingerprint. An instance that finds that the copy lacks events renews `incarnation`.
-_EPOCH = f"left(md5(concat_ws(':', {_CLUSTER}, catalog.incarnation)), 12)"
+_EPOCH = f"left(md5(concat_ws(':', {CLUSTER}, catalog.incarnation)), 12)"
 
 # Identity
 
@@ -113,12 +113,12 @@ ORIGIN = f"SELECT left(translate(deployment::text, '-', ''), 12), {_EPOCH} FROM 
 RENEW_EPOCH = f"UPDATE catalog SET incarnation = gen_random_uuid() WHERE {_EPOCH} = %(epoch)s"
 """Changes the epoch unless it has changed already. Locks the catalog row."""
 
-CLUSTER_IS_RECORDED = f"SELECT cluster IS NOT DISTINCT FROM {_CLUSTER} FROM catalog"
+CLUSTER_IS_RECORDED = f"SELECT cluster IS NOT DISTINCT FROM {CLUSTER} FROM catalog"
 """Returns True if the transaction ids of the feed are those of this cluster."""
 
 RECORD_CLUSTER = f"""
 WITH recorded AS (
-    UPDATE catalog SET cluster = {_CLUSTER} WHERE cluster IS DISTINCT FROM {_CLUSTER} RETURNING one_row
+    UPDATE catalog SET cluster = {CLUSTER} WHERE cluster IS DISTINCT FROM {CLUSTER} RETURNING one_row
 )
 UPDATE match SET restored_seq = seq WHERE restored_seq <> seq AND EXISTS (SELECT FROM recorded)
 """

@@ -85,6 +85,29 @@ QUEUE_OLDEST_AGE_SECONDS = Gauge(
     ["queue"],
     registry=REGISTRY,
 )
+WEBHOOK_ATTEMPTS = Counter(
+    "livescore_webhook_attempts",
+    "Requests to endpoints of webhooks: delivered, temporary failure, refused or gone.",
+    ["outcome"],
+    registry=REGISTRY,
+)
+WEBHOOK_REQUEST_SECONDS = Histogram(
+    "livescore_webhook_request_seconds", "Duration of a request to an endpoint.", buckets=_REQUEST, registry=REGISTRY
+)
+WEBHOOK_DELAY_SECONDS = Histogram(
+    "livescore_webhook_delay_seconds",
+    "From an event's commit to its delivery to an endpoint.",
+    buckets=_LATENESS,
+    registry=REGISTRY,
+)
+WEBHOOK_OLDEST_SECONDS = Gauge(
+    "livescore_webhook_oldest_undelivered_seconds",
+    "Age of the oldest event that waits for delivery to an enabled webhook; 0 without any.",
+    registry=REGISTRY,
+)
+WEBHOOKS_IN_FLIGHT = Gauge(
+    "livescore_webhooks_in_flight", "Webhook and match pairs that this process delivers from now.", registry=REGISTRY
+)
 HTTP_REQUESTS = Counter(
     "livescore_http_requests", "Requests by route template.", ["method", "route", "status"], registry=REGISTRY
 )
@@ -151,6 +174,12 @@ def rate_limited(kind: str, mode: str) -> None:
 def refused(method: str, status: int) -> None:
     """Count one request that was answered before it reached a route; ``method`` is empty if it was not read."""
     HTTP_REQUESTS.labels(method if method in METHODS else "other", UNMATCHED_ROUTE, str(status)).inc()
+
+
+def webhook_attempt(outcome: str, seconds: float) -> None:
+    """Count a request to an endpoint. ``outcome`` is one of this service's own small set."""
+    WEBHOOK_ATTEMPTS.labels(outcome).inc()
+    WEBHOOK_REQUEST_SECONDS.observe(seconds)
 
 
 def render() -> tuple[bytes, str]:

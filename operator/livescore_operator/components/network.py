@@ -22,6 +22,8 @@ CLUSTER_DNS: list[Manifest] = [
     {"ipBlock": {"cidr": "169.254.20.10/32"}},
 ]
 
+_ANYWHERE: Manifest = {"ports": [{"protocol": "TCP"}]}
+
 # Labels of the operator's pods, in k8s/operator and in the chart.
 OPERATOR_LABELS = {NAME: "livescore-operator"}
 
@@ -66,7 +68,7 @@ def _policies(resource: LiveScore, context: BuildContext) -> list[Manifest]:
     return [
         _policy(resource, "default-deny", family(resource), [], []),
         _policy_of(resource, "api", [http, management], egress),
-        _policy_of(resource, "worker", [management], egress),
+        _policy_of(resource, "worker", [management], _egress_of_worker(resource)),
         _policy_of(resource, "scheduler", [management], egress),
         _policy_of(resource, "migration", [], egress),
         *(
@@ -117,6 +119,14 @@ def _from_clients(resource: LiveScore, port: int) -> Manifest:
     return {"from": [peer], "ports": [_port(port)]}
 
 
+def _egress_of_worker(resource: LiveScore) -> list[Manifest]:
+    """Return the rules of the worker, which delivers webhooks to addresses that only administrators know.
+
+    The worker itself refuses addresses that are not public, unless WEBHOOK_ALLOWED_NETWORKS permits them.
+    """
+    return [_dns(resource), _ANYWHERE]
+
+
 def _egress(resource: LiveScore) -> list[Manifest]:
     servers = _servers(resource)
     to_servers = [
@@ -124,12 +134,14 @@ def _egress(resource: LiveScore) -> list[Manifest]:
         for component, port in servers
     ]
     # The addresses of external servers are unknown.
-    anywhere = [{"ports": [{"protocol": "TCP"}]}]
-    dns = {
+    return [_dns(resource), *(to_servers if len(servers) == 2 else [_ANYWHERE])]
+
+
+def _dns(resource: LiveScore) -> Manifest:
+    return {
         "to": resource.spec.network_policy.dns or CLUSTER_DNS,
         "ports": [_port(port, protocol) for port in DNS_PORTS for protocol in ("UDP", "TCP")],
     }
-    return [dns, *(to_servers if len(servers) == 2 else anywhere)]
 
 
 def _port(port: int | str, protocol: str = "TCP") -> Manifest:

@@ -96,6 +96,7 @@ async def test_dashboards_show_planned_jobs_of_a_running_service(
     start: Start, deployment: Deployment, redis_client: redis.Redis
 ) -> None:
     await start("scheduler")
+    await start("worker")
     registry = f"rq:scheduled:{deployment.name('retention')}"
     await eventually(lambda: redis_client.zcard(registry) == 1)
     members: object = redis_client.smembers("rq:queues")

@@ -16,6 +16,10 @@ BODIES = {
     ("patch", "/matches/{id}/score"): "ScoreBody",
     ("post", "/matches/{id}/commentary"): "NewCommentary",
     ("patch", "/matches/{id}/commentary/{commentaryId}"): "CommentaryPatch",
+    ("post", "/webhooks"): "NewWebhook",
+    ("patch", "/webhooks/{id}"): "WebhookPatch",
+    ("post", "/webhooks/{id}/rotate"): "Rotation",
+    ("post", "/webhooks/{id}/redeliver"): "Redelivery",
 }
 
 

@@ -75,6 +75,23 @@ async def test_name_that_moves_to_a_private_address_is_refused_at_the_next_conne
     assert len(receiver.requests["/"]) == 1
 
 
+async def test_connections_are_reused_and_idle_ones_released(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sender = Sender(Destinations(LOOPBACK), 5)
+    for _ in range(3):
+        await sender.send(receiver.url(), "evt_1", BODY, SECRETS)
+    await sender.release_idle()
+    await sender.send(receiver.url(), "evt_1", BODY, SECRETS)
+    assert receiver.connections == 1
+    later = monotonic() + 1_000
+    monkeypatch.setattr("livescore.jobs.webhooks.sender.monotonic", lambda: later)
+    await sender.release_idle()
+    await sender.send(receiver.url(), "evt_1", BODY, SECRETS)
+    await sender.close()
+    assert receiver.connections == 2
+
+
 async def test_refused_and_unknown_names_and_closed_ports_are_temporary_failures(receiver: Receiver) -> None:
     async def fails(_: str, __: int) -> list[Address]:
         raise OSError("unknown name")

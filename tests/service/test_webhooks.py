@@ -4,17 +4,24 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx
 import psycopg
 import pytest
 from standardwebhooks import Webhook
 
+from livescore.jobs.context import JobContext
+from livescore.jobs.webhooks import job
+from livescore.jobs.webhooks.dispatcher import Dispatcher
+from livescore.jobs.webhooks.worker import WebhookWorker
+from livescore.scores.database import Database
+from tests.support.databases import opened
 from tests.support.receivers import LOOPBACK, Receiver, Reply, Request
 from tests.support.service import Json, Kind, Service, Start, eventually, instant
 
-TIMEOUT_SECONDS = 1.0
+TIMEOUT_SECONDS = 5.0
 
 
 @dataclass
@@ -229,3 +236,30 @@ async def test_metrics_show_attempts_and_the_backlog(stack: Stack) -> None:
 
     await eventually(lambda: 'livescore_webhook_attempts_total{outcome="delivered"} 1.0' in metrics())
     assert "livescore_webhook_oldest_undelivered_seconds" in metrics()
+
+
+async def test_overdue_deliveries_are_jobs_until_a_worker_takes_them(stack: Stack, database_url: str) -> None:
+    """The lease of a worker that has vanished blocks nothing once it has ended, and calls for a job."""
+    webhook = await stack.create(enabled=False)
+    match = await stack.api.create_match()
+    stack.worker.pause()
+    async with opened(database_url, size=1, timeout=5) as database:
+        context = _context(database)
+        await Dispatcher(database).dispatch()
+        assert await job.due(context) == []  # disabled
+        await stack.call("PATCH", f"/webhooks/{webhook['id']}", json={"enabled": True})
+        await database.execute("UPDATE webhook_cursor SET next_attempt_at = now() - interval '3 seconds'", {})
+        assert [(call.name, call.arguments, call.id) for call in await job.due(context)] == [
+            (job.NAME, (webhook["id"],), f"webhook-{webhook['id']}")
+        ]
+        stack.worker.resume()
+        await job.deliver(context, webhook["id"])
+        assert await job.due(context) == []
+    await stack.receiver.receives("/", 1)
+    assert stack.receiver.all_seqs("/", match["id"]) == [1]
+
+
+def _context(database: Database) -> JobContext:
+    """Return the part of a context that the job uses; the running worker finds the work in the table."""
+    worker = cast(WebhookWorker, SimpleNamespace(hint=lambda: None))
+    return cast(JobContext, SimpleNamespace(database=database, webhooks=worker))

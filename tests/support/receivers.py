@@ -101,8 +101,16 @@ class Receiver:
 
     def all_seqs(self, path: str, match_id: int) -> list[int]:
         """Return the seqs of all accepted events of a match, with duplicates."""
-        events = [request.event for request in self.accepted[path]]
-        return [event["seq"] for event in events if event.get("matchId") == match_id]
+        return self.seqs_by_match(path).get(match_id, [])
+
+    def seqs_by_match(self, path: str) -> dict[int, list[int]]:
+        """Return the same of all matches, which costs as much as of one."""
+        found: dict[int, list[int]] = defaultdict(list)
+        for request in self.accepted[path]:
+            event = request.event
+            if "matchId" in event:
+                found[event["matchId"]].append(event["seq"])
+        return found
 
     async def receives(self, path: str, count: int, timeout: float = 20.0) -> list[Request]:
         """Wait for so many accepted requests to a path."""

@@ -43,9 +43,9 @@ def before_call(_: schemathesis.HookContext, case: schemathesis.Case[Any], __: d
 
 
 def _fill_templates(parameters: Any) -> None:
-    """Replace placeholders: Schemathesis takes the templates in ``GET /`` for links and their placeholders for ids."""
+    """Replace what is no id: Schemathesis takes the templates in ``GET /`` for links, and null members for ids."""
     for name, value in (parameters or {}).items():
-        if str(value) in (f"{{{name}}}", f"%7B{name}%7D"):
+        if str(value) in (f"{{{name}}}", f"%7B{name}%7D", "None"):
             parameters[name] = 1
 
 

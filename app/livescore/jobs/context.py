@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # these modules import this one
     from livescore.jobs.schedule import Schedule
     from livescore.jobs.transitions import Publish, Transitions
+    from livescore.jobs.webhooks.worker import WebhookWorker
     from livescore.scores.database import Database
     from livescore.scores.store import Store
     from livescore.settings import Settings
@@ -44,6 +45,7 @@ class JobContext:
         transitions: Moves matches by the clock.
         publish: Publishes committed events with the database they come from. Never waits.
         schedule: Enqueues further jobs: ``context.schedule.enqueue(…)``.
+        webhooks: Delivers webhooks; None in a process that does not.
     """
 
     settings: Settings
@@ -52,6 +54,7 @@ class JobContext:
     transitions: Transitions
     publish: Publish
     schedule: Schedule
+    webhooks: WebhookWorker | None = None
 
 
 Due = Callable[[JobContext], Awaitable[Sequence[JobCall]]]

@@ -36,6 +36,7 @@ from pydantic import TypeAdapter
 from livescore.jobs import imports, queues, retention, standings, transitions
 from livescore.jobs.context import Due
 from livescore.jobs.queues import JobQueue
+from livescore.jobs.webhooks import job as webhook_jobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +62,12 @@ FUNCTIONS: Mapping[str, JobFunction] = {
     ),
     standings.NAME: JobFunction(standings.compute, TypeAdapter(tuple[()]), queues.STANDINGS),
     imports.NAME: JobFunction(imports.run, TypeAdapter(imports.Arguments), queues.IMPORTS, seconds=imports.SECONDS),
+    webhook_jobs.NAME: JobFunction(webhook_jobs.deliver, TypeAdapter(webhook_jobs.Arguments), queues.WEBHOOKS),
     retention.NAME: JobFunction(
         retention.delete_old_rows, TypeAdapter(tuple[()]), queues.RETENTION, seconds=retention.SECONDS
     ),
 }
 """Job functions by their name in jobs."""
 
-DUE: tuple[Due, ...] = (retention.due, standings.due, imports.due)
+DUE: tuple[Due, ...] = (retention.due, standings.due, imports.due, webhook_jobs.due)
 """Functions that return the jobs for which the tables ask."""

@@ -135,15 +135,15 @@ async def _serve(name: str, settings: Settings, thread_loops: dict[str, ThreadLo
         standings.enqueue(schedule, events)
 
     transitions = Transitions(settings, database, publish, watch.update)
-    context = JobContext(settings, job_database, Store(job_database), transitions, publish, schedule)
+    webhooks = WebhookWorker(settings, job_database, redis) if name == "worker" else None
+    context = JobContext(settings, job_database, Store(job_database), transitions, publish, schedule, webhooks)
     runner = Runner(context)
     sweeper = Sweeper(settings, database, transitions, has_jobs=has_queues)
     due_jobs = DueJobs(context, has_queues=has_queues, runner=runner if name == "worker" else None)
     process = JobProcess(settings, asyncio.get_running_loop(), database, watch, runner)
     loops: list[Callable[[], Awaitable[None]]] = [sweeper.run, publisher.run, due_jobs.run]
     drains: list[Callable[[float], Awaitable[None]]] = [runner.drain]
-    if name == "worker":
-        webhooks = WebhookWorker(settings, job_database, redis)
+    if webhooks is not None:
         loops += [webhooks.run, webhooks.listen, webhooks.observe]
         drains.append(webhooks.drain)
     with _management(settings, sweeper, watch):

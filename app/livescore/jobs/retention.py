@@ -8,6 +8,7 @@ import structlog
 
 from livescore.jobs.context import JobCall, JobContext
 from livescore.scores import statements as sql
+from livescore.scores import webhook_statements
 from livescore.scores.database import Parameters
 from livescore.settings import Settings
 
@@ -54,9 +55,15 @@ def _expire(settings: Settings) -> Parameters:
     return {"age": settings.idempotency_ttl_hours * _HOUR_SECONDS, "limit": EXPIRE_BATCH}
 
 
+def _expire_attempts(settings: Settings) -> Parameters:
+    return {"age": settings.webhook_log_days * _DAY_SECONDS, "limit": EXPIRE_BATCH}
+
+
 CLEANUPS = (
     Cleanup("events", sql.PRUNE, _prune),
     Cleanup("idempotency keys", sql.EXPIRE_KEYS, _expire),
+    Cleanup("attempts of webhooks", webhook_statements.EXPIRE_ATTEMPTS, _expire_attempts),
+    Cleanup("secrets of webhooks", webhook_statements.EXPIRE_SECRETS, lambda _: {}),
 )
 """What is deleted. A part of the service that keeps records adds its statement here."""
 

@@ -204,6 +204,17 @@ WHERE id = %(webhook_id)s AND enabled
 """
 """Disables an endpoint. Touches no row if it is disabled already."""
 
+OVERDUE = f"""
+SELECT w.id FROM webhook w
+WHERE w.enabled AND w.failing_since IS NULL AND (w.paused_until IS NULL OR w.paused_until <= {_NOW})
+    AND (%(webhook_id)s::int IS NULL OR w.id = %(webhook_id)s)
+    AND EXISTS (SELECT FROM webhook_cursor c WHERE c.webhook_id = w.id AND c.seq < c.target
+        AND c.next_attempt_at <= {_NOW} - make_interval(secs => %(seconds)s)
+        AND (c.lease_until IS NULL OR c.lease_until <= {_NOW}))
+LIMIT %(limit)s
+"""
+"""Returns the ids of working webhooks with cursors that have been due for some seconds and are not leased."""
+
 OLDEST_UNDELIVERED = f"""
 SELECT extract(epoch FROM {_NOW} - min(pending.created_at))::float8
 FROM webhook_cursor c JOIN webhook w ON w.id = c.webhook_id AND w.enabled CROSS JOIN LATERAL (
@@ -220,7 +231,7 @@ DELETE FROM webhook_attempt WHERE id IN (
 """Deletes a batch of the log that is older than ``age`` seconds."""
 
 EXPIRE_SECRETS = f"DELETE FROM webhook_secret WHERE expires_at <= {_NOW}"
-"""Deletes the secrets that are no longer valid."""
+"""Deletes the secrets that are no longer valid: few, so without a limit."""
 
 # Management
 

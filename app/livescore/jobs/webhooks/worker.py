@@ -1,4 +1,4 @@
-"""The loops of webhooks in a worker: dispatch, claim, listen for hints, delete old rows.
+"""The loops of webhooks in a worker: dispatch, claim, listen for hints, observe the backlog.
 
 A publication on Redis says that an event was committed, and starts a dispatch within milliseconds. Nothing depends on
 it: the loop also dispatches and claims at an interval, so the tables alone decide what is delivered.
@@ -31,20 +31,14 @@ POLL_SECONDS = 1.0
 # Shortest time between two turns: events of one moment are dispatched together.
 BATCH_SECONDS = 0.02
 
-# Seconds between two readings of the oldest undelivered event, and two deletions of old rows.
+# Seconds between two readings of the oldest undelivered event.
 OBSERVE_SECONDS = 10.0
-HOUSEKEEPING_SECONDS = 60.0
-
-# Rows of the log that one statement deletes.
-EXPIRE_BATCH = 5_000
 
 # Seconds between two attempts to subscribe.
 RECONNECT_SECONDS = 0.25
 
 # Seconds after which a subscription is opened again, since a restored database may have another deployment.
 SUBSCRIPTION_SECONDS = 60.0
-
-_DAY_SECONDS = 86_400.0
 
 
 class WebhookWorker:
@@ -98,18 +92,15 @@ class WebhookWorker:
             await asyncio.sleep(RECONNECT_SECONDS)
 
     async def observe(self) -> None:
-        """Measure the backlog and delete old rows until cancelled."""
-        housekeeping_at = 0.0
+        """Measure the backlog and close idle connections until cancelled."""
         while True:
             try:
                 if self._dispatcher.has_webhooks:
                     row = await self._database.row(sql.OLDEST_UNDELIVERED)
                     metrics.WEBHOOK_OLDEST_SECONDS.set(row[0] if row and row[0] is not None else 0.0)
-                if time.monotonic() >= housekeeping_at:
-                    await self._delete_old_rows()
-                    housekeeping_at = time.monotonic() + HOUSEKEEPING_SECONDS
             except (DatabaseAway, psycopg.Error) as error:
                 log.debug("webhooks not observed", error=str(error))
+            await self._sender.release_idle()
             await asyncio.sleep(OBSERVE_SECONDS)
 
     async def drain(self, seconds: float) -> None:
@@ -150,9 +141,3 @@ class WebhookWorker:
             self.hint()  # events may have been published in between
             async for _ in subscription:
                 self.hint()
-
-    async def _delete_old_rows(self) -> None:
-        age = self._settings.webhook_log_days * _DAY_SECONDS
-        await self._database.execute(sql.EXPIRE_SECRETS)
-        while await self._database.execute(sql.EXPIRE_ATTEMPTS, {"age": age, "limit": EXPIRE_BATCH}) == EXPIRE_BATCH:
-            pass

@@ -14,11 +14,12 @@ async def test_the_resource_can_be_scaled(stack: Stack) -> None:
     await stack.up(api={"replicas": 1})
     for replicas in (3, 0, 1):
         await stack.kubectl("scale", "lsc/demo", f"--replicas={replicas}")
+        # Ready stays True while further pods start.
+        await eventually(partial(status_reports, stack, replicas), 60)
+        await stack.kubectl("rollout", "status", "deployment/demo-api", "--timeout=60s")
         await stack.wait_ready()
         await stack.assert_replicas_current()
         assert (await stack.get())["spec"]["api"]["replicas"] == replicas
-        # The status follows the Deployment's.
-        await eventually(partial(status_reports, stack, replicas), 30)
     scale = await stack.kubectl("get", "--raw", f"{path(stack)}/scale")
     assert '"selector":"' in scale
     assert len(await stack.pods("api")) == 1

@@ -1,7 +1,7 @@
 """``/webhooks``: endpoints that receive events, their secrets and the log of deliveries."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -25,6 +25,7 @@ from livescore.api.schemas.webhooks import (
     parse_url,
 )
 from livescore.http_errors import INVALID_BODY, BadRequest, Issue
+from livescore.scores.state import timestamp
 from livescore.scores.webhook_statements import TEST_MATCH
 from livescore.scores.webhooks import LoggedAttempt, Webhook, WebhookStore, test_message_id
 from livescore.security import signatures
@@ -228,9 +229,7 @@ def _attempt(attempt: LoggedAttempt) -> dict[str, Any]:
 
 
 def _time(moment: datetime | None) -> str | None:
-    if moment is None:
-        return None
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return None if moment is None else timestamp(moment)
 
 
 routes = [

@@ -183,6 +183,11 @@ class Shootout:
         kicks = tuple(Kick(kick["side"], kick["actor"], kick["scored"]) for kick in member["kicks"])
         return cls(Score(member["home"], member["away"]), member["first"], kicks)
 
+    def plus(self, kick: Kick) -> "Shootout":
+        """Return the shoot-out after one more kick. The side of the first kick began."""
+        score = self.score + Score.of(kick.side, int(kick.scored))
+        return Shootout(score, self.first or kick.side, (*self.kicks, kick))
+
 
 @dataclass(frozen=True, slots=True)
 class Cards:

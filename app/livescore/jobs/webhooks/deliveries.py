@@ -23,6 +23,7 @@ from livescore.jobs.webhooks.sender import Sender
 from livescore.scores import webhook_statements as sql
 from livescore.scores.database import Database, DatabaseAway, Parameters, fetch
 from livescore.scores.feed import Event
+from livescore.scores.state import timestamp
 from livescore.scores.webhooks import message_id, test_message_id
 from livescore.telemetry import metrics
 
@@ -101,7 +102,7 @@ class Message:
 
 def message_of(event: Event) -> Message:
     """Return the message for an event: its type and time, and the event as clients receive it over WebSocket."""
-    moment = datetime.fromtimestamp(event.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    moment = timestamp(datetime.fromtimestamp(event.created, UTC))
     body = b'{"type":"%b","timestamp":"%b","data":%b}' % (event.type.encode(), moment.encode(), event.message)
     return Message(event.seq, event.type, message_id(event.match_id, event.seq, event.created), body, event.created)
 
@@ -109,7 +110,7 @@ def message_of(event: Event) -> Message:
 def message_of_test(webhook_id: int, number: int) -> Message:
     """Return a test event of a webhook."""
     now = time()
-    moment = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    moment = timestamp(datetime.fromtimestamp(now, UTC))
     body = f'{{"type":"test","timestamp":"{moment}","data":{{"webhookId":{webhook_id},"number":{number}}}}}'
     return Message(number, "test", test_message_id(webhook_id, number), body.encode(), now)
 

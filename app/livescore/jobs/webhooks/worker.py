@@ -12,6 +12,7 @@ import structlog
 
 from livescore import outages
 from livescore.broker import Broker, BrokerAway
+from livescore.deployment import Deployment
 from livescore.jobs.webhooks.deliveries import Deliveries
 from livescore.jobs.webhooks.dispatcher import Dispatcher
 from livescore.jobs.webhooks.sender import Sender
@@ -135,7 +136,7 @@ class WebhookWorker:
     async def _receive_hints(self) -> None:
         """Subscribe to all events, and use each as a hint."""
         ((deployment_id, _),) = await self._database.rows(ORIGIN)
-        channel = f"{self._settings.redis_prefix}:{deployment_id}:{feed.EVERYTHING}"
+        channel = Deployment(self._settings.redis_prefix, deployment_id).name(feed.EVERYTHING)
         async with self._broker.subscription() as subscription:
             await subscription.connect([channel])
             self.hint()  # events may have been published in between

@@ -178,9 +178,7 @@ class Football(Sport):
             state = super().start_period(state, replace(entry, period=PENALTIES), rules)
         shootout = state.shootout or Shootout()
         kick = Kick(entry.side, entry.actor, scored=entry.type == "shootout_goal")
-        score = shootout.score + Score.of(kick.side) if kick.scored else shootout.score
-        shootout = Shootout(score, shootout.first or kick.side, (*shootout.kicks, kick))
-        return self.with_result(replace(state, shootout=shootout), rules)
+        return self.with_result(replace(state, shootout=shootout.plus(kick)), rules)
 
     # Warnings
 

@@ -135,12 +135,7 @@ class IceHockey(TimedSport):
             state = self.start_period(state, replace(entry, period=SHOOTOUT), rules)
         shootout = state.shootout or Shootout()
         attempt = Kick(entry.side, entry.actor, scored=entry.type == "shootout_goal")
-        shootout = Shootout(
-            shootout.score + Score.of(attempt.side, int(attempt.scored)),
-            shootout.first or attempt.side,
-            (*shootout.kicks, attempt),
-        )
-        return self._with_shootout(state, shootout, rules)
+        return self._with_shootout(state, shootout.plus(attempt), rules)
 
     def _with_shootout(self, state: State, shootout: Shootout, rules: IceHockeyRules) -> State:
         """Return the state with a shoot-out. If the match was decided by its score, the winner may change."""

@@ -110,7 +110,7 @@ def upgrade() -> None:
             END IF;
             RETURN NULL;
         END $$
-    """)  # noqa: S608  # see above
+    """)  # noqa: S608  # the schema is the database's own name
     # The database calls it for every write, also those of an older version of the service.
     op.execute(f"""
         CREATE TRIGGER match_standings_insert AFTER INSERT ON match FOR EACH ROW

@@ -10,6 +10,7 @@ from livescore.api.schemas.imports import ImportAnswer, ImportQuery, ImportsAnsw
 from livescore.http_errors import INVALID_BODY, BadRequest, Issue
 from livescore.imports.documents import CSV_TYPE, JSON_TYPE
 from livescore.imports.rows import ImportOptions
+from livescore.jobs import imports as import_jobs
 
 PATH = "/imports"
 
@@ -44,7 +45,7 @@ async def create_import(call: Call, query: ImportQuery) -> Response:
     options = ImportOptions(query.competition, query.season, query.rule_set)
     services = call.services
     text, import_id = await services.imports.create(body, media_type, query.name, options, call.request_id)
-    services.schedule.enqueue("imports.run", import_id, id=f"import-{import_id}")
+    import_jobs.enqueue(services.schedule, import_id)
     return responses.data_response(text, 202, {"Location": f"{PATH}/{import_id}"})
 
 

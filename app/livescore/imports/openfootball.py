@@ -15,7 +15,8 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 
-Side = Literal["home", "away"]
+from livescore.scores.state import Side
+
 # How a match ended, or why it was not played. "unplayed" means: no result yet, and no reason given.
 Outcome = Literal["played", "awarded", "abandoned", "postponed", "cancelled", "unplayed"]
 

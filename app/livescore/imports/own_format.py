@@ -24,7 +24,7 @@ from livescore.imports.entries import Record, RecordedEntry
 from livescore.imports.openfootball import Problem
 from livescore.imports.rows import DocumentError, ImportDocument, ImportOptions, ImportRow, SeasonData
 from livescore.scores import rules, sports
-from livescore.scores.state import Side
+from livescore.scores.state import Score, Side
 
 # A match without an `endTime` ends so long after its start.
 DEFAULT_DURATION = timedelta(hours=2)
@@ -236,14 +236,14 @@ class FileMatch(_Part):
 
     def _award(self) -> RecordedEntry:
         home, away = self.home_score or 0, self.away_score or 0
-        leader: Side | None = None if home == away else "home" if home > away else "away"
+        leader = Score(home, away).leader
         return RecordedEntry(
             key="award",
             type="award",
             message=f"The match was awarded: {self.home_team} {home}{EN_DASH}{away} {self.away_team}",
             minute=0,
             period=1,
-            side=self.winner or leader,
+            side=self.winner or (None if leader == "draw" else leader),
             metadata={"scoreDelta": {"home": home, "away": away}},
         )
 

@@ -1,6 +1,8 @@
 """Imports as jobs: one at a time, continued at their last checkpoint after a crash."""
 
-from typing import Annotated
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, Strict
 
@@ -10,6 +12,9 @@ from livescore.jobs.context import JobCall, JobContext
 from livescore.scores.competitions import Competitions
 from livescore.scores.rules import INT4_MAX
 
+if TYPE_CHECKING:  # it imports the functions of jobs, and so this module
+    from livescore.jobs.schedule import Schedule
+
 NAME = "imports.run"
 """Name of :func:`run` in jobs."""
 
@@ -18,6 +23,11 @@ Arguments = tuple[Annotated[int, Strict(), Field(ge=1, le=INT4_MAX)]]
 
 # Time limit in seconds. A larger import continues at its checkpoint in the next job.
 SECONDS = 3_600.0
+
+
+def enqueue(schedule: Schedule, import_id: int) -> None:
+    """Enqueue the job of an import."""
+    schedule.enqueue(NAME, import_id, id=_job_id(import_id))
 
 
 async def run(context: JobContext, import_id: int) -> None:
@@ -33,7 +43,11 @@ async def run(context: JobContext, import_id: int) -> None:
 async def due(context: JobContext) -> list[JobCall]:
     """Return the job of the oldest import that has not ended, unless one is running."""
     import_id = await next_import(context.database)
-    return [] if import_id is None else [JobCall(NAME, (import_id,), id=f"import-{import_id}")]
+    return [] if import_id is None else [JobCall(NAME, (import_id,), id=_job_id(import_id))]
+
+
+def _job_id(import_id: int) -> str:
+    return f"import-{import_id}"
 
 
 async def _importer(context: JobContext) -> Importer:
